@@ -1,0 +1,118 @@
+package control
+
+import (
+	"context"
+	"time"
+)
+
+// System is what the server shows and steers: one running system. The package owns this interface so that
+// the server can be tested with a fake and knows nothing of processes.
+//
+// All methods are called from many goroutines at once. Errors carry a code of package failure, and their
+// messages are shown to users as they are. The server has checked every name before it calls: a method
+// still has to answer failure.NotFound for an instance that went away in the meantime.
+type System interface {
+	// Info describes the system as a whole. It answers from memory, at once.
+	Info() Info
+	// Instances lists what runs now, sorted by service in the order of the system file, then by number;
+	// the control members come first, under the service name "control". The caller owns the slice.
+	Instances() []Instance
+
+	// Kill ends one instance with SIGKILL, as a crash would. The platform starts it again.
+	Kill(ctx context.Context, instance string) error
+	// Freeze stops the process of one instance with SIGSTOP: its connections stay open and answer nothing.
+	// Freezing what is frozen does nothing.
+	Freeze(ctx context.Context, instance string) error
+	// Thaw lets a frozen instance go on. Thawing what is not frozen does nothing.
+	Thaw(ctx context.Context, instance string) error
+	// Restart replaces the named instances of one service, one after another, each time waiting until the
+	// replacement is ready before the old one is stopped. It returns the replacements. When ctx ends, the
+	// replacement under way is finished and the ones after it are not begun.
+	Restart(ctx context.Context, service string, instances []string) ([]string, error)
+	// Scale sets how many instances the service should have and returns when the change has been made:
+	// added instances are ready, removed ones have drained and ended.
+	Scale(ctx context.Context, service string, replicas int) error
+	// Down begins to stop the system and returns at once.
+	Down()
+
+	// Logs hands lines of output to emit, oldest first: at most q.Lines kept lines and then, if q.Follow,
+	// each new one until ctx ends (which is no error). A consumer too slow to follow loses lines, never
+	// slows a service: a LogLine with Dropped set says how many are missing at that place. An error of emit
+	// ends the call and is returned.
+	Logs(ctx context.Context, q LogQuery, emit func(LogLine) error) error
+	// Events hands what happens from now on to emit until ctx ends (which is no error). Like Logs, a slow
+	// consumer loses events rather than hold anything up.
+	Events(ctx context.Context, emit func(Event) error) error
+}
+
+// State is the state of the system as a whole.
+type State string
+
+// The states of a system, in the order in which it goes through them.
+const (
+	Building State = "building" // service binaries are being built
+	Starting State = "starting" // control members, then services by waves
+	Ready    State = "ready"    // every service has been ready once
+	Stopping State = "stopping" // on the way down
+)
+
+// Info describes a running system.
+type Info struct {
+	System   string    `json:"system"`             // the name in the system file
+	State    State     `json:"state"`              //
+	Since    time.Time `json:"since"`              // when `holdfast up` was started
+	PID      int       `json:"pid"`                // of `holdfast up`
+	Version  string    `json:"version"`            // of Holdfast
+	Dir      string    `json:"dir"`                // of the system file
+	Data     string    `json:"data"`               // of the system's data
+	Registry string    `json:"registry,omitempty"` // URL, as the services get it
+	Services []Service `json:"services"`           // in the order of the system file; "control" is not among them
+}
+
+// Service is the wanted and the present state of one service.
+type Service struct {
+	Name     string `json:"name"`
+	Replicas int    `json:"replicas"`       // wanted
+	Ready    int    `json:"ready"`          // of those, ready now
+	HTTP     string `json:"http,omitempty"` // address at which the platform listens for it
+}
+
+// ControlService is the name under which the members of the control plane are listed and addressed. No
+// service of a system file may have it.
+const ControlService = "control"
+
+// Instance is one process of the system.
+type Instance struct {
+	Service  string    `json:"service"`
+	ID       string    `json:"id"`
+	PID      int       `json:"pid"`      // 0 while no process runs
+	Addr     string    `json:"addr"`     // host:port; empty while unknown
+	State    string    `json:"state"`    // starting, ready, frozen, stopping, backoff, ...; as the supervisor calls them
+	Restarts int       `json:"restarts"` // starts after the first
+	Since    time.Time `json:"since"`    // of the present state
+}
+
+// LogQuery selects log lines.
+type LogQuery struct {
+	Service string // a service, an instance, "control"; empty for everything
+	Follow  bool   // go on with new lines
+	Lines   int    // kept lines to begin with; 0 means none
+}
+
+// LogLine is one line that a process wrote.
+type LogLine struct {
+	Time     time.Time `json:"time"`
+	Service  string    `json:"service"`
+	Instance string    `json:"instance"`
+	Text     string    `json:"text"`
+	Dropped  int       `json:"dropped,omitempty"` // lines lost before this one, because the reader was too slow
+}
+
+// Event is something that happened to the system, in words for people and in fields for programs.
+type Event struct {
+	Time     time.Time `json:"time"`
+	Service  string    `json:"service,omitempty"`
+	Instance string    `json:"instance,omitempty"`
+	State    string    `json:"state,omitempty"` // the new state of the instance, or of the system if no instance is named
+	Message  string    `json:"message"`         // one line
+}
