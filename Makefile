@@ -1,0 +1,56 @@
+# make            format, lint, test
+# make test       the whole suite with the race detector; needs nothing but Go
+# make test-real  the same against real servers and a real browser, and the shop under fire
+# make generate   protobuf code; leaves no difference when nothing changed
+# make bench      benchmarks beside the code, then the programs under bench/
+# make pictures   the pictures in docs/ (needs Chromium and tmux)
+
+GO     ?= go
+TOOL   := $(GO) tool -modfile=tools/go.mod
+GOTEST ?= $(GO) test
+# Platforms the library is built for; the platform itself runs on linux and darwin.
+LIBRARY   := . ./balance/... ./failure/... ./lifecycle/... ./registry/... ./resilience/... ./rest/... ./rpc/... ./examples/greeter/...
+TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.DEFAULT_GOAL := all
+.PHONY: all build fmt lint test test-real generate cross bench pictures clean
+
+all: fmt lint test
+
+build: ## the command, into bin/
+	$(GO) build -o bin/holdfast ./cmd/holdfast
+
+fmt:
+	$(TOOL) gofumpt -l -w $$(git ls-files -co --exclude-standard '*.go' | grep -v '\.pb\.go$$')
+
+lint:
+	@out=$$($(TOOL) gofumpt -l $$(git ls-files -co --exclude-standard '*.go' | grep -v '\.pb\.go$$')); \
+	  if [ -n "$$out" ]; then echo "not gofumpt-ed (run make fmt):"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags real ./...
+	$(GO) tool -modfile=tools/lint/go.mod golangci-lint run ./...
+
+test:
+	$(GOTEST) -race ./...
+
+test-real:
+	$(GOTEST) -race -tags real -run 'Real' -count=1 -timeout 20m ./...
+
+generate:
+	$(TOOL) buf generate
+
+cross: ## compiles for every platform, runs nothing
+	@for t in $(TARGETS); do \
+	  pkgs='$(LIBRARY)'; case $$t in windows/*) ;; *) pkgs=./... ;; esac; \
+	  echo "build $$t"; CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build $$pkgs || exit 1; \
+	done
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./balance ./resilience ./rpc ./rest
+	$(GO) run ./bench/echo
+
+pictures:
+	./docs/pictures/make.sh
+
+clean:
+	rm -rf bin .holdfast

@@ -1,0 +1,165 @@
+// Package arch states the layers of this repository and checks that imports only point down.
+//
+// [Layers] is the whole rule: every package of the module belongs to exactly one layer, a package may import
+// packages of lower layers, and within its own layer only what [Siblings] lists. Test files are held to the same
+// rule, except that they may also import the conformance suites, the memory drivers and anything under internal/.
+//
+// The check reads the import clauses of all files with go/parser; it builds nothing and sees every platform's files.
+package arch
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Module is the path of the module that is checked.
+const Module = "github.com/holdfast-go/holdfast"
+
+// Layers lists the packages of each layer, lowest first, as paths below the module. "x/..." covers x and everything
+// below it; the longest pattern that matches decides. "." is the module's root package.
+var Layers = [][]string{
+	0: {"lifecycle", "failure", "internal/..."},
+	1: {"resilience", "balance", "platform/system"},
+	2: {"registry", "registry/driver", "registry/registrytest", "registry/memregistry"},
+	3: {"rpc", "rest"},
+	4: {
+		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
+		"registry/etcdregistry", "registry/staticregistry", "rest/ginrest", "rest/echorest",
+	},
+	5: {},
+	6: {"cmd/...", "examples/...", "bench/...", "docs/..."},
+}
+
+// Siblings lists what a package may import of its own layer: within a family the contract stands above its driver
+// package, and the suites and memory drivers stand beside it.
+var Siblings = map[string][]string{
+	".":                     {"registry/etcdregistry", "registry/staticregistry"},
+	"resilience":            {"balance"},
+	"registry":              {"registry/driver"},
+	"registry/memregistry":  {"registry", "registry/driver"},
+	"registry/registrytest": {"registry", "registry/driver"},
+}
+
+// Violation is one import that the layers do not allow, or one package that stands in no layer.
+type Violation struct {
+	File    string // path below the checked root
+	Import  string // path below the module; empty when the package itself has no layer
+	Message string
+}
+
+func (v Violation) String() string { return v.File + ": " + v.Message }
+
+// Check reads every Go file below root and returns what the layers do not allow, in file order.
+func Check(root fs.FS) ([]Violation, error) {
+	var out []Violation
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if base := d.Name(); name != "." && (strings.HasPrefix(base, ".") || base == "testdata" || base == "bin" || base == "tools") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if filepath.Ext(name) != ".go" {
+			return nil
+		}
+		src, err := fs.ReadFile(root, name)
+		if err != nil {
+			return err
+		}
+		v, err := checkFile(name, src)
+		out = append(out, v...)
+		return err
+	})
+	return out, err
+}
+
+func checkFile(name string, src []byte) ([]Violation, error) {
+	f, err := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
+	if err != nil {
+		return nil, fmt.Errorf("parse %s: %w", name, err)
+	}
+	pkg := path.Dir(name)
+	layer, ok := LayerOf(pkg)
+	if !ok {
+		return []Violation{{File: name, Message: fmt.Sprintf("package %q stands in no layer: add it to internal/arch", pkg)}}, nil
+	}
+	var out []Violation
+	for _, spec := range f.Imports {
+		full, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return nil, fmt.Errorf("parse %s: import %s: %w", name, spec.Path.Value, err)
+		}
+		target, ours := below(full)
+		if !ours || allowed(pkg, layer, target, strings.HasSuffix(name, "_test.go")) {
+			continue
+		}
+		to, _ := LayerOf(target)
+		out = append(out, Violation{File: name, Import: target, Message: fmt.Sprintf("layer %d (%s) may not import layer %d (%s)", layer, pkg, to, target)})
+	}
+	return out, nil
+}
+
+// below returns path without the module's prefix, and whether it had it.
+func below(full string) (string, bool) {
+	if full == Module {
+		return ".", true
+	}
+	return strings.CutPrefix(full, Module+"/")
+}
+
+// LayerOf returns the layer of a package, given as its path below the module.
+func LayerOf(pkg string) (layer int, ok bool) {
+	best := -1
+	for i, patterns := range Layers {
+		for _, p := range patterns {
+			prefix, tree := strings.CutSuffix(p, "/...")
+			if (pkg == prefix || tree && strings.HasPrefix(pkg, prefix+"/")) && len(p) > best {
+				best, layer, ok = len(p), i, true
+			}
+		}
+	}
+	return layer, ok
+}
+
+func allowed(pkg string, layer int, target string, test bool) bool {
+	if pkg == target { // an external test package imports what it tests
+		return true
+	}
+	to, ok := LayerOf(target)
+	if !ok {
+		return false
+	}
+	if internalTo := strings.HasPrefix(target, "internal/"); internalTo {
+		return true
+	}
+	if test && (strings.HasSuffix(target, "test") || path.Base(target) == "memregistry") {
+		return true
+	}
+	if to < layer {
+		return true
+	}
+	if to > layer {
+		return false
+	}
+	// Programs are trees of their own: one may use what stands below it, never another program.
+	if layer == len(Layers)-1 {
+		return tree(pkg) == tree(target)
+	}
+	return slices.Contains(Siblings[pkg], target)
+}
+
+// tree returns the first two elements of a path: "examples/shop" of "examples/shop/cart".
+func tree(pkg string) string {
+	parts := strings.SplitN(pkg, "/", 3)
+	return strings.Join(parts[:min(2, len(parts))], "/")
+}
