@@ -1,0 +1,37 @@
+package system
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Problem is one thing that is wrong in a system file.
+type Problem struct {
+	// File as given to Parse or Load.
+	File string
+	// Line and Column start at 1; 0 when the problem is about the file as a whole.
+	Line, Column int
+	// Message says what is wrong and, where it can be guessed, what was meant.
+	Message string
+}
+
+// String is "file:line:column: message", a form that editors and terminals can jump to.
+func (p Problem) String() string {
+	if p.Line == 0 {
+		return fmt.Sprintf("%s: %s", p.File, p.Message)
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
+}
+
+// Problems is the error of Parse and Load: everything that is wrong, in the order of the file,
+// never empty.
+type Problems []Problem
+
+// Error is one line per problem.
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, problem := range p {
+		lines[i] = problem.String()
+	}
+	return strings.Join(lines, "\n")
+}

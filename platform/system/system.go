@@ -1,0 +1,98 @@
+package system
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// Bounds of a system file. They are far above what one machine can run and exist so that a
+// slip of the keyboard (replicas: 1000) is an error and not a hanging machine.
+const (
+	// MaxBytes is the largest system file that Parse and Load accept.
+	MaxBytes = 1 << 20
+	// MaxServices is the largest number of services in a system.
+	MaxServices = 200
+	// MaxReplicas is the largest number of instances of one service.
+	MaxReplicas = 64
+	// DefaultMembers is the number of control members when the file names none and no registry.
+	DefaultMembers = 3
+	// File is the name that Load looks for in a directory.
+	File = "system.yaml"
+)
+
+// System is a validated system file. Parse and Load never return one that breaks a rule
+// written here, so its users need no checks of their own.
+type System struct {
+	// Name of the system: lower-case letters, digits and dashes, starting with a letter.
+	Name string
+	// Control says how the embedded control plane is run.
+	Control Control
+	// Registry is the URL of an outside registry, "" when the control plane is the registry.
+	// Exactly one of Registry and Control.Members is set.
+	Registry string
+	// Services in the order of the file, at least one, names unique.
+	Services []Service
+	// Dir is the directory that relative paths start from: that of the file. Parse leaves it "".
+	Dir string
+}
+
+// Control is the embedded control plane of a system.
+type Control struct {
+	// Members is the number of control member processes: 1, 3 or 5; 0 when Registry is set.
+	Members int
+}
+
+// Service is one service of a system.
+type Service struct {
+	// Name is unique in the system and a DNS label, because it is a host name in clients' URLs.
+	Name string
+	// Run is a Go package directory or a command line, as written; see Words.
+	Run string
+	// Replicas is the number of instances, from 0 to MaxReplicas; 1 when the file names none.
+	Replicas int
+	// HTTP is the host:port on which the platform listens for this service, "" for none.
+	HTTP string
+	// Env is added to the environment of each instance. Names starting with HOLDFAST_ that the
+	// platform sets itself are refused.
+	Env map[string]string
+	// Needs are services that have to be ready before this one is started. No cycles.
+	Needs []string
+	// Line and Column are where the service is in the file, for messages of later checks.
+	Line, Column int
+}
+
+// Service returns the service of that name.
+func (s *System) Service(name string) (Service, bool) {
+	for _, svc := range s.Services {
+		if svc.Name == name {
+			return svc, true
+		}
+	}
+	return Service{}, false
+}
+
+// Words is Run split into the program and its arguments. Words are separated by blanks; quotes
+// and backslashes work as in a shell; nothing is expanded. A single word that names a
+// directory is a Go package.
+func (s Service) Words() []string {
+	words, _ := split(s.Run) // validated by Parse
+	return words
+}
+
+// Load reads the system file at path, or system.yaml in the directory at path, and checks also
+// what only the file system knows: that each path in run exists. An error about the content is
+// a Problems.
+func Load(path string) (*System, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		path = filepath.Join(path, File)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, b)
+}
