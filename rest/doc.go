@@ -1,0 +1,26 @@
+// Package rest serves and calls HTTP with the behaviour that a service needs to stay up.
+//
+// # Server
+//
+// [Wrap] takes any [http.Handler] (net/http, Gin, Echo) and returns a [Handler] that adds, around it: a deadline
+// that the caller may shorten with the header X-Request-Timeout-Ms; recovery of panics; a limit on request bodies;
+// answers to errors as application/problem+json (RFC 9457); "Connection: close" and a failing health path while it
+// drains. [NewServer] is the same behind a listener, as a lifecycle component with limits on slow clients and
+// a shutdown that is bounded and loses no request.
+//
+// # Client
+//
+// [Transport] is an [http.RoundTripper] for URLs such as http://inventory/path, where the host is the name of a
+// service in a registry. It balances over the service's instances and tries another one when that is safe: always
+// when the request provably never reached an instance, and otherwise for the methods that HTTP declares safe or
+// idempotent (RFC 9110, section 9.2) and for requests with an Idempotency-Key header.
+//
+// # What is provable
+//
+// A request counts as unsent when no connection to the instance came about, or when not one byte of it was
+// handed to the kernel on the connection it got. As soon as one byte was, the request may have run: an idle
+// keep-alive connection that the server closes at the very moment looks the same as a server that read the
+// request, did its work and died before it answered. So such a request is repeated only if its method or its
+// Idempotency-Key says that this does no harm. A server avoids the case by announcing the end: it drains, and
+// answers "Connection: close", before it closes anything.
+package rest
