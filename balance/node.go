@@ -1,0 +1,131 @@
+package balance
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// Sample says what the end of a call tells about its node's latency.
+type Sample uint8
+
+const (
+	// None tells nothing: the call never reached the node, or was refused by it at once. A fast failure must
+	// not make a node look fast.
+	None Sample = iota
+	// Latency is the time an answer took.
+	Latency
+	// LowerBound is the time after which the caller stopped waiting: the answer would have taken at least as
+	// long. It can raise a node's latency and never lowers it.
+	LowerBound
+)
+
+const (
+	// decay is the time constant of the moving average (Finagle's Peak EWMA uses the same 10 s).
+	decay = 10 * time.Second
+
+	// forget is the time without a sample after which the average says too little to be compared with the
+	// averages of busy nodes. A node that was slow or frozen gets one call at a time from then on, until it has
+	// answered one.
+	forget = 5 * decay
+
+	// tick is the unit of a stored time: 2^20 ns, a little more than a millisecond. 32 bits of it last 52 days.
+	tick = 1 << 20
+)
+
+// Node is what one client has measured about one instance: calls in flight and a peak-sensitive moving average
+// of their latency, the Peak EWMA of Finagle: a slower answer counts in full at once, a faster one by how much
+// time has passed since the last. Safe for concurrent use; no method allocates or blocks.
+type Node struct {
+	id       string
+	inFlight atomic.Int64
+
+	// avg packs the average (a float32 of nanoseconds, the upper half) with the tick of the last sample (the
+	// lower half), so that both change together and a reader needs one load. Zero: no sample yet.
+	avg atomic.Uint64
+}
+
+// NewNode returns a node without history. The id is its instance's.
+func NewNode(id string) *Node { return &Node{id: id} }
+
+// ID returns the instance's id.
+func (n *Node) ID() string { return n.id }
+
+// InFlight returns the number of calls started and not done.
+func (n *Node) InFlight() int { return int(n.inFlight.Load()) }
+
+// Start counts a call as in flight. Each Start is followed by exactly one Done.
+func (n *Node) Start() { n.inFlight.Add(1) }
+
+// Done ends a call that began at start; now is the time of its end, and s what its duration is worth.
+func (n *Node) Done(now, start time.Time, s Sample) {
+	n.inFlight.Add(-1)
+	if s == None {
+		return
+	}
+	took := float64(max(now.Sub(start), 1))
+	at := ticks(now)
+	for {
+		old := n.avg.Load()
+		next := took
+		if old != 0 {
+			prev, since := unpack(old, at)
+			w := weight(since)
+			switch {
+			case took >= prev:
+				// A peak counts in full.
+			case s == LowerBound:
+				return
+			default:
+				next = prev*w + took*(1-w)
+			}
+		}
+		if n.avg.CompareAndSwap(old, pack(next, at)) {
+			return
+		}
+	}
+}
+
+// Latency returns the average as of now: that of the last sample, decayed by the time since, because an idle
+// node may be faster today. It is false for a node without a sample in the last 50 seconds.
+func (n *Node) Latency(now time.Time) (time.Duration, bool) {
+	v, ok := n.latency(now)
+	return time.Duration(v), ok
+}
+
+// Cost is the latency that one more call has to expect, in nanoseconds: the average times the calls that would
+// then be in flight. It is 0 for a node whose latency is not known.
+func (n *Node) Cost(now time.Time) float64 {
+	v, _ := n.latency(now)
+	return v * float64(n.InFlight()+1)
+}
+
+func (n *Node) latency(now time.Time) (float64, bool) {
+	word := n.avg.Load()
+	if word == 0 {
+		return 0, false
+	}
+	v, since := unpack(word, ticks(now))
+	if since >= forget {
+		return 0, false
+	}
+	return v * weight(since), true
+}
+
+// weight is what is left of an average after a time without samples.
+func weight(since time.Duration) float64 {
+	return math.Exp(-float64(since) / float64(decay))
+}
+
+func ticks(t time.Time) uint32 { return uint32(t.UnixNano() / tick) }
+
+func pack(v float64, at uint32) uint64 {
+	return uint64(math.Float32bits(float32(v)))<<32 | uint64(at)
+}
+
+// unpack returns the average and the time from its last sample to at, never negative: two goroutines may read
+// the clock in one order and get here in the other.
+func unpack(word uint64, at uint32) (float64, time.Duration) {
+	since := int32(at - uint32(word))
+	return float64(math.Float32frombits(uint32(word >> 32))), time.Duration(max(since, 0)) * tick
+}
