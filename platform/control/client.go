@@ -1,63 +1,215 @@
 package control
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
 )
 
-// Client calls the API of a running system. Safe for concurrent use.
-type Client struct {
-	addr string
-}
+const (
+	// callTimeout bounds calls that are answered from memory or after a signal has been sent.
+	callTimeout = 10 * time.Second
+	maxAnswer   = 4 << 20 // bytes
+	maxLine     = 1 << 20 // bytes of one line in a stream
+)
 
 // ErrNotRunning is matched by errors of a Client that found nobody listening at its address.
 var ErrNotRunning = errors.New("no system is running")
 
-// NewClient returns a client for the API at addr (host:port).
-func NewClient(addr string) *Client { return &Client{addr: addr} }
+// ErrNotControl is matched by errors of a Client whose address is taken by another program.
+var ErrNotControl = errors.New("not a Holdfast control API")
+
+// Client calls the API of a running system. Errors that the API answered carry its code and message (package
+// failure). Safe for concurrent use.
+type Client struct {
+	addr string
+	http *http.Client
+}
+
+// NewClient returns a client for the API at addr (host:port), without calling it.
+func NewClient(addr string) *Client {
+	return &Client{addr: addr, http: &http.Client{Transport: &http.Transport{
+		// No Proxy: it would be asked for loopback addresses by some environments.
+		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+		MaxIdleConnsPerHost: 2,
+		IdleConnTimeout:     30 * time.Second,
+	}}}
+}
 
 // Addr is the address that the client calls.
 func (c *Client) Addr() string { return c.addr }
 
+// Close lets go of idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // System describes the running system.
-func (c *Client) System(ctx context.Context) (Info, error) { return Info{}, errors.ErrUnsupported }
+func (c *Client) System(ctx context.Context) (Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var info Info
+	err := c.call(ctx, http.MethodGet, "/v1/system", nil, &info)
+	return info, err
+}
 
 // Instances lists the running instances, the control members first.
-func (c *Client) Instances(ctx context.Context) ([]Instance, error) { return nil, errors.ErrUnsupported }
-
-// Logs hands log lines to emit until there are no more or, with q.Follow, until ctx ends or the system is gone.
-func (c *Client) Logs(ctx context.Context, q LogQuery, emit func(LogLine) error) error {
-	return errors.ErrUnsupported
+func (c *Client) Instances(ctx context.Context) ([]Instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var answer instancesAnswer
+	err := c.call(ctx, http.MethodGet, "/v1/instances", nil, &answer)
+	return answer.Instances, err
 }
 
-// Events hands events to emit until ctx ends or the system is gone.
-func (c *Client) Events(ctx context.Context, emit func(Event) error) error { return errors.ErrUnsupported }
-
-// Kill ends the target with SIGKILL, as a crash would, and returns the instances that were hit.
-// A service of several instances is only killed whole if all is set.
+// Kill ends the target with SIGKILL, as a crash would, and returns the instances that were hit. The target is an
+// instance or a service; a service of several instances is an error (ReasonAmbiguous) unless all is set.
 func (c *Client) Kill(ctx context.Context, target string, all bool) ([]string, error) {
-	return nil, errors.ErrUnsupported
+	return c.command(ctx, "/v1/kill", targetRequest{target, all})
 }
 
-// Freeze stops the target's processes (SIGSTOP); rules as for Kill.
+// Freeze stops the target's processes (SIGSTOP); targets as for Kill.
 func (c *Client) Freeze(ctx context.Context, target string, all bool) ([]string, error) {
-	return nil, errors.ErrUnsupported
+	return c.command(ctx, "/v1/freeze", targetRequest{target, all})
 }
 
 // Thaw lets the target's frozen processes go on. A service is thawed whole.
 func (c *Client) Thaw(ctx context.Context, target string) ([]string, error) {
-	return nil, errors.ErrUnsupported
+	return c.command(ctx, "/v1/thaw", targetRequest{Target: target})
 }
 
-// Restart replaces the target's instances one after another and returns the replacements when all are ready.
+// Restart replaces the target's instances one after another, each time waiting for the replacement to be ready, and
+// returns those that were replaced. It takes as long as that takes. When ctx ends, no further one is begun.
 func (c *Client) Restart(ctx context.Context, target string) ([]string, error) {
-	return nil, errors.ErrUnsupported
+	var answer idsAnswer
+	err := c.call(ctx, http.MethodPost, "/v1/restart", targetRequest{Target: target}, &answer)
+	return answer.Instances, err
 }
 
 // Scale sets the number of instances of a service and returns when it is reached.
 func (c *Client) Scale(ctx context.Context, service string, replicas int) error {
-	return errors.ErrUnsupported
+	return c.call(ctx, http.MethodPost, "/v1/scale", scaleRequest{service, &replicas}, &scaleAnswer{})
 }
 
-// Down asks the system to stop and returns as soon as it has begun to.
-func (c *Client) Down(ctx context.Context) error { return errors.ErrUnsupported }
+// Down asks the system to stop and returns as soon as it has begun to. To wait for the end, follow Events: they end
+// when the system is gone.
+func (c *Client) Down(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.call(ctx, http.MethodPost, "/v1/down", struct{}{}, &struct{}{})
+}
+
+// Logs hands log lines to emit until there are no more or, with q.Follow, until ctx ends (its error is returned) or the
+// system is gone (nil). An error of emit ends it and is returned.
+func (c *Client) Logs(ctx context.Context, q LogQuery, emit func(LogLine) error) error {
+	return follow(ctx, c, "/v1/logs?"+logQueryValues(q).Encode(), nil, emit)
+}
+
+// Events hands events to emit until ctx ends (its error is returned) or the system is gone (nil). If connected is not
+// nil, it is called once before the first event, when nothing that happens from then on will be missed.
+func (c *Client) Events(ctx context.Context, connected func(), emit func(Event) error) error {
+	return follow(ctx, c, "/v1/events", connected, emit)
+}
+
+func (c *Client) command(ctx context.Context, path string, req targetRequest) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var answer idsAnswer
+	err := c.call(ctx, http.MethodPost, path, req, &answer)
+	return answer.Instances, err
+}
+
+// call sends one request and decodes its answer into out.
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	resp, err := c.do(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+// do sends a request and returns the answer if it is a good one of a control API.
+func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", method, path, err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("control address %q: %w", c.addr, err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("%w at %s", ErrNotRunning, c.addr)
+	case err != nil && ctx.Err() == context.DeadlineExceeded:
+		return nil, failure.Wrap(err, failure.DeadlineExceeded, "the system at %s did not answer in time", c.addr)
+	case err != nil && strings.Contains(err.Error(), "malformed HTTP"): // net/http has no other name for it
+		return nil, fmt.Errorf("%s: %w", c.addr, ErrNotControl)
+	case err != nil:
+		return nil, fmt.Errorf("control API at %s: %w", c.addr, errors.Unwrap(err)) // *url.Error repeats the URL
+	case resp.Header.Get("Server") != serverName:
+		resp.Body.Close()
+		return nil, fmt.Errorf("%s: %w", c.addr, ErrNotControl)
+	case resp.StatusCode/100 != 2:
+		defer resp.Body.Close()
+		return nil, failure.ReadProblem(resp)
+	}
+	return resp, nil
+}
+
+// follow reads a stream of lines until its end.
+func follow[T any](ctx context.Context, c *Client, path string, connected func(), emit func(T) error) error {
+	resp, err := c.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if connected != nil {
+		connected()
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(make([]byte, 0, 4096), maxLine)
+	for lines.Scan() {
+		var v T
+		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
+			return fmt.Errorf("GET %s: %w", path, err)
+		}
+		if err := emit(v); err != nil {
+			return err
+		}
+	}
+	switch err := lines.Err(); {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return nil // the system went away with its streams
+	case err != nil:
+		return fmt.Errorf("GET %s: %w", path, err)
+	}
+	return nil
+}

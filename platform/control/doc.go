@@ -11,7 +11,7 @@
 //	POST /v1/kill     {"target": "orders-1"}            {"instances": ["orders-1"]}
 //	POST /v1/freeze   {"target": "orders", "all": true} {"instances": ["orders-1", "orders-2"]}
 //	POST /v1/thaw     {"target": "orders"}              {"instances": ["orders-1", "orders-2"]}
-//	POST /v1/restart  {"target": "orders"}              {"instances": ["orders-3", "orders-4"]}
+//	POST /v1/restart  {"target": "orders"}              {"instances": ["orders-1", "orders-2"]}
 //	POST /v1/scale    {"service": "orders", "replicas": 3}  {"service": "orders", "replicas": 3}
 //	POST /v1/down     {}                                {}
 //

@@ -1,0 +1,158 @@
+package control_test
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/platform/control"
+)
+
+// fakeSystem is a control.System that records what it is told.
+type fakeSystem struct {
+	lines  []control.LogLine
+	events chan control.Event
+	block  chan struct{} // Restart waits for it, if not nil
+
+	mu    sync.Mutex
+	calls []string
+	gone  map[string]bool // instances without a process
+}
+
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func (f *fakeSystem) Info() control.Info {
+	return control.Info{
+		System: "shop", State: control.Ready, Since: epoch, PID: 100, Version: "v0.1.0", Dir: "shop", Data: ".holdfast/shop",
+		Services: []control.Service{
+			{Name: "catalog", Replicas: 1, Ready: 1},
+			{Name: "orders", Replicas: 2, Ready: 2},
+			{Name: "mail", Replicas: 0},
+		},
+	}
+}
+
+func (f *fakeSystem) Instances() []control.Instance {
+	var out []control.Instance
+	for i, id := range []string{"control-1", "control-2", "catalog-1", "orders-1", "orders-2"} {
+		service, _, _ := strings.Cut(id, "-")
+		out = append(out, control.Instance{Service: service, ID: id, PID: 101 + i, Addr: "127.0.0.1:9", State: "ready", Since: epoch})
+	}
+	return out
+}
+
+func (f *fakeSystem) call(words ...string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.gone[words[1]] {
+		return failure.New(failure.FailedPrecondition, "%s has no process", words[1])
+	}
+	f.calls = append(f.calls, strings.Join(words, " "))
+	return nil
+}
+
+// called returns and forgets the calls so far.
+func (f *fakeSystem) called() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	calls := f.calls
+	f.calls = nil
+	return calls
+}
+
+func (f *fakeSystem) Kill(_ context.Context, id string) error   { return f.call("kill", id) }
+func (f *fakeSystem) Freeze(_ context.Context, id string) error { return f.call("freeze", id) }
+func (f *fakeSystem) Thaw(_ context.Context, id string) error   { return f.call("thaw", id) }
+
+func (f *fakeSystem) Restart(ctx context.Context, service string, ids []string) error {
+	if f.block != nil {
+		close(f.block)
+		<-ctx.Done()
+		return f.call("canceled", service)
+	}
+	return f.call(append([]string{"restart", service}, ids...)...)
+}
+
+func (f *fakeSystem) Scale(_ context.Context, service string, n int) error {
+	return f.call("scale", service, string(rune('0'+n)))
+}
+
+func (f *fakeSystem) Down() { _ = f.call("down", "") }
+
+func (f *fakeSystem) Logs(ctx context.Context, q control.LogQuery, emit func(control.LogLine) error) error {
+	var lines []control.LogLine
+	for _, l := range f.lines {
+		if q.Service == "" || q.Service == l.Service || q.Service == l.Instance {
+			lines = append(lines, l)
+		}
+	}
+	for _, l := range lines[max(0, len(lines)-q.Lines):] {
+		if err := emit(l); err != nil {
+			return err
+		}
+	}
+	if q.Follow {
+		<-ctx.Done()
+	}
+	return nil
+}
+
+func (f *fakeSystem) Events(ctx context.Context, emit func(control.Event) error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-f.events:
+			if !ok {
+				return failure.New(failure.Internal, "broken")
+			}
+			if err := emit(e); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// serve runs a server for f until the test ends.
+func serve(t *testing.T, f control.System) (*control.Client, string) {
+	t.Helper()
+	srv, err := control.NewServer(f, control.Config{Addr: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- srv.Run(ctx) }()
+	client := control.NewClient(srv.Addr())
+	t.Cleanup(func() {
+		client.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run = %v, want nil after a stop", err)
+		}
+	})
+	return client, srv.Addr()
+}
+
+// freeAddr is an address that nobody listens on.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func equal(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s = %q, want %q", what, got, want)
+	}
+}
