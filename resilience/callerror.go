@@ -1,0 +1,117 @@
+package resilience
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// Attempt is what one attempt of a failed call met.
+type Attempt struct {
+	Instance string // its id; empty if none was chosen
+	Addr     string // where it was tried
+	Duration time.Duration
+	Err      error
+	Sent     Sent
+}
+
+// CallError is the error of a call that failed, after all its attempts. errors.Is, errors.As, failure.CodeOf and
+// status.FromError see through it to the last attempt's error.
+type CallError struct {
+	Service   string        // the name that was called, such as "inventory"
+	Method    string        // such as "/shop.Inventory/Reserve" or "GET /stock"
+	Attempts  []Attempt     // in order; empty if the call failed before the first
+	Stopped   string        // why there was no further attempt; see Stop
+	Remaining time.Duration // of the total deadline when it failed; not positive if it had passed
+	Err       error         // of the last attempt; never nil
+}
+
+// Error returns one line that names the instance and the attempts. It is for logs: addresses are in it. What a caller
+// of ours gets to see is GRPCStatus.
+func (e *CallError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "call %s %s: ", e.Service, e.Method)
+	for i, a := range e.Attempts {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		if len(e.Attempts) > 1 {
+			fmt.Fprintf(&b, "attempt %d ", i+1)
+		}
+		a.write(&b)
+	}
+	if len(e.Attempts) == 0 {
+		fmt.Fprintf(&b, "%v", e.Err)
+	}
+	if e.Stopped != "" {
+		fmt.Fprintf(&b, "; no further attempt: %s", e.Stopped)
+	}
+	if e.Remaining > 0 {
+		fmt.Fprintf(&b, "; %v of the deadline left", short(e.Remaining))
+	}
+	return b.String()
+}
+
+func (a Attempt) write(b *strings.Builder) {
+	switch {
+	case a.Instance == "" && a.Addr == "":
+		b.WriteString("without an instance")
+	case a.Instance == "":
+		fmt.Fprintf(b, "at %s", a.Addr)
+	case a.Addr == "":
+		fmt.Fprintf(b, "at %s", a.Instance)
+	default:
+		fmt.Fprintf(b, "at %s (%s)", a.Instance, a.Addr)
+	}
+	fmt.Fprintf(b, " after %v", short(a.Duration))
+	if a.Sent == NotSent {
+		b.WriteString(", not sent")
+	}
+	fmt.Fprintf(b, ": %v", a.Err)
+}
+
+// Unwrap returns the last attempt's error.
+func (e *CallError) Unwrap() error { return e.Err }
+
+// GRPCStatus returns the last attempt's error as a status. It carries nothing of the attempts: a server that returns
+// this error to its own caller does not tell it the addresses behind it.
+func (e *CallError) GRPCStatus() *status.Status {
+	if n := len(e.Attempts); n > 0 && e.Attempts[n-1].Sent == NotSent {
+		// This error was made here, not by the callee, and names what could not be reached.
+		return failure.Status(failure.New(failure.CodeOf(e.Err), "%s cannot be reached", e.Service))
+	}
+	return failure.Status(e.Err)
+}
+
+// LogValue is the error for a structured log.
+func (e *CallError) LogValue() slog.Value {
+	attempts := make([]slog.Attr, len(e.Attempts))
+	for i, a := range e.Attempts {
+		attempts[i] = slog.Group(fmt.Sprint(i+1),
+			slog.String("instance", a.Instance), slog.String("addr", a.Addr), slog.Duration("duration", a.Duration),
+			slog.String("sent", a.Sent.String()), slog.String("error", fmt.Sprint(a.Err)))
+	}
+	return slog.GroupValue(
+		slog.String("service", e.Service), slog.String("method", e.Method),
+		slog.String("code", failure.CodeOf(e.Err).String()),
+		slog.String("error", fmt.Sprint(e.Err)),
+		slog.String("stopped", e.Stopped), slog.Duration("remaining", e.Remaining),
+		slog.Attr{Key: "attempts", Value: slog.GroupValue(attempts...)})
+}
+
+// short rounds a duration to what one wants to read.
+func short(d time.Duration) time.Duration {
+	switch {
+	case d > time.Second:
+		return d.Round(10 * time.Millisecond)
+	case d > 10*time.Millisecond:
+		return d.Round(time.Millisecond)
+	default:
+		return d.Round(10 * time.Microsecond)
+	}
+}

@@ -1,0 +1,150 @@
+package resilience
+
+import "github.com/holdfast-go/holdfast/failure"
+
+// Outcome is how an attempt ended, as far as anything is decided by it. What each one means is in one table, below.
+type Outcome uint8
+
+// The outcomes.
+const (
+	// OK is an answer without error.
+	OK Outcome = iota
+	// Unsent: the request provably reached no handler (no connection, refused stream, GOAWAY before it).
+	Unsent
+	// Unavailable: the connection broke, or the instance said UNAVAILABLE. The request may have run.
+	Unavailable
+	// AttemptTimeout: the time of this attempt ran out while that of the call had not.
+	AttemptTimeout
+	// DeadlineExceeded: the time of the call ran out, or the callee's own did.
+	DeadlineExceeded
+	// Canceled: the caller no longer wants an answer.
+	Canceled
+	// Exhausted: RESOURCE_EXHAUSTED; over a quota, or too large.
+	Exhausted
+	// Fault: INTERNAL, UNKNOWN or DATA_LOSS. Another instance runs the same code.
+	Fault
+	// Aborted: lost a race. What to repeat is more than this one call, and only its caller knows it.
+	Aborted
+	// Denied: PERMISSION_DENIED or UNAUTHENTICATED.
+	Denied
+	// Refused: an answer of the application: NOT_FOUND, INVALID_ARGUMENT and their kin.
+	Refused
+
+	outcomes // their number
+)
+
+// Sample says what the duration of an attempt tells about latency. The values are those of balance.Sample.
+type Sample uint8
+
+// The samples.
+const (
+	// NoSample: nothing. A failure can be fast because nothing was done.
+	NoSample Sample = iota
+	// LatencySample: an answer took this long.
+	LatencySample
+	// LowerBoundSample: an answer would have taken at least this long.
+	LowerBoundSample
+)
+
+// Verdict is a row of the table.
+type Verdict struct {
+	// RetrySafe and RetryUnsafe say whether the attempt may be followed by another one: of a call that may run twice,
+	// and of any other.
+	RetrySafe, RetryUnsafe bool
+	// Cost is what the next attempt takes from the budget. A timed-out attempt is still running somewhere, so what
+	// follows it counts double. What was not sent has cost no instance anything.
+	Cost int
+	// Sample is what the attempt's duration is worth.
+	Sample Sample
+}
+
+// table is the only place where it is decided what counts as what. All clients go by it.
+var table = [outcomes]struct {
+	name string
+	Verdict
+}{
+	//                 name                 safe   unsafe cost sample
+	OK:               {"ok", Verdict{false, false, 0, LatencySample}},
+	Unsent:           {"unsent", Verdict{true, true, 0, NoSample}},
+	Unavailable:      {"unavailable", Verdict{true, false, 1, NoSample}},
+	AttemptTimeout:   {"attempt timeout", Verdict{true, false, 2, LowerBoundSample}},
+	DeadlineExceeded: {"deadline exceeded", Verdict{false, false, 0, NoSample}},
+	Canceled:         {"canceled", Verdict{false, false, 0, NoSample}},
+	Exhausted:        {"exhausted", Verdict{false, false, 0, NoSample}},
+	Fault:            {"fault", Verdict{false, false, 0, LatencySample}},
+	Aborted:          {"aborted", Verdict{false, false, 0, LatencySample}},
+	Denied:           {"denied", Verdict{false, false, 0, NoSample}},
+	Refused:          {"refused", Verdict{false, false, 0, LatencySample}},
+}
+
+// Verdict returns what o means.
+func (o Outcome) Verdict() Verdict {
+	if o >= outcomes {
+		o = Fault
+	}
+	return table[o].Verdict
+}
+
+// String returns the outcome's name in words, such as "attempt timeout".
+func (o Outcome) String() string {
+	if o >= outcomes {
+		o = Fault
+	}
+	return table[o].name
+}
+
+// Sent says what is known about whether a request reached an instance.
+type Sent uint8
+
+// What is known.
+const (
+	// MaybeSent: it may have run. The zero value, because it is the careful assumption.
+	MaybeSent Sent = iota
+	// NotSent: it provably did not.
+	NotSent
+)
+
+// String returns "maybe sent" or "not sent".
+func (s Sent) String() string {
+	if s == NotSent {
+		return "not sent"
+	}
+	return "maybe sent"
+}
+
+// Classify returns the outcome of an attempt that ended with code. bounded is the attempt's [Plan.Bounded]: with it,
+// DEADLINE_EXCEEDED is the end of the attempt; without, the end of the call. The instance may report it a little
+// earlier than our own clock does, since it has a margin of its own.
+func Classify(code failure.Code, sent Sent, bounded bool) Outcome {
+	switch code {
+	case failure.OK:
+		return OK
+	case failure.Unavailable:
+		// Only here: a request that was not sent because it was too large, or could not be encoded, will not be
+		// sent better elsewhere.
+		if sent == NotSent {
+			return Unsent
+		}
+		return Unavailable
+	case failure.DeadlineExceeded:
+		if bounded {
+			return AttemptTimeout
+		}
+		return DeadlineExceeded
+	case failure.Canceled:
+		return Canceled
+	case failure.ResourceExhausted:
+		return Exhausted
+	case failure.Aborted:
+		return Aborted
+	case failure.PermissionDenied, failure.Unauthenticated:
+		return Denied
+	case failure.InvalidArgument, failure.NotFound, failure.AlreadyExists, failure.FailedPrecondition,
+		failure.OutOfRange, failure.Unimplemented:
+		return Refused
+	case failure.Unknown, failure.Internal, failure.DataLoss:
+		return Fault
+	default:
+		return Fault
+	}
+}
