@@ -1,9 +1,62 @@
 package rest
 
-import "net/http"
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
 
-// Error answers r with err as application/problem+json, by the mapping of package failure. Causes stay inside.
-// Two kinds of error are known here beyond that: a body over the limit (http.MaxBytesError) is a 413, and the Unavailable of a call that
-// this service gave up on carries a Retry-After, which tells the callers' retry loops that trying again was already done here.
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// gaveUpRetryAfter is longer than any backoff within a call, so that it ends the retry loops of all callers.
+const gaveUpRetryAfter = time.Second
+
+// Error answers r with err as application/problem+json, by the mapping of package failure. Causes stay inside: those of
+// Unknown, Internal and DataLoss, which the client learns nothing of, are logged here, since nobody else sees them.
+// It must not be called once the answer has begun, nor with a nil err.
+//
+// Two kinds of error are known here beyond that mapping. A body over the limit (*http.MaxBytesError) is a 413. And the
+// Unavailable of a call that this service has made and given up on carries a Retry-After: it tells the retry
+// loops of the callers that repeating was already done here, so that not every layer multiplies the load.
 func Error(w http.ResponseWriter, r *http.Request, err error) {
+	p := problemOf(err)
+	p.Instance = r.URL.EscapedPath()
+	switch failure.CodeOf(err) {
+	case failure.OK, failure.Unknown, failure.Internal, failure.DataLoss:
+		logger(r.Context()).LogAttrs(r.Context(), slog.LevelError, "request failed",
+			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", err))
+	default:
+	}
+	_ = p.Write(w) // a client that is gone is nobody to tell
 }
+
+func problemOf(err error) failure.Problem {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		p := failure.ProblemOf(failure.New(failure.InvalidArgument, "the body is larger than %d bytes", tooLarge.Limit).
+			WithReason("BODY_TOO_LARGE", "holdfast"))
+		p.Status = http.StatusRequestEntityTooLarge
+		p.Title = http.StatusText(p.Status)
+		return p
+	}
+	if err == nil {
+		err = failure.New(failure.Internal, "internal error")
+	}
+	e := failure.From(err)
+	if e.Code == failure.Unavailable && e.RetryAfter <= 0 && gaveUp(err) {
+		return failure.ProblemOf(e.WithRetryAfter(gaveUpRetryAfter))
+	}
+	return failure.ProblemOf(e)
+}
+
+// logger is that of the Handler which serves the request of ctx.
+func logger(ctx context.Context) *slog.Logger {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		return x.handler.cfg.Logger
+	}
+	return slog.Default()
+}
+
+func gaveUp(err error) bool { return false }

@@ -2,41 +2,178 @@ package rest
 
 import (
 	"context"
+	"errors"
+	"io"
+	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/lifecycle"
+	"github.com/holdfast-go/holdfast/resilience"
 )
 
 // Handler is a wrapped http.Handler. It is safe for concurrent use.
 type Handler struct {
 	next     http.Handler
-	cfg      ServerConfig
+	cfg      ServerConfig // with defaults
 	draining atomic.Bool
+	active   atomic.Int64    // requests inside next
 	streams  context.Context // ends when streaming handlers have to return
 	stop     context.CancelCauseFunc
 }
 
-// Wrap returns h with the behaviours of this package: deadline, recovery, body limit, drain. It keeps h as it is.
-// A wrong value in cfg means its default: use cfg.Validate to know. The result fits any server; with http.Server:
+// Wrap returns h with the behaviours of this package: deadline, recovery, body limit, drain. It keeps h as it is. A wrong
+// value in cfg counts as its default or as what its field says: use cfg.Validate to know. The result fits any server:
 //
 //	http.ListenAndServe(addr, rest.Wrap(engine, rest.ServerConfig{}))
 func Wrap(h http.Handler, cfg ServerConfig) *Handler {
-	cfg = cfg.withDefaults()
 	streams, stop := context.WithCancelCause(context.Background())
-	return &Handler{next: h, cfg: cfg, streams: streams, stop: stop}
+	return &Handler{next: h, cfg: cfg.withDefaults(), streams: streams, stop: stop}
 }
 
-// Drain makes every further answer carry "Connection: close" and the health path fail with 503, so that
-// clients and load balancers go elsewhere. Requests are served as before. It returns at once and cannot be undone.
+// Drain makes every further answer carry "Connection: close" and the health path fail with 503, so that clients and load
+// balancers go elsewhere. Requests are served as before. It returns at once and cannot be undone.
 func (h *Handler) Drain() { h.draining.Store(true) }
 
 // Draining reports whether Drain was called.
 func (h *Handler) Draining() bool { return h.draining.Load() }
 
-// EndStreams ends the contexts that Stream gave out, so that endless answers do not hold up a
-// server that is being shut down. Server does so by itself; who uses Wrap with a server of their own passes it to http.Server.RegisterOnShutdown.
+// EndStreams ends the contexts that Stream gave out, so that endless answers do not hold up a server that is being shut
+// down. A Server does so by itself; with a server of your own, pass it to http.Server.RegisterOnShutdown.
 func (h *Handler) EndStreams() { h.stop(ErrStopping) }
+
+// exchange is what this package knows of one request; it travels in the request's context.
+type exchange struct {
+	handler *Handler
+	base    context.Context // as it came from the server: ends when the client goes away
+
+	mu     sync.Mutex
+	stream bool     // the deadline was lifted
+	ends   []func() // called when the handler returned
+}
+
+type exchangeKey struct{}
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.next.ServeHTTP(w, r)
+	rw := &responseWriter{ResponseWriter: w, handler: h}
+	if r.URL.Path == h.cfg.HealthPath && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		h.health(rw, r)
+		return
+	}
+	h.serve(rw, rw, r)
+}
+
+// serve runs next with all that surrounds it. out is what next writes to: rw, or something in front of it.
+func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Request) {
+	h.active.Add(1)
+	defer h.active.Add(-1)
+
+	x := &exchange{handler: h, base: r.Context()}
+	defer x.end()
+	ctx := resilience.WithIncoming(context.WithValue(x.base, exchangeKey{}, x))
+	if d := h.timeout(r); d >= 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	r = r.WithContext(ctx)
+
+	if limit := h.cfg.MaxBodyBytes; limit >= 0 {
+		if r.ContentLength > limit {
+			// The rest of the body is on its way: it is cheaper to lose the connection than to read it.
+			rw.Header().Set("Connection", "close")
+			Error(rw, r, &http.MaxBytesError{Limit: limit})
+			return
+		}
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = http.MaxBytesReader(rw.ResponseWriter, r.Body, limit)
+		}
+	}
+
+	err := lifecycle.Recover(func() error {
+		h.next.ServeHTTP(out, r)
+		return nil
+	})
+	if err != nil {
+		h.panicked(rw, r, err)
+		return
+	}
+	if rw.begun || out != rw {
+		return
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !x.streaming() {
+		Error(rw, r, failure.New(failure.DeadlineExceeded, "the request took longer than its deadline"))
+		return
+	}
+	rw.begin() // net/http writes an empty 200 by itself
+}
+
+// timeout is the time a request may take: the caller's wish within our own limit. Negative means no limit.
+func (h *Handler) timeout(r *http.Request) time.Duration {
+	own := h.cfg.Timeout
+	v := r.Header[HeaderTimeout]
+	if len(v) != 1 {
+		return own
+	}
+	wish, ok := ParseTimeout(v[0])
+	if ok && (own < 0 || wish < own) {
+		return wish
+	}
+	return own
+}
+
+// panicked answers for a handler that panicked. The stack is for the log alone.
+func (h *Handler) panicked(rw *responseWriter, r *http.Request, err error) {
+	var p *lifecycle.PanicError
+	if !errors.As(err, &p) || p.Value == http.ErrAbortHandler {
+		panic(http.ErrAbortHandler) // asked for by the handler: net/http cuts the connection without a word
+	}
+	h.cfg.Logger.LogAttrs(r.Context(), slog.LevelError, "handler panicked",
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", p))
+	if rw.begun {
+		// The client has part of an answer. Only a cut connection tells it that this was not all.
+		panic(http.ErrAbortHandler)
+	}
+	Error(rw, r, failure.New(failure.Internal, "internal error"))
+}
+
+// health answers the health path; see ServerConfig.HealthPath.
+func (h *Handler) health(rw *responseWriter, r *http.Request) {
+	if h.draining.Load() {
+		Error(rw, r, failure.New(failure.Unavailable, "draining").WithRetryAfter(time.Second))
+		return
+	}
+	probe := &probeWriter{to: rw, header: make(http.Header)}
+	h.serve(rw, probe, r)
+	if rw.begun {
+		return
+	}
+	if !probe.begun && !probe.nothing {
+		probe.WriteHeader(http.StatusOK)
+		return
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	rw.Header().Set("Cache-Control", "no-store")
+	rw.WriteHeader(http.StatusOK)
+	_, _ = io.WriteString(rw, `{"status":"ok"}`+"\n")
+}
+
+func (x *exchange) streaming() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.stream
+}
+
+func (x *exchange) end() {
+	x.mu.Lock()
+	ends := x.ends
+	x.ends = nil
+	x.mu.Unlock()
+	for _, f := range ends {
+		f()
+	}
 }

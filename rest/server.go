@@ -2,25 +2,104 @@ package rest
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// freshGrace is what a connection without a request yet is given when the server stops: long enough for a request that is on its way.
+	freshGrace = 250 * time.Millisecond
+	// cutGrace is how long handlers may take to notice that their connection was cut.
+	cutGrace = time.Second
+	// joinPoll is how often join looks, like http.Server.Shutdown itself.
+	joinPoll = 5 * time.Millisecond
 )
 
 // Server serves one handler on one listener. It is a lifecycle component: Run serves, Drain tells clients to go elsewhere.
 type Server struct {
 	handler  *Handler
+	cfg      ServerConfig
 	listener net.Listener
 	server   *http.Server
+	ready    chan struct{}
+	end      context.Context // done once Close was called
+	close    context.CancelFunc
+
+	mu    sync.Mutex
+	fresh map[net.Conn]struct{} // accepted, no byte of a request read yet
 }
 
-// NewServer listens at once, so that Addr is known and a taken port is an error here, and serves h,
-// wrapped as by Wrap, once Run is called. Without TLS the address must be on loopback unless cfg.Insecure is set.
-// A Server that is never run must be closed.
+// NewServer listens at once, so that Addr is known and a taken port is an error here, and serves h, wrapped as by Wrap,
+// once Run is called. Without TLS the address must be on loopback unless cfg.Insecure is set. A Server that is never run
+// must be closed; after an error a Listener that was passed in is still the caller's.
 func NewServer(h http.Handler, cfg ServerConfig) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return nil, nil
+	cfg = cfg.withDefaults()
+	l := cfg.Listener
+	if l == nil {
+		if cfg.TLS == nil && !cfg.Insecure {
+			if err := loopbackOnly(cfg.Addr); err != nil {
+				return nil, err
+			}
+		}
+		var err error
+		if l, err = net.Listen("tcp", cfg.Addr); err != nil {
+			return nil, fmt.Errorf("rest listen: %w", err)
+		}
+	} else if tcp, ok := l.Addr().(*net.TCPAddr); ok && cfg.TLS == nil && !cfg.Insecure && !tcp.IP.IsLoopback() {
+		return nil, plaintextError(tcp.String())
+	}
+	handler := Wrap(h, cfg)
+	s := &Server{
+		handler:  handler,
+		cfg:      cfg,
+		listener: l,
+		ready:    make(chan struct{}),
+		fresh:    make(map[net.Conn]struct{}),
+	}
+	close(s.ready)
+	s.end, s.close = context.WithCancel(context.Background())
+	s.server = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
+		IdleTimeout:       cfg.IdleTimeout,
+		MaxHeaderBytes:    cfg.MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
+		ConnState:         s.track,
+	}
+	if cfg.TLS != nil {
+		s.server.TLSConfig = cfg.TLS.Clone()
+	}
+	if cfg.Timeout > 0 {
+		// The context's deadline does not reach a handler that blocks in a read or write: a client that sends its
+		// body, or takes the answer, a byte at a time.
+		s.server.ReadTimeout = cfg.Timeout + slack
+		s.server.WriteTimeout = cfg.Timeout + slack
+	}
+	return s, nil
+}
+
+// loopbackOnly resolves names, as listening would.
+func loopbackOnly(addr string) error {
+	tcp, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("rest listen %s: %w", addr, err)
+	}
+	if !tcp.IP.IsLoopback() {
+		return plaintextError(addr)
+	}
+	return nil
+}
+
+func plaintextError(addr string) error {
+	return fmt.Errorf("rest listen %s: plaintext is for loopback only: set TLS, or Insecure to allow it", addr)
 }
 
 // Addr returns the address the server listens on.
@@ -29,16 +108,118 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Name implements lifecycle.Namer.
 func (s *Server) Name() string { return "rest server " + s.Addr().String() }
 
-// Ready returns a channel that is closed when the server accepts requests, which it does from NewServer on: those that
-// come before Run wait in the listener's backlog.
-func (s *Server) Ready() <-chan struct{} { return nil }
+// Ready returns a channel that is closed: requests that come before Run wait in the listener's backlog.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Drain makes every answer carry "Connection: close" and the health path fail; requests are served as before. It returns at once.
-func (s *Server) Drain(ctx context.Context) error { return nil }
+// Handler returns the wrapped handler that the server serves.
+func (s *Server) Handler() *Handler { return s.handler }
+
+// Drain makes every answer carry "Connection: close" and the health path fail; requests are served as before. It returns
+// at once.
+func (s *Server) Drain(context.Context) error {
+	s.handler.Drain()
+	return nil
+}
 
 // Run serves until ctx is done, then ends the contexts of streams, closes the listener and idle connections, waits up to
-// DrainTimeout for the requests in flight, and cuts those that remain, which is reported as an error. It may be called once.
-func (s *Server) Run(ctx context.Context) error { return nil }
+// DrainTimeout for the requests in flight, and cuts those that remain, which is reported as an error. It may be called
+// once. After Close it returns nil.
+func (s *Server) Run(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() {
+		if s.server.TLSConfig != nil {
+			served <- s.server.ServeTLS(s.listener, "", "")
+			return
+		}
+		served <- s.server.Serve(s.listener)
+	}()
+	select {
+	case err := <-served:
+		_ = s.server.Close()
+		s.join()
+		if s.end.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("rest serve %s: %w", s.Addr(), err)
+	case <-ctx.Done():
+	}
+	err := s.shutdown(context.WithoutCancel(ctx))
+	<-served
+	return err
+}
+
+func (s *Server) shutdown(ctx context.Context) error {
+	s.handler.Drain()
+	s.handler.EndStreams()
+	s.hurry()
+	ctx, cancel := context.WithTimeout(ctx, max(0, s.cfg.DrainTimeout))
+	defer cancel()
+	stop := context.AfterFunc(s.end, cancel)
+	defer stop()
+	err := s.server.Shutdown(ctx)
+	if err == nil {
+		s.join()
+		return nil
+	}
+	_ = s.server.Close()
+	joined := s.join()
+	switch {
+	case s.end.Err() != nil:
+		return nil
+	case !joined:
+		return fmt.Errorf("rest drain %s: requests still running after %v", s.Addr(), max(0, s.cfg.DrainTimeout)+cutGrace)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("rest drain %s: connections cut after %v", s.Addr(), max(0, s.cfg.DrainTimeout))
+	}
+	return fmt.Errorf("rest drain %s: %w", s.Addr(), err)
+}
+
+// join waits for handlers to return, those of hijacked connections included, whom http.Server does not know any more.
+// It gives up on those that do not notice that their client is gone.
+func (s *Server) join() bool {
+	late := time.NewTimer(cutGrace)
+	defer late.Stop()
+	poll := time.NewTicker(joinPoll)
+	defer poll.Stop()
+	for s.handler.active.Load() > 0 {
+		select {
+		case <-poll.C:
+		case <-late.C:
+			return false
+		}
+	}
+	return true
+}
+
+// track keeps the set of connections that have not sent a request yet.
+func (s *Server) track(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state == http.StateNew {
+		s.fresh[c] = struct{}{}
+		return
+	}
+	delete(s.fresh, c)
+}
+
+// hurry shortens the wait for connections that were opened in advance: Shutdown would give each of them five seconds
+// to send its first request.
+func (s *Server) hurry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := time.Now().Add(freshGrace)
+	for c := range s.fresh {
+		_ = c.SetReadDeadline(at)
+	}
+}
 
 // Close closes the listener and all connections at once. It is safe to call at any time and more than once.
-func (s *Server) Close() error { return nil }
+func (s *Server) Close() error {
+	s.close()
+	s.handler.EndStreams()
+	err := s.server.Close()
+	if lerr := s.listener.Close(); err == nil && !errors.Is(lerr, net.ErrClosed) {
+		err = lerr
+	}
+	return err
+}

@@ -1,0 +1,118 @@
+package rest
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+)
+
+// responseWriter knows whether an answer has begun, and announces the end of the connection while draining. It has the
+// optional interfaces that routers assert without asking (Gin panics without them) besides Unwrap.
+type responseWriter struct {
+	http.ResponseWriter
+	handler *Handler
+	begun   bool // a final status, or the connection itself, is out of our hands
+}
+
+// Unwrap is for http.ResponseController.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// begin is called before anything of the answer is written.
+func (w *responseWriter) begin() {
+	if w.begun {
+		return
+	}
+	w.begun = true
+	if w.handler.draining.Load() {
+		// For HTTP/2 net/http turns this into a GOAWAY.
+		w.Header().Set("Connection", "close")
+	}
+}
+
+func (w *responseWriter) WriteHeader(status int) {
+	switch {
+	case status == http.StatusSwitchingProtocols:
+		w.begun = true
+	case status >= http.StatusOK:
+		w.begin()
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *responseWriter) Write(p []byte) (int, error) {
+	w.begin()
+	return w.ResponseWriter.Write(p)
+}
+
+// ReadFrom keeps sendfile working for handlers that copy files.
+func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
+	w.begin()
+	return io.Copy(w.ResponseWriter, src)
+}
+
+func (w *responseWriter) Flush() { _ = w.FlushError() }
+
+func (w *responseWriter) FlushError() error {
+	w.begin()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.begun = true
+	}
+	return conn, rw, err
+}
+
+// CloseNotify is deprecated in net/http but asserted by Gin's Stream.
+func (w *responseWriter) CloseNotify() <-chan bool {
+	if n, ok := w.ResponseWriter.(http.CloseNotifier); ok { //nolint:staticcheck // see above
+		return n.CloseNotify()
+	}
+	return make(chan bool)
+}
+
+// probeWriter lets the health path find out whether the wrapped handler has an answer of its own: a 404 or 405 is held back.
+// What comes before the status goes to a header of its own, so that nothing of a held back answer remains.
+type probeWriter struct {
+	to      *responseWriter
+	header  http.Header
+	begun   bool
+	nothing bool // the handler has nothing at this path
+}
+
+func (w *probeWriter) Header() http.Header { return w.header }
+
+func (w *probeWriter) WriteHeader(status int) {
+	if w.begun || status < http.StatusOK {
+		return
+	}
+	w.begun = true
+	w.nothing = status == http.StatusNotFound || status == http.StatusMethodNotAllowed
+	if w.nothing {
+		return
+	}
+	h := w.to.Header()
+	for k, v := range w.header {
+		h[k] = v
+	}
+	w.header = h // trailers may follow
+	w.to.WriteHeader(status)
+}
+
+func (w *probeWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	if w.nothing {
+		return len(p), nil
+	}
+	return w.to.Write(p)
+}
+
+func (w *probeWriter) Flush() {
+	w.WriteHeader(http.StatusOK)
+	if !w.nothing {
+		w.to.Flush()
+	}
+}
