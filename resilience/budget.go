@@ -12,15 +12,17 @@ const savings = 10 * time.Second
 // with time. Without one, three attempts a call are three times the load on a service that is failing because of its
 // load, and it does not recover. Safe for concurrent use; no method allocates.
 //
-// Invariant: over any history, what was taken is at most Burst + Floor a second + Ratio a call.
+// Invariants: over any history, what was taken is at most Burst + Floor a second + Ratio a call. What is held is never
+// more than what there was to take when it was held.
 //
-// Source: Finagle's RetryBudget; unlike gRPC's retryThrottling it is relative to the rate of calls, so that one dead
-// instance of ten does not switch retries off.
+// Sources: Finagle's RetryBudget; SRE book, "Handling Overload". Unlike gRPC's retryThrottling it is relative to the rate
+// of calls, so that one dead instance of ten does not switch retries off.
 type Budget struct {
 	policy BudgetPolicy
 
 	mu     sync.Mutex
 	tokens float64
+	held   int
 	last   time.Time // of the last refill; zero before the first
 	// Calls in the current and in the previous window of savings. The larger one is the traffic by which the bucket
 	// is sized.
@@ -28,7 +30,7 @@ type Budget struct {
 	now, prev int
 }
 
-// NewBudget returns a budget, full. Zero fields of p are the defaults.
+// NewBudget returns a budget with its Burst in it. Zero fields of p are the defaults.
 func NewBudget(p BudgetPolicy) *Budget {
 	p = p.defaults()
 	return &Budget{policy: p, tokens: p.Burst}
@@ -37,8 +39,9 @@ func NewBudget(p BudgetPolicy) *Budget {
 // Call counts a call, which adds to the budget.
 func (b *Budget) Call(now time.Time) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.call(now)
+	b.refill(now)
+	b.call()
+	b.mu.Unlock()
 }
 
 // Take takes n tokens, all or none, and reports whether they were there.
@@ -46,17 +49,30 @@ func (b *Budget) Take(now time.Time, n int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.refill(now)
-	return b.take(n)
+	if !(b.tokens >= float64(n)) {
+		return false
+	}
+	b.tokens -= float64(n)
+	return true
 }
 
-// Return gives back n tokens that were taken and not used.
-func (b *Budget) Return(n int) {
+// Hold marks n tokens as possibly needed soon, all or none, and reports whether there are that many beyond those held
+// already. It takes nothing: whoever needs a token now has a better claim than who may need one.
+func (b *Budget) Hold(now time.Time, n int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.add(float64(n))
+	b.refill(now)
+	return b.hold(n)
 }
 
-// Tokens returns what is there.
+// Release ends a Hold.
+func (b *Budget) Release(n int) {
+	b.mu.Lock()
+	b.held -= n
+	b.mu.Unlock()
+}
+
+// Tokens returns what there is to take.
 func (b *Budget) Tokens(now time.Time) float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -64,17 +80,25 @@ func (b *Budget) Tokens(now time.Time) float64 {
 	return b.tokens
 }
 
-func (b *Budget) call(now time.Time) {
+// begin is Call and Hold at once, for the way of every call.
+func (b *Budget) begin(now time.Time, n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.refill(now)
+	b.call()
+	return n > 0 && b.hold(n)
+}
+
+func (b *Budget) call() {
 	b.now++
 	b.add(b.policy.Ratio)
 }
 
-func (b *Budget) take(n int) bool {
-	if b.tokens < float64(n) {
+func (b *Budget) hold(n int) bool {
+	if !(b.tokens >= float64(b.held+n)) {
 		return false
 	}
-	b.tokens -= float64(n)
+	b.held += n
 	return true
 }
 

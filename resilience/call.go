@@ -12,7 +12,7 @@ const (
 	// maxUnsent bounds the attempts that reached no instance. They load no one, so they do not count as attempts
 	// otherwise; ten of them, backed off, are about a second.
 	maxUnsent = 10
-	// reserve is what a bounded attempt sets aside in the budget for the attempt after it.
+	// reserve is what a bounded attempt holds of the budget: the cost of the attempt that follows if it is cut off.
 	reserve = 2
 )
 
@@ -34,7 +34,7 @@ type Spec struct {
 // Call decides the attempts of one call: a state machine that whoever makes the attempts asks before and tells after
 // each one.
 //
-//	call := resilience.Begin(now, spec)
+//	call := resilience.Begin(spec)
 //	for plan, ok := call.Next(now); ok; plan, ok = call.Next(now) {
 //		… attempt until plan.Deadline …
 //		d := call.Done(now, outcome, pushback, rnd)
@@ -44,18 +44,19 @@ type Spec struct {
 //		… wait d.Wait, or until the caller gives up …
 //	}
 //
-// Every Next that returned true is followed by exactly one Done: a plan may hold tokens of the budget. A Call is not
-// safe for concurrent use.
+// Every Next that returned true is followed by exactly one Done, since a plan may hold tokens of the budget. A Call is
+// not safe for concurrent use.
 //
 // Invariants: no attempt is planned at or beyond the total deadline, nor a wait up to it. At most MaxAttempts attempts
-// may have reached an instance. An attempt is cut off before the total deadline only if the one after it is allowed and
-// paid for: cutting off the last one, or one that must not be repeated, gains nothing.
+// may have reached an instance. An attempt is cut off before the total deadline only if another one is allowed to
+// follow it, and the budget had the tokens for all attempts that may be cut off at that time: cutting off the last one,
+// or one that must not be repeated, gains nothing.
 type Call struct {
-	spec     Spec
-	started  time.Time // the attempt under way
-	sent     int       // attempts that may have reached an instance, the one under way not counted
-	unsent   int       // attempts that provably did not
-	reserved int       // tokens taken for the attempt under way
+	spec    Spec
+	started time.Time // the attempt under way
+	sent    int       // attempts that may have reached an instance, the one under way not counted
+	unsent  int       // attempts that provably did not
+	holding bool      // the attempt under way holds tokens
 }
 
 // Plan is one attempt.
@@ -64,7 +65,7 @@ type Plan struct {
 	Number int
 	// Deadline is when the attempt has to be over. Never later than the call's.
 	Deadline time.Time
-	// Bounded: Deadline is earlier than the call's, and the attempt that follows is paid for.
+	// Bounded: Deadline is earlier than the call's, and another attempt is allowed to follow.
 	Bounded bool
 }
 
@@ -110,24 +111,30 @@ func (s Stop) String() string {
 	return fmt.Sprintf("stop %d", s)
 }
 
-// Begin starts a call and counts it in its budget.
-func Begin(now time.Time, s Spec) Call {
-	if s.Budget != nil {
-		s.Budget.Call(now)
-	}
-	return Call{spec: s}
-}
+// Begin starts a call.
+func Begin(s Spec) Call { return Call{spec: s} }
 
 // Next plans the next attempt. It is false if the deadline has passed: before the first attempt the call failed with
-// DEADLINE_EXCEEDED, later with the previous error.
+// DEADLINE_EXCEEDED, later with the previous error. The first attempt counts as a call in the budget.
 func (c *Call) Next(now time.Time) (Plan, bool) {
 	if !now.Before(c.spec.Deadline) {
 		return Plan{}, false
 	}
 	p := Plan{Number: c.sent + c.unsent, Deadline: c.spec.Deadline}
 	c.started = now
-	if t := c.bound(now); t > 0 && c.spec.Budget.Take(now, reserve) {
-		c.reserved = reserve
+	t := c.bound(now)
+	hold := 0
+	if t > 0 {
+		hold = reserve
+	}
+	switch b := c.spec.Budget; {
+	case b == nil:
+	case p.Number == 0:
+		c.holding = b.begin(now, hold)
+	case hold > 0:
+		c.holding = b.Hold(now, hold)
+	}
+	if c.holding {
 		p.Deadline, p.Bounded = now.Add(t), true
 	}
 	return p, true
@@ -175,19 +182,13 @@ func (c *Call) Done(now time.Time, o Outcome, pushback time.Duration, rnd uint64
 	} else {
 		c.sent++
 	}
-	d := c.decide(now, o, v, pushback, rnd)
-	held, used := c.reserved, 0
-	c.reserved = 0
-	if d.Retry && v.Cost > 0 {
-		switch {
-		case held >= v.Cost:
-			used = v.Cost
-		case c.spec.Budget == nil || !c.spec.Budget.Take(now, v.Cost):
-			d = Decision{Stop: StopBudget}
-		}
+	if c.holding {
+		c.holding = false
+		c.spec.Budget.Release(reserve)
 	}
-	if held > used {
-		c.spec.Budget.Return(held - used)
+	d := c.decide(now, o, v, pushback, rnd)
+	if d.Retry && v.Cost > 0 && (c.spec.Budget == nil || !c.spec.Budget.Take(now, v.Cost)) {
+		return Decision{Stop: StopBudget}
 	}
 	return d
 }

@@ -68,7 +68,7 @@ var table = [outcomes]struct {
 	Unsent:           {"unsent", Verdict{true, true, 0, NoSample}},
 	Unavailable:      {"unavailable", Verdict{true, false, 1, NoSample}},
 	AttemptTimeout:   {"attempt timeout", Verdict{true, false, 2, LowerBoundSample}},
-	DeadlineExceeded: {"deadline exceeded", Verdict{false, false, 0, NoSample}},
+	DeadlineExceeded: {"deadline exceeded", Verdict{false, false, 0, LowerBoundSample}},
 	Canceled:         {"canceled", Verdict{false, false, 0, NoSample}},
 	Exhausted:        {"exhausted", Verdict{false, false, 0, NoSample}},
 	Fault:            {"fault", Verdict{false, false, 0, LatencySample}},
