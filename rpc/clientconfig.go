@@ -1,0 +1,93 @@
+package rpc
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/resilience"
+)
+
+// ClientConfig configures a Client. The zero value is fit for production, on loopback; elsewhere it needs TLS.
+type ClientConfig struct {
+	// Policy is how calls are made, unless Methods says otherwise for one of them.
+	Policy resilience.Policy
+	// Methods holds what is known of single methods, by their full name ("/shop.Orders/Place"), or of all methods
+	// of a service ("/shop.Orders/"). The full name wins.
+	Methods map[string]MethodPolicy
+
+	// TLS is the client's side of TLS. Without a ServerName in it, instances must present a certificate for the
+	// service's name ("inventory"), wherever they run. nil: plaintext, which is refused to any address but loopback.
+	TLS *tls.Config
+	// Insecure allows plaintext beyond loopback: everyone on the way can read and change the calls.
+	Insecure bool
+
+	// Picker makes the picker of one target. nil: balance.NewP2C.
+	Picker func() balance.Picker
+
+	// Logger gets instances that are found to be unreachable, and reachable again. nil: slog.Default().
+	Logger *slog.Logger
+
+	// Options are applied last and win over everything above. Interceptors among them see every attempt, not the
+	// call: they run inside the attempt loop.
+	Options []grpc.DialOption
+}
+
+// MethodPolicy is what is known of one method.
+type MethodPolicy struct {
+	// Safe declares that the method may run twice for one call, so that an attempt that may have run can be followed
+	// by another. Methods whose protobuf idempotency_level says so, and calls with an idempotency key, need no
+	// declaration. Declared wrongly, a lost answer means that something happens twice.
+	Safe bool
+	// Timeout, AttemptTimeout and MaxAttempts replace those of the client's Policy where they are not 0.
+	Timeout        time.Duration
+	AttemptTimeout time.Duration
+	MaxAttempts    int
+}
+
+// Validate reports everything that is wrong, joined; nil if nothing is.
+func (c ClientConfig) Validate() error {
+	var errs []error
+	if err := c.Policy.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("rpc client: %w", err))
+	}
+	for name, m := range c.Methods {
+		if len(name) < 3 || name[0] != '/' || strings.Count(name, "/") != 2 || name[1] == '/' {
+			errs = append(errs, fmt.Errorf("rpc client: Methods: %q is neither /package.Service/Method nor /package.Service/", name))
+		}
+		if err := m.apply(c.Policy).Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("rpc client: Methods: %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// apply returns p as it is for the method.
+func (m MethodPolicy) apply(p resilience.Policy) resilience.Policy {
+	if m.Timeout != 0 {
+		p.Timeout = m.Timeout
+	}
+	if m.AttemptTimeout != 0 {
+		p.AttemptTimeout = m.AttemptTimeout
+	}
+	if m.MaxAttempts != 0 {
+		p.MaxAttempts = m.MaxAttempts
+	}
+	return p
+}
+
+func (c ClientConfig) defaults() ClientConfig {
+	if c.Picker == nil {
+		c.Picker = balance.NewP2C
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}

@@ -1,0 +1,144 @@
+package rpc
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/lifecycle"
+	"github.com/holdfast-go/holdfast/resilience"
+)
+
+// maxHeaderBytes bounds the metadata of a call; grpc-go's default is 16 MiB for each.
+const maxHeaderBytes = 64 << 10
+
+// serverOptions: cfg has its defaults.
+func serverOptions(cfg ServerConfig, end *ending) []grpc.ServerOption {
+	h := &handling{log: cfg.Logger, timeout: cfg.Timeout, ending: end}
+	opts := []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{h.unary}, cfg.UnaryInterceptors...)...),
+		grpc.ChainStreamInterceptor(append([]grpc.StreamServerInterceptor{h.stream}, cfg.StreamInterceptors...)...),
+		// Clients ping an idle connection every 20 s, to find out about a peer that is gone. grpc-go's default
+		// takes a ping more often than every 5 minutes for an attack and closes the connection.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: 20 * time.Second, Timeout: 5 * time.Second,
+			MaxConnectionAge: cfg.MaxConnectionAge,
+		}),
+		grpc.ConnectionTimeout(10 * time.Second),
+		grpc.MaxRecvMsgSize(cfg.MaxRecvBytes),
+		grpc.MaxConcurrentStreams(cfg.MaxConcurrentStreams),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.WaitForHandlers(true),
+	}
+	if cfg.TLS != nil {
+		opts = append(opts, grpc.Creds(credentials.NewTLS(cfg.TLS)))
+	}
+	return append(opts, cfg.Options...)
+}
+
+// handling is what is around every handler.
+type handling struct {
+	log     *slog.Logger
+	timeout time.Duration // of calls that came without a deadline; not above 0: none
+	ending  *ending
+}
+
+func (h *handling) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+	h.ending.calls.Add(1)
+	defer func() {
+		h.ending.calls.Add(-1)
+		if v := recover(); v != nil {
+			err = &lifecycle.PanicError{Value: v, Stack: debug.Stack()}
+		}
+		if err != nil {
+			resp, err = nil, h.answer(ctx, info.FullMethod, err)
+		}
+	}()
+	ctx = resilience.WithIncoming(ctx)
+	if h.timeout > 0 {
+		if _, ok := ctx.Deadline(); !ok {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, h.timeout)
+			defer cancel()
+		}
+	}
+	return handler(ctx, req)
+}
+
+func (h *handling) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	h.ending.calls.Add(1)
+	ctx := resilience.WithIncoming(context.WithValue(ss.Context(), endingKey{}, h.ending))
+	if info.FullMethod == healthWatch {
+		// It would go on until its client is gone, and draining would wait for that.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(h.ending.ctx, cancel)()
+	}
+	defer func() {
+		h.ending.calls.Add(-1)
+		if v := recover(); v != nil {
+			err = &lifecycle.PanicError{Value: v, Stack: debug.Stack()}
+		}
+		if err != nil {
+			err = h.answer(ctx, info.FullMethod, err)
+		}
+	}()
+	return handler(srv, &serverStream{ServerStream: ss, ctx: ctx})
+}
+
+const healthWatch = "/grpc.health.v1.Health/Watch"
+
+// answer returns err as the status that is sent. A fault is logged, since its cause is not sent.
+func (h *handling) answer(ctx context.Context, method string, err error) error {
+	st := failure.Status(err)
+	switch failure.Code(st.Code()) {
+	case failure.Internal, failure.Unknown, failure.DataLoss:
+		h.log.LogAttrs(ctx, slog.LevelError, "rpc call failed", slog.String("method", method), slog.Any("error", err))
+	}
+	return st.Err()
+}
+
+// serverStream is a stream with another context.
+type serverStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // how grpc-go passes one on
+}
+
+// Context implements grpc.ServerStream.
+func (s *serverStream) Context() context.Context { return s.ctx }
+
+// ending is the end of a server: whether it has begun, and the calls that are still running.
+type ending struct {
+	ctx   context.Context //nolint:containedctx // the server's, not a call's
+	begin context.CancelFunc
+	calls atomic.Int64
+}
+
+type endingKey struct{}
+
+func newEnding() *ending {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &ending{ctx: ctx, begin: cancel}
+}
+
+func (e *ending) running() int64 { return e.calls.Load() }
+
+// Draining returns a channel that is closed when the server of the stream being served with ctx begins to stop. A
+// handler of a long stream should then end it, in order, with UNAVAILABLE: what remains when DrainTimeout is over is
+// cut. It is nil outside of a [Server]'s stream.
+func Draining(ctx context.Context) <-chan struct{} {
+	if e, ok := ctx.Value(endingKey{}).(*ending); ok {
+		return e.ctx.Done()
+	}
+	return nil
+}
+

@@ -1,0 +1,188 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+)
+
+// stopGrace is how long handlers may take to return once their calls have been cut.
+const stopGrace = time.Second
+
+// Server is a gRPC server that drains. It is a grpc.ServiceRegistrar, and a lifecycle component with Ready and Drain.
+type Server struct {
+	cfg    ServerConfig
+	grpc   *grpc.Server
+	lis    net.Listener
+	health *health.Server
+	ready  chan struct{}
+	ending *ending
+	start  sync.Once
+}
+
+// NewServer listens at once, so that Addr is known and a taken port is an error here, and serves once Run runs. The
+// health service (for "" and each registered service) and reflection are registered. A server that is never run must
+// be closed.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.defaults()
+	lis := cfg.Listener
+	if lis == nil {
+		var err error
+		if lis, err = listen(cfg); err != nil {
+			return nil, fmt.Errorf("rpc listen: %w", err)
+		}
+	} else if err := checkPlaintext(cfg, lis.Addr()); err != nil {
+		return nil, fmt.Errorf("rpc listen %s: %w", lis.Addr(), err)
+	}
+	end := newEnding()
+	s := &Server{
+		cfg:    cfg,
+		grpc:   grpc.NewServer(serverOptions(cfg, end)...),
+		lis:    lis,
+		health: health.NewServer(),
+		ready:  make(chan struct{}),
+		ending: end,
+	}
+	// Not before Run: whoever gets an answer earlier would be told that a service is missing that is not.
+	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+	healthpb.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc)
+	return s, nil
+}
+
+func listen(cfg ServerConfig) (net.Listener, error) {
+	// Resolved first: a listener that must not be there should not be there for a moment either.
+	addr, err := net.ResolveTCPAddr("tcp", cfg.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPlaintext(cfg, addr); err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg.Addr, err)
+	}
+	return net.ListenTCP("tcp", addr)
+}
+
+// RegisterService implements grpc.ServiceRegistrar. It must be called before Run.
+func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) { s.grpc.RegisterService(desc, impl) }
+
+// GetServiceInfo returns the registered services, those of this package included.
+func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo { return s.grpc.GetServiceInfo() }
+
+// Addr returns the address that the server listens on.
+func (s *Server) Addr() net.Addr { return s.lis.Addr() }
+
+// Name returns "rpc ADDR".
+func (s *Server) Name() string { return "rpc " + s.lis.Addr().String() }
+
+// Ready is closed when Run has begun to serve.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// SetServing says in the health service whether service ("": all of this server) is able to serve. It does not change
+// what is served. Run sets all services to serving, Drain to not serving.
+func (s *Server) SetServing(service string, serving bool) {
+	status := healthpb.HealthCheckResponse_NOT_SERVING
+	if serving {
+		status = healthpb.HealthCheckResponse_SERVING
+	}
+	s.health.SetServingStatus(service, status)
+}
+
+// Drain answers "not serving" to health checks from now on and returns at once. Calls are served as before.
+func (s *Server) Drain(context.Context) error {
+	s.health.Shutdown()
+	return nil
+}
+
+// Close closes the server without waiting for anything. It is for a server that is not run.
+func (s *Server) Close() error {
+	s.grpc.Stop()
+	if err := s.lis.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("rpc close %s: %w", s.lis.Addr(), err)
+	}
+	return nil
+}
+
+// Run serves until ctx ends. Then clients are told to go elsewhere (GOAWAY), new connections are refused, and calls in
+// flight have DrainTimeout to finish; those that have not are cut, and how many they were is the error. Streams learn
+// of it by [Draining]. Run joins the handlers, except those that ignore for another second that they were cut.
+func (s *Server) Run(ctx context.Context) error {
+	again := true
+	s.start.Do(func() { again = false })
+	if again {
+		return fmt.Errorf("rpc serve %s: run twice", s.lis.Addr())
+	}
+	s.SetServing("", true)
+	for service := range s.grpc.GetServiceInfo() {
+		s.SetServing(service, true)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.grpc.Serve(s.lis) }()
+	close(s.ready)
+	select {
+	case err := <-served:
+		s.grpc.Stop()
+		if err == nil {
+			err = errors.New("closed")
+		}
+		return fmt.Errorf("rpc serve %s: %w", s.lis.Addr(), err)
+	case <-ctx.Done():
+	}
+	s.health.Shutdown()
+	s.ending.begin()
+	err := s.stop()
+	<-served
+	return err
+}
+
+// stop lets calls finish, then cuts them.
+func (s *Server) stop() error {
+	graceful := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(graceful)
+	}()
+	if s.cfg.DrainTimeout > 0 {
+		timeout := time.NewTimer(s.cfg.DrainTimeout)
+		defer timeout.Stop()
+		select {
+		case <-graceful:
+			return nil
+		case <-timeout.C:
+		}
+	}
+	cut := s.ending.running()
+	stopped := make(chan struct{})
+	go func() {
+		s.grpc.Stop() // waits for handlers, and ends GracefulStop
+		<-graceful
+		close(stopped)
+	}()
+	grace := time.NewTimer(stopGrace)
+	defer grace.Stop()
+	select {
+	case <-stopped:
+		if cut == 0 {
+			return nil
+		}
+		return fmt.Errorf("rpc drain %s: %d calls cut after %v", s.lis.Addr(), cut, s.cfg.DrainTimeout)
+	case <-grace.C:
+		return fmt.Errorf("rpc drain %s: %d handlers still run %v after they were cut", s.lis.Addr(), s.ending.running(), stopGrace)
+	}
+}
+
+// ServerOptions returns what makes a *grpc.Server of one's own behave as a Server does while it serves; listening,
+// health, reflection and draining remain with its owner. Addr and Listener are not used.
+func ServerOptions(cfg ServerConfig) []grpc.ServerOption {
+	return serverOptions(cfg.defaults(), newEnding())
+}

@@ -1,0 +1,98 @@
+package rpc
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// The defaults of a ServerConfig.
+const (
+	DefaultServerTimeout        = 10 * time.Second
+	DefaultDrainTimeout         = 20 * time.Second
+	DefaultMaxRecvBytes         = 4 << 20
+	DefaultMaxConcurrentStreams = 1000
+)
+
+// ServerConfig configures a Server. The zero value listens on a free loopback port without TLS.
+type ServerConfig struct {
+	// Addr is the host:port to listen on. "": 127.0.0.1:0, a free port on loopback.
+	Addr string
+	// Listener is used instead of Addr, if set. The server closes it.
+	Listener net.Listener
+
+	// TLS is the server's side of TLS. nil: plaintext, which is refused on any address but loopback.
+	TLS *tls.Config
+	// Insecure allows plaintext beyond loopback: everyone on the way can read and change the calls.
+	Insecure bool
+
+	// Logger gets panics, and the causes of errors that are not sent to callers. nil: slog.Default().
+	Logger *slog.Logger
+
+	// Timeout is the deadline of a unary call whose caller sent none. 0: 10 s. Negative: none, so that a handler
+	// that hangs holds its resources for ever. Streams have no default deadline.
+	Timeout time.Duration
+
+	// DrainTimeout bounds how long Run waits, after its context ends, for calls in flight. 0: 20 s. Negative: they
+	// are cut at once. Longer than what stops the process (lifecycle's StopTimeout, 25 s) has no effect.
+	DrainTimeout time.Duration
+
+	// MaxRecvBytes bounds a received message. 0: 4 MiB. A larger message is answered RESOURCE_EXHAUSTED.
+	MaxRecvBytes int
+	// MaxConcurrentStreams bounds the calls in flight on one connection. 0: 1000. A client's further calls wait.
+	MaxConcurrentStreams uint32
+
+	// MaxConnectionAge closes connections older than this, gracefully, ±10 %. 0: none; Holdfast's clients spread
+	// their load over all instances without it. It helps behind a balancer that spreads connections.
+	MaxConnectionAge time.Duration
+
+	// UnaryInterceptors and StreamInterceptors run inside this package's own, so they see a context with a
+	// deadline, and their panics are contained and their errors answered as a handler's.
+	UnaryInterceptors  []grpc.UnaryServerInterceptor
+	StreamInterceptors []grpc.StreamServerInterceptor
+
+	// Options are applied last and win over everything above.
+	Options []grpc.ServerOption
+}
+
+// Validate reports everything that is wrong, joined; nil if nothing is.
+func (c ServerConfig) Validate() error {
+	var errs []error
+	if c.Listener != nil && c.Addr != "" {
+		errs = append(errs, fmt.Errorf("rpc server: Addr %q and Listener %s are both set", c.Addr, c.Listener.Addr()))
+	}
+	if c.MaxRecvBytes < 0 {
+		errs = append(errs, fmt.Errorf("rpc server: MaxRecvBytes %d is negative", c.MaxRecvBytes))
+	}
+	if c.MaxConnectionAge < 0 {
+		errs = append(errs, fmt.Errorf("rpc server: MaxConnectionAge %v is negative", c.MaxConnectionAge))
+	}
+	return errors.Join(errs...)
+}
+
+func (c ServerConfig) defaults() ServerConfig {
+	if c.Addr == "" {
+		c.Addr = "127.0.0.1:0"
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultServerTimeout
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = DefaultDrainTimeout
+	}
+	if c.MaxRecvBytes == 0 {
+		c.MaxRecvBytes = DefaultMaxRecvBytes
+	}
+	if c.MaxConcurrentStreams == 0 {
+		c.MaxConcurrentStreams = DefaultMaxConcurrentStreams
+	}
+	return c
+}
