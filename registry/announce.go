@@ -2,36 +2,323 @@ package registry
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/holdfast-go/holdfast/registry/driver"
+)
+
+const (
+	registerBackoffBase = 50 * time.Millisecond
+	// registerBackoffMax keeps the return after an outage well within the TTL.
+	registerBackoffMax = 2 * time.Second
+
+	// leaveTimeout bounds the end of Run: half for a call that is under way, half for the removal.
+	leaveTimeout = 2 * time.Second
+	drainTimeout = 2 * time.Second
 )
 
 // Announcement keeps one instance in the registry for as long as its Run runs. It is a lifecycle component:
-// Run, Ready, Drain, Name.
-type Announcement struct{}
+// Run, Ready, Drain, Name. Safe for concurrent use.
+type Announcement struct {
+	reg     *Registry
+	owner   string
+	log     *slog.Logger
+	invalid error
+	ready   chan struct{}
+
+	mu         sync.Mutex
+	inst       Instance // what should be announced
+	want       uint64   // grows with every change of inst
+	have       uint64   // the want that the engine has confirmed
+	running    bool
+	began      bool
+	confirmed  chan struct{} // closed and replaced when have grows or Run ends
+	change     chan struct{} // capacity 1: inst has changed
+	registered chan struct{}
+	once       sync.Once
+}
 
 // Announce prepares the announcement of inst; Run does it. An Instance that Validate rejects is reported by Run.
-func (r *Registry) Announce(inst Instance) *Announcement { panic("not yet") }
+func (r *Registry) Announce(inst Instance) *Announcement {
+	a := &Announcement{
+		reg: r, owner: rand.Text(), inst: clone(inst), invalid: Validate(inst), want: 1,
+		log:   r.cfg.Logger.With("service", inst.Service, "instance", inst.ID),
+		ready: make(chan struct{}), confirmed: make(chan struct{}),
+		change: make(chan struct{}, 1), registered: make(chan struct{}),
+	}
+	close(a.ready)
+	return a
+}
 
 // Name returns "registry SERVICE/ID".
-func (a *Announcement) Name() string { panic("not yet") }
+func (a *Announcement) Name() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return "registry " + a.inst.Service + "/" + a.inst.ID
+}
 
 // Ready is closed from the start: a service boots and serves while its registry is down.
-func (a *Announcement) Ready() <-chan struct{} { panic("not yet") }
+func (a *Announcement) Ready() <-chan struct{} { return a.ready }
 
 // Registered is closed when the engine has confirmed the record for the first time.
-func (a *Announcement) Registered() <-chan struct{} { panic("not yet") }
+func (a *Announcement) Registered() <-chan struct{} { return a.registered }
 
 // Run registers the instance and keeps it registered until ctx ends: every failure is retried with back-off for ever,
 // and a lost lease or record is written again at once. When ctx ends, the record is removed, which takes at most
-// 2 s; nil is returned then. The error is the instance's own (Validate), or a second Run.
+// 2 s; nil is returned then. The error is the instance's own (Validate), or that Run was called before.
 //
 // If another process announces the same service and ID, the later one keeps the record. The earlier one says so in
 // the log and stands by until the record is free.
-func (a *Announcement) Run(ctx context.Context) error { panic("not yet") }
+func (a *Announcement) Run(ctx context.Context) error {
+	a.mu.Lock()
+	began := a.began
+	a.began = true
+	a.running = !began && a.invalid == nil
+	a.mu.Unlock()
+	if began {
+		return fmt.Errorf("announce %s: Run called twice", a.Name())
+	}
+	if a.invalid != nil {
+		return fmt.Errorf("announce: %w", a.invalid)
+	}
+	defer func() {
+		a.mu.Lock()
+		a.running = false
+		a.broadcast()
+		a.mu.Unlock()
+	}()
 
-// Drain marks the instance as draining and returns when the engine has confirmed it, or ctx ends, or 2 s have passed:
-// consumers then send no new work here. Serving goes on.
-func (a *Announcement) Drain(ctx context.Context) error { panic("not yet") }
+	// The first registration replaces whatever is there: a restarted process finds the record of the one before it,
+	// whose lease still runs. A later one must not, or two processes with one ID would take it from each other for ever.
+	takeOver := true
+	b := backoff{base: registerBackoffBase, max: registerBackoffMax}
+	var down outage
+	for ctx.Err() == nil {
+		held, err := a.register(ctx, takeOver)
+		switch {
+		case errors.Is(err, driver.ErrTaken):
+			a.log.Error("another process announces this instance, standing by", "error", err)
+			pause(ctx, jitter(a.reg.cfg.TTL/2, a.reg.cfg.TTL))
+		case err != nil:
+			down.begin(ctx, a.log, "registration failed, trying on", err)
+			pause(ctx, b.next())
+		default:
+			down.end(a.log, "registered")
+			takeOver = false
+			b.reset()
+			a.hold(ctx, held)
+		}
+	}
+	return nil
+}
+
+// hold keeps a registration until it is lost or ctx ends; in that case it removes it.
+func (a *Announcement) hold(ctx context.Context, held driver.Registration) {
+	every := a.reg.cfg.TTL / 3
+	next := time.NewTimer(jitter(every*8/10, every))
+	defer next.Stop()
+	b := backoff{base: registerBackoffBase, max: min(registerBackoffMax, every)}
+	var down outage
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			a.leave(held)
+			return
+		case <-a.change:
+			err = a.update(ctx, held)
+			if err == nil {
+				continue // the renewal stays due when it was
+			}
+		case <-next.C:
+			if err = a.update(ctx, held); err == nil {
+				err = a.call(ctx, held.Renew)
+			}
+		}
+		switch {
+		case err == nil:
+			down.end(a.log, "registry answers again, registration is held")
+			b.reset()
+			next.Reset(jitter(every*8/10, every))
+		case errors.Is(err, driver.ErrLost), errors.Is(err, driver.ErrTaken):
+			a.log.Warn("registration lost, registering again", "error", err)
+			return
+		default:
+			// The lease may run out meanwhile. If it did, the first answer says so.
+			down.begin(ctx, a.log, "registration cannot be renewed, trying on", err)
+			next.Reset(b.next())
+		}
+	}
+}
+
+// register writes the record as it should be now.
+func (a *Announcement) register(ctx context.Context, takeOver bool) (driver.Registration, error) {
+	rec, want := a.record()
+	var held driver.Registration
+	err := a.call(ctx, func(ctx context.Context) (err error) {
+		held, err = a.reg.driver.Register(ctx, rec, a.reg.cfg.TTL, takeOver)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.once.Do(func() { close(a.registered) })
+	a.confirm(want)
+	return held, nil
+}
+
+// update writes the record if it has changed since it was confirmed.
+func (a *Announcement) update(ctx context.Context, held driver.Registration) error {
+	rec, want := a.record()
+	a.mu.Lock()
+	done := a.have >= want
+	a.mu.Unlock()
+	if done {
+		return nil
+	}
+	if err := a.call(ctx, func(ctx context.Context) error { return held.Update(ctx, rec) }); err != nil {
+		return err
+	}
+	a.confirm(want)
+	return nil
+}
+
+// leave removes the record. One that was not drained is marked first, so that watchers see an orderly end and not
+// one more instance that vanished.
+func (a *Announcement) leave(held driver.Registration) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout/2)
+	defer cancel()
+	rec, _ := a.record()
+	var err error
+	if !rec.Draining {
+		rec.Draining = true
+		err = held.Update(ctx, rec)
+	}
+	if err == nil {
+		err = held.Deregister(ctx)
+	}
+	if err != nil && !errors.Is(err, driver.ErrLost) && !errors.Is(err, driver.ErrTaken) {
+		a.log.Warn("not deregistered, the record ends with its lease", "error", err)
+	}
+}
+
+// call runs one call to the engine. A call that is under way when ctx ends gets leaveTimeout/2 more, because what it
+// writes has to be known in order to be removed.
+func (a *Announcement) call(ctx context.Context, f func(context.Context) error) error {
+	callCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.reg.cfg.CallTimeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		if pause(callCtx, leaveTimeout/2) {
+			cancel()
+		}
+	})
+	defer stop()
+	return f(callCtx)
+}
+
+func (a *Announcement) record() (driver.Record, uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return driver.Record{Instance: clone(a.inst), Owner: a.owner}, a.want
+}
+
+func (a *Announcement) confirm(want uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.have = max(a.have, want)
+	a.broadcast()
+}
+
+// broadcast wakes the Drains. a.mu is held.
+func (a *Announcement) broadcast() {
+	close(a.confirmed)
+	a.confirmed = make(chan struct{})
+}
+
+// poke has hold look at the record again.
+func (a *Announcement) poke() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.have < a.want {
+		select {
+		case a.change <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Drain marks the instance as draining and returns nil when the engine has confirmed it: consumers then send no new
+// work here. Serving goes on. It gives up after 2 s or when ctx ends, with an error; the mark is still written as
+// soon as the engine answers.
+func (a *Announcement) Drain(ctx context.Context) error {
+	if err := a.Update(func(inst *Instance) { inst.Draining = true }); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	for {
+		a.mu.Lock()
+		done, confirmed := a.have >= a.want || !a.running, a.confirmed
+		a.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("drain %s: registry did not confirm: %w", a.Name(), ctx.Err())
+		case <-confirmed:
+		}
+	}
+}
 
 // Update changes what is announced, by calling change with a copy, and returns at once. Service and ID cannot be
 // changed. The engine learns of it in the background. A change that Validate rejects is returned and dropped.
-func (a *Announcement) Update(change func(*Instance)) error { panic("not yet") }
+func (a *Announcement) Update(change func(*Instance)) error {
+	a.mu.Lock()
+	next := clone(a.inst)
+	change(&next)
+	if next.Service != a.inst.Service || next.ID != a.inst.ID {
+		a.mu.Unlock()
+		return fmt.Errorf("announce %s/%s: service and id cannot be changed", a.inst.Service, a.inst.ID)
+	}
+	if err := Validate(next); err != nil {
+		a.mu.Unlock()
+		return fmt.Errorf("announce: %w", err)
+	}
+	if !equal(next, a.inst) {
+		a.inst = next
+		a.want++
+	}
+	a.mu.Unlock()
+	a.poke()
+	return nil
+}
+
+// outage logs the first failure of a row and the end of it, not each try.
+type outage struct {
+	since time.Time
+	tries int
+}
+
+func (o *outage) begin(ctx context.Context, log *slog.Logger, msg string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	if o.tries == 0 {
+		o.since = time.Now()
+		log.Warn(msg, "error", err)
+	}
+	o.tries++
+}
+
+func (o *outage) end(log *slog.Logger, msg string) {
+	if o.tries > 0 {
+		log.Info(msg, "down", time.Since(o.since).Round(time.Millisecond), "tries", o.tries)
+	}
+	*o = outage{}
+}

@@ -83,11 +83,71 @@ type Registry struct {
 	mu     sync.Mutex
 	closed bool
 	subs   map[string]*subscription
-	loops  sync.WaitGroup // subscriptions' loops, so that Close can join them
+	memory map[string][]Instance // last known instances of services that are no longer watched
+	loops  sync.WaitGroup        // subscriptions' loops, so that Close can join them
 }
 
 // New returns a Registry on d. It makes no call and cannot fail; fields of cfg that Validate rejects get their
 // default. The caller keeps d and closes it after the Registry.
 func New(d driver.Registry, cfg Config) *Registry {
-	return &Registry{driver: d, cfg: cfg.withDefaults(), subs: make(map[string]*subscription)}
+	return &Registry{driver: d, cfg: cfg.withDefaults(), subs: make(map[string]*subscription), memory: make(map[string][]Instance)}
+}
+
+// Close stops all watches and joins their goroutines. Announcements end with the ctx of their Run. It does not close
+// the driver. It is idempotent and returns nil.
+func (r *Registry) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	for service, sub := range r.subs {
+		delete(r.subs, service)
+		sub.stop()
+	}
+	r.mu.Unlock()
+	r.loops.Wait()
+	return nil
+}
+
+// maxMemory bounds the services remembered after their last watch.
+const maxMemory = 256
+
+// subscribe returns the subscription of service, starting it for the first watch.
+func (r *Registry) subscribe(service string) (*subscription, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, fmt.Errorf("watch %s: %w", service, ErrClosed)
+	}
+	sub := r.subs[service]
+	if sub == nil {
+		sub = newSubscription(r, service)
+		r.subs[service] = sub
+		sub.start(r.memory[service])
+		delete(r.memory, service)
+	}
+	sub.refs++
+	return sub, nil
+}
+
+// release gives back one reference and ends the subscription with the last. What it knew is remembered, so that a
+// client that went idle and comes back while the engine is down still finds its service.
+func (r *Registry) release(sub *subscription) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sub.refs--
+	if sub.refs > 0 || r.subs[sub.service] != sub {
+		return
+	}
+	delete(r.subs, sub.service)
+	sub.stop()
+	set, version, _, _ := sub.snapshot()
+	if version == 0 || len(set.Instances) == 0 {
+		return
+	}
+	for other := range r.memory {
+		if len(r.memory) < maxMemory {
+			break
+		}
+		delete(r.memory, other)
+	}
+	r.memory[sub.service] = set.Instances
 }

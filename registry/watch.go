@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"fmt"
+	"sync"
 )
 
 // Source says how good a Set is.
@@ -47,38 +49,79 @@ type Set struct {
 // Watch follows the instances of one service. Next is for one goroutine; Unreachable and Stop may be called by any.
 type Watch struct {
 	service string
-	sub     *subscription
-	seen    uint64 // version of the set that Next returned last
+	reg     *Registry
+	sub     *subscription // nil when err is set
+	err     error
+
+	seen uint64 // version of what Next returned last
+	last Set
+
+	once sync.Once
+	done chan struct{}
 }
 
 // Watch starts to follow service. It makes no call itself. Watches of the same service share one subscription with
 // the engine, which ends when the last of them is stopped. A name that ValidateService rejects, or a Registry that
 // is closed, is reported by Next.
 func (r *Registry) Watch(service string) *Watch {
-	panic("not yet")
+	w := &Watch{service: service, reg: r, done: make(chan struct{})}
+	if err := ValidateService(service); err != nil {
+		w.err = fmt.Errorf("watch: %w", err)
+		return w
+	}
+	w.sub, w.err = r.subscribe(service)
+	return w
 }
 
 // Next blocks until the set differs from the one returned last, and returns it. The first call returns as soon as
 // anything is known. That is the engine's answer, or the copy on disk once the engine has failed to answer or has
 // taken longer than half a second. Intermediate sets may be skipped. The error is ctx's, or ErrClosed.
 func (w *Watch) Next(ctx context.Context) (Set, error) {
-	panic("not yet")
+	if w.err != nil {
+		return Set{}, w.err
+	}
+	for {
+		set, version, changed, lastErr := w.sub.snapshot()
+		select {
+		case <-w.done:
+			return Set{}, fmt.Errorf("watch %s: %w", w.service, ErrClosed)
+		case <-w.sub.done:
+			return Set{}, fmt.Errorf("watch %s: %w", w.service, ErrClosed)
+		default:
+		}
+		if version != w.seen && (w.seen == 0 || !sameSet(set, w.last)) {
+			w.seen, w.last = version, set
+			return set, nil
+		}
+		w.seen = version
+		select {
+		case <-ctx.Done():
+			if version == 0 && lastErr != nil {
+				return Set{}, fmt.Errorf("watch %s: %w: registry does not answer: %w", w.service, ctx.Err(), lastErr)
+			}
+			return Set{}, fmt.Errorf("watch %s: %w", w.service, ctx.Err())
+		case <-w.done:
+		case <-w.sub.done:
+		case <-changed:
+		}
+	}
 }
 
 // Unreachable reports that a connection to the instance could not be made. A suspect is dropped; an instance that the
 // engine vouches for is kept, since it is for the balancer to avoid it, but it is no candidate if the engine loses
 // it soon after. Cheap; call it for every failed attempt to connect.
 func (w *Watch) Unreachable(id string) {
-	panic("not yet")
+	if w.sub != nil {
+		w.sub.unreachable(id)
+	}
 }
 
 // Stop ends the watch and a Next that is blocked. It is idempotent.
 func (w *Watch) Stop() {
-	panic("not yet")
+	w.once.Do(func() {
+		close(w.done)
+		if w.sub != nil {
+			w.reg.release(w.sub)
+		}
+	})
 }
-
-type subscription struct{}
-
-// Close stops all watches and joins their goroutines. Announcements end with the ctx of their Run. It does not close
-// the driver.
-func (r *Registry) Close() error { panic("not yet") }

@@ -37,7 +37,9 @@ func Open(cfg Config) (*Driver, error) { panic("not yet") }
 func (d *Driver) Register(ctx context.Context, rec driver.Record, ttl time.Duration, takeOver bool) (driver.Registration, error) {
 	panic("not yet")
 }
+
 func (d *Driver) List(ctx context.Context, service string) (driver.Listing, error) { panic("not yet") }
+
 func (d *Driver) Watch(ctx context.Context, service string, after uint64) (driver.Watcher, error) {
 	panic("not yet")
 }

@@ -164,9 +164,9 @@ func (d *Driver) check(ctx context.Context) error {
 
 type registration struct{}
 
-func (registration) Renew(ctx context.Context) error                 { return ctx.Err() }
+func (registration) Renew(ctx context.Context) error                   { return ctx.Err() }
 func (registration) Update(ctx context.Context, _ driver.Record) error { return ctx.Err() }
-func (registration) Deregister(context.Context) error                { return nil }
+func (registration) Deregister(context.Context) error                  { return nil }
 
 type watcher struct {
 	d    *Driver
