@@ -126,6 +126,9 @@ func (e *Error) WithViolation(field, format string, args ...any) *Error {
 
 // Error is "CODE: message: violations: cause", for logs; the caller is shown Message.
 func (e *Error) Error() string {
+	if e == nil { // somebody returned a nil *Error as an error: a bug, but not one to panic about in a log line
+		return "<nil>"
+	}
 	var b strings.Builder
 	b.WriteString(e.Code.failed().String())
 	if e.Message != "" {
@@ -144,11 +147,19 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns the Cause.
-func (e *Error) Unwrap() error { return e.Cause }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Cause
+}
 
 // Is makes errors.Is true for e's Code and for an Error with the same code, reason and domain, wherever that one was
 // made. An Error without a reason is only itself.
 func (e *Error) Is(target error) bool {
+	if e == nil {
+		return false
+	}
 	switch t := target.(type) { //nolint:errorlint // errors.Is walks
 	case Code:
 		return e.Code.failed() == t
@@ -161,6 +172,9 @@ func (e *Error) Is(target error) bool {
 
 // LogValue is a group of what is set, with the cause.
 func (e *Error) LogValue() slog.Value {
+	if e == nil {
+		return slog.StringValue(e.Error())
+	}
 	attrs := []slog.Attr{slog.String("code", e.Code.failed().String())}
 	str := func(key, value string) {
 		if value != "" {
