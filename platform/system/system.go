@@ -1,10 +1,5 @@
 package system
 
-import (
-	"os"
-	"path/filepath"
-)
-
 // Bounds of a system file. They are far above what one machine can run and exist so that a
 // slip of the keyboard (replicas: 1000) is an error and not a hanging machine.
 const (
@@ -44,7 +39,8 @@ type Control struct {
 
 // Service is one service of a system.
 type Service struct {
-	// Name is unique in the system and a DNS label, because it is a host name in clients' URLs.
+	// Name is unique in the system and a DNS label, because it is a host name in clients' URLs. It does not look
+	// like the name of an instance (orders-2).
 	Name string
 	// Run is a Go package directory or a command line, as written; see Words.
 	Run string
@@ -57,8 +53,6 @@ type Service struct {
 	Env map[string]string
 	// Needs are services that have to be ready before this one is started. No cycles.
 	Needs []string
-	// Line and Column are where the service is in the file, for messages of later checks.
-	Line, Column int
 }
 
 // Service returns the service of that name.
@@ -77,22 +71,4 @@ func (s *System) Service(name string) (Service, bool) {
 func (s Service) Words() []string {
 	words, _ := split(s.Run) // validated by Parse
 	return words
-}
-
-// Load reads the system file at path, or system.yaml in the directory at path, and checks also
-// what only the file system knows: that each path in run exists. An error about the content is
-// a Problems.
-func Load(path string) (*System, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() {
-		path = filepath.Join(path, File)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return Parse(path, b)
 }
