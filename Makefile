@@ -37,6 +37,7 @@ test-real:
 	$(GOTEST) -race -tags real -run 'Real' -count=1 -timeout 20m ./...
 
 generate:
+	$(TOOL) buf lint
 	$(TOOL) buf generate
 
 cross: ## compiles for every platform, runs nothing

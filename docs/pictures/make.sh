@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Makes the pictures in this folder from a running shop: storefront.png with Chromium, terminal.svg and up.svg with tmux.
+# Needs chromium and tmux, and the ports 7070 and 8080 free.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+data=$(mktemp -d)
+session="holdfast-pictures-$$"
+finish() {
+  tmux send-keys -t "$session" C-c 2>/dev/null || true
+  for _ in $(seq 60); do bin/holdfast ps >/dev/null 2>&1 || break; sleep 0.5; done
+  tmux kill-session -t "$session" 2>/dev/null || true
+  rm -rf "$data"
+}
+trap finish EXIT
+
+capture() { # tmux session, name of the picture, title
+  tmux capture-pane -e -p -t "$1" | go run ./docs/pictures -title "$3" >"docs/pictures/$2.svg"
+}
+
+go build -o bin/holdfast ./cmd/holdfast
+tmux new-session -d -s "$session" -x 104 -y 26 "PS1='$ ' bash --norc --noprofile"
+tmux send-keys -t "$session" "clear; bin/holdfast up examples/shop --data $data/shop" Enter
+for _ in $(seq 240); do
+  curl -fs -o "$data/products" 'http://127.0.0.1:8080/api/products?limit=1' 2>/dev/null && break
+  sleep 0.5
+done
+sleep 2 # the last frame
+capture "$session" up 'holdfast up examples/shop'
+
+shot() { # name, window size, URL
+  chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
+    --disable-component-update --disable-sync --hide-scrollbars --user-data-dir="$data/chromium" \
+    --window-size="$2" --virtual-time-budget=5000 --screenshot="docs/pictures/$1.png" "$3" >/dev/null 2>&1
+}
+shot storefront 1280,900 http://127.0.0.1:8080/
+
+tmux new-session -d -s "$session-ps" -x 104 -y 34 "PS1='$ ' bash --norc --noprofile"
+tmux send-keys -t "$session-ps" 'clear; bin/holdfast kill orders-1; bin/holdfast ps' Enter
+sleep 3
+capture "$session-ps" ps 'holdfast kill, holdfast ps'
+tmux kill-session -t "$session-ps"
+ls -l docs/pictures
