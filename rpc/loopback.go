@@ -26,7 +26,9 @@ func checkPlaintext(cfg ServerConfig, addr net.Addr) error {
 }
 
 // loopbackCredentials are plaintext, and refuse connections to other machines before a byte is sent.
-type loopbackCredentials struct{ credentials.TransportCredentials }
+type loopbackCredentials struct {
+	credentials.TransportCredentials
+}
 
 func newLoopbackCredentials() credentials.TransportCredentials {
 	return loopbackCredentials{insecure.NewCredentials()}

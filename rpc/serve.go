@@ -141,4 +141,3 @@ func Draining(ctx context.Context) <-chan struct{} {
 	}
 	return nil
 }
-

@@ -74,7 +74,9 @@ func listen(cfg ServerConfig) (net.Listener, error) {
 }
 
 // RegisterService implements grpc.ServiceRegistrar. It must be called before Run.
-func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) { s.grpc.RegisterService(desc, impl) }
+func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	s.grpc.RegisterService(desc, impl)
+}
 
 // GetServiceInfo returns the registered services, those of this package included.
 func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo { return s.grpc.GetServiceInfo() }
