@@ -13,6 +13,8 @@ const (
 	defaultStopTimeout = 25 * time.Second
 	// maxDrainCall bounds the Drain calls: a registry that is down must not keep the service from stopping.
 	maxDrainCall = 2 * time.Second
+	// graceOfDrain is for Drain calls that return when their context ends, so that their error is seen.
+	graceOfDrain = 100 * time.Millisecond
 )
 
 // errExited stands for a component that left its goroutine with runtime.Goexit.
@@ -179,4 +181,3 @@ func (t *task) failure() error {
 	}
 	return fmt.Errorf("run %s: %w", nameOf(t.component), t.err)
 }
-

@@ -10,8 +10,8 @@ import (
 
 // stop drains, waits and stops what was started. It returns what went wrong on the way, r.first's own error aside.
 func (r *run) stop() error {
-	if !r.started {
-		r.delay = 0 // nobody can count on a service that never was complete
+	if !r.started || !slices.ContainsFunc(r.tasks, drains) {
+		r.delay = 0 // nobody counts on a service that never was complete, or that nobody is told of
 	}
 	begin := time.Now()
 	hurry := time.NewTimer(r.delay + r.stopTimeout/10*9)
@@ -19,10 +19,10 @@ func (r *run) stop() error {
 	deadline := time.NewTimer(r.delay + r.stopTimeout)
 	defer deadline.Stop()
 
-	drains := r.drain()
+	calls := r.drain()
 	r.log.Info("stopping")
 	r.cancelAll(hurry.C)
-	join(append(slices.Clone(r.tasks), drains...), deadline.C)
+	join(append(slices.Clone(r.tasks), calls...), deadline.C)
 
 	var errs []error
 	for _, t := range r.tasks {
@@ -33,12 +33,18 @@ func (r *run) stop() error {
 			errs = append(errs, t.failure())
 		}
 	}
-	for _, t := range drains {
+	for _, t := range calls {
 		if t.running() {
 			errs = append(errs, fmt.Errorf("drain %s: still running after %v", nameOf(t.component), time.Since(begin)))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// drains reports whether there is something to drain.
+func drains(t *task) bool {
+	_, ok := drainer(t.component)
+	return ok && t.running()
 }
 
 // drain calls Drain of every component that runs, waits for the calls as long as they may take, then for the delay.
@@ -47,20 +53,20 @@ func (r *run) drain() []*task {
 	timeout := min(maxDrainCall, r.stopTimeout/4)
 	ctx, cancel := context.WithTimeout(r.base, timeout)
 	defer cancel()
-	var drains []*task
+	var calls []*task
 	for _, t := range slices.Backward(r.tasks) {
 		if d, ok := drainer(t.component); ok && t.running() {
-			drains = append(drains, spawn(t.component, cancel, func() error { return d.Drain(ctx) }, nil))
+			calls = append(calls, spawn(t.component, cancel, func() error { return d.Drain(ctx) }, nil))
 		}
 	}
-	if len(drains) == 0 {
+	if len(calls) == 0 {
 		return nil
 	}
 	r.log.Info("draining", "delay", r.delay)
-	late := time.NewTimer(timeout)
+	late := time.NewTimer(timeout + graceOfDrain)
 	defer late.Stop()
-	join(drains, late.C)
-	for _, t := range drains {
+	join(calls, late.C)
+	for _, t := range calls {
 		if !t.running() && t.err != nil {
 			r.log.Warn("drain failed", "component", nameOf(t.component), "error", t.err)
 		}
@@ -68,7 +74,7 @@ func (r *run) drain() []*task {
 	delay := time.NewTimer(r.delay)
 	defer delay.Stop()
 	<-delay.C
-	return drains
+	return calls
 }
 
 // cancelAll cancels the tasks last first, each after the one before has returned, until hurry: then all that are left.

@@ -176,7 +176,13 @@ func (s *Supervisor) supervise(ctx context.Context, t *supervised) {
 	for failures := 0; ; {
 		began := s.began(t)
 		err := s.once(ctx, t, log)
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			if !errors.Is(err, context.Canceled) {
+				log.Warn("task failed while it stopped", "error", err)
+			}
 			return
 		}
 		if time.Since(began) >= s.cfg.ResetAfter {
