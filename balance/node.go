@@ -68,16 +68,15 @@ func (n *Node) Done(now, start time.Time, s Sample) {
 	for {
 		old := n.avg.Load()
 		next := took
-		if old != 0 {
-			prev, since := unpack(old, at)
+		if prev, since := unpack(old, at); old != 0 && since < forget {
 			w := weight(since)
 			switch {
 			case took >= prev:
 				// A peak counts in full.
-			case s == LowerBound:
-				return
-			default:
+			case s == Latency:
 				next = prev*w + took*(1-w)
+			case took <= prev*w:
+				return
 			}
 		}
 		if n.avg.CompareAndSwap(old, pack(next, at)) {

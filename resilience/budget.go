@@ -113,7 +113,7 @@ func (b *Budget) refill(now time.Time) {
 		if age >= 2*savings {
 			b.prev = 0
 		}
-		b.now, b.window = 0, now
+		b.now, b.window = 0, b.window.Add(age.Truncate(savings))
 	}
 	if since := now.Sub(b.last); since > 0 {
 		b.last = now

@@ -6,9 +6,8 @@ import (
 )
 
 const (
-	// attemptFloor is the shortest timeout that is taken from observed latency. Below it are the pauses of a healthy
-	// but busy machine (scheduling, garbage collection, a cold cache), which another attempt does not shorten.
-	attemptFloor = 250 * time.Millisecond
+	// firstFloor is the shortest timeout of a method without history. First calls are slow.
+	firstFloor = 100 * time.Millisecond
 	// maxUnsent bounds the attempts that reached no instance. They load no one, so they do not count as attempts
 	// otherwise; ten of them, backed off, are about a second.
 	maxUnsent = 10
@@ -153,21 +152,28 @@ func (c *Call) bound(now time.Time) time.Duration {
 		}
 		return fixed
 	}
+	// Half of what is left, so that the attempt after it has as much. Inherited deadlines make it less and less further
+	// in, so of nested calls the innermost, the one next to the instance that does not answer, is the first to move on.
 	half := left / 2
-	if half < attemptFloor {
-		return 0
-	}
 	var s Summary
 	if c.spec.Latency != nil {
 		s = c.spec.Latency.Summary(now)
 	}
 	if !s.Known() {
+		if half < firstFloor {
+			return 0
+		}
 		return half
 	}
-	if half < 2*s.Median { // a method too slow for its deadline to be tried twice
+	slow, floor := s.P999+s.P999/2, c.spec.Policy.attemptFloor()
+	switch {
+	case half < 2*s.Median: // two attempts are not likely to fit
 		return 0
+	case half < floor && half < slow:
+		return 0
+	default:
+		return min(max(slow, floor), half)
 	}
-	return min(max(s.P999+s.P999/2, attemptFloor), half)
 }
 
 // Done ends the attempt that was planned last. pushback is how long the instance asked to wait, 0 if it did not; rnd a

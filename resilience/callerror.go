@@ -78,14 +78,23 @@ func (a Attempt) write(b *strings.Builder) {
 // Unwrap returns the last attempt's error.
 func (e *CallError) Unwrap() error { return e.Err }
 
-// GRPCStatus returns the last attempt's error as a status. It carries nothing of the attempts: a server that returns
-// this error to its own caller does not tell it the addresses behind it.
+// givenUp is what GRPCStatus asks callers to wait: longer than any wait within a call, so that it ends their loops.
+const givenUp = time.Second
+
+// GRPCStatus returns the last attempt's error as a status, for a server that returns this error to its own caller. It
+// carries nothing of the attempts, so addresses stay here. UNAVAILABLE asks the caller to come back in a second, if the
+// callee has not asked for something itself and it was not safety alone that ended the call: trying again is the task of
+// the layer next to the failure, and has been done; if each layer did, the attempts would multiply.
 func (e *CallError) GRPCStatus() *status.Status {
+	f := failure.From(e.Err)
 	if n := len(e.Attempts); n > 0 && e.Attempts[n-1].Sent == NotSent {
 		// This error was made here, not by the callee, and names what could not be reached.
-		return failure.Status(failure.New(failure.CodeOf(e.Err), "%s cannot be reached", e.Service))
+		f = failure.New(f.Code, "%s cannot be reached", e.Service).WithRetryAfter(f.RetryAfter)
 	}
-	return failure.Status(e.Err)
+	if f.Code == failure.Unavailable && f.RetryAfter <= 0 && e.Stopped != StopUnsafe.String() {
+		f = f.WithRetryAfter(givenUp)
+	}
+	return f.GRPCStatus()
 }
 
 // LogValue is the error for a structured log.

@@ -12,6 +12,10 @@ const (
 	DefaultTimeout     = 5 * time.Second
 	DefaultMaxAttempts = 3
 
+	// Below this are the pauses of a healthy but busy machine (scheduling, garbage collection, a cold cache), which
+	// another attempt does not shorten.
+	defaultAttemptFloor = 250 * time.Millisecond
+
 	defaultBackoffBase = 25 * time.Millisecond
 	defaultBackoffMax  = 250 * time.Millisecond
 	defaultRatio       = 0.1
@@ -27,10 +31,15 @@ type Policy struct {
 	Timeout time.Duration
 
 	// AttemptTimeout bounds an attempt, where another one is allowed to follow it.
-	// 0: from the observed latency (1.5 times the 99.9th percentile, at least 250 ms), and half of the remaining
+	// 0: from the observed latency (1.5 times the 99.9th percentile, at least AttemptFloor), and half of the remaining
 	// time before there is any. Above 0: fixed; if it is shorter than the method usually takes, every call is cut
 	// off and sent again until the budget is empty. Negative: none, so that a frozen instance costs the whole call.
 	AttemptTimeout time.Duration
+
+	// AttemptFloor is the shortest AttemptTimeout that is taken from observed latency. 0: 250 ms, which is above the
+	// pauses of a healthy machine. A layer further out, an edge, takes more (1 s), so that the layers behind it have
+	// the time to help themselves. Shorter than the pauses of the callee, it wastes the budget.
+	AttemptFloor time.Duration
 
 	// MaxAttempts bounds the attempts that may have reached an instance. 0: 3. With 1, only what was provably not
 	// sent is sent again. Each more multiplies the load on a service that fails slowly, up to the budget.
@@ -78,6 +87,9 @@ func (p Policy) Validate() error {
 	if t := p.timeout(); p.AttemptTimeout > t {
 		bad("AttemptTimeout: %v is longer than the whole call, %v", p.AttemptTimeout, t)
 	}
+	if p.AttemptFloor < 0 {
+		bad("AttemptFloor: %v is negative", p.AttemptFloor)
+	}
 	if p.MaxAttempts < 0 || p.MaxAttempts > maxAttempts {
 		bad("MaxAttempts: %d is not within 1 to %d", p.MaxAttempts, maxAttempts)
 	}
@@ -124,6 +136,13 @@ func (p *Policy) attemptTimeout() time.Duration {
 		return 0
 	}
 	return p.AttemptTimeout
+}
+
+func (p *Policy) attemptFloor() time.Duration {
+	if p == nil || p.AttemptFloor <= 0 {
+		return defaultAttemptFloor
+	}
+	return p.AttemptFloor
 }
 
 func (b Backoff) defaults() Backoff {

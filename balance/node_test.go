@@ -1,0 +1,68 @@
+package balance
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// The average rises at once to a slower sample, moves towards a faster one and not beyond it, is raised and never
+// lowered by a lower bound, is not touched by no sample, and decays while there is none.
+func TestNodeAverage(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n, now := NewNode("a"), epoch
+		var last time.Duration // the average at the time of the last sample
+		about := func(a, b time.Duration) bool { return a <= b+b/1e6+1 && b <= a+a/1e6+1 }
+		for range rapid.IntRange(1, 100).Draw(t, "samples") {
+			now = now.Add(time.Duration(rapid.Int64Range(0, int64(20*time.Second)).Draw(t, "pause")))
+			before, known := n.Latency(now)
+			took := time.Duration(rapid.Int64Range(1000, int64(time.Minute)).Draw(t, "took"))
+			s := Sample(rapid.IntRange(int(None), int(LowerBound)).Draw(t, "sample"))
+			n.Start()
+			n.Done(now, now.Add(-took), s)
+			after, _ := n.Latency(now)
+			switch {
+			case s == None || s == LowerBound && known && took < before:
+				if !about(after, before) {
+					t.Fatalf("sample %d of %v changes %v to %v", s, took, before, after)
+				}
+			case s == LowerBound || !known || took >= last:
+				if !about(after, took) {
+					t.Fatalf("%v becomes %v after sample %d of %v", before, after, s, took)
+				}
+				last = after
+			default:
+				if after < took && !about(after, took) || after > last && !about(after, last) {
+					t.Fatalf("%v, last %v, becomes %v after %v", before, last, after, took)
+				}
+				last = after
+			}
+			idle := time.Duration(rapid.Int64Range(int64(100*time.Millisecond), int64(30*time.Second)).Draw(t, "idle"))
+			if later, ok := n.Latency(now.Add(idle)); ok && after > time.Microsecond && later >= after {
+				t.Fatalf("%v idle leaves %v of %v", idle, later, after)
+			}
+			if _, ok := n.Latency(now.Add(forget + 2*tick)); ok {
+				t.Fatalf("%v is known for ever, before %v, %v", after, before, known)
+			}
+		}
+		if n.InFlight() != 0 {
+			t.Fatalf("%d in flight", n.InFlight())
+		}
+	})
+}
+
+// An average moves to a lasting change within a few times the decay, whatever the rate of calls.
+func TestNodeAverageFollows(t *testing.T) {
+	for _, every := range []time.Duration{100 * time.Microsecond, 10 * time.Millisecond, time.Second} {
+		n, now := NewNode("a"), epoch
+		answer(n, now, time.Second)
+		for now.Before(epoch.Add(5 * decay)) {
+			now = now.Add(every)
+			answer(n, now, 10*time.Millisecond)
+		}
+		if d, ok := n.Latency(now); !ok || d < 10*time.Millisecond || d > 20*time.Millisecond {
+			t.Errorf("a call every %v: 10ms look like %v, %v, after %v", every, d, ok, 5*decay)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package resilience
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// history is a random sequence of what clients do to a budget, with the sums it has led to.
+type event struct {
+	at    time.Duration
+	calls int
+	taken float64
+}
+
+// Over any history, and over any part of one, no more is taken than was saved up and has been added.
+func TestBudgetNeverExceedsRatioAndFloor(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := BudgetPolicy{
+			Ratio: rapid.Float64Range(0.01, 1).Draw(t, "ratio"),
+			Floor: rapid.Float64Range(0.01, 50).Draw(t, "floor"),
+			Burst: rapid.Float64Range(0.01, 200).Draw(t, "burst"),
+		}
+		b := NewBudget(p)
+		now := epoch
+		var calls, held int
+		var taken float64
+		events := []event{{}}
+		t.Repeat(map[string]func(*rapid.T){
+			"call": func(t *rapid.T) {
+				for range rapid.IntRange(1, 500).Draw(t, "n") {
+					b.Call(now)
+					calls++
+				}
+			},
+			"take": func(t *rapid.T) {
+				n := rapid.IntRange(1, 2).Draw(t, "n")
+				for range rapid.IntRange(1, 500).Draw(t, "times") {
+					if b.Take(now, n) {
+						taken += float64(n)
+					}
+				}
+			},
+			"hold": func(*rapid.T) {
+				if b.Hold(now, 2) {
+					held++
+				}
+			},
+			"release": func(*rapid.T) {
+				if held > 0 {
+					b.Release(2)
+					held--
+				}
+			},
+			"wait": func(t *rapid.T) {
+				now = now.Add(time.Duration(rapid.Int64Range(0, int64(30*time.Second)).Draw(t, "d")))
+			},
+			"": func(t *rapid.T) {
+				at := now.Sub(epoch)
+				events = append(events, event{at, calls, taken})
+				for _, e := range events {
+					// Saved up at e: the burst, or what at most 20 s of calls before it and 10 s of floor made.
+					before := e.calls
+					for _, f := range events {
+						if f.at < e.at-2*savings {
+							before = e.calls - f.calls
+						}
+					}
+					saved := max(p.Burst, p.Floor*10+p.Ratio*float64(before))
+					allowed := saved + p.Floor*(at-e.at).Seconds() + p.Ratio*float64(calls-e.calls)
+					if got := taken - e.taken; got > allowed+1e-6 {
+						t.Fatalf("from %v to %v: %v taken, %v allowed", e.at, at, got, allowed)
+					}
+				}
+				if free := b.Tokens(now); free < -1e-9 {
+					t.Fatalf("%v tokens", free)
+				}
+			},
+		})
+	})
+}
+
+func TestBudgetHoldsNoMoreThanItHas(t *testing.T) {
+	b := NewBudget(BudgetPolicy{Burst: 5, Ratio: -1, Floor: -1})
+	if !b.Hold(epoch, 2) || !b.Hold(epoch, 2) {
+		t.Fatal("4 of 5 tokens cannot be held")
+	}
+	if b.Hold(epoch, 2) {
+		t.Error("6 of 5 tokens are held")
+	}
+	if !b.Take(epoch, 5) {
+		t.Error("held tokens cannot be taken by who needs them now")
+	}
+	b.Release(2)
+	b.Release(2)
+	if b.Hold(epoch, 2) {
+		t.Error("2 of 0 tokens are held")
+	}
+}
+
+// A client of 1,000 calls a second of which every 20th fails is never refused, and one whose every call fails gets a
+// tenth more and no burst of retries to speak of.
+func TestBudgetIsRelativeToTheRateOfCalls(t *testing.T) {
+	for _, tt := range []struct {
+		fails   int
+		refused bool
+	}{{20, false}, {1, true}} {
+		b := NewBudget(BudgetPolicy{})
+		now, taken, refused := epoch, 0, false
+		const calls = 60_000
+		for i := range calls {
+			b.Call(now)
+			if i%tt.fails == 0 {
+				if b.Take(now, 1) {
+					taken++
+				} else {
+					refused = true
+				}
+			}
+			now = now.Add(time.Millisecond)
+		}
+		if refused != tt.refused {
+			t.Errorf("every %d. call fails: refused %v, want %v", tt.fails, refused, tt.refused)
+		}
+		if most := calls/10 + 3*60 + 100; taken > most {
+			t.Errorf("every %d. call fails: %d retries, more than %d", tt.fails, taken, most)
+		}
+	}
+}
+
+// An instance with 50 calls in flight freezes or 100 die with one, as the first thing that a client meets.
+func TestFreshBudgetCoversTheLossOfAnInstance(t *testing.T) {
+	for _, tt := range []struct {
+		calls int
+		end   Outcome
+	}{{50, AttemptTimeout}, {100, Unavailable}} {
+		b := NewBudget(BudgetPolicy{})
+		calls := make([]Call, tt.calls)
+		for i := range calls {
+			calls[i] = Begin(Spec{Budget: b, Deadline: epoch.Add(time.Minute), Safe: true})
+			plan, ok := calls[i].Next(epoch)
+			if !ok || tt.end == AttemptTimeout && !plan.Bounded {
+				t.Fatalf("%v: call %d has the plan %+v, %v", tt.end, i, plan, ok)
+			}
+		}
+		for i := range calls {
+			if d := calls[i].Done(epoch.Add(time.Second), tt.end, 0, math.MaxUint64); !d.Retry {
+				t.Fatalf("%v: call %d stops: %v", tt.end, i, d.Stop)
+			}
+			calls[i].Next(epoch.Add(time.Second))
+		}
+	}
+}
+
+func BenchmarkBudget(b *testing.B) {
+	budget := NewBudget(BudgetPolicy{})
+	now := time.Now()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if budget.begin(now, reserve) {
+				budget.Release(reserve)
+			}
+		}
+	})
+}

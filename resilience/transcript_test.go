@@ -1,0 +1,187 @@
+package resilience
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata from what the code does")
+
+// TestTranscripts runs the scripts of testdata and compares every decision with the one written there. A line of a
+// script is a command; the indented lines under it are what came of it; # starts a comment. The random number of every
+// wait is one half, the clock moves by what "end" and "idle" say and by the waits decided.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("testdata: %d files, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := play(t, string(want))
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != string(want) {
+				t.Errorf("%s is not what the code does; -update rewrites it. The code does:\n%s", file, got)
+			}
+		})
+	}
+}
+
+// stage is the state of a script.
+type stage struct {
+	now     time.Time
+	policy  Policy
+	budget  *Budget
+	latency *Latency
+	call    Call
+	plan    Plan
+	begun   time.Time
+}
+
+func play(t *testing.T, script string) string {
+	s := &stage{now: epoch, latency: new(Latency)}
+	s.budget = NewBudget(s.policy.Budget)
+	var out strings.Builder
+	for line := range strings.Lines(script) {
+		if strings.HasPrefix(line, "  ") {
+			continue // earlier output
+		}
+		out.WriteString(line)
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		for _, said := range s.do(t, words[0], words[1:]) {
+			out.WriteString("  " + said + "\n")
+		}
+	}
+	return out.String()
+}
+
+func (s *stage) do(t *testing.T, cmd string, args []string) []string {
+	arg := func(name string) (string, bool) {
+		for _, a := range args {
+			if k, v, _ := strings.Cut(a, "="); k == name {
+				return v, true
+			}
+		}
+		return "", false
+	}
+	duration := func(name string) time.Duration {
+		v, ok := arg(name)
+		if !ok {
+			return 0
+		}
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			t.Fatalf("%s %v: %v", cmd, args, err)
+		}
+		return d
+	}
+	number := func(name string) float64 {
+		v, ok := arg(name)
+		if !ok {
+			return 0
+		}
+		f, err := strconv.ParseFloat(v, 64)
+		if err != nil {
+			t.Fatalf("%s %v: %v", cmd, args, err)
+		}
+		return f
+	}
+	switch cmd {
+	case "policy": // policy timeout= attempt-timeout= attempts= burst= floor=
+		s.policy = Policy{
+			Timeout: duration("timeout"), AttemptTimeout: duration("attempt-timeout"), MaxAttempts: int(number("attempts")),
+			Budget: BudgetPolicy{Burst: number("burst"), Floor: number("floor")},
+		}
+		if err := s.policy.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		s.budget = NewBudget(s.policy.Budget)
+	case "latency": // latency n= d=
+		for range int(number("n")) {
+			s.latency.Observe(s.now, duration("d"), LatencySample)
+		}
+		s.now = s.now.Add(fresh)
+		sum := s.latency.Summary(s.now)
+		return []string{fmt.Sprintf("%d samples, median %v, 99.9%% %v", sum.Samples, sum.Median, sum.P999)}
+	case "idle": // idle for=
+		s.now = s.now.Add(duration("for"))
+	case "budget":
+		return []string{fmt.Sprintf("%.1f tokens", s.budget.Tokens(s.now))}
+	case "call": // call [safe] [left=]
+		deadline := s.now.Add(s.policy.timeout())
+		if left := duration("left"); left > 0 {
+			deadline = s.now.Add(left)
+		}
+		_, safe := arg("safe")
+		s.call = Begin(Spec{Policy: &s.policy, Budget: s.budget, Latency: s.latency, Deadline: deadline, Safe: safe})
+		s.begun = s.now
+		return s.attempt()
+	case "end": // end after= as= pushback=
+		s.now = s.now.Add(duration("after"))
+		name, _ := arg("as")
+		d := s.call.Done(s.now, outcome(t, name), duration("pushback"), 1<<63)
+		if !d.Retry {
+			return []string{"stop: " + d.Stop.String()}
+		}
+		said := "retry"
+		if d.Wait > 0 {
+			said = fmt.Sprintf("retry in %v", d.Wait)
+		}
+		s.now = s.now.Add(d.Wait)
+		return append([]string{said}, s.attempt()...)
+	case "timeout": // the attempt's or the call's deadline passes
+		s.now = s.plan.Deadline
+		name := "deadline-exceeded"
+		if s.plan.Bounded {
+			name = "attempt-timeout"
+		}
+		return s.do(t, "end", []string{"as=" + name})
+	default:
+		t.Fatalf("unknown command %q", cmd)
+	}
+	return nil
+}
+
+func (s *stage) attempt() []string {
+	plan, ok := s.call.Next(s.now)
+	if !ok {
+		return []string{"no attempt: the deadline has passed"}
+	}
+	s.plan = plan
+	kind := "all that is left"
+	if plan.Bounded {
+		kind = "then another"
+	}
+	return []string{fmt.Sprintf("attempt %d at %v until %v (%s)", plan.Number+1, s.now.Sub(s.begun), plan.Deadline.Sub(s.begun), kind)}
+}
+
+func outcome(t *testing.T, name string) Outcome {
+	for o := range outcomes {
+		if strings.ReplaceAll(o.String(), " ", "-") == name {
+			return o
+		}
+	}
+	t.Fatalf("no outcome %q", name)
+	return 0
+}
+
+// epoch is when the tests begin.
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
