@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/holdfast-go/holdfast/balance"
 )
 
 // Whatever the attempts meet, however late the clock is read: no attempt is planned at or beyond the total deadline,
@@ -18,7 +20,7 @@ func TestCallKeepsItsInvariants(t *testing.T) {
 		}
 		budget, latency, now := NewBudget(policy.Budget), new(Latency), epoch
 		for range rapid.IntRange(0, 100).Draw(t, "samples") {
-			latency.Observe(now, time.Duration(rapid.Int64Range(0, int64(3*time.Second)).Draw(t, "sample")), LatencySample)
+			latency.Observe(now, time.Duration(rapid.Int64Range(0, int64(3*time.Second)).Draw(t, "sample")), balance.Latency)
 		}
 		for range rapid.IntRange(1, 5).Draw(t, "calls") {
 			deadline := now.Add(time.Duration(rapid.Int64Range(-1, int64(10*time.Second)).Draw(t, "left")))
@@ -89,7 +91,7 @@ func TestCallKeepsItsInvariants(t *testing.T) {
 func TestSlowMachineIsNotCutOffUnpaid(t *testing.T) {
 	b, l := NewBudget(BudgetPolicy{}), new(Latency)
 	for range 1000 {
-		l.Observe(epoch, 5*time.Millisecond, LatencySample)
+		l.Observe(epoch, 5*time.Millisecond, balance.Latency)
 	}
 	calls := make([]Call, 500)
 	bounded := make([]bool, len(calls))

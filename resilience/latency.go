@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"sync/atomic"
 	"time"
+
+	"github.com/holdfast-go/holdfast/balance"
 )
 
 const (
@@ -34,15 +36,15 @@ type Latency struct {
 	summary atomic.Uint64 // samples (32 bits), bucket of the median (16), bucket of the 99.9th percentile (16)
 }
 
-// Observe adds a sample: an answer took d, or, with LowerBoundSample, was not waited for any longer than d. The latter
+// Observe adds a sample: an answer took d, or, with balance.LowerBound, was not waited for any longer than d. The latter
 // counts like an answer that took d and is taken into account at once, so that a timeout that has become too short
-// for a slow time grows by itself. NoSample adds nothing.
-func (l *Latency) Observe(now time.Time, d time.Duration, s Sample) {
-	if s == NoSample {
+// for a slow time grows by itself. balance.None adds nothing.
+func (l *Latency) Observe(now time.Time, d time.Duration, s balance.Sample) {
+	if s == balance.None {
 		return
 	}
 	l.counts[l.turn(now)&1][bucket(d)].Add(1)
-	if s == LowerBoundSample {
+	if s == balance.LowerBound {
 		l.at.Store(0)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/holdfast-go/holdfast/balance"
 )
 
 // A quantile is never below the true one, and at most an eighth (plus the first bucket) above it.
@@ -15,7 +17,7 @@ func TestLatencySummaryBoundsTheTrueQuantiles(t *testing.T) {
 		samples := rapid.SliceOfN(rapid.Int64Range(0, int64(time.Minute)), 1, 2000).Draw(t, "samples")
 		var l Latency
 		for _, d := range samples {
-			l.Observe(epoch, time.Duration(d), LatencySample)
+			l.Observe(epoch, time.Duration(d), balance.Latency)
 		}
 		slices.Sort(samples)
 		s := l.Summary(epoch)
@@ -42,7 +44,7 @@ func TestLatencyForgetsAfterTwoWindows(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"observe": func(t *rapid.T) {
 				for range rapid.IntRange(1, 50).Draw(t, "n") {
-					l.Observe(now, time.Millisecond, LatencySample)
+					l.Observe(now, time.Millisecond, balance.Latency)
 					times = append(times, now)
 				}
 			},
@@ -82,14 +84,14 @@ func countWithin(times []time.Time, from time.Time, d time.Duration) int {
 func TestLatencyCountsTimeoutsAtOnce(t *testing.T) {
 	var l Latency
 	for range 100 {
-		l.Observe(epoch, 10*time.Millisecond, LatencySample)
+		l.Observe(epoch, 10*time.Millisecond, balance.Latency)
 	}
 	before := l.Summary(epoch).P999
-	l.Observe(epoch, time.Second, LowerBoundSample)
+	l.Observe(epoch, time.Second, balance.LowerBound)
 	if after := l.Summary(epoch).P999; before > 20*time.Millisecond || after < time.Second {
 		t.Errorf("99.9%%: %v before a timeout of 1s, %v after it", before, after)
 	}
-	l.Observe(epoch, time.Minute, NoSample)
+	l.Observe(epoch, time.Minute, balance.None)
 	if s := l.Summary(epoch.Add(fresh)); s.Samples != 101 {
 		t.Errorf("%d samples, want 101", s.Samples)
 	}
@@ -104,7 +106,7 @@ func TestLatencyIsSafeForConcurrentUse(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				now := epoch.Add(time.Duration(i) * 20 * time.Millisecond) // 40 s: one turn
-				l.Observe(now, time.Duration(g)*time.Millisecond, LatencySample)
+				l.Observe(now, time.Duration(g)*time.Millisecond, balance.Latency)
 				if n := l.Summary(now).Samples; n > 8*each {
 					t.Errorf("%d samples of %d", n, 8*each)
 				}
@@ -131,7 +133,7 @@ func BenchmarkLatency(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
 		now = now.Add(time.Microsecond)
-		l.Observe(now, time.Duration(i%1000)*time.Microsecond, LatencySample)
+		l.Observe(now, time.Duration(i%1000)*time.Microsecond, balance.Latency)
 		l.Summary(now)
 	}
 }

@@ -1,6 +1,9 @@
 package resilience
 
-import "github.com/holdfast-go/holdfast/failure"
+import (
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/failure"
+)
 
 // Outcome is how an attempt ended, as far as anything is decided by it. What each one means is in one table, below.
 type Outcome uint8
@@ -33,19 +36,6 @@ const (
 	outcomes // their number
 )
 
-// Sample says what the duration of an attempt tells about latency. The values are those of balance.Sample.
-type Sample uint8
-
-// The samples.
-const (
-	// NoSample: nothing. A failure can be fast because nothing was done.
-	NoSample Sample = iota
-	// LatencySample: an answer took this long.
-	LatencySample
-	// LowerBoundSample: an answer would have taken at least this long.
-	LowerBoundSample
-)
-
 // Verdict is a row of the table.
 type Verdict struct {
 	// RetrySafe and RetryUnsafe say whether the attempt may be followed by another one: of a call that may run twice,
@@ -55,7 +45,7 @@ type Verdict struct {
 	// follows it counts double. What was not sent has cost no instance anything.
 	Cost int
 	// Sample is what the attempt's duration is worth.
-	Sample Sample
+	Sample balance.Sample
 }
 
 // table is the only place where it is decided what counts as what. All clients go by it.
@@ -64,17 +54,17 @@ var table = [outcomes]struct {
 	Verdict
 }{
 	//                 name                 safe   unsafe cost sample
-	OK:               {"ok", Verdict{false, false, 0, LatencySample}},
-	Unsent:           {"unsent", Verdict{true, true, 0, NoSample}},
-	Unavailable:      {"unavailable", Verdict{true, false, 1, NoSample}},
-	AttemptTimeout:   {"attempt timeout", Verdict{true, false, 2, LowerBoundSample}},
-	DeadlineExceeded: {"deadline exceeded", Verdict{false, false, 0, LowerBoundSample}},
-	Canceled:         {"canceled", Verdict{false, false, 0, NoSample}},
-	Exhausted:        {"exhausted", Verdict{false, false, 0, NoSample}},
-	Fault:            {"fault", Verdict{false, false, 0, LatencySample}},
-	Aborted:          {"aborted", Verdict{false, false, 0, LatencySample}},
-	Denied:           {"denied", Verdict{false, false, 0, NoSample}},
-	Refused:          {"refused", Verdict{false, false, 0, LatencySample}},
+	OK:               {"ok", Verdict{false, false, 0, balance.Latency}},
+	Unsent:           {"unsent", Verdict{true, true, 0, balance.None}},
+	Unavailable:      {"unavailable", Verdict{true, false, 1, balance.None}},
+	AttemptTimeout:   {"attempt timeout", Verdict{true, false, 2, balance.LowerBound}},
+	DeadlineExceeded: {"deadline exceeded", Verdict{false, false, 0, balance.LowerBound}},
+	Canceled:         {"canceled", Verdict{false, false, 0, balance.None}},
+	Exhausted:        {"exhausted", Verdict{false, false, 0, balance.None}},
+	Fault:            {"fault", Verdict{false, false, 0, balance.Latency}},
+	Aborted:          {"aborted", Verdict{false, false, 0, balance.Latency}},
+	Denied:           {"denied", Verdict{false, false, 0, balance.None}},
+	Refused:          {"refused", Verdict{false, false, 0, balance.Latency}},
 }
 
 // Verdict returns what o means.

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/holdfast-go/holdfast/failure"
+
+	"github.com/holdfast-go/holdfast/balance"
 )
 
 func TestClassify(t *testing.T) {
@@ -50,7 +52,7 @@ func TestOutcomeTableIsConsistent(t *testing.T) {
 		if o.String() == "" {
 			t.Errorf("outcome %d has no name", o)
 		}
-		if v.RetryUnsafe && (o != Unsent || v.Sample != NoSample) {
+		if v.RetryUnsafe && (o != Unsent || v.Sample != balance.None) {
 			t.Errorf("%v: what may have run is tried again although it is not safe", o)
 		}
 		if v.RetryUnsafe && !v.RetrySafe {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-go/holdfast/balance"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata from what the code does")
@@ -116,7 +118,7 @@ func (s *stage) do(t *testing.T, cmd string, args []string) []string {
 		s.budget = NewBudget(s.policy.Budget)
 	case "latency": // latency n= d=
 		for range int(number("n")) {
-			s.latency.Observe(s.now, duration("d"), LatencySample)
+			s.latency.Observe(s.now, duration("d"), balance.Latency)
 		}
 		s.now = s.now.Add(fresh)
 		sum := s.latency.Summary(s.now)
