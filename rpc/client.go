@@ -3,8 +3,13 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 
 	"github.com/holdfast-go/holdfast/registry"
 )
@@ -76,5 +81,34 @@ func (c *Client) Close() error {
 // Targets of other schemes get the deadline and the retries, and all attempts go where grpc-go sends them.
 // Call it once for each grpc.NewClient. What Validate would reject in cfg is replaced by its default.
 func DialOptions(reg *registry.Registry, cfg ClientConfig) []grpc.DialOption {
-	return nil
+	d := &dialer{cfg: cfg.defaults()}
+	creds := newLoopbackCredentials()
+	switch {
+	case cfg.TLS != nil:
+		creds = credentials.NewTLS(cfg.TLS)
+	case cfg.Insecure:
+		creds = insecure.NewCredentials()
+	}
+	opts := []grpc.DialOption{
+		grpc.WithResolvers(&resolverBuilder{reg: reg, dialer: d}),
+		grpc.WithTransportCredentials(creds),
+		grpc.WithChainUnaryInterceptor(d.unary),
+		grpc.WithChainStreamInterceptor(d.stream),
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithDisableServiceConfig(),
+		// One layer retries. What remains is grpc-go's transparent retry of what no server has seen.
+		grpc.WithDisableRetry(),
+		// Idle would close resolver and balancer, and the first call after it would pay for that.
+		grpc.WithIdleTimeout(0),
+		// An instance that is back should have calls at once; grpc-go's default lets it wait for up to 2 minutes.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		}),
+		// A connection whose other side is gone without a word is otherwise noticed after a quarter of an hour.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
+		// Addresses come from the registry, and are those of machines that are reached directly.
+		grpc.WithNoProxy(),
+	}
+	return append(opts, d.cfg.Options...)
 }

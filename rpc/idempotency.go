@@ -4,12 +4,16 @@ import (
 	"context"
 
 	"google.golang.org/grpc/metadata"
+
+	"github.com/holdfast-go/holdfast/failure"
 )
 
 const (
 	keyHeader    = "idempotency-key"
 	maxKeyLength = 256
 )
+
+var errKey = failure.New(failure.InvalidArgument, "idempotency key: not 1 to %d printable ASCII characters", maxKeyLength)
 
 type keyContext struct{}
 

@@ -1,0 +1,161 @@
+package rpc
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/resilience"
+)
+
+// pushbackHeader is the trailer by which a server says when, or that no, further attempt is welcome (gRFC A6).
+const pushbackHeader = "grpc-retry-pushback-ms"
+
+// never is a pushback that no loop waits for.
+const never = time.Duration(math.MaxInt64)
+
+// attempt is one attempt of a call. It is the context of the attempt too, so that picker and interceptor find each
+// other through PickInfo.Ctx.
+type attempt struct {
+	context.Context //nolint:containedctx // it is one
+	call            *call
+	plan            resilience.Plan
+	start           time.Time
+
+	// none is the picker that had no instance, if that was so. Set in the goroutine that makes the attempt.
+	none *noPicker
+
+	// Guarded by call.mu: grpc-go may pick twice for an attempt (its transparent retry), and end a stream anywhere.
+	inst     instance
+	sent     resilience.Sent
+	pushback time.Duration
+}
+
+type attemptKey struct{}
+
+// Value implements context.Context.
+func (a *attempt) Value(key any) any {
+	if key == (attemptKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
+// attemptOf returns the attempt that is made with ctx, or nil.
+func attemptOf(ctx context.Context) *attempt {
+	a, _ := ctx.Value(attemptKey{}).(*attempt)
+	return a
+}
+
+// begin begins the attempt that was planned.
+func (c *call) begin(ctx context.Context, plan resilience.Plan, now time.Time) *attempt {
+	a := &c.first
+	if plan.Number > 0 {
+		a = new(attempt)
+	}
+	// Until an instance is picked and has a transport, nothing is sent.
+	*a = attempt{Context: ctx, call: c, plan: plan, start: now, sent: resilience.NotSent}
+	return a
+}
+
+// picked is told which instance was picked.
+func (a *attempt) picked(inst instance) {
+	a.call.mu.Lock()
+	defer a.call.mu.Unlock()
+	a.inst, a.sent, a.none = inst, resilience.MaybeSent, nil
+}
+
+// done is told how it went there, and returns what that says about latency.
+func (a *attempt) done(node *balance.Node, d balancer.DoneInfo) balance.Sample {
+	a.call.mu.Lock()
+	defer a.call.mu.Unlock()
+	if !d.BytesSent {
+		a.sent = resilience.NotSent
+	}
+	if d.Err == nil {
+		if !d.BytesSent || a.call.stream { // never had a transport; lasted as long as both sides liked
+			return balance.None
+		}
+		return balance.Latency
+	}
+	st := status.Convert(d.Err)
+	if unprocessed(st, d) {
+		a.sent = resilience.NotSent
+	}
+	if st.Code() != codes.Canceled {
+		a.call.tried = append(a.call.tried, node)
+	}
+	a.pushback = pushback(st, d.Trailer)
+	if a.call.stream {
+		return balance.None
+	}
+	return balance.Sample(resilience.Classify(failure.Code(st.Code()), a.sent, a.plan.Bounded).Verdict().Sample)
+}
+
+// unprocessed reports whether the transport says that the server has not begun with the call: its GOAWAY excluded it,
+// or it refused the stream. grpc-go tells so in these texts only. The first time it retries by itself.
+func unprocessed(st *status.Status, d balancer.DoneInfo) bool {
+	return !d.BytesReceived && st.Code() == codes.Unavailable &&
+		(st.Message() == "the connection is draining" || strings.HasSuffix(st.Message(), "error code: REFUSED_STREAM"))
+}
+
+// pushback returns how long the server wants to be left alone: 0 if it does not say.
+func pushback(st *status.Status, trailer metadata.MD) time.Duration {
+	if values := trailer.Get(pushbackHeader); len(values) > 0 {
+		ms, err := strconv.ParseInt(values[0], 10, 32)
+		if err != nil || ms < 0 || len(values) > 1 { // by gRFC A6, what cannot be read means no
+			return never
+		}
+		return time.Duration(ms) * time.Millisecond
+	}
+	if len(st.Proto().GetDetails()) == 0 {
+		return 0
+	}
+	return failure.FromStatus(st).RetryAfter
+}
+
+// failure returns err, the end of the attempt, as what its caller gets to see. ctx is the call's.
+func (a *attempt) failure(ctx context.Context, now time.Time, err error) *failure.Error {
+	if a.none != nil {
+		return a.none.failure(a.call.target.service)
+	}
+	var e *failure.Error
+	if s, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // what wraps one is kept by From
+		e = failure.FromStatus(s.GRPCStatus())
+	}
+	if e == nil {
+		e = failure.From(err)
+	}
+	// The end of a context is an error of this side, and is one for errors.Is too.
+	switch cause := ctx.Err(); {
+	case e.Cause != nil:
+	case cause != nil && failure.CodeOf(cause) == e.Code:
+		e = e.WithCause(cause)
+	case e.Code == failure.DeadlineExceeded && !now.Before(a.plan.Deadline) && !a.call.stream:
+		e = e.WithCause(context.DeadlineExceeded)
+	}
+	return e
+}
+
+// outcome classifies the end of the attempt, for the loop.
+func (a *attempt) outcome(code failure.Code) (resilience.Outcome, time.Duration) {
+	a.call.mu.Lock()
+	defer a.call.mu.Unlock()
+	return resilience.Classify(code, a.sent, a.plan.Bounded), a.pushback
+}
+
+// record describes the attempt for the call's error.
+func (a *attempt) record(now time.Time, err error) resilience.Attempt {
+	a.call.mu.Lock()
+	defer a.call.mu.Unlock()
+	return resilience.Attempt{Instance: a.inst.id, Addr: a.inst.addr, Duration: now.Sub(a.start), Err: err, Sent: a.sent}
+}

@@ -1,0 +1,148 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/resilience"
+)
+
+// call is one call of the user, with all its attempts.
+type call struct {
+	target   *target
+	method   string
+	stream   bool
+	deadline time.Time // of all attempts together; of a stream, of its set-up
+	loop     resilience.Call
+	first    attempt // spares an allocation where one attempt is enough
+	past     []resilience.Attempt
+
+	mu    sync.Mutex
+	tried []*balance.Node // that failed
+}
+
+// unary makes a unary call, as an interceptor; invoker makes one attempt.
+func (d *dialer) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	now := time.Now()
+	c := d.call(ctx, now, method, cc, false)
+	return c.run(ctx, now, func(a *attempt) error {
+		if given, ok := ctx.Deadline(); !ok || a.plan.Deadline.Before(given) {
+			var cancel context.CancelFunc
+			a.Context, cancel = context.WithDeadline(ctx, a.plan.Deadline)
+			defer cancel()
+		}
+		return invoker(a, method, req, reply, cc, opts...)
+	})
+}
+
+// stream sets up a stream, as an interceptor; streamer makes one attempt. Its error means that nothing was sent.
+func (d *dialer) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	now := time.Now()
+	c := d.call(ctx, now, method, cc, true)
+	s := &clientStream{}
+	err := c.run(ctx, now, func(a *attempt) (err error) {
+		s.attempt = a
+		s.ClientStream, err = streamer(a, desc, cc, method, opts...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (d *dialer) call(ctx context.Context, now time.Time, name string, cc *grpc.ClientConn, stream bool) *call {
+	t := d.of(cc)
+	m := t.method(name)
+	c := &call{target: t, method: name, stream: stream, deadline: resilience.Deadline(ctx, now, &m.policy)}
+	spec := resilience.Spec{Policy: &m.policy, Budget: t.budget, Deadline: c.deadline}
+	if !stream {
+		_, keyed := ctx.Value(keyContext{}).(string)
+		spec.Latency, spec.Safe = m.latency, m.safe || keyed
+	}
+	c.loop = resilience.Begin(spec)
+	return c
+}
+
+// run makes attempts until one succeeds or there are no more. The error is a *resilience.CallError.
+func (c *call) run(ctx context.Context, now time.Time, try func(*attempt) error) error {
+	last := failure.Wrap(context.DeadlineExceeded, failure.DeadlineExceeded, "no time left")
+	if key, ok := ctx.Value(keyContext{}).(string); ok && !validKey(key) {
+		return c.fail(now, errKey, resilience.StopFinal)
+	}
+	begun := now
+	for {
+		plan, ok := c.loop.Next(now)
+		if !ok {
+			return c.fail(now, last, resilience.StopDeadline)
+		}
+		a := c.begin(ctx, plan, now)
+		err := try(a)
+		now = time.Now()
+		if err == nil {
+			c.loop.Done(now, resilience.OK, 0, 0)
+			return nil
+		}
+		last = a.failure(ctx, now, err)
+		o, pushback := a.outcome(last.Code)
+		next := c.loop.Done(now, o, pushback, rand.Uint64()) //nolint:gosec // not a secret
+		if !next.Retry {
+			c.past = append(c.past, a.record(now, last))
+			return c.fail(now, last, next.Stop)
+		}
+		if a.none != nil {
+			none := a.none.await(ctx, c.deadline.Add(-lead(c.deadline.Sub(begun))))
+			if now = time.Now(); none == nil {
+				continue
+			}
+			last = none.failure(c.target.service)
+		}
+		c.past = append(c.past, a.record(now, last))
+		if a.none == nil {
+			pause(ctx, next.Wait)
+			now = time.Now()
+		}
+		switch err := ctx.Err(); {
+		case errors.Is(err, context.Canceled):
+			return c.fail(now, failure.Wrap(err, failure.Canceled, "canceled by the caller"), resilience.StopCanceled)
+		case err != nil, a.none != nil:
+			return c.fail(now, last, resilience.StopDeadline)
+		}
+	}
+}
+
+// lead is how long before its deadline a call stops to wait for an instance: somebody has to read why.
+func lead(total time.Duration) time.Duration {
+	return min(max(total/20, 2*time.Millisecond), 50*time.Millisecond)
+}
+
+// pause waits for d, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (c *call) fail(now time.Time, err *failure.Error, stop resilience.Stop) error {
+	return &resilience.CallError{
+		Service:   c.target.service,
+		Method:    c.method,
+		Attempts:  c.past,
+		Stopped:   stop.String(),
+		Remaining: c.deadline.Sub(now),
+		Err:       err,
+	}
+}

@@ -1,0 +1,124 @@
+package rpc
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/resilience"
+)
+
+// maxMethods bounds what is kept about methods: a proxy calls by whatever name it is given.
+const maxMethods = 4096
+
+// dialer is what one DialOptions makes: the targets that are dialled with it.
+type dialer struct {
+	cfg     ClientConfig
+	last    atomic.Pointer[dialled] // used last; nearly always the only one
+	targets sync.Map                // canonical target string → *target
+}
+
+// dialled is a connection and its target.
+type dialled struct {
+	cc     *grpc.ClientConn
+	target *target
+}
+
+// target is what a client knows of one service: everything that outlives a connection, a picker or a call.
+type target struct {
+	service string
+	cfg     ClientConfig
+	table   balance.Table
+	picker  balance.Picker
+	budget  *resilience.Budget
+
+	methods sync.Map // full method name → *method
+	count   atomic.Int64
+	other   *method // of those beyond maxMethods
+
+	background context.Context //nolint:containedctx // for log records, which belong to no call
+}
+
+// method is what a client knows of one method.
+type method struct {
+	policy  resilience.Policy
+	safe    bool // may run twice for one call
+	latency *resilience.Latency
+}
+
+func newTarget(service string, cfg ClientConfig) *target {
+	return &target{
+		service:    service,
+		cfg:        cfg,
+		picker:     cfg.Picker(),
+		budget:     resilience.NewBudget(cfg.Policy.Budget),
+		other:      &method{policy: cfg.Policy},
+		background: context.Background(),
+	}
+}
+
+// target returns the target that was dialled by name.
+func (d *dialer) target(name, service string) *target {
+	if t, ok := d.targets.Load(name); ok {
+		return t.(*target)
+	}
+	actual, _ := d.targets.LoadOrStore(name, newTarget(service, d.cfg))
+	return actual.(*target)
+}
+
+// of returns the target of a connection.
+func (d *dialer) of(cc *grpc.ClientConn) *target {
+	if l := d.last.Load(); l != nil && l.cc == cc {
+		return l.target
+	}
+	name := cc.CanonicalTarget()
+	t := d.target(name, name[strings.LastIndexByte(name, '/')+1:])
+	d.last.Store(&dialled{cc, t})
+	return t
+}
+
+// method returns what is known of a method, by its full name.
+func (t *target) method(name string) *method {
+	if m, ok := t.methods.Load(name); ok {
+		return m.(*method)
+	}
+	if t.count.Load() >= maxMethods {
+		return t.other
+	}
+	m := &method{policy: t.cfg.Policy, safe: declaredSafe(name), latency: new(resilience.Latency)}
+	declared, ok := t.cfg.Methods[name]
+	if !ok {
+		declared, ok = t.cfg.Methods[name[:strings.LastIndexByte(name, '/')+1]]
+	}
+	if ok {
+		m.policy = declared.apply(m.policy)
+		m.safe = m.safe || declared.Safe
+	}
+	actual, loaded := t.methods.LoadOrStore(name, m)
+	if !loaded {
+		t.count.Add(1)
+	}
+	return actual.(*method)
+}
+
+// declaredSafe reports whether the protobuf definition of a method, if it is linked in, gives it an idempotency_level.
+func declaredSafe(fullMethod string) bool {
+	name := strings.ReplaceAll(strings.TrimPrefix(fullMethod, "/"), "/", ".")
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+	if err != nil {
+		return false
+	}
+	m, ok := d.(protoreflect.MethodDescriptor)
+	if !ok {
+		return false
+	}
+	opts, ok := m.Options().(*descriptorpb.MethodOptions)
+	return ok && opts.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
+}
