@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Component is something that runs for as long as the service does.
@@ -62,10 +63,16 @@ func (n *named) Drain(ctx context.Context) error {
 	return nil
 }
 
-// drainer looks through Named, which has the method whether or not there is something to drain.
+// drainer looks through Named and Group, which have the method whether or not there is something to drain.
 func drainer(c Component) (Drainer, bool) {
-	if n, ok := c.(*named); ok {
-		return drainer(n.Component)
+	switch x := c.(type) {
+	case *named:
+		return drainer(x.Component)
+	case *group:
+		return x, slices.ContainsFunc(x.members, func(m Component) bool {
+			_, ok := drainer(m)
+			return ok
+		})
 	}
 	d, ok := c.(Drainer)
 	return d, ok
