@@ -75,14 +75,13 @@ func (x *Money) GetMinor() int64 {
 }
 
 type Product struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name        string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Category    string                 `protobuf:"bytes,3,opt,name=category,proto3" json:"category,omitempty"`
-	Description string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
-	Price       *Money                 `protobuf:"bytes,5,opt,name=price,proto3" json:"price,omitempty"`
-	// With what stock the shop opened; the present stock is inventory's to tell.
-	OpeningStock  int64 `protobuf:"varint,6,opt,name=opening_stock,json=openingStock,proto3" json:"opening_stock,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Category      string                 `protobuf:"bytes,3,opt,name=category,proto3" json:"category,omitempty"`
+	Description   string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	Price         *Money                 `protobuf:"bytes,5,opt,name=price,proto3" json:"price,omitempty"`
+	Motif         string                 `protobuf:"bytes,6,opt,name=motif,proto3" json:"motif,omitempty"` // what its picture shows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,11 +151,11 @@ func (x *Product) GetPrice() *Money {
 	return nil
 }
 
-func (x *Product) GetOpeningStock() int64 {
+func (x *Product) GetMotif() string {
 	if x != nil {
-		return x.OpeningStock
+		return x.Motif
 	}
-	return 0
+	return ""
 }
 
 type Category struct {
@@ -442,14 +441,14 @@ const file_shop_catalog_v1_catalog_proto_rawDesc = "" +
 	"\x1dshop/catalog/v1/catalog.proto\x12\x0fshop.catalog.v1\"9\n" +
 	"\x05Money\x12\x1a\n" +
 	"\bcurrency\x18\x01 \x01(\tR\bcurrency\x12\x14\n" +
-	"\x05minor\x18\x02 \x01(\x03R\x05minor\"\xbe\x01\n" +
+	"\x05minor\x18\x02 \x01(\x03R\x05minor\"\xaf\x01\n" +
 	"\aProduct\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
 	"\bcategory\x18\x03 \x01(\tR\bcategory\x12 \n" +
 	"\vdescription\x18\x04 \x01(\tR\vdescription\x12,\n" +
-	"\x05price\x18\x05 \x01(\v2\x16.shop.catalog.v1.MoneyR\x05price\x12#\n" +
-	"\ropening_stock\x18\x06 \x01(\x03R\fopeningStock\"J\n" +
+	"\x05price\x18\x05 \x01(\v2\x16.shop.catalog.v1.MoneyR\x05price\x12\x14\n" +
+	"\x05motif\x18\x06 \x01(\tR\x05motif\"J\n" +
 	"\bCategory\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +

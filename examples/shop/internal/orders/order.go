@@ -1,0 +1,113 @@
+package orders
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
+)
+
+// Status is where an order is on its way.
+//
+//	Pending ──stock reserved──▶ Reserved ──charge captured──▶ Paid ──sale committed──▶ Confirmed
+//	   └──────out of stock, given up──────┴──declined──▶ Undoing ──voided, released──▶ Rejected
+//
+// Each arrow is one call to another service, which can be repeated, and then one write of the order, on condition that it
+// is as it was read. A process that dies between the two leaves an order on which anybody can go on: the call is
+// repeated and changes nothing, the write is made up for. Paid is the promise: from there an order only goes forward.
+type Status string
+
+// The statuses of an order; see Status.
+const (
+	Pending   Status = "pending"
+	Reserved  Status = "reserved"
+	Paid      Status = "paid"
+	Confirmed Status = "confirmed"
+	Undoing   Status = "undoing"
+	Rejected  Status = "rejected"
+)
+
+// Final reports whether nothing is left to do for an order.
+func (s Status) Final() bool { return s == Confirmed || s == Rejected }
+
+// Line is one product of an order, with its price at the time of ordering.
+type Line struct {
+	Product  string `json:"product"`
+	Name     string `json:"name"`
+	Quantity int32  `json:"quantity"`
+	Price    int64  `json:"price"` // of one, in the currency's smallest unit
+}
+
+// Order is an order as it is stored.
+type Order struct {
+	ID       string `json:"id"`
+	Customer string `json:"customer"`
+	Status   Status `json:"status"`
+	Reason   string `json:"reason,omitempty"` // why it is Undoing or Rejected
+	// Chargeable is set once a charge may have been captured, so that undoing knows to void it.
+	Chargeable bool      `json:"chargeable,omitempty"`
+	Currency   string    `json:"currency"`
+	Total      int64     `json:"total"`
+	Lines      []Line    `json:"lines"`
+	Created    time.Time `json:"created"`
+	Updated    time.Time `json:"updated"`
+
+	revision int64 // of the store; not part of the record
+}
+
+// orderID derives an order's id from its idempotency key: that the same key means the same order needs no index then,
+// and nobody who sees the id learns the key.
+func orderID(key string) string {
+	sum := sha256.Sum256([]byte("order/" + key))
+	return "ord-" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:15]))
+}
+
+// asks reports whether req is the request that o came from.
+func (o *Order) asks(req *orderspb.PlaceRequest) bool {
+	if o.Customer != req.GetCustomer() || len(o.Lines) != len(req.GetItems()) {
+		return false
+	}
+	quantities := make(map[string]int32, len(o.Lines))
+	for _, line := range o.Lines {
+		quantities[line.Product] = line.Quantity
+	}
+	for _, item := range req.GetItems() {
+		if quantities[item.GetProduct()] != item.GetQuantity() {
+			return false
+		}
+	}
+	return true
+}
+
+func (o *Order) wire() *orderspb.Order {
+	out := &orderspb.Order{
+		Id: o.ID, Customer: o.Customer, Status: wireStatus(o.Status), Reason: o.Reason,
+		Currency: o.Currency, TotalMinor: o.Total, CreatedUnixMs: o.Created.UnixMilli(),
+	}
+	for _, line := range o.Lines {
+		out.Lines = append(out.Lines, &orderspb.Line{
+			Product: line.Product, Name: line.Name, Quantity: line.Quantity, PriceMinor: line.Price,
+		})
+	}
+	return out
+}
+
+func wireStatus(s Status) orderspb.Status {
+	switch s {
+	case Pending:
+		return orderspb.Status_STATUS_PENDING
+	case Reserved:
+		return orderspb.Status_STATUS_RESERVED
+	case Paid:
+		return orderspb.Status_STATUS_PAID
+	case Confirmed:
+		return orderspb.Status_STATUS_CONFIRMED
+	case Undoing:
+		return orderspb.Status_STATUS_UNDOING
+	case Rejected:
+		return orderspb.Status_STATUS_REJECTED
+	}
+	return orderspb.Status_STATUS_UNSPECIFIED
+}

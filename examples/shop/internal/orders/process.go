@@ -1,0 +1,139 @@
+package orders
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
+)
+
+// Process takes orders along their way, one step after the other. Several processes may work on one order at the same
+// time: every step can be repeated, and of two writes of an order one loses and reads again. Safe for concurrent use.
+type Process struct {
+	store     Store
+	inventory inventorypb.InventoryClient
+	payment   paymentpb.PaymentClient
+}
+
+// NewProcess returns a process that works on store's orders.
+func NewProcess(store Store, inventory inventorypb.InventoryClient, payment paymentpb.PaymentClient) *Process {
+	return &Process{store, inventory, payment}
+}
+
+// maxSteps is far beyond what two processes can make each other repeat.
+const maxSteps = 50
+
+// Finish takes o as far as it goes and returns it as it is then: final, unless there is an error. The order that it returns
+// with an error is as it was stored last.
+func (p *Process) Finish(ctx context.Context, o *Order) (*Order, error) {
+	for range maxSteps {
+		if o.Status.Final() {
+			return o, nil
+		}
+		next, err := p.step(ctx, o)
+		if err != nil {
+			return o, err
+		}
+		ok, err := p.write(ctx, next)
+		if err != nil {
+			return o, err
+		}
+		if ok {
+			o = next
+			continue
+		}
+		// Somebody else wrote first, or it was us and the answer was lost: what is stored counts.
+		stored, err := p.store.Load(ctx, o.ID)
+		if err != nil {
+			return o, err
+		}
+		o = stored
+	}
+	return o, shop.Busy(time.Second, "the order is being worked on; please try again")
+}
+
+// step does what o's status asks for and returns the order as it is to be written.
+func (p *Process) step(ctx context.Context, o *Order) (*Order, error) {
+	switch o.Status {
+	case Pending:
+		_, err := p.inventory.Reserve(ctx, &inventorypb.ReserveRequest{Order: o.ID, Lines: stockLines(o)})
+		switch {
+		case err == nil:
+			return o.to(Reserved), nil
+		case errors.Is(err, shop.ErrOutOfStock):
+			return o.undo(shop.ErrOutOfStock.Reason), nil
+		case errors.Is(err, shop.ErrReleased):
+			// Another process has undone it, and its write comes or has come before ours.
+			return o.undo(shop.ErrGivenUp.Reason), nil
+		}
+		return nil, err
+	case Reserved:
+		_, err := p.payment.Charge(ctx, &paymentpb.ChargeRequest{
+			Key: o.ID, Customer: o.Customer, Currency: o.Currency, Minor: o.Total,
+		})
+		switch {
+		case err == nil:
+			return o.to(Paid), nil
+		case errors.Is(err, shop.ErrDeclined):
+			return o.undo(shop.ErrDeclined.Reason), nil
+		case errors.Is(err, shop.ErrVoided):
+			return o.undo(shop.ErrGivenUp.Reason), nil
+		}
+		return nil, err
+	case Paid:
+		if _, err := p.inventory.Commit(ctx, &inventorypb.CommitRequest{Order: o.ID}); err != nil {
+			return nil, err
+		}
+		return o.to(Confirmed), nil
+	case Undoing:
+		if o.Chargeable {
+			if _, err := p.payment.Void(ctx, &paymentpb.VoidRequest{Key: o.ID}); err != nil {
+				return nil, err
+			}
+		}
+		if _, err := p.inventory.Release(ctx, &inventorypb.ReleaseRequest{Order: o.ID}); err != nil {
+			return nil, err
+		}
+		return o.to(Rejected), nil
+	case Confirmed, Rejected:
+	}
+	return o, nil
+}
+
+// GiveUp begins to undo an order that nobody has been promised. It reports false if the order has moved on.
+func (p *Process) GiveUp(ctx context.Context, o *Order) (bool, error) {
+	if o.Status != Pending && o.Status != Reserved {
+		return false, nil
+	}
+	return p.write(ctx, o.undo(shop.ErrGivenUp.Reason))
+}
+
+func (p *Process) write(ctx context.Context, o *Order) (bool, error) {
+	o.Updated = time.Now()
+	return p.store.Update(ctx, o)
+}
+
+// to returns a copy of o with another status.
+func (o *Order) to(s Status) *Order {
+	next := *o
+	next.Status = s
+	next.Chargeable = o.Chargeable || s == Reserved
+	return &next
+}
+
+func (o *Order) undo(reason string) *Order {
+	next := o.to(Undoing)
+	next.Reason = reason
+	return next
+}
+
+func stockLines(o *Order) []*inventorypb.Line {
+	lines := make([]*inventorypb.Line, len(o.Lines))
+	for i, line := range o.Lines {
+		lines[i] = &inventorypb.Line{Product: line.Product, Quantity: int64(line.Quantity)}
+	}
+	return lines
+}

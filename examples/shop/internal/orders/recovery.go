@@ -1,0 +1,103 @@
+package orders
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// RecoveryConfig says when an order counts as left behind. The zero value works.
+type RecoveryConfig struct {
+	// Every is the pause between two looks, ±20 %. Default 2 s.
+	Every time.Duration
+	// Settle is how long an order that only has to be finished is left to whoever works on it. Default 5 s: longer than
+	// a checkout takes.
+	Settle time.Duration
+	// GiveUp is how long a customer may take to repeat a checkout that failed half-way. Then what it holds is
+	// given back. Default 2 min; it should be longer than customers are told to wait.
+	GiveUp time.Duration
+}
+
+// Recovery picks up orders that were left on the way, because a process died or a customer went away: what was promised
+// (Paid) is finished, what was not is undone. It may run in any number of processes at once.
+type Recovery struct {
+	store   Store
+	process *Process
+	cfg     RecoveryConfig
+	log     *slog.Logger
+}
+
+// NewRecovery returns a recovery of store's orders.
+func NewRecovery(store Store, process *Process, cfg RecoveryConfig, log *slog.Logger) *Recovery {
+	if cfg.Every <= 0 {
+		cfg.Every = 2 * time.Second
+	}
+	if cfg.Settle <= 0 {
+		cfg.Settle = 5 * time.Second
+	}
+	if cfg.GiveUp <= 0 {
+		cfg.GiveUp = 2 * time.Minute
+	}
+	return &Recovery{store, process, cfg, log}
+}
+
+// Run looks for orders that were left until ctx ends. It returns nil.
+func (r *Recovery) Run(ctx context.Context) error {
+	for {
+		// Spread, so that several processes do not always meet at the same order.
+		pause := r.cfg.Every*4/5 + rand.N(r.cfg.Every*2/5)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		if err := r.Once(ctx); err != nil && ctx.Err() == nil {
+			r.log.Warn("recovery of orders", "error", err) // next time
+		}
+	}
+}
+
+const (
+	maxUnfinished = 100             // looked at in one go
+	recoverTime   = 5 * time.Second // for one order
+)
+
+// Once looks at all unfinished orders, the oldest first, and works on those that were left. One that fails does not
+// hold up the others; the first error is returned.
+func (r *Recovery) Once(ctx context.Context) error {
+	unfinished, first := r.store.Unfinished(ctx, maxUnfinished)
+	for _, o := range unfinished {
+		if err := r.recover(ctx, o); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (r *Recovery) recover(ctx context.Context, o *Order) error {
+	ctx, cancel := context.WithTimeout(ctx, recoverTime)
+	defer cancel()
+	switch o.Status {
+	case Pending, Reserved:
+		if time.Since(o.Created) < r.cfg.GiveUp {
+			return nil
+		}
+		ok, err := r.process.GiveUp(ctx, o)
+		if err != nil || !ok {
+			return err
+		}
+		if o, err = r.store.Load(ctx, o.ID); err != nil {
+			return err
+		}
+	default:
+		if time.Since(o.Updated) < r.cfg.Settle {
+			return nil
+		}
+	}
+	o, err := r.process.Finish(ctx, o)
+	if err == nil {
+		r.log.Info("order recovered", "order", o.ID, "status", string(o.Status), "age", time.Since(o.Created).Round(time.Second))
+	}
+	return err
+}

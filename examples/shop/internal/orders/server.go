@@ -1,0 +1,164 @@
+// Package orders is the service that takes orders from the cart to the sale. [Status] has the way of an order and what
+// a crash on it leaves behind; [Process] goes that way; [Recovery] picks up what was left.
+package orders
+
+import (
+	"context"
+	"time"
+
+	"github.com/holdfast-go/holdfast/examples/shop/gen/catalogpb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// Server implements the Orders service.
+type Server struct {
+	orderspb.UnimplementedOrdersServer
+	store   Store
+	catalog catalogpb.CatalogClient
+	process *Process
+}
+
+// NewServer returns the service. Prices come from catalog.
+func NewServer(store Store, catalog catalogpb.CatalogClient, process *Process) *Server {
+	return &Server{store: store, catalog: catalog, process: process}
+}
+
+// Place implements orderspb.OrdersServer.
+func (s *Server) Place(ctx context.Context, req *orderspb.PlaceRequest) (*orderspb.PlaceResponse, error) {
+	if err := checkPlace(req); err != nil {
+		return nil, err
+	}
+	o, err := s.begin(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if !o.asks(req) {
+		return nil, shop.ErrKeyReused
+	}
+	o, err = s.process.Finish(ctx, o)
+	switch o.Status {
+	case Paid, Confirmed:
+		// Paid is as good as done: what is left is done by the recovery if not by us.
+		return &orderspb.PlaceResponse{Order: o.wire()}, nil
+	case Undoing, Rejected:
+		return nil, shop.Rejection(o.Reason).WithMetadata("order", o.ID)
+	case Pending, Reserved:
+	}
+	return nil, err
+}
+
+// begin returns the order that req's key stands for, creating it if there is none.
+func (s *Server) begin(ctx context.Context, req *orderspb.PlaceRequest) (*Order, error) {
+	id := orderID(req.GetIdempotencyKey())
+	o, err := s.store.Load(ctx, id)
+	if failure.CodeOf(err) != failure.NotFound {
+		return o, err
+	}
+	ids := make([]string, len(req.GetItems()))
+	for i, item := range req.GetItems() {
+		ids[i] = item.GetProduct()
+	}
+	products, err := s.catalog.Get(ctx, &catalogpb.GetRequest{Ids: ids})
+	if err != nil {
+		return nil, err
+	}
+	if len(products.GetProducts()) != len(ids) {
+		return nil, failure.New(failure.Internal, "catalog returned %d products of %d", len(products.GetProducts()), len(ids))
+	}
+	now := time.Now()
+	o = &Order{ID: id, Customer: req.GetCustomer(), Status: Pending, Created: now, Updated: now}
+	for i, item := range req.GetItems() {
+		p := products.GetProducts()[i]
+		o.Currency = p.GetPrice().GetCurrency()
+		o.Total += p.GetPrice().GetMinor() * int64(item.GetQuantity())
+		o.Lines = append(o.Lines, Line{p.GetId(), p.GetName(), item.GetQuantity(), p.GetPrice().GetMinor()})
+	}
+	return s.store.Create(ctx, o)
+}
+
+// Get implements orderspb.OrdersServer.
+func (s *Server) Get(ctx context.Context, req *orderspb.GetRequest) (*orderspb.GetResponse, error) {
+	var check shop.Check
+	if !check.ID("id", req.GetId()) {
+		return nil, check.Err()
+	}
+	o, err := s.store.Load(ctx, req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return &orderspb.GetResponse{Order: o.wire()}, nil
+}
+
+// List implements orderspb.OrdersServer.
+func (s *Server) List(ctx context.Context, req *orderspb.ListRequest) (*orderspb.ListResponse, error) {
+	const defaultLimit, maxLimit = 20, 100
+	var check shop.Check
+	check.ID("customer", req.GetCustomer())
+	check.That(req.GetLimit() >= 0 && req.GetLimit() <= maxLimit, "limit", "must be 1 to %d", maxLimit)
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	limit := int(req.GetLimit())
+	if limit == 0 {
+		limit = defaultLimit
+	}
+	found, err := s.store.OfCustomer(ctx, req.GetCustomer(), limit)
+	if err != nil {
+		return nil, err
+	}
+	return &orderspb.ListResponse{Orders: wireAll(found)}, nil
+}
+
+// Audit implements orderspb.OrdersServer.
+func (s *Server) Audit(ctx context.Context, req *orderspb.AuditRequest) (*orderspb.AuditResponse, error) {
+	const maxLimit = 500
+	limit := int(req.GetLimit())
+	if limit <= 0 || limit > maxLimit {
+		limit = maxLimit
+	}
+	found, err := s.store.Page(ctx, req.GetAfter(), limit)
+	if err != nil {
+		return nil, err
+	}
+	return &orderspb.AuditResponse{Orders: wireAll(found)}, nil
+}
+
+func wireAll(orders []*Order) []*orderspb.Order {
+	out := make([]*orderspb.Order, len(orders))
+	for i, o := range orders {
+		out[i] = o.wire()
+	}
+	return out
+}
+
+// checkPlace names fields as the shop's REST API does: the gateway hands them on as they are.
+func checkPlace(req *orderspb.PlaceRequest) error {
+	var check shop.Check
+	check.That(isKey(req.GetIdempotencyKey()), "Idempotency-Key", "must be 1 to 255 visible ASCII characters, different for every order")
+	check.ID("customer", req.GetCustomer())
+	if check.Items("items", len(req.GetItems())) {
+		seen := make(map[string]bool, len(req.GetItems()))
+		for i, item := range req.GetItems() {
+			product := shop.ItemField("items", i, "product")
+			check.ID(product, item.GetProduct())
+			check.That(!seen[item.GetProduct()], product, "is in the list twice")
+			seen[item.GetProduct()] = true
+			check.That(item.GetQuantity() >= 1 && item.GetQuantity() <= shop.MaxQuantity, shop.ItemField("items", i, "quantity"), "must be 1 to %d", shop.MaxQuantity)
+		}
+	}
+	return check.Err()
+}
+
+func isKey(key string) bool {
+	if key == "" || len(key) > 255 {
+		return false
+	}
+	for i := range len(key) {
+		if key[i] < '!' || key[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
