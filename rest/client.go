@@ -2,50 +2,192 @@ package rest
 
 import (
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 
 	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/resilience"
 )
+
+const (
+	// DefaultMaxReplayBytes is what is kept of a request's body by default.
+	DefaultMaxReplayBytes = 1 << 20
+	// maxServices bounds the services of one Transport: their names may come from outside, through a proxy.
+	maxServices = 1024
+)
+
+var errClosed = failure.New(failure.Unavailable, "transport is closed").WithReason("TRANSPORT_CLOSED", "holdfast")
 
 // ClientConfig is the configuration of a Transport. Its zero value works.
 type ClientConfig struct {
 	// Policy rules deadlines, attempts, backoff and the retry budget of every service. The zero value means its defaults.
 	Policy resilience.Policy
-	// TLS is the client side configuration, cloned; nil means plaintext. An empty ServerName means the name of the service.
+	// TLS is the client side configuration, cloned; nil means plaintext. An empty ServerName means the name of the
+	// service. With it https is spoken to the instances also for URLs that say http.
 	TLS *tls.Config
 	// Insecure allows plaintext to instances beyond loopback.
 	Insecure bool
 	// Picker makes the picker of each service. nil means balance.NewP2C.
 	Picker func() balance.Picker
-	// MaxReplayBytes bounds what is kept of a request's body so that it can be sent again; a longer one is
-	// sent once. A request with GetBody is not kept. 0 means 1 MiB, negative keeps nothing.
+	// MaxReplayBytes bounds what is kept of a request's body so that it can be sent again; a longer one is sent as it
+	// comes, once, unless the first bytes of it were not read yet. A request with GetBody is not kept. 0 means 1 MiB,
+	// negative keeps nothing. It bounds the memory of one call.
 	MaxReplayBytes int64
-	// Logger receives what no request reports: instances that become unreachable and reachable again. nil means slog.Default().
+	// Logger receives what no request reports: instances that become unreachable and reachable again. nil means
+	// slog.Default().
 	Logger *slog.Logger
 }
 
-// Transport is an http.RoundTripper for URLs whose host is the name of a service: http://inventory/items/7.
-// It is safe for concurrent use. Its errors are *resilience.CallError, inside the *url.Error of an http.Client.
+// Validate returns all that is wrong with the configuration, joined, or nil.
+func (c ClientConfig) Validate() error {
+	if err := c.Policy.Validate(); err != nil {
+		return fmt.Errorf("rest client config: %w", err)
+	}
+	return nil
+}
+
+func (c ClientConfig) withDefaults() ClientConfig {
+	if c.Picker == nil {
+		c.Picker = balance.NewP2C
+	}
+	if c.MaxReplayBytes == 0 {
+		c.MaxReplayBytes = DefaultMaxReplayBytes
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// Transport is an http.RoundTripper for URLs whose host is the name of a service: http://inventory/items/7. It is safe
+// for concurrent use. Its errors are *resilience.CallError, inside the *url.Error of an http.Client; a response with an
+// error status is a response, also when it is the last of several attempts.
+//
+// A call has one deadline in total: the caller's, or the Policy's if that is earlier or the only one. It covers the body
+// of the response, unless that is a stream by its nature (101 Switching Protocols, text/event-stream), which
+// only the caller's own context ends. The time of one attempt covers it up to the response's header.
+//
+// The deadline travels in X-Request-Timeout-Ms, the number of the attempt in X-Attempt, and the Host is the service's name
+// unless the request has one. Between services HTTP/1.1 is spoken. A response holds its instance's place in the
+// balancer until its body was read to the end or closed.
 type Transport struct {
 	reg *registry.Registry
 	cfg ClientConfig
+	err error // of the configuration
+
+	mu      sync.RWMutex
+	targets map[string]*target
+	closed  bool
+	loops   sync.WaitGroup
 }
 
 // NewTransport returns a Transport over the services of reg. A wrong value in cfg is reported by every call: use
 // cfg.Validate to know before. Close it after use.
 func NewTransport(reg *registry.Registry, cfg ClientConfig) *Transport {
-	return &Transport{reg: reg, cfg: cfg}
+	return &Transport{reg: reg, cfg: cfg.withDefaults(), err: cfg.Validate(), targets: make(map[string]*target)}
 }
 
-// RoundTrip implements http.RoundTripper.
-func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) { return nil, nil }
+// RoundTrip implements http.RoundTripper. It does not change req and always closes its body, maybe after it returned.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	g, err := t.target(req)
+	if err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		host := ""
+		if req.URL != nil {
+			host = req.URL.Host
+		}
+		return nil, &resilience.CallError{
+			Service: host,
+			Method:  methodOf(req),
+			Stopped: resilience.StopFinal.String(),
+			Err:     err,
+		}
+	}
+	return newTrip(g, req).run()
+}
 
-// CloseIdleConnections closes connections that no request uses.
-func (t *Transport) CloseIdleConnections() {}
+// target finds or makes what is known of the service that req is for.
+func (t *Transport) target(req *http.Request) (*target, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	if req.URL == nil || req.Header == nil {
+		return nil, failure.New(failure.InvalidArgument, "request has no URL or no Header")
+	}
+	service := req.URL.Host
+	t.mu.RLock()
+	g, closed := t.targets[service], t.closed
+	t.mu.RUnlock()
+	switch {
+	case closed:
+		return nil, errClosed
+	case g != nil:
+		return g, t.scheme(req)
+	}
+	if err := t.scheme(req); err != nil {
+		return nil, err
+	}
+	if err := registry.ValidateService(service); err != nil {
+		return nil, failure.Wrap(err, failure.InvalidArgument, "host %.80q is not the name of a service", service)
+	}
+	return t.follow(service)
+}
 
-// Close stops watching services and closes idle connections; calls fail from here on, those in flight go on.
-// It joins what the Transport started and may be called more than once.
-func (t *Transport) Close() error { return nil }
+func (t *Transport) scheme(req *http.Request) error {
+	switch {
+	case req.URL.Scheme == "https" && t.cfg.TLS == nil:
+		return failure.New(failure.InvalidArgument, "https without TLS in the ClientConfig")
+	case req.URL.Scheme != "http" && req.URL.Scheme != "https":
+		return failure.New(failure.InvalidArgument, "scheme %.20q is neither http nor https", req.URL.Scheme)
+	case req.Method == http.MethodConnect:
+		return failure.New(failure.InvalidArgument, "CONNECT has no meaning for a service")
+	}
+	return nil
+}
+
+func (t *Transport) follow(service string) (*target, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, errClosed
+	}
+	if g := t.targets[service]; g != nil {
+		return g, nil
+	}
+	if len(t.targets) >= maxServices {
+		return nil, failure.New(failure.ResourceExhausted, "more than %d services in one transport", maxServices)
+	}
+	g := newTarget(t.reg, service, &t.cfg)
+	t.targets[service] = g
+	t.loops.Go(g.run)
+	return g, nil
+}
+
+// CloseIdleConnections closes connections that no request uses. An http.Client's method of the same name calls it.
+func (t *Transport) CloseIdleConnections() {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, g := range t.targets {
+		g.closeIdle()
+	}
+}
+
+// Close stops watching services and closes idle connections. Calls fail from here on; those in flight go on.
+// It joins what the Transport started, and may be called more than once.
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	targets := t.targets
+	t.mu.Unlock()
+	for _, g := range targets {
+		g.close()
+	}
+	t.loops.Wait()
+	return nil
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/resilience"
 )
 
 // gaveUpRetryAfter is longer than any backoff within a call, so that it ends the retry loops of all callers.
@@ -59,4 +60,9 @@ func logger(ctx context.Context) *slog.Logger {
 	return slog.Default()
 }
 
-func gaveUp(err error) bool { return false }
+// gaveUp reports whether err comes from a call of this service that was tried as often as it may be. One that
+// must not be repeated as far as we know is left to the callers, who may know better.
+func gaveUp(err error) bool {
+	var call *resilience.CallError
+	return errors.As(err, &call) && call.Stopped != resilience.StopUnsafe.String()
+}

@@ -1,0 +1,309 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/resilience"
+)
+
+// stale is the age from which an answer's latency is no news any more: its body was a stream.
+const stale = 10 * time.Second
+
+// errLate ends an attempt whose time is over.
+var errLate = errors.New("time is over")
+
+// attempt is one request to one instance.
+type attempt struct {
+	trip    *trip
+	peer    *peer
+	plan    resilience.Plan
+	start   time.Time
+	took    time.Duration // until the header, or the failure
+	outcome resilience.Outcome
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	once   sync.Once // release
+
+	// What httptrace saw. It is called by the goroutine that called do.
+	began bool // a connection was asked for: what failed before is the request itself
+	conn  *countedConn
+	mark  int64 // of conn, when we got it
+	maybe bool  // something was written on a connection before conn, or conn cannot be looked into
+}
+
+func newAttempt(t *trip, p *peer, plan resilience.Plan, start time.Time) *attempt {
+	a := &attempt{trip: t, peer: p, plan: plan, start: start}
+	ctx := httptrace.WithClientTrace(t.ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { a.began = true },
+		GotConn: a.gotConn,
+	})
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	a.timer = time.AfterFunc(plan.Deadline.Sub(start), func() { a.cancel(errLate) })
+	p.node.Start()
+	return a
+}
+
+// gotConn may be called more than once: net/http goes to another connection by itself if a reused one turns out to be
+// dead, either unwritten or with a request that is safe to repeat.
+func (a *attempt) gotConn(info httptrace.GotConnInfo) {
+	a.maybe = a.maybe || a.written()
+	a.conn = counted(info.Conn)
+	if a.conn == nil {
+		a.maybe = true
+		return
+	}
+	a.mark = a.conn.mark()
+}
+
+// written reports whether anything may have been written on the present connection, and keeps it so.
+func (a *attempt) written() bool { return a.conn != nil && !a.conn.seal(a.mark) }
+
+// sent is asked after a failure only, since it makes the connection unusable.
+func (a *attempt) sent() resilience.Sent {
+	if a.maybe || a.written() {
+		return resilience.MaybeSent
+	}
+	return resilience.NotSent
+}
+
+// do sends the request and waits for the header of the response.
+func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
+	t := a.trip
+	req := t.req.WithContext(a.ctx)
+	u := *t.req.URL
+	u.Host = a.peer.addr
+	u.Scheme = "http"
+	if a.peer.secure {
+		u.Scheme = "https"
+	}
+	req.URL = &u
+	if req.Host == "" {
+		req.Host = t.target.service
+	}
+	req.Body, req.GetBody = body, nil // net/http is not to repeat what has a body: this loop does
+	if body == http.NoBody {
+		req.ContentLength = 0
+	}
+	req.Header = make(http.Header, len(t.req.Header)+2)
+	maps.Copy(req.Header, t.req.Header)
+	req.Header[HeaderTimeout] = []string{formatTimeout(t.deadline.Sub(a.start))}
+	delete(req.Header, HeaderAttempt)
+	if a.plan.Number > 0 {
+		req.Header[HeaderAttempt] = []string{strconv.Itoa(a.plan.Number)}
+	}
+	resp, err := a.peer.transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if worthReading(resp) {
+		peek(resp)
+	}
+	// An attempt that is cut off may be followed by another, and from here on that cannot be any more.
+	late := a.plan.Bounded && !a.timer.Stop()
+	if late || a.ctx.Err() != nil {
+		_ = resp.Body.Close()
+		a.cancel(errLate)
+		return nil, context.Cause(a.ctx)
+	}
+	return resp, nil
+}
+
+// explain gives an error of net/http a code.
+func (a *attempt) explain(err error, sent resilience.Sent) error {
+	switch {
+	case a.trip.ctx.Err() != nil:
+		return failure.Wrap(a.trip.ctx.Err(), failure.CodeOf(a.trip.ctx.Err()), "the caller did not wait for an answer")
+	case a.trip.body.failed() != nil:
+		return failure.Wrap(a.trip.body.failed(), failure.InvalidArgument, "the body of the request could not be read")
+	case errors.Is(context.Cause(a.ctx), errLate):
+		return failure.Wrap(err, failure.DeadlineExceeded, "no answer in time")
+	case !a.began:
+		return failure.Wrap(err, failure.InvalidArgument, "the request cannot be sent")
+	case sent == resilience.NotSent:
+		return failure.Wrap(err, failure.Unavailable, "%s cannot be reached", a.trip.target.service)
+	}
+	return failure.Wrap(err, failure.Unavailable, "the connection broke before an answer")
+}
+
+// release ends the attempt: timer, context, place in the balancer.
+func (a *attempt) release() {
+	a.once.Do(func() {
+		a.timer.Stop()
+		a.cancel(nil)
+		now := time.Now()
+		sample := balance.Sample(a.outcome.Verdict().Sample)
+		if now.Sub(a.start)-a.took > stale {
+			sample = balance.None
+		}
+		a.peer.node.Done(now, now.Add(-a.took), sample)
+	})
+}
+
+// deliver makes the response the caller's: from here on the time of the call counts, not that of the attempt.
+func (a *attempt) deliver(resp *http.Response) *http.Response {
+	resp.Request = a.trip.req
+	switch {
+	case isStream(resp):
+		a.timer.Stop()
+	case a.plan.Bounded:
+		a.timer.Reset(time.Until(a.trip.deadline))
+	}
+	body := &responseBody{body: resp.Body, attempt: a}
+	if w, ok := resp.Body.(io.Writer); ok {
+		resp.Body = upgradedBody{responseBody: body, Writer: w}
+		return resp
+	}
+	resp.Body = body
+	if resp.ContentLength == 0 || a.trip.req.Method == http.MethodHead {
+		a.release() // there is nothing to read, and many callers do not close what is empty
+	}
+	return resp
+}
+
+// isStream reports whether a response goes on for as long as both sides like.
+func isStream(resp *http.Response) bool {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return true
+	}
+	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return err == nil && t == "text/event-stream"
+}
+
+// responseBody holds the attempt until it was read or closed.
+type responseBody struct {
+	body    io.ReadCloser
+	attempt *attempt
+}
+
+func (b *responseBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
+		b.attempt.release()
+	default:
+		err = b.attempt.broken(err)
+	}
+	return n, err
+}
+
+func (b *responseBody) Close() error {
+	err := b.body.Close()
+	b.attempt.release()
+	return err
+}
+
+// broken is the error of a body that ended early. It is too late for another attempt: the caller has part of it.
+func (a *attempt) broken(err error) error {
+	t := a.trip
+	e := &resilience.CallError{
+		Service:   t.target.service,
+		Method:    methodOf(t.req),
+		Stopped:   resilience.StopFinal.String(),
+		Remaining: time.Until(t.deadline),
+	}
+	switch {
+	case t.ctx.Err() != nil:
+		e.Stopped = resilience.StopCanceled.String()
+		e.Err = failure.Wrap(t.ctx.Err(), failure.CodeOf(t.ctx.Err()), "the caller did not wait for the rest of the answer")
+	case errors.Is(context.Cause(a.ctx), errLate):
+		e.Stopped = resilience.StopDeadline.String()
+		e.Err = failure.Wrap(err, failure.DeadlineExceeded, "the answer did not end in time")
+	default:
+		e.Err = failure.Wrap(err, failure.Unavailable, "the connection broke in the middle of the answer")
+	}
+	e.Attempts = append(t.failed, resilience.Attempt{Instance: a.peer.id, Addr: a.peer.addr, Duration: time.Since(a.start), Err: e.Err})
+	return e
+}
+
+// upgradedBody is the body of a 101: a connection.
+type upgradedBody struct {
+	*responseBody
+	io.Writer
+}
+
+// judgeResponse finds the outcome of a response, and the failure it stands for if it may be tried again.
+func judgeResponse(resp *http.Response) (resilience.Outcome, *failure.Error) {
+	code := failure.FromHTTPStatus(resp.StatusCode)
+	var e *failure.Error
+	switch {
+	case resp.StatusCode < 400:
+		return resilience.OK, nil
+	case mayRetry(resp.StatusCode):
+		e = readFailure(resp)
+		code = e.Code
+	}
+	// That DEADLINE_EXCEEDED is the instance's own report: it had the deadline of the whole call, or a shorter one of
+	// its own, and another instance has neither more time nor more patience.
+	o := resilience.Classify(code, resilience.MaybeSent, false)
+	if !o.Verdict().RetrySafe {
+		e = nil
+	}
+	return o, e
+}
+
+// mayRetry reports whether the status is one behind which the instance, not the request, can be the cause.
+func mayRetry(status int) bool {
+	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
+}
+
+// worthReading reports whether the body of the response has a say in what is done next.
+func worthReading(resp *http.Response) bool {
+	if !mayRetry(resp.StatusCode) {
+		return false
+	}
+	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return err == nil && t == failure.ProblemType
+}
+
+// maxPeek bounds what is read of a problem before it is decided whether the caller gets to see it.
+const maxPeek = 64 << 10
+
+// peek reads the beginning of the body and puts it back.
+func peek(resp *http.Response) {
+	head, err := io.ReadAll(io.LimitReader(resp.Body, maxPeek))
+	resp.Body = &peekedBody{head: bytes.NewReader(head), data: head, err: err, rest: resp.Body}
+}
+
+// peekedBody is a body that was begun to be read.
+type peekedBody struct {
+	head *bytes.Reader
+	data []byte
+	err  error // met while peeking
+	rest io.ReadCloser
+}
+
+func (b *peekedBody) Read(p []byte) (int, error) {
+	if b.head.Len() > 0 {
+		return b.head.Read(p)
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	return b.rest.Read(p)
+}
+
+func (b *peekedBody) Close() error { return b.rest.Close() }
+
+// readFailure is what the response says, without taking anything from its body.
+func readFailure(resp *http.Response) *failure.Error {
+	shadow := &http.Response{StatusCode: resp.StatusCode, Header: resp.Header}
+	if b, ok := resp.Body.(*peekedBody); ok {
+		shadow.Body = io.NopCloser(bytes.NewReader(b.data))
+	}
+	return failure.ReadProblem(shadow)
+}

@@ -1,0 +1,266 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/resilience"
+)
+
+const (
+	// An instance that could not be connected to is left alone until a connection, tried in the background, comes about. The wait
+	// between two tries doubles from the first to the second of these, less a random half.
+	probeFirst = 50 * time.Millisecond
+	probeMax   = time.Second
+	// maxTold is how many instances an error names.
+	maxTold = 5
+)
+
+// target is one service as this client knows it.
+type target struct {
+	service string
+	cfg     *ClientConfig
+	watch   *registry.Watch
+	picker  balance.Picker
+	budget  *resilience.Budget
+	latency latencies
+	table   balance.Table
+
+	now atomic.Pointer[members]
+
+	mu      sync.Mutex // guards what follows and changes of now
+	peers   map[string]*peer
+	order   []string // ids of peers, sorted
+	leaving map[string]bool
+	closed  bool
+	loops   sync.WaitGroup
+}
+
+// members is who can be picked at the moment. It is not changed once it is published.
+type members struct {
+	peers   []*peer
+	nodes   []*balance.Node // of peers
+	changed chan struct{}   // closed when another one was published
+}
+
+func newTarget(reg *registry.Registry, service string, cfg *ClientConfig) *target {
+	g := &target{
+		service: service,
+		cfg:     cfg,
+		watch:   reg.Watch(service),
+		picker:  cfg.Picker(),
+		budget:  resilience.NewBudget(cfg.Policy.Budget),
+	}
+	g.now.Store(&members{changed: make(chan struct{})})
+	return g
+}
+
+// run follows the instances until the watch is stopped.
+func (g *target) run() {
+	for {
+		set, err := g.watch.Next(context.Background())
+		if err != nil {
+			return // stopped, or the registry was closed: what is known stays
+		}
+		g.update(set)
+	}
+}
+
+func (g *target) update(set registry.Set) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return
+	}
+	ids := make([]string, 0, len(set.Instances))
+	addrs := make([]string, 0, len(set.Instances))
+	leaving := make(map[string]bool)
+	for _, inst := range set.Instances {
+		addr := inst.Endpoints["http"]
+		if addr == "" {
+			continue
+		}
+		ids, addrs = append(ids, inst.ID), append(addrs, addr)
+		if inst.Draining {
+			leaving[inst.ID] = true
+		}
+	}
+	next := make(map[string]*peer, len(ids))
+	for i, node := range g.table.Update(ids) {
+		p := g.peers[ids[i]]
+		if p == nil || p.addr != addrs[i] {
+			p = newPeer(ids[i], addrs[i], g.service, node, g.cfg, g.failed)
+		}
+		next[ids[i]] = p
+		if leaving[ids[i]] && !g.leaving[ids[i]] {
+			p.transport.CloseIdleConnections()
+		}
+	}
+	for id, p := range g.peers {
+		if next[id] != p {
+			p.retire()
+		}
+	}
+	g.peers, g.order, g.leaving = next, ids, leaving
+	g.publish()
+}
+
+// publish makes those the members that are up; draining ones only if there is nobody else. g.mu is held.
+func (g *target) publish() {
+	m := &members{changed: make(chan struct{})}
+	for _, leaving := range []bool{false, true} {
+		for _, id := range g.order {
+			if p := g.peers[id]; g.leaving[id] == leaving && !p.down.Load() {
+				m.peers = append(m.peers, p)
+				m.nodes = append(m.nodes, p.node)
+			}
+		}
+		if len(m.peers) > 0 {
+			break
+		}
+	}
+	close(g.now.Swap(m).changed)
+}
+
+// pick chooses an instance, and waits for one, until ctx is done or at has come, if none can be reached.
+func (g *target) pick(ctx context.Context, now, at time.Time, tried []*balance.Node) (*peer, error) {
+	var late *time.Timer
+	for {
+		m := g.now.Load()
+		if i := g.picker.Pick(m.nodes, balance.Call{Now: now, Tried: tried, Rand: rand.Uint64()}); i >= 0 {
+			return m.peers[i], nil
+		}
+		if late == nil {
+			late = time.NewTimer(time.Until(at))
+			defer late.Stop()
+		}
+		select {
+		case <-m.changed:
+			now = time.Now()
+		case <-late.C:
+			return nil, g.unreachable()
+		case <-ctx.Done():
+			if failure.CodeOf(ctx.Err()) == failure.DeadlineExceeded {
+				return nil, g.unreachable()
+			}
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// unreachable says why nobody could be picked.
+func (g *target) unreachable() *failure.Error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e := failure.New(failure.Unavailable, "%s has no instance that can be reached", g.service)
+	if len(g.order) == 0 {
+		return e.WithCause(fmt.Errorf("no instance of %s with an http endpoint is known", g.service))
+	}
+	var why []string
+	for _, id := range g.order[:min(len(g.order), maxTold)] {
+		p := g.peers[id]
+		reason := "not tried again yet"
+		if r := p.reason.Load(); r != nil {
+			reason = *r
+		}
+		why = append(why, fmt.Sprintf("%s (%s): %s", id, p.addr, reason))
+	}
+	if more := len(g.order) - len(why); more > 0 {
+		why = append(why, fmt.Sprintf("and %d more", more))
+	}
+	return e.WithCause(fmt.Errorf("%s", strings.Join(why, "; ")))
+}
+
+// failed remembers that a connection to p could not be made.
+func (g *target) failed(p *peer, err error) {
+	g.watch.Unreachable(p.id)
+	reason := err.Error()
+	p.reason.Store(&reason)
+	if p.down.Load() {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed || g.peers[p.id] != p || p.down.Swap(true) {
+		return
+	}
+	g.publish()
+	g.loops.Go(func() { g.probe(p) })
+	g.cfg.Logger.Info("instance cannot be reached", slog.String("service", g.service), slog.String("instance", p.id),
+		slog.String("addr", p.addr), slog.Any("error", err))
+}
+
+// probe tries to connect to p until that works or p left. One goroutine does it for all calls, so that no call has to
+// be the one that finds out.
+func (g *target) probe(p *peer) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	g.loops.Go(func() {
+		select {
+		case <-p.gone:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	wait := probeFirst
+	for {
+		timer := time.NewTimer(wait/2 + rand.N(wait/2))
+		select {
+		case <-timer.C:
+		case <-p.gone:
+			timer.Stop()
+			return
+		}
+		c, err := p.dial(ctx)
+		if err == nil {
+			_ = c.Close()
+			break
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		g.watch.Unreachable(p.id)
+		reason := err.Error()
+		p.reason.Store(&reason)
+		wait = min(2*wait, probeMax)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p.down.Store(false)
+	if g.peers[p.id] != p {
+		return
+	}
+	g.publish()
+	g.cfg.Logger.Info("instance can be reached again", slog.String("service", g.service), slog.String("instance", p.id), slog.String("addr", p.addr))
+}
+
+// close stops the loops, joins them and closes what is idle.
+func (g *target) close() {
+	g.watch.Stop()
+	g.mu.Lock()
+	if !g.closed {
+		g.closed = true
+		for _, p := range g.peers {
+			p.retire()
+		}
+	}
+	g.mu.Unlock()
+	g.loops.Wait()
+}
+
+func (g *target) closeIdle() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range g.peers {
+		p.transport.CloseIdleConnections()
+	}
+}
