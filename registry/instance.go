@@ -68,6 +68,9 @@ func Validate(inst Instance) error {
 	if inst.Weight < 0 {
 		errs = append(errs, fmt.Errorf("weight %d: negative", inst.Weight))
 	}
+	if _, ok := inst.Metadata["holdfast"]; ok {
+		errs = append(errs, errors.New("metadata key \"holdfast\": reserved"))
+	}
 	size := 0
 	for k, v := range inst.Metadata {
 		size += len(k) + len(v)

@@ -1,46 +1,254 @@
 // Package etcdregistry keeps the registry in etcd, in the format of etcd's own naming/endpoints package, so that
 // plain gRPC clients find Holdfast services and the other way round.
+//
+// The key of an instance is PREFIX/SERVICE/ID, so that etcd's resolver finds a service as etcd:///PREFIX/SERVICE.
+// Each announcement has its own lease. The client library's own retry, keepalive and watch loops are not used: they
+// hide what package registry has to know (a connection that was lost, a lease that is gone), and one of them spins
+// while etcd is down.
 package etcdregistry
 
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/holdfast-go/holdfast/registry/driver"
 )
 
+// DefaultPrefix is where the keys are unless Config.Prefix says otherwise.
+const DefaultPrefix = "holdfast/services"
+
+const (
+	// maxRecords bounds one List; it is more than package registry uses.
+	maxRecords = 5000
+	// maxMessage bounds one answer of etcd.
+	maxMessage = 64 << 20
+	// maxConflicts is how often a conditional write is tried when somebody else writes the key at the same time.
+	maxConflicts = 5
+)
+
+var errClosed = errors.New("etcd registry closed")
+
 // Config says where etcd is. Endpoints or Client is required.
 type Config struct {
-	// Endpoints are host:port or http(s)://host:port of the members.
+	// Endpoints are host:port or http(s)://host:port of the members. A member that does not answer is left for the
+	// next within about a second (calls) or two and a half (watches), so give all of them.
 	Endpoints []string
-	// Prefix is put before SERVICE/ID to make the key; default "holdfast/services".
+	// Prefix is put before SERVICE/ID to make the key; default DefaultPrefix.
 	Prefix string
-	// TLS for the connections to the members; nil is plaintext, which is refused beyond loopback unless Insecure is set.
+	// TLS for the connections to the members. Without it, plaintext is refused beyond loopback unless Insecure is set.
 	TLS      *tls.Config
 	Insecure bool
-	// Username and Password, when etcd's authentication is on.
+	// Username and Password, when etcd's authentication is on. The user needs read and write on the prefix.
 	Username, Password string
-	// Client, when set, is used instead of own connections, and is not closed by Close. Give it short keepalives: a
-	// frozen member is only noticed as fast as the client lets go of it.
+	// Client, when set, is used for its endpoints, TLS, credentials and dial options instead of the fields above
+	// (Prefix aside). Own connections are made, one per member. Close leaves the client alone.
 	Client *clientv3.Client
 }
 
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() error {
+	if c.Client != nil {
+		return nil
+	}
+	var errs []error
+	if len(c.Endpoints) == 0 {
+		errs = append(errs, errors.New("etcd registry: no endpoints"))
+	}
+	for _, ep := range c.Endpoints {
+		if err := c.validateEndpoint(ep); err != nil {
+			errs = append(errs, fmt.Errorf("etcd registry endpoint %q: %w", ep, err))
+		}
+	}
+	if (c.Username == "") != (c.Password == "") {
+		errs = append(errs, errors.New("etcd registry: username and password go together"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateEndpoint(ep string) error {
+	scheme, addr, ok := strings.Cut(ep, "://")
+	if !ok {
+		scheme, addr = "", ep
+	}
+	host, port, err := net.SplitHostPort(addr)
+	switch {
+	case err != nil || host == "" || port == "":
+		return errors.New("not host:port or http(s)://host:port")
+	case scheme != "" && scheme != "http" && scheme != "https":
+		return fmt.Errorf("scheme %q", scheme)
+	case scheme == "http" && c.TLS != nil:
+		return errors.New("http, but TLS is configured")
+	case c.TLS == nil && scheme != "https" && !c.Insecure && !loopback(host):
+		return errors.New("plaintext beyond loopback needs Insecure")
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
 // Driver implements driver.Registry on etcd.
-type Driver struct{}
+type Driver struct {
+	prefix  string
+	members []*member
+
+	ctx    context.Context // ends with Close; the parent of streams, which outlive the call that opens them
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	current int // member that answered last
+	closed  bool
+}
 
 // Open checks cfg and returns a Driver. It makes no connection, so that it works while etcd is dead.
-func Open(cfg Config) (*Driver, error) { panic("not yet") }
+func Open(cfg Config) (*Driver, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	prefix := strings.Trim(cfg.Prefix, "/")
+	if prefix == "" {
+		prefix = DefaultPrefix
+	}
+	d := &Driver{prefix: prefix}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	endpoints := cfg.Endpoints
+	if cfg.Client != nil {
+		endpoints = cfg.Client.Endpoints()
+	}
+	for _, ep := range endpoints {
+		d.members = append(d.members, newMember(d, ep, cfg))
+	}
+	if len(d.members) == 0 {
+		return nil, errors.New("etcd registry: client without endpoints")
+	}
+	d.current = rand.IntN(len(d.members)) // so that many processes do not all ask the same member
+	return d, nil
+}
 
+// Close implements driver.Registry.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.cancel()
+	d.wg.Wait()
+	var errs []error
+	for _, m := range d.members {
+		errs = append(errs, m.close())
+	}
+	return errors.Join(errs...)
+}
+
+// spawn runs f in a goroutine that Close joins, unless Close has begun.
+func (d *Driver) spawn(f func()) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	d.wg.Go(f)
+	return true
+}
+
+func (d *Driver) key(service, id string) string { return d.prefix + "/" + service + "/" + id }
+
+// List implements driver.Registry: a linearizable read, so that it is never older than the call.
+func (d *Driver) List(ctx context.Context, service string) (driver.Listing, error) {
+	prefix := d.key(service, "")
+	var out driver.Listing
+	err := d.do(ctx, func(ctx context.Context, s *session) error {
+		resp, err := s.kv.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithLimit(maxRecords))
+		if err != nil {
+			return err
+		}
+		out = driver.Listing{Revision: uint64(max(resp.Header.Revision, 0))}
+		for _, kv := range resp.Kvs {
+			id := strings.TrimPrefix(string(kv.Key), prefix)
+			rec, err := decode(service, id, kv.Value)
+			if err != nil {
+				out.Unreadable = append(out.Unreadable, driver.Unreadable{ID: id, Err: err})
+				continue
+			}
+			out.Records = append(out.Records, rec)
+		}
+		return nil
+	})
+	if err != nil {
+		return driver.Listing{}, fmt.Errorf("list %s: %w", service, err)
+	}
+	return out, nil
+}
+
+// Register implements driver.Registry.
 func (d *Driver) Register(ctx context.Context, rec driver.Record, ttl time.Duration, takeOver bool) (driver.Registration, error) {
-	panic("not yet")
+	value, err := encode(rec)
+	if err != nil {
+		return nil, fmt.Errorf("register %s/%s: %w", rec.Service, rec.ID, err)
+	}
+	r := &registration{d: d, service: rec.Service, id: rec.ID, owner: rec.Owner, key: d.key(rec.Service, rec.ID)}
+	seconds := max(1, int64(math.Ceil(ttl.Seconds())))
+	err = d.do(ctx, func(ctx context.Context, s *session) error {
+		grant, err := s.lease.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: seconds})
+		if err != nil {
+			return err
+		}
+		r.lease = clientv3.LeaseID(grant.ID)
+		put := clientv3.OpPut(r.key, string(value), clientv3.WithLease(r.lease))
+		if takeOver {
+			_, err = s.kv.Do(ctx, put)
+		} else {
+			err = r.putUnlessTaken(ctx, s, put)
+		}
+		if errors.Is(err, driver.ErrTaken) {
+			_, _ = s.lease.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: grant.ID}) // it ends by itself otherwise
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("register %s/%s: %w", rec.Service, rec.ID, err)
+	}
+	return r, nil
 }
 
-func (d *Driver) List(ctx context.Context, service string) (driver.Listing, error) { panic("not yet") }
-
-func (d *Driver) Watch(ctx context.Context, service string, after uint64) (driver.Watcher, error) {
-	panic("not yet")
+// putUnlessTaken writes the record if the key is free, ours or nobody's, and has stayed so meanwhile.
+func (r *registration) putUnlessTaken(ctx context.Context, s *session, put clientv3.Op) error {
+	for range maxConflicts {
+		cur, err := s.kv.Get(ctx, r.key)
+		if err != nil {
+			return err
+		}
+		var seen int64
+		if len(cur.Kvs) > 0 {
+			seen = cur.Kvs[0].ModRevision
+			if errors.Is(r.whose(cur.Kvs[0]), driver.ErrTaken) {
+				return driver.ErrTaken
+			}
+		}
+		resp, err := s.kv.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(r.key), "=", seen)).Then(put).Commit()
+		if err != nil {
+			return err
+		}
+		if resp.Succeeded {
+			return nil
+		}
+	}
+	return errors.New("key keeps changing")
 }
-func (d *Driver) Close() error { panic("not yet") }
+
+func leaseGone(err error) bool { return errors.Is(rpctypes.Error(err), rpctypes.ErrLeaseNotFound) }

@@ -1,0 +1,318 @@
+package etcdregistry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// callTimeout bounds a call whose ctx has no deadline.
+	callTimeout = 3 * time.Second
+	// attemptTimeout is how long one member may take while another could be asked.
+	attemptTimeout = time.Second
+	// avoidFor is how long a member that failed is asked last.
+	avoidFor = 5 * time.Second
+	// reconnectMax is how late a connection notices that a dead member is back. gRPC's own default is two minutes.
+	reconnectMax = time.Second
+	// A member with watches is asked something this often, and its watches move when it does not answer in time:
+	// a stopped process keeps its connections, and gRPC's keepalive cannot be set below ten seconds.
+	probeEvery   = time.Second
+	probeTimeout = 1500 * time.Millisecond
+)
+
+// member is one etcd server, on a connection of its own, so that leaving a frozen one is our decision.
+type member struct {
+	d        *Driver
+	endpoint string
+	dial     func() (*session, error)
+
+	mu       sync.Mutex
+	session  *session
+	dialing  *dialing
+	avoid    time.Time // asked last until then
+	watchers map[*watcher]struct{}
+	probing  bool
+}
+
+// session is a connection and the clients on it.
+type session struct {
+	m     *member
+	kv    clientv3.KV
+	lease pb.LeaseClient
+	watch pb.WatchClient
+	close func() error
+}
+
+type dialing struct {
+	done    chan struct{}
+	session *session
+	err     error
+}
+
+func newMember(d *Driver, endpoint string, cfg Config) *member {
+	m := &member{d: d, endpoint: endpoint, watchers: make(map[*watcher]struct{})}
+	m.dial = func() (*session, error) {
+		if cfg.Client != nil {
+			conn, err := cfg.Client.Dial(endpoint)
+			if err != nil {
+				return nil, err
+			}
+			return m.newSession(conn, cfg.Client, conn.Close), nil
+		}
+		c, err := clientv3.New(clientv3.Config{
+			Context: d.ctx, Endpoints: []string{endpoint}, TLS: cfg.TLS, Username: cfg.Username, Password: cfg.Password,
+			DialTimeout:          attemptTimeout, // of the first authentication; nothing else waits in New
+			DialKeepAliveTime:    10 * time.Second,
+			DialKeepAliveTimeout: 2 * time.Second,
+			MaxUnaryRetries:      2, // one more, with a new token
+			MaxCallRecvMsgSize:   maxMessage,
+			Logger:               zap.NewNop(), // what fails is an error of the call, and logged once by package registry
+			DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectMax},
+				MinConnectTimeout: attemptTimeout,
+			})},
+		})
+		if err != nil {
+			return nil, err
+		}
+		return m.newSession(c.ActiveConnection(), c, c.Close), nil
+	}
+	return m
+}
+
+func (m *member) newSession(conn *grpc.ClientConn, c *clientv3.Client, closer func() error) *session {
+	return &session{
+		m: m, kv: clientv3.NewKVFromKVClient(pb.NewKVClient(conn), c),
+		lease: pb.NewLeaseClient(conn), watch: pb.NewWatchClient(conn), close: closer,
+	}
+}
+
+// connect returns the member's session. With a password the first one takes a round trip, which may outlive ctx.
+func (m *member) connect(ctx context.Context) (*session, error) {
+	m.mu.Lock()
+	if m.session != nil {
+		defer m.mu.Unlock()
+		return m.session, nil
+	}
+	dl := m.dialing
+	if dl == nil {
+		dl = &dialing{done: make(chan struct{})}
+		started := m.d.spawn(func() {
+			dl.session, dl.err = m.dial()
+			m.mu.Lock()
+			m.session, m.dialing = dl.session, nil
+			m.mu.Unlock()
+			close(dl.done)
+		})
+		if !started {
+			m.mu.Unlock()
+			return nil, errClosed
+		}
+		m.dialing = dl
+	}
+	m.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-dl.done:
+		return dl.session, dl.err
+	}
+}
+
+func (m *member) close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.session == nil {
+		return nil
+	}
+	err := m.session.close()
+	m.session = nil
+	if errors.Is(err, context.Canceled) {
+		return nil // the client says so of its own ctx
+	}
+	return err
+}
+
+// do runs f on the member that answered last, and on the others in turn while they do not answer. f must be safe to
+// run again after an attempt whose outcome is unknown.
+func (d *Driver) do(ctx context.Context, f func(context.Context, *session) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stop := context.AfterFunc(d.ctx, cancel)
+	defer stop()
+	ctx = clientv3.WithRequireLeader(ctx)
+	var errs silence
+	order := d.order()
+	for i, m := range order {
+		err := m.try(ctx, len(order)-i-1, f)
+		switch {
+		case d.ctx.Err() != nil:
+			return errClosed
+		case err == nil:
+			d.prefer(m)
+			return nil
+		case !unanswered(err):
+			return err
+		}
+		m.shun()
+		errs = append(errs, fmt.Errorf("%s: %w", m.endpoint, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errs
+}
+
+// try runs f on m, leaving time for the others.
+func (m *member) try(ctx context.Context, others int, f func(context.Context, *session) error) error {
+	if others > 0 {
+		deadline, _ := ctx.Deadline()
+		share := time.Until(deadline) / time.Duration(others+1)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, min(share, attemptTimeout))
+		defer cancel()
+	}
+	s, err := m.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return f(ctx, s)
+}
+
+// order returns the members in the order to ask them: those that failed lately last, the current one else first.
+func (d *Driver) order() []*member {
+	d.mu.Lock()
+	current := d.current
+	d.mu.Unlock()
+	now := time.Now()
+	var good, bad []*member
+	for i := range d.members {
+		m := d.members[(current+i)%len(d.members)]
+		m.mu.Lock()
+		shunned := now.Before(m.avoid)
+		m.mu.Unlock()
+		if shunned {
+			bad = append(bad, m)
+		} else {
+			good = append(good, m)
+		}
+	}
+	return append(good, bad...)
+}
+
+func (d *Driver) prefer(m *member) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range d.members {
+		if d.members[i] == m {
+			d.current = i
+		}
+	}
+}
+
+func (m *member) shun() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.avoid = time.Now().Add(avoidFor)
+}
+
+// unanswered reports whether another member may do better.
+func unanswered(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	code := status.Code(err)
+	var etcdErr rpctypes.EtcdError
+	if errors.As(err, &etcdErr) {
+		code = etcdErr.Code()
+	}
+	return code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Internal
+}
+
+// silence is what each member's attempt came to when none of them answered.
+type silence []error
+
+func (s silence) Error() string {
+	var b strings.Builder
+	for i, err := range s {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(err.Error())
+	}
+	return b.String()
+}
+
+func (s silence) Unwrap() []error { return s }
+
+// attach puts w under the member's probe.
+func (m *member) attach(w *watcher) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watchers[w] = struct{}{}
+	if !m.probing {
+		m.probing = m.d.spawn(m.probe)
+	}
+}
+
+func (m *member) detach(w *watcher) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.watchers, w)
+}
+
+// probe asks the member something while it has watches, and ends them all when it does not answer.
+func (m *member) probe() {
+	t := time.NewTicker(probeEvery)
+	defer t.Stop()
+	for {
+		m.mu.Lock()
+		if len(m.watchers) == 0 || m.d.ctx.Err() != nil {
+			m.probing = false
+			m.mu.Unlock()
+			return
+		}
+		m.mu.Unlock()
+		select {
+		case <-m.d.ctx.Done():
+			continue
+		case <-t.C:
+		}
+		if err := m.ping(); err != nil && m.d.ctx.Err() == nil {
+			m.shun()
+			m.mu.Lock()
+			for w := range m.watchers {
+				w.fail(fmt.Errorf("%s does not answer: %w", m.endpoint, err))
+			}
+			clear(m.watchers)
+			m.mu.Unlock()
+		}
+	}
+}
+
+// ping returns an error if the member gives no answer at all; a refusal is an answer.
+func (m *member) ping() error {
+	ctx, cancel := context.WithTimeout(m.d.ctx, probeTimeout)
+	defer cancel()
+	s, err := m.connect(ctx)
+	if err == nil {
+		_, err = s.kv.Get(clientv3.WithRequireLeader(ctx), m.d.prefix, clientv3.WithSerializable(), clientv3.WithCountOnly())
+	}
+	if unanswered(err) {
+		return err
+	}
+	return nil
+}
