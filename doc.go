@@ -1,0 +1,31 @@
+// Package holdfast puts a service together: listeners, registry, clients, background tasks, one start and one drain.
+//
+//	func main() {
+//		svc := holdfast.New("inventory")
+//		inventorypb.RegisterInventoryServer(svc, &server{})
+//		svc.Handle("/", engine)
+//		catalog := catalogpb.NewCatalogClient(svc.Dial("catalog"))
+//		svc.Go("reindex", func(ctx context.Context) error { … })
+//		holdfast.Main(svc)
+//	}
+//
+// It is sugar and nothing else: rpc, rest, registry and lifecycle do the work and can be had without it.
+//
+// # Settings
+//
+// What differs between places comes from the environment, and options of New may change it:
+//
+//	variable              default      meaning
+//	HOLDFAST_REGISTRY     (memory)     etcd://HOST:PORT,HOST:PORT[/PREFIX] or static:SERVICE=HOST:PORT,…;…
+//	HOLDFAST_INSTANCE     (made up)    id of this instance, unique within its service
+//	HOLDFAST_GRPC_ADDR    127.0.0.1:0  where to serve gRPC; port 0 is any free one
+//	HOLDFAST_HTTP_ADDR    127.0.0.1:0  where to serve HTTP; port 0 is any free one
+//	HOLDFAST_ADVERTISE    (found out)  host by which others reach this instance
+//	HOLDFAST_DATA_DIR     (none)       directory for what should outlive the process
+//	HOLDFAST_ZONE         (none)       where this instance runs, for balancing and for people
+//	HOLDFAST_VERSION      (none)       what this instance is, for people
+//	HOLDFAST_DRAIN_DELAY  2s           time for clients to notice that this instance stops
+//	HOLDFAST_LOG          text         text or json
+//	HOLDFAST_LOG_LEVEL    info         debug, info, warn or error
+//	HOLDFAST_INSECURE     false        allow plaintext beyond loopback
+package holdfast

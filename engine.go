@@ -1,0 +1,150 @@
+package holdfast
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/holdfast-go/holdfast/registry/driver"
+	"github.com/holdfast-go/holdfast/registry/etcdregistry"
+	"github.com/holdfast-go/holdfast/registry/memregistry"
+	"github.com/holdfast-go/holdfast/registry/staticregistry"
+)
+
+const (
+	etcdScheme   = "etcd"
+	staticScheme = "static"
+)
+
+// checkRegistry reports what is wrong with a registry's URL, and the members if it is etcd's.
+func checkRegistry(url string) (etcd []string, err error) {
+	switch scheme, _, ok := strings.Cut(url, ":"); {
+	case !ok:
+		return nil, errors.New("is not a URL such as etcd://127.0.0.1:2379")
+	case scheme == etcdScheme:
+		endpoints, _, err := splitEtcd(url)
+		return endpoints, err
+	case scheme == staticScheme:
+		d, err := staticregistry.Parse(url)
+		if err != nil {
+			return nil, fmt.Errorf("is wrong: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
+		return nil, d.Close()
+	default:
+		return nil, fmt.Errorf("has an engine that is not linked into this program: for %q, import its driver "+
+			"(by convention github.com/holdfast-go/holdfast/registry/%sregistry) and set Config.Registry; "+
+			"%s and %s need no import", scheme, scheme, etcdScheme, staticScheme)
+	}
+}
+
+// splitEtcd takes etcd://HOST:PORT,HOST:PORT[/PREFIX] apart.
+func splitEtcd(url string) (endpoints []string, prefix string, err error) {
+	rest, ok := strings.CutPrefix(url, etcdScheme+"://")
+	if !ok {
+		return nil, "", errors.New("does not begin with etcd://")
+	}
+	if strings.Contains(rest, "@") {
+		return nil, "", errors.New("has credentials in it, which belong into Config.Etcd")
+	}
+	rest, prefix, _ = strings.Cut(rest, "/")
+	for e := range strings.SplitSeq(rest, ",") {
+		host, port, err := net.SplitHostPort(e)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil || host == "" {
+			return nil, "", fmt.Errorf("has a member %q that is not HOST:PORT", e)
+		}
+		endpoints = append(endpoints, e)
+	}
+	return endpoints, strings.Trim(prefix, "/"), nil
+}
+
+// openRegistry opens what c.Settings.Registry names. It connects to nothing.
+func openRegistry(c *Config) (driver.Registry, error) {
+	url := c.Settings.Registry
+	c.Settings.EtcdEndpoints = nil
+	if url == "" {
+		return inMemory(), nil
+	}
+	etcd, err := checkRegistry(url)
+	if err != nil {
+		return nil, fmt.Errorf("registry: %q %w", url, err)
+	}
+	c.Settings.EtcdEndpoints = etcd
+	if strings.HasPrefix(url, staticScheme+":") {
+		return staticregistry.Parse(url)
+	}
+	endpoints, prefix, err := splitEtcd(url)
+	if err != nil {
+		return nil, err
+	}
+	cfg := c.Etcd
+	cfg.Endpoints = endpoints
+	if prefix != "" {
+		cfg.Prefix = prefix
+	}
+	d, err := etcdregistry.Open(cfg)
+	if err != nil { // not d: a nil *Driver would be a registry that is not nil
+		return nil, err
+	}
+	return d, nil
+}
+
+// inMemory is for a service that runs alone, which still finds itself.
+func inMemory() driver.Registry { return memregistry.New() }
+
+// registryKind is for the log.
+func (c *Config) registryKind() string {
+	scheme, _, _ := strings.Cut(c.Settings.Registry, ":")
+	switch {
+	case c.Registry != nil:
+		return fmt.Sprintf("%T", c.Registry)
+	case scheme == "":
+		return "none: nobody else finds this instance"
+	}
+	return scheme
+}
+
+// advertised is the address by which others reach a listener.
+func advertised(listener net.Addr, host string) (string, error) {
+	own, port, err := net.SplitHostPort(listener.String())
+	if err != nil {
+		return "", err
+	}
+	if host != "" {
+		return net.JoinHostPort(host, port), nil
+	}
+	if ip := net.ParseIP(own); ip == nil || !ip.IsUnspecified() {
+		return listener.String(), nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("%s: set HOLDFAST_ADVERTISE: %w", listener, err)
+	}
+	ip := reachable(addrs)
+	if ip == nil {
+		return "", fmt.Errorf("%s: this machine has no address but loopback: set HOLDFAST_ADVERTISE", listener)
+	}
+	return net.JoinHostPort(ip.String(), port), nil
+}
+
+// reachable is the first address that other machines may know, IPv4 before IPv6; nil if there is none.
+func reachable(addrs []net.Addr) net.IP {
+	var six net.IP
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok || !n.IP.IsGlobalUnicast() {
+			continue
+		}
+		if n.IP.To4() != nil {
+			return n.IP
+		}
+		if six == nil {
+			six = n.IP
+		}
+	}
+	return six
+}

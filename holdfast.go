@@ -1,0 +1,278 @@
+package holdfast
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/holdfast-go/holdfast/lifecycle"
+	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/registry/driver"
+	"github.com/holdfast-go/holdfast/registry/etcdregistry"
+	"github.com/holdfast-go/holdfast/rest"
+	"github.com/holdfast-go/holdfast/rpc"
+)
+
+// Config is everything about a Service that has a default. New fills Settings from the environment, then calls its
+// options with the Config, and looks at nothing afterwards. All other fields start as zero values, which work.
+type Config struct {
+	// Settings are those of the environment.
+	Settings Settings
+
+	// Registry is the registry's engine, used instead of Settings.Registry. The caller closes it after the Service.
+	Registry driver.Registry
+	// Etcd says how etcd is reached (TLS, credentials, prefix) when Settings.Registry is etcd's. Endpoints are those
+	// of Settings.
+	Etcd etcdregistry.Config
+	// Discovery tunes the registry's client. CacheDir is below Settings.DataDir unless it is set.
+	Discovery registry.Config
+
+	// RPCServer, RPCClient, HTTPServer and HTTPClient configure what the Service makes: TLS, limits, policies.
+	// Addresses are those of Settings unless they are set here.
+	RPCServer  rpc.ServerConfig
+	RPCClient  rpc.ClientConfig
+	HTTPServer rest.ServerConfig
+	HTTPClient rest.ClientConfig
+
+	// Tasks says how functions given to Go are restarted.
+	Tasks lifecycle.SupervisorConfig
+	// Lifecycle bounds start and stop. DrainDelay is that of Settings unless it is set.
+	Lifecycle lifecycle.Config
+
+	// Logger is used by everything above that has none of its own. Default: as Settings say, to standard error, with
+	// the names of service and instance.
+	Logger *slog.Logger
+}
+
+// Option changes a Config before a Service is made of it.
+type Option func(*Config)
+
+// Service is one instance of a service: what it serves, whom it calls, what it does in the background. Make it with New,
+// register, then run it once, with Run or Main. Methods are safe for concurrent use.
+type Service struct {
+	name string
+	cfg  Config
+	reg  *registry.Registry
+	eng  driver.Registry // nil if it is the caller's
+	mux  *http.ServeMux
+
+	tasks *lifecycle.Supervisor
+
+	mu       sync.Mutex
+	problems []error // why it cannot run; collected until then
+	services map[string]registration
+	handles  bool
+	clients  map[string]*rpc.Client
+	http     *rest.Transport
+	state    state
+}
+
+type registration struct {
+	desc *grpc.ServiceDesc
+	impl any
+}
+
+type state int
+
+const (
+	fresh state = iota
+	running
+	closed
+)
+
+// New returns a Service of that name, which is how others find it: letters, digits, '-', '_' and '.'. It reads the
+// environment and opens nothing that could fail or wait: problems are reported by Run, all at once.
+func New(name string, options ...Option) *Service {
+	settings, err := ReadSettings(os.LookupEnv)
+	s := &Service{
+		name:     name,
+		cfg:      Config{Settings: settings},
+		mux:      http.NewServeMux(),
+		services: make(map[string]registration),
+		clients:  make(map[string]*rpc.Client),
+	}
+	s.problem(err)
+	s.problem(registry.ValidateService(name))
+	for _, o := range options {
+		o(&s.cfg)
+	}
+	s.defaults()
+	s.open()
+	s.tasks = lifecycle.NewSupervisor(s.cfg.Tasks)
+	return s
+}
+
+// defaults passes on what is said once.
+func (s *Service) defaults() {
+	c, set := &s.cfg, &s.cfg.Settings
+	if set.Instance == "" {
+		set.Instance = newInstance(s.name)
+	}
+	if c.Logger == nil {
+		c.Logger = set.logger(os.Stderr).With("service", s.name, "instance", set.Instance)
+	}
+	for _, log := range []**slog.Logger{
+		&c.Discovery.Logger, &c.RPCServer.Logger, &c.RPCClient.Logger, &c.HTTPServer.Logger, &c.HTTPClient.Logger,
+		&c.Tasks.Logger, &c.Lifecycle.Logger,
+	} {
+		if *log == nil {
+			*log = c.Logger
+		}
+	}
+	if set.Insecure {
+		c.Etcd.Insecure, c.RPCServer.Insecure, c.RPCClient.Insecure = true, true, true
+		c.HTTPServer.Insecure, c.HTTPClient.Insecure = true, true
+	}
+	if c.RPCServer.Addr == "" && c.RPCServer.Listener == nil {
+		c.RPCServer.Addr = set.GRPCAddr
+	}
+	if c.HTTPServer.Addr == "" && c.HTTPServer.Listener == nil {
+		c.HTTPServer.Addr = set.HTTPAddr
+	}
+	if c.Discovery.CacheDir == "" && set.DataDir != "" {
+		c.Discovery.CacheDir = filepath.Join(set.DataDir, "registry")
+	}
+	if c.Lifecycle.DrainDelay == 0 {
+		c.Lifecycle.DrainDelay = set.DrainDelay
+		if set.DrainDelay == 0 {
+			c.Lifecycle.DrainDelay = -1 // 0 is lifecycle's default, and somebody asked for none
+		}
+	}
+}
+
+// newInstance makes an ID that no other instance has: the machine's name is for people.
+func newInstance(service string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "host"
+	}
+	host, _, _ = strings.Cut(host, ".")
+	return fmt.Sprintf("%s-%s-%s", service, host, strings.ToLower(rand.Text()[:6]))
+}
+
+// open makes the registry. A Service that has a problem gets one in memory, so that its methods work until Run tells.
+func (s *Service) open() {
+	engine := s.cfg.Registry
+	if engine == nil {
+		var err error
+		if engine, err = openRegistry(&s.cfg); err != nil {
+			s.problem(err)
+			engine = inMemory()
+		}
+		s.eng = engine
+	}
+	s.problem(s.cfg.Discovery.Validate())
+	s.problem(s.cfg.RPCClient.Validate())
+	s.problem(s.cfg.HTTPClient.Validate())
+	s.reg = registry.New(engine, s.cfg.Discovery)
+}
+
+func (s *Service) problem(err error) {
+	if err != nil {
+		s.problems = append(s.problems, err)
+	}
+}
+
+// Name returns the name given to New.
+func (s *Service) Name() string { return s.name }
+
+// Settings returns what the Service goes by: the environment, the options, and an Instance in any case.
+func (s *Service) Settings() Settings { return s.cfg.Settings }
+
+// Logger returns the Service's logger.
+func (s *Service) Logger() *slog.Logger { return s.cfg.Logger }
+
+// Registry returns the registry, for clients of one's own: rpc.Dial(svc.Registry(), "catalog", cfg). It is closed with
+// the Service.
+func (s *Service) Registry() *registry.Registry { return s.reg }
+
+// RegisterService makes the Service serve a gRPC service; generated code calls it. It must be called before Run.
+func (s *Service) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != fresh {
+		s.cfg.Logger.Error("gRPC service registered too late, it is not served", "grpc_service", desc.ServiceName)
+		return
+	}
+	if _, twice := s.services[desc.ServiceName]; twice {
+		s.problem(fmt.Errorf("register %s: registered twice", desc.ServiceName))
+		return
+	}
+	s.services[desc.ServiceName] = registration{desc, impl}
+}
+
+// Handle makes the Service serve HTTP: handler answers what matches pattern, in the form that http.ServeMux
+// documents ("/", "GET /items/{id}"). It must be called before Run. A wrong pattern is a problem that Run reports.
+func (s *Service) Handle(pattern string, handler http.Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != fresh {
+		s.cfg.Logger.Error("handler registered too late, it is not served", "pattern", pattern)
+		return
+	}
+	s.handles = true
+	// The mux panics on patterns that are wrong or clash: for one that is told of all problems at once it is another one.
+	err := lifecycle.Recover(func() error { s.mux.Handle(pattern, handler); return nil })
+	var p *lifecycle.PanicError
+	if errors.As(err, &p) {
+		s.problem(fmt.Errorf("handle %q: %v", pattern, p.Value))
+	}
+}
+
+// HandleFunc is Handle for a function.
+func (s *Service) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	s.Handle(pattern, http.HandlerFunc(handler))
+}
+
+// Dial returns a connection to a service for any generated client: catalogpb.NewCatalogClient(svc.Dial("catalog")).
+// It does not wait, neither for an instance of that service nor for the registry; package rpc documents what a call does.
+// There is one for each service, also when Dial is called again, and it is closed with the Service.
+// What is wrong with the name is reported by Run, and by every call.
+func (s *Service) Dial(service string) grpc.ClientConnInterface {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.clients[service]; ok {
+		return c
+	}
+	if s.state == closed {
+		return refused{fmt.Errorf("dial %s: service %s is closed", service, s.name)}
+	}
+	c, err := rpc.Dial(s.reg, service, s.cfg.RPCClient)
+	if err != nil {
+		err = fmt.Errorf("dial %q: %w", service, err)
+		s.problem(err)
+		return refused{err}
+	}
+	s.clients[service] = c
+	return c
+}
+
+// HTTPClient returns a client for services by their names: svc.HTTPClient().Get("http://catalog/items/7"). Package rest
+// documents what a request does. The connections are shared by all clients this returns, and closed with the Service.
+func (s *Service) HTTPClient() *http.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.http == nil {
+		s.http = rest.NewTransport(s.reg, s.cfg.HTTPClient)
+		if s.state == closed {
+			s.http.Close()
+		}
+	}
+	return &http.Client{Transport: s.http}
+}
+
+// Go runs fn in the background for as long as the Service runs: restarted with backoff when it fails or panics,
+// joined on stop. lifecycle.Supervisor documents the details.
+func (s *Service) Go(name string, fn func(ctx context.Context) error) { s.tasks.Go(name, fn) }
+
+// Tasks returns the state of what Go was given and is not done.
+func (s *Service) Tasks() []lifecycle.TaskState { return s.tasks.States() }

@@ -1,0 +1,66 @@
+package holdfast
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// The exit codes of Main.
+const (
+	exitClean    = 0
+	exitFailure  = 1
+	exitSettings = 2
+)
+
+// Main runs svc until SIGTERM or SIGINT, which makes it drain, and exits the process: with 0 after a clean stop, 1 after a
+// failure, 2 when the environment's settings are wrong, which it says on standard error, a line for each. A second
+// signal exits at once, with 1. It is the last line of a main function, and does not return.
+func Main(svc *Service) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	os.Exit(svc.main(signals, os.Stderr, os.Exit))
+}
+
+// main is Main with its surroundings as parameters.
+func (s *Service) main(signals <-chan os.Signal, stderr io.Writer, exit func(code int)) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	listening := make(chan struct{})
+	go func() {
+		defer close(listening)
+		select {
+		case sig := <-signals:
+			s.cfg.Logger.Info("stopping; a second signal exits at once", "signal", sig.String())
+			cancel()
+		case <-stopped:
+			return
+		}
+		select {
+		case <-signals:
+			exit(exitFailure)
+		case <-stopped:
+		}
+	}()
+	err := s.Run(ctx)
+	close(stopped)
+	<-listening
+	cancel()
+
+	var settings *SettingsError
+	switch {
+	case err == nil:
+		s.cfg.Logger.Info("stopped")
+		return exitClean
+	case errors.As(err, &settings):
+		fmt.Fprintln(stderr, err)
+		return exitSettings
+	default:
+		s.cfg.Logger.Error("stopped", "error", err)
+		return exitFailure
+	}
+}

@@ -1,0 +1,171 @@
+package holdfast
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"google.golang.org/grpc"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/lifecycle"
+	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/rest"
+	"github.com/holdfast-go/holdfast/rpc"
+)
+
+// Run serves until ctx is done, then drains and returns nil: marked as draining in the registry and not serving in health
+// checks, serving on for the drain delay, finishing what is in flight, ending the tasks, leaving the registry,
+// closing clients. It also ends, with an error, when a server fails; a task that fails is restarted.
+// The registry need not be there, neither at the start nor later.
+//
+// It listens for gRPC only if a gRPC service was registered, and for HTTP only if Handle was called; a Service
+// with neither runs its tasks and is not announced. A *SettingsError is among the errors of what could not be started when
+// the environment is wrong. Run may be called once.
+func (s *Service) Run(ctx context.Context) error {
+	problems, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer s.Close() //nolint:errcheck // reports nothing that matters at the end of a process
+	if len(problems) > 0 {
+		return errors.Join(problems...)
+	}
+	servers, endpoints, err := s.listen()
+	if err != nil {
+		for _, srv := range servers {
+			srv.Close()
+		}
+		return err
+	}
+	return s.cfg.Lifecycle.Run(ctx, s.components(servers, endpoints)...)
+}
+
+func (s *Service) begin() (problems []error, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != fresh {
+		return nil, fmt.Errorf("run %s: already run or closed", s.name)
+	}
+	s.state = running
+	return s.problems, nil
+}
+
+// server is what rpc and rest have in common.
+type server interface {
+	lifecycle.Component
+	lifecycle.Readier
+	Addr() net.Addr
+	Close() error
+}
+
+// listen opens the listeners that are needed. The servers it returns are to be run or closed.
+func (s *Service) listen() (servers []server, endpoints map[string]string, err error) {
+	var errs []error
+	endpoints = make(map[string]string)
+	add := func(protocol string, srv server, err error) {
+		if err != nil {
+			errs = append(errs, err)
+			return
+		}
+		servers = append(servers, srv)
+		addr, err := advertised(srv.Addr(), s.cfg.Settings.Advertise)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("advertise %s: %w", protocol, err))
+		}
+		endpoints[protocol] = addr
+	}
+	if len(s.services) > 0 {
+		srv, err := rpc.NewServer(s.cfg.RPCServer)
+		add("grpc", srv, err)
+		if err == nil {
+			for _, r := range s.services {
+				srv.RegisterService(r.desc, r.impl)
+			}
+		}
+	}
+	if s.handles {
+		srv, err := rest.NewServer(problems{s.mux}, s.cfg.HTTPServer)
+		add("http", srv, err)
+	}
+	return servers, endpoints, errors.Join(errs...)
+}
+
+// components are in the order of the start; the stop is the reverse: servers, tasks, then out of the registry.
+func (s *Service) components(servers []server, endpoints map[string]string) []lifecycle.Component {
+	tasks := lifecycle.Component(s.tasks)
+	if len(servers) == 0 {
+		s.cfg.Logger.Info("running without a listener")
+		return []lifecycle.Component{tasks}
+	}
+	members := make([]lifecycle.Component, len(servers))
+	for i, srv := range servers {
+		members[i] = srv
+	}
+	serving := lifecycle.Group("servers", members...)
+	attrs := []any{"registry", s.cfg.registryKind()}
+	for _, protocol := range []string{"grpc", "http"} {
+		if addr, ok := endpoints[protocol]; ok {
+			attrs = append(attrs, protocol, addr)
+		}
+	}
+	s.cfg.Logger.Info("listening", attrs...)
+	announcement := s.reg.Announce(registry.Instance{
+		Service:   s.name,
+		ID:        s.cfg.Settings.Instance,
+		Endpoints: endpoints,
+		Zone:      s.cfg.Settings.Zone,
+		Version:   s.cfg.Settings.Version,
+	})
+	return []lifecycle.Component{&presence{announcement, serving.(lifecycle.Readier).Ready()}, tasks, serving}
+}
+
+// presence is the announcement as the first component, so that it is the last to stop, which yet waits for the servers.
+type presence struct {
+	*registry.Announcement
+	serving <-chan struct{}
+}
+
+func (p *presence) Run(ctx context.Context) error {
+	select {
+	case <-p.serving:
+		return p.Announcement.Run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// Close ends what Dial, HTTPClient and the registry hold. Run calls it; call it only for a Service that is never run.
+// It is idempotent.
+func (s *Service) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == closed {
+		return nil
+	}
+	s.state = closed
+	var errs []error
+	for _, c := range s.clients {
+		errs = append(errs, c.Close())
+	}
+	if s.http != nil {
+		errs = append(errs, s.http.Close())
+	}
+	errs = append(errs, s.reg.Close())
+	if s.eng != nil {
+		errs = append(errs, s.eng.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// refused is a connection that could not be made: every call says why.
+type refused struct{ err error }
+
+func (r refused) Invoke(context.Context, string, any, any, ...grpc.CallOption) error {
+	return failure.Wrap(r.err, failure.FailedPrecondition, "the connection could not be made")
+}
+
+func (r refused) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, failure.Wrap(r.err, failure.FailedPrecondition, "the connection could not be made")
+}

@@ -1,0 +1,180 @@
+package holdfast
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Settings are what differs between the places a service runs in, and comes from the environment. Everything else is code.
+type Settings struct {
+	// Registry is where services find each other, as in the table; "" is in the memory of this process.
+	Registry string
+	// EtcdEndpoints follow from Registry: the host:port of its members if it is etcd.
+	EtcdEndpoints []string
+	// Instance tells the instances of a service apart. New makes one up when it is "".
+	Instance string
+	// GRPCAddr and HTTPAddr are listened on, each only if there is something to serve.
+	GRPCAddr, HTTPAddr string
+	// Advertise is the host by which others reach the listeners. "" is the listener's own, or for one on all
+	// addresses the machine's first that is not loopback.
+	Advertise string
+	// DataDir is for what should outlive the process, such as the last known addresses of services. "" keeps nothing.
+	DataDir string
+	// Zone and Version are announced with the instance.
+	Zone, Version string
+	// DrainDelay is the time clients are given to notice that the instance is about to stop.
+	DrainDelay time.Duration
+	// LogFormat is "text" or "json".
+	LogFormat string
+	// LogLevel is the least that is logged.
+	LogLevel slog.Level
+	// Insecure allows plaintext beyond loopback, for every server and client of the Service.
+	Insecure bool
+}
+
+// setting is one row of the table, which is what ReadSettings goes by and what WriteSettings prints.
+type setting struct {
+	key      string
+	standard string // the value that is as good as none, or in parentheses what happens without one
+	meaning  string
+	set      func(s *Settings, value string) error
+}
+
+func table() []setting {
+	return []setting{
+		{
+			"HOLDFAST_REGISTRY", "(memory)", "etcd://HOST:PORT,HOST:PORT[/PREFIX] or static:SERVICE=HOST:PORT,…;…",
+			func(s *Settings, v string) (err error) {
+				if s.EtcdEndpoints, err = checkRegistry(v); err == nil {
+					s.Registry = v
+				}
+				return err
+			},
+		},
+		{"HOLDFAST_INSTANCE", "(made up)", "id of this instance, unique within its service", func(s *Settings, v string) error {
+			s.Instance = v
+			return nil
+		}},
+		{"HOLDFAST_GRPC_ADDR", "127.0.0.1:0", "where to serve gRPC; port 0 is any free one", func(s *Settings, v string) error {
+			return setAddr(&s.GRPCAddr, v)
+		}},
+		{"HOLDFAST_HTTP_ADDR", "127.0.0.1:0", "where to serve HTTP; port 0 is any free one", func(s *Settings, v string) error {
+			return setAddr(&s.HTTPAddr, v)
+		}},
+		{"HOLDFAST_ADVERTISE", "(found out)", "host by which others reach this instance", func(s *Settings, v string) error {
+			if strings.ContainsAny(v, "/ ") || strings.Contains(v, ":") && net.ParseIP(v) == nil {
+				return errors.New("is not a host without a port")
+			}
+			s.Advertise = v
+			return nil
+		}},
+		{"HOLDFAST_DATA_DIR", "(none)", "directory for what should outlive the process", func(s *Settings, v string) error {
+			s.DataDir = v
+			return nil
+		}},
+		{"HOLDFAST_ZONE", "(none)", "where this instance runs, for balancing and for people", func(s *Settings, v string) error {
+			s.Zone = v
+			return nil
+		}},
+		{"HOLDFAST_VERSION", "(none)", "what this instance is, for people", func(s *Settings, v string) error {
+			s.Version = v
+			return nil
+		}},
+		{"HOLDFAST_DRAIN_DELAY", "2s", "time for clients to notice that this instance stops", func(s *Settings, v string) error {
+			d, err := time.ParseDuration(v)
+			if err != nil || d < 0 {
+				return errors.New(`is not a duration such as "2s"`)
+			}
+			s.DrainDelay = d
+			return nil
+		}},
+		{"HOLDFAST_LOG", "text", "text or json", func(s *Settings, v string) error {
+			if v != "text" && v != "json" {
+				return errors.New("is neither text nor json")
+			}
+			s.LogFormat = v
+			return nil
+		}},
+		{"HOLDFAST_LOG_LEVEL", "info", "debug, info, warn or error", func(s *Settings, v string) error {
+			if s.LogLevel.UnmarshalText([]byte(v)) != nil {
+				return errors.New("is none of debug, info, warn, error")
+			}
+			return nil
+		}},
+		{"HOLDFAST_INSECURE", "false", "allow plaintext beyond loopback", func(s *Settings, v string) (err error) {
+			if s.Insecure, err = strconv.ParseBool(v); err != nil {
+				return errors.New("is neither true nor false")
+			}
+			return nil
+		}},
+	}
+}
+
+// ReadSettings reads the environment by lookup, which is os.LookupEnv or has its form. A variable that is empty counts
+// as not set. The error is a *SettingsError with every problem there is; the Settings have defaults in place of those.
+func ReadSettings(lookup func(key string) (string, bool)) (Settings, error) {
+	var s Settings
+	var problems []string
+	for _, row := range table() {
+		if !strings.HasPrefix(row.standard, "(") {
+			if err := row.set(&s, row.standard); err != nil {
+				return s, fmt.Errorf("settings: default of %s: %w", row.key, err)
+			}
+		}
+		if v, ok := lookup(row.key); ok && v != "" {
+			if err := row.set(&s, v); err != nil {
+				problems = append(problems, fmt.Sprintf("%s: %q %v", row.key, v, err))
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return s, &SettingsError{Problems: problems}
+	}
+	return s, nil
+}
+
+// WriteSettings writes the table of the environment variables, as it stands in the package's documentation.
+func WriteSettings(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "variable\tdefault\tmeaning")
+	for _, row := range table() {
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", row.key, row.standard, row.meaning)
+	}
+	return tw.Flush()
+}
+
+// SettingsError says what is wrong with the environment.
+type SettingsError struct {
+	// Problems are one line each, beginning with the variable's name.
+	Problems []string
+}
+
+// Error has a line for each problem.
+func (e *SettingsError) Error() string { return strings.Join(e.Problems, "\n") }
+
+func setAddr(to *string, v string) error {
+	_, port, err := net.SplitHostPort(v)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return errors.New("is not HOST:PORT")
+	}
+	*to = v
+	return nil
+}
+
+func (s Settings) logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: s.LogLevel}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
