@@ -40,9 +40,11 @@ func (balancerBuilder) ParseConfig(json.RawMessage) (serviceconfig.LoadBalancing
 
 // Build implements balancer.Builder.
 func (balancerBuilder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balancer.Balancer {
+	// For resolvers of somebody else, which bring no target with them.
+	foreign := newTarget(opts.Target.Endpoint(), ClientConfig{Logger: slog.New(slog.DiscardHandler)}.defaults())
 	b := &sharded{
 		ClientConn: cc,
-		snapshot:   &snapshot{target: newTarget(opts.Target.Endpoint(), ClientConfig{}.defaults())},
+		snapshot:   &snapshot{target: foreign},
 		next:       &succession{done: make(chan struct{})},
 		states:     make(map[string]childState),
 	}

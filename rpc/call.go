@@ -31,7 +31,11 @@ type call struct {
 // unary makes a unary call, as an interceptor; invoker makes one attempt.
 func (d *dialer) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	now := time.Now()
-	c := d.call(ctx, now, method, cc, false)
+	ctx, keyed, err := sendKey(ctx)
+	c := d.call(ctx, now, method, cc, keyed, false)
+	if err != nil {
+		return c.fail(now, failure.From(err), resilience.StopFinal)
+	}
 	return c.run(ctx, now, func(a *attempt) error {
 		if given, ok := ctx.Deadline(); !ok || a.plan.Deadline.Before(given) {
 			var cancel context.CancelFunc
@@ -45,9 +49,13 @@ func (d *dialer) unary(ctx context.Context, method string, req, reply any, cc *g
 // stream sets up a stream, as an interceptor; streamer makes one attempt. Its error means that nothing was sent.
 func (d *dialer) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	now := time.Now()
-	c := d.call(ctx, now, method, cc, true)
+	ctx, _, err := sendKey(ctx)
+	c := d.call(ctx, now, method, cc, false, true)
+	if err != nil {
+		return nil, c.fail(now, failure.From(err), resilience.StopFinal)
+	}
 	s := &clientStream{}
-	err := c.run(ctx, now, func(a *attempt) (err error) {
+	err = c.run(ctx, now, func(a *attempt) (err error) {
 		s.attempt = a
 		s.ClientStream, err = streamer(a, desc, cc, method, opts...)
 		return err
@@ -58,13 +66,13 @@ func (d *dialer) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 	return s, nil
 }
 
-func (d *dialer) call(ctx context.Context, now time.Time, name string, cc *grpc.ClientConn, stream bool) *call {
+// call begins a call; keyed: it has an idempotency key.
+func (d *dialer) call(ctx context.Context, now time.Time, name string, cc *grpc.ClientConn, keyed, stream bool) *call {
 	t := d.of(cc)
 	m := t.method(name)
 	c := &call{target: t, method: name, stream: stream, deadline: resilience.Deadline(ctx, now, &m.policy)}
 	spec := resilience.Spec{Policy: &m.policy, Budget: t.budget, Deadline: c.deadline}
 	if !stream {
-		_, keyed := ctx.Value(keyContext{}).(string)
 		spec.Latency, spec.Safe = m.latency, m.safe || keyed
 	}
 	c.loop = resilience.Begin(spec)
@@ -74,9 +82,6 @@ func (d *dialer) call(ctx context.Context, now time.Time, name string, cc *grpc.
 // run makes attempts until one succeeds or there are no more. The error is a *resilience.CallError.
 func (c *call) run(ctx context.Context, now time.Time, try func(*attempt) error) error {
 	last := failure.Wrap(context.DeadlineExceeded, failure.DeadlineExceeded, "no time left")
-	if key, ok := ctx.Value(keyContext{}).(string); ok && !validKey(key) {
-		return c.fail(now, errKey, resilience.StopFinal)
-	}
 	begun := now
 	for {
 		plan, ok := c.loop.Next(now)

@@ -17,14 +17,13 @@ var errKey = failure.New(failure.InvalidArgument, "idempotency key: not 1 to %d 
 
 type keyContext struct{}
 
-// WithIdempotencyKey returns a context whose calls carry key to the server, in the metadata "idempotency-key", and are
-// safe to try again: the server is trusted to do things once per key. "" is no key. A key is 1 to 256 printable ASCII
+// WithIdempotencyKey returns a context whose calls, by this package's clients, carry key to the server in the metadata
+// "idempotency-key", and are safe to try again: the server is trusted to do things once per key. "" is no key. A key is 1 to 256 printable ASCII
 // characters; a call with any other is answered INVALID_ARGUMENT without being sent.
 func WithIdempotencyKey(ctx context.Context, key string) context.Context {
 	if key == "" {
 		return ctx
 	}
-	ctx = metadata.AppendToOutgoingContext(ctx, keyHeader, key)
 	return context.WithValue(ctx, keyContext{}, key)
 }
 
@@ -36,6 +35,19 @@ func IdempotencyKey(ctx context.Context) (string, bool) {
 		return "", false
 	}
 	return values[0], true
+}
+
+// sendKey returns ctx with the idempotency key in it, if there is one, where it is sent.
+func sendKey(ctx context.Context) (_ context.Context, keyed bool, _ error) {
+	key, keyed := ctx.Value(keyContext{}).(string)
+	if !keyed {
+		return ctx, false, nil
+	}
+	if !validKey(key) {
+		return ctx, true, errKey
+	}
+	// Here and not in WithIdempotencyKey, so that what says "safe" and what is sent cannot come apart.
+	return metadata.AppendToOutgoingContext(ctx, keyHeader, key), true, nil
 }
 
 func validKey(key string) bool {

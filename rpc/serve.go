@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
@@ -97,14 +98,31 @@ func (h *handling) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServer
 
 const healthWatch = "/grpc.health.v1.Health/Watch"
 
-// answer returns err as the status that is sent. A fault is logged, since its cause is not sent.
+// gaveUpRetryAfter is longer than any backoff within a call, so that it ends the retry loops of all callers.
+const gaveUpRetryAfter = time.Second
+
+// answer returns err as the status that is sent. A fault is logged, since its cause is not sent. The Unavailable of a
+// call that the handler has made and given up on tells the loops of the callers that repeating was done here already,
+// so that not every layer multiplies the load.
 func (h *handling) answer(ctx context.Context, method string, err error) error {
-	st := failure.Status(err)
-	switch failure.Code(st.Code()) {
+	e := failure.From(err)
+	switch e.Code {
 	case failure.Internal, failure.Unknown, failure.DataLoss:
 		h.log.LogAttrs(ctx, slog.LevelError, "rpc call failed", slog.String("method", method), slog.Any("error", err))
+	case failure.Unavailable:
+		if e.RetryAfter <= 0 && gaveUp(err) {
+			e = e.WithRetryAfter(gaveUpRetryAfter)
+		}
+	default:
 	}
-	return st.Err()
+	return e.GRPCStatus().Err()
+}
+
+// gaveUp reports whether err is of a call that was repeated as often as it may be. One that must not be repeated as
+// far as this client knows is left to the callers, who may know better.
+func gaveUp(err error) bool {
+	var call *resilience.CallError
+	return errors.As(err, &call) && call.Stopped != resilience.StopUnsafe.String()
 }
 
 // serverStream is a stream with another context.
