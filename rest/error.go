@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/resilience"
 )
 
@@ -22,7 +23,18 @@ const gaveUpRetryAfter = time.Second
 // Unavailable of a call that this service has made and given up on carries a Retry-After: it tells the retry
 // loops of the callers that repeating was already done here, so that not every layer multiplies the load.
 func Error(w http.ResponseWriter, r *http.Request, err error) {
+	write(w, r, problemOf(err), err)
+}
+
+// ErrorStatus is Error with a status that HTTP has and failure.Code has not, such as 405 or 415.
+func ErrorStatus(w http.ResponseWriter, r *http.Request, status int, err error) {
 	p := problemOf(err)
+	p.Status = status
+	p.Title = http.StatusText(status)
+	write(w, r, p, err)
+}
+
+func write(w http.ResponseWriter, r *http.Request, p failure.Problem, err error) {
 	p.Instance = r.URL.EscapedPath()
 	switch failure.CodeOf(err) {
 	case failure.OK, failure.Unknown, failure.Internal, failure.DataLoss:
@@ -50,6 +62,25 @@ func problemOf(err error) failure.Problem {
 		return failure.ProblemOf(e.WithRetryAfter(gaveUpRetryAfter))
 	}
 	return failure.ProblemOf(e)
+}
+
+// Panicked logs a panic that was contained with its stack, and answers 500 without a word of it. If the answer has
+// begun, or the panic was http.ErrAbortHandler, it panics with http.ErrAbortHandler: the client has part of an answer, and
+// only a connection that is cut tells it that this was not all. A Handler does so for what it wraps; this is
+// for routers that contain panics themselves.
+func Panicked(w http.ResponseWriter, r *http.Request, begun bool, p *lifecycle.PanicError) {
+	if p.Value == http.ErrAbortHandler { //nolint:errorlint // the very value is the convention
+		panic(http.ErrAbortHandler)
+	}
+	logger(r.Context()).LogAttrs(r.Context(), slog.LevelError, "handler panicked",
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", p))
+	if begun {
+		panic(http.ErrAbortHandler)
+	}
+	// Not by Error: it would log once more.
+	problem := problemOf(failure.New(failure.Internal, "internal error"))
+	problem.Instance = r.URL.EscapedPath()
+	_ = problem.Write(w)
 }
 
 // logger is that of the Handler which serves the request of ctx.

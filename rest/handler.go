@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -99,7 +98,11 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 		return nil
 	})
 	if err != nil {
-		h.panicked(rw, r, err)
+		var p *lifecycle.PanicError
+		if !errors.As(err, &p) {
+			p = &lifecycle.PanicError{Value: err}
+		}
+		Panicked(rw, r, rw.begun, p)
 		return
 	}
 	if rw.begun || out != rw {
@@ -124,21 +127,6 @@ func (h *Handler) timeout(r *http.Request) time.Duration {
 		return wish
 	}
 	return own
-}
-
-// panicked answers for a handler that panicked. The stack is for the log alone.
-func (h *Handler) panicked(rw *responseWriter, r *http.Request, err error) {
-	var p *lifecycle.PanicError
-	if !errors.As(err, &p) || p.Value == http.ErrAbortHandler {
-		panic(http.ErrAbortHandler) // asked for by the handler: net/http cuts the connection without a word
-	}
-	h.cfg.Logger.LogAttrs(r.Context(), slog.LevelError, "handler panicked",
-		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", p))
-	if rw.begun {
-		// The client has part of an answer. Only a cut connection tells it that this was not all.
-		panic(http.ErrAbortHandler)
-	}
-	Error(rw, r, failure.New(failure.Internal, "internal error"))
 }
 
 // health answers the health path; see ServerConfig.HealthPath.
