@@ -3,19 +3,19 @@
 package supervise
 
 import (
-	"context"
 	"log/slog"
 	"time"
 )
 
 // Config configures a Supervisor. Only Dir is required.
 type Config struct {
-	// Dir is the data directory. It holds logs, and is locked against a second supervisor. The
-	// lock is free once all processes of the one before are gone, also after kill -9.
+	// Dir is the data directory. It holds the logs of instances and what services keep, and is
+	// locked against a second supervisor. The lock is free once all processes of the one before
+	// are gone, also after kill -9.
 	Dir string
 	// Guardian is the command line of a process that calls Guard, normally this program with a
 	// hidden command. It kills all processes if this one is killed. Empty means none: then only
-	// the direct children go along, and only on Linux.
+	// the direct children go along, and only on Linux. It gets the environment of this process.
 	Guardian []string
 	// Env is the environment of every process, as KEY=VALUE, such as HOLDFAST_REGISTRY. The
 	// environment of this process is not passed on by itself: append os.Environ() first.
@@ -41,7 +41,10 @@ type Group struct {
 	Command []string
 	// Dir is the working directory. Default: that of this process.
 	Dir string
-	// Env is added to Config.Env, as KEY=VALUE.
+	// Env is added to Config.Env and what the supervisor sets itself, as KEY=VALUE; the later
+	// one of two with the same key counts. Set are HOLDFAST_INSTANCE (the id), HOLDFAST_DATA_DIR
+	// (one directory for all services), HOLDFAST_GRPC_ADDR and HOLDFAST_HTTP_ADDR: loopback
+	// addresses that the instance may listen on, its own until it is stopped for good.
 	Env []string
 	// Replicas is the number of instances at the start.
 	Replicas int
@@ -59,7 +62,8 @@ type Group struct {
 type Member struct {
 	// ID is the name of the instance, unique in the Supervisor.
 	ID string
-	// Addrs are its addresses, by protocol ("grpc", "http"): fixed, and probed for readiness.
+	// Addrs are its addresses, by protocol ("grpc", "http"): fixed, and probed for readiness. It
+	// finds them in HOLDFAST_GRPC_ADDR and HOLDFAST_HTTP_ADDR as any instance does.
 	// Other addresses of it belong into Args or Env.
 	Addrs map[string]string
 	// Args are appended to Group.Command.
@@ -67,10 +71,6 @@ type Member struct {
 	// Env is appended to Group.Env.
 	Env []string
 }
-
-// Probe reports whether an instance is ready to serve: nil means yes, an error is tried again
-// soon. It has to return when ctx ends.
-type Probe func(ctx context.Context, addrs map[string]string) error
 
 // Phase is where an instance is in its life.
 type Phase string
@@ -98,6 +98,8 @@ type State struct {
 	State Phase             `json:"state"`
 	// Restarts counts starts after the first.
 	Restarts int `json:"restarts"`
+	// RetryAt is when it is started again; zero unless State is Backoff or Looping.
+	RetryAt time.Time `json:"retry_at,omitzero"`
 	// Since is when it came into State.
 	Since time.Time `json:"since"`
 	// Reason says why it ended last, "" if it never did: "exit status 1", "killed by SIGKILL".
@@ -118,7 +120,8 @@ type Line struct {
 	Time     time.Time `json:"time"`
 	Service  string    `json:"service"`
 	Instance string    `json:"instance"`
-	// Text is valid UTF-8 without control characters other than tab, cut at 16 KiB.
+	// Text is valid UTF-8 without escape sequences and control characters other than tab, cut at
+	// 16 KiB.
 	Text string `json:"text"`
 	// Dropped, if not 0, says that so many lines before this one were lost because the
 	// subscriber was too slow; then the rest of this line is empty.

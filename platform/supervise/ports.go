@@ -2,8 +2,147 @@
 
 package supervise
 
-// Addresses returns one loopback host:port for each name, the same ones every time for the same
-// file: what is in the file is kept, missing names get free ports, and the file is replaced
-// atomically before Addresses returns. Only one process may use a file at a time; New's lock on
-// the data directory sees to that.
-func Addresses(file string, names ...string) (map[string]string, error) { return nil, errTodo }
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+)
+
+// Ports are taken from below the range that Linux (32768) and macOS (49152) take the local ports of outgoing connections
+// from. Otherwise any connection could take the port of an instance between its crash and its restart.
+const (
+	firstPort = 20000
+	lastPort  = 32000
+)
+
+// ports hands out free ports, none to two at a time. The zero value is ready.
+type ports struct {
+	mu   sync.Mutex
+	used map[int]bool
+}
+
+// take returns a port that nobody listens on and that is not given to anybody else until release.
+func (p *ports) take() (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.used == nil {
+		p.used = make(map[int]bool)
+	}
+	const n = lastPort - firstPort
+	// Another supervisor on this machine looks for ports, too: not both from the same place.
+	begin := rand.IntN(n)
+	for i := range n {
+		port := firstPort + (begin+i)%n
+		if !p.used[port] && free(port) {
+			p.used[port] = true
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("choose a port: none is free between %d and %d", firstPort, lastPort)
+}
+
+func (p *ports) release(port int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.used, port)
+}
+
+// reserve marks a port that was chosen elsewhere.
+func (p *ports) reserve(port int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.used == nil {
+		p.used = make(map[int]bool)
+	}
+	p.used[port] = true
+}
+
+// free reports whether a process could listen on the port now.
+func free(port int) bool {
+	l, err := net.Listen("tcp4", loopback(port))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// portOf is the port of a host:port, 0 if it has none.
+func portOf(addr string) int {
+	_, port, _ := net.SplitHostPort(addr)
+	n, _ := strconv.Atoi(port)
+	return n
+}
+
+// Addresses returns one loopback host:port for each name, the same ones every time for the same file: what is in the
+// file is kept, missing names get free ports, and the file is replaced atomically before Addresses returns. It is for
+// addresses that others remember, such as those of etcd's peers. A kept port may be in use by now; whoever listens on
+// it finds that out. Only one process may use a file at a time; New's lock on the data directory sees to that.
+func Addresses(file string, names ...string) (map[string]string, error) {
+	all := make(map[string]string)
+	b, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("read addresses: %w", err)
+	default:
+		if err := json.Unmarshal(b, &all); err != nil {
+			return nil, fmt.Errorf("read addresses %s: %w", file, err)
+		}
+	}
+	var pool ports
+	for name, addr := range all {
+		port := portOf(addr)
+		if port < 1 || port > 65535 {
+			return nil, fmt.Errorf("read addresses %s: bad address %q of %s", file, addr, name)
+		}
+		pool.reserve(port)
+	}
+	chosen, changed := make(map[string]string, len(names)), false
+	for _, name := range names {
+		if all[name] == "" {
+			port, err := pool.take()
+			if err != nil {
+				return nil, err
+			}
+			all[name], changed = loopback(port), true
+		}
+		chosen[name] = all[name]
+	}
+	if changed {
+		if err := writeJSON(file, all); err != nil {
+			return nil, fmt.Errorf("write addresses: %w", err)
+		}
+	}
+	return chosen, nil
+}
+
+// writeJSON replaces a file so that a crash leaves the old or the new one, whole.
+func writeJSON(file string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(file)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(dir, filepath.Base(file)+".*.tmp")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name()) // gone already if all went well
+	_, err = tmp.Write(append(b, '\n'))
+	if err := errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), file)
+}

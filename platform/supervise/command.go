@@ -1,0 +1,350 @@
+//go:build unix
+
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/platform/system"
+)
+
+// crashOutput is how many lines of output a CrashError has.
+const crashOutput = 10
+
+// CrashError says that an instance crashes whenever it is started.
+type CrashError struct {
+	// ID of the instance.
+	ID string
+	// Reason says how it ended last: "exit status 1".
+	Reason string
+	// Output is the last lines that it wrote, oldest first.
+	Output []string
+}
+
+// Error is the reason and, below it, the output.
+func (e *CrashError) Error() string {
+	message := e.ID + " keeps crashing: " + e.Reason
+	if len(e.Output) > 0 {
+		message += "; its last output:\n  " + strings.Join(e.Output, "\n  ")
+	}
+	return message
+}
+
+// Kill sends SIGKILL to the process group of an instance, which is then started again. It works on frozen instances and
+// shortens draining. An unknown id is a failure.NotFound, one without a process a failure.FailedPrecondition; the same
+// for Freeze and Thaw.
+func (s *Supervisor) Kill(id string) error { return s.command(id, cmdKill) }
+
+// Freeze stops an instance as SIGSTOP does. Its connections stay open; it answers nothing.
+func (s *Supervisor) Freeze(id string) error { return s.command(id, cmdFreeze) }
+
+// Thaw lets a frozen instance go on.
+func (s *Supervisor) Thaw(id string) error { return s.command(id, cmdThaw) }
+
+func (s *Supervisor) command(id string, k kind) error {
+	s.mu.Lock()
+	var found *instance
+	for _, g := range s.groups {
+		if i := g.member(id); i != nil {
+			found = i
+		}
+	}
+	s.mu.Unlock()
+	if found == nil {
+		return failure.New(failure.NotFound, "no instance %q", id)
+	}
+	return found.command(k)
+}
+
+// WaitReady blocks until every instance of the services (none named: of all services) is ready. It ends early with a
+// *CrashError if an instance is crash looping, with a failure.NotFound for an unknown service, and with a
+// failure.Unavailable when the Supervisor is stopping.
+func (s *Supervisor) WaitReady(ctx context.Context, services ...string) error {
+	return s.await(ctx, "wait until ready", func() (bool, error) {
+		for _, name := range services {
+			if s.group(name) == nil {
+				return false, notFound(name)
+			}
+		}
+		ready := true
+		for _, g := range s.groups {
+			if len(services) > 0 && !slices.Contains(services, g.Service) {
+				continue
+			}
+			if len(g.instances) < g.desired {
+				ready = false
+			}
+			for _, i := range g.instances {
+				ok, err := s.isReady(i)
+				if err != nil {
+					return false, err
+				}
+				ready = ready && ok
+			}
+		}
+		return ready, nil
+	})
+}
+
+// isReady is called with mu held. A crash loop is an error.
+func (s *Supervisor) isReady(i *instance) (bool, error) {
+	if i.state.State != Looping {
+		return i.state.State == Ready, nil
+	}
+	crash := &CrashError{ID: i.id, Reason: i.state.Reason}
+	for _, line := range s.logs.last(i.id, crashOutput) {
+		crash.Output = append(crash.Output, line.Text)
+	}
+	return false, crash
+}
+
+// await blocks until cond, called with mu held, is true or an error.
+func (s *Supervisor) await(ctx context.Context, what string, cond func() (bool, error)) error {
+	for {
+		s.mu.Lock()
+		done, err := cond()
+		changed, life := s.changed, s.life
+		begun := isClosed(s.ready)
+		s.mu.Unlock()
+		switch {
+		case done || err != nil:
+			return err
+		case life == over || life == stopping && begun:
+			return errStopping
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, ctx.Err())
+		}
+	}
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
+
+// group finds a group, with mu held.
+func (s *Supervisor) group(service string) *group {
+	for _, g := range s.groups {
+		if g.Service == service {
+			return g
+		}
+	}
+	return nil
+}
+
+func notFound(service string) error { return failure.New(failure.NotFound, "no service %q", service) }
+
+// begin reserves a service for a command that changes its instances. end has to be called if there is no error.
+func (s *Supervisor) begin(service string) (*group, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.group(service)
+	switch {
+	case g == nil:
+		return nil, notFound(service)
+	case s.life != running:
+		return nil, errStopping
+	case g.busy:
+		return nil, failure.New(failure.Aborted, "%s is being restarted, scaled or stopped already", service)
+	}
+	g.busy = true
+	return g, nil
+}
+
+func (s *Supervisor) end(g *group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g.busy = false
+}
+
+// Scale sets the number of instances and waits until new ones are ready and surplus ones, the highest numbers, are gone.
+// When ctx ends before, the new number stays in force. A fixed group is a failure.FailedPrecondition, a number that is
+// not between 0 and 64 a failure.OutOfRange, an unknown service a failure.NotFound, and another Restart, Scale or Stop
+// of the same service at the same time a failure.Aborted.
+func (s *Supervisor) Scale(ctx context.Context, service string, n int) error {
+	if n < 0 || n > system.MaxReplicas {
+		return failure.New(failure.OutOfRange, "%s: %d instances are not between 0 and %d", service, n, system.MaxReplicas)
+	}
+	g, err := s.begin(service)
+	if err != nil {
+		return err
+	}
+	defer s.end(g)
+	if len(g.Members) > 0 {
+		return failure.New(failure.FailedPrecondition, "%s has a fixed number of instances: %d", service, len(g.Members))
+	}
+	return s.resize(ctx, g, n)
+}
+
+// Stop stops all instances of a service. It stays known: Scale starts it again or, for a fixed group, Restart. Errors are
+// those of Scale.
+func (s *Supervisor) Stop(ctx context.Context, service string) error {
+	g, err := s.begin(service)
+	if err != nil {
+		return err
+	}
+	defer s.end(g)
+	return s.resize(ctx, g, 0)
+}
+
+func (s *Supervisor) resize(ctx context.Context, g *group, n int) error {
+	s.mu.Lock()
+	if s.life != running {
+		s.mu.Unlock()
+		return errStopping
+	}
+	g.desired = n
+	surplus := slices.Clone(g.instances[min(n, len(g.instances)):])
+	s.launchAll(g)
+	s.broadcast()
+	s.mu.Unlock()
+	for _, i := range surplus {
+		if err := i.command(cmdStop); err != nil {
+			return err
+		}
+	}
+	return s.await(ctx, "scale "+g.Service, func() (bool, error) {
+		settled := len(g.instances) == n
+		for _, i := range g.instances {
+			ok, err := s.isReady(i)
+			if err != nil {
+				return false, err
+			}
+			settled = settled && ok
+		}
+		return settled, nil
+	})
+}
+
+// Restart replaces all instances of a service, or those named, one at a time: a replacement is started under the lowest
+// free number, and when it is ready the old one is stopped and waited for. If a replacement does not become ready in
+// ReadyTimeout, or crash loops, it is taken away, the old ones stay, and Restart fails. In a fixed group the old one is
+// stopped before it is started again in its place, and if it does not become ready, the others are left alone; members
+// that had been stopped are started. When ctx ends, no further one is begun. Errors are those of Scale.
+func (s *Supervisor) Restart(ctx context.Context, service string, ids ...string) error {
+	g, err := s.begin(service)
+	if err != nil {
+		return err
+	}
+	defer s.end(g)
+	s.mu.Lock()
+	old := slices.Clone(g.instances)
+	for _, id := range ids {
+		if g.member(id) == nil {
+			s.mu.Unlock()
+			return failure.New(failure.NotFound, "%s has no instance %q", service, id)
+		}
+	}
+	s.mu.Unlock()
+	if len(ids) > 0 {
+		old = slices.DeleteFunc(old, func(i *instance) bool { return !slices.Contains(ids, i.id) })
+	}
+	if len(g.Members) > 0 {
+		return s.restartMembers(ctx, g, ids)
+	}
+	for _, i := range old {
+		if err := s.replace(ctx, i); err != nil {
+			return fmt.Errorf("restart %s: %w", i.id, err)
+		}
+	}
+	return nil
+}
+
+// replace puts another instance in the place of one.
+func (s *Supervisor) replace(ctx context.Context, old *instance) error {
+	g := old.g
+	s.mu.Lock()
+	if s.life != running {
+		s.mu.Unlock()
+		return errStopping
+	}
+	next := s.launch(g, g.lowestFree(), nil)
+	s.broadcast()
+	s.mu.Unlock()
+	if err := s.awaitOne(ctx, next); err != nil {
+		_ = next.command(cmdStop) // it cannot fail
+		return errors.Join(err, s.awaitGone(context.WithoutCancel(ctx), next))
+	}
+	if err := old.command(cmdStop); err != nil {
+		return err
+	}
+	return s.awaitGone(ctx, old)
+}
+
+// restartMembers restarts the members of a fixed group in their places.
+func (s *Supervisor) restartMembers(ctx context.Context, g *group, ids []string) error {
+	s.mu.Lock()
+	g.desired = len(g.Members)
+	s.mu.Unlock()
+	for n := range g.Members {
+		m := &g.Members[n]
+		if len(ids) > 0 && !slices.Contains(ids, m.ID) {
+			continue
+		}
+		if err := s.restartMember(ctx, g, m); err != nil {
+			return fmt.Errorf("restart %s: %w", m.ID, err)
+		}
+	}
+	return nil
+}
+
+func (s *Supervisor) restartMember(ctx context.Context, g *group, m *Member) error {
+	s.mu.Lock()
+	old := g.member(m.ID)
+	s.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if old != nil {
+		if err := old.command(cmdStop); err != nil {
+			return err
+		}
+		// Not ctx: a member that was stopped and not started would be missing for good.
+		if err := s.awaitGone(context.WithoutCancel(ctx), old); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	if s.life != running {
+		s.mu.Unlock()
+		return errStopping
+	}
+	next := s.launch(g, 0, m)
+	s.broadcast()
+	s.mu.Unlock()
+	return s.awaitOne(ctx, next)
+}
+
+// awaitOne waits until an instance is ready.
+func (s *Supervisor) awaitOne(ctx context.Context, i *instance) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.ReadyTimeout,
+		failure.New(failure.DeadlineExceeded, "%s is not ready after %s", i.id, s.cfg.ReadyTimeout))
+	defer cancel()
+	err := s.await(ctx, "wait for "+i.id, func() (bool, error) { return s.isReady(i) })
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// awaitGone waits until an instance is gone. It is killed after StopTimeout, so that this is bounded.
+func (s *Supervisor) awaitGone(ctx context.Context, i *instance) error {
+	select {
+	case <-i.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

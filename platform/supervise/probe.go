@@ -1,0 +1,202 @@
+//go:build unix
+
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	protoGRPC = "grpc"
+	protoHTTP = "http"
+
+	// probeFirst and probeLast are the first and the longest pause between two probes.
+	probeFirst = 10 * time.Millisecond
+	probeLast  = 250 * time.Millisecond
+	// probeTimeout bounds one probe. A frozen process accepts connections, too, and then says nothing.
+	probeTimeout = time.Second
+	// quiet is how long a process that listens nowhere has to live to be ready: it may be a service without interfaces.
+	// Once an instance of its service was seen to listen, that is no longer believed of the others.
+	quiet = 2 * time.Second
+	// foreign is how long a port may accept connections but speak neither plaintext gRPC nor HTTP until that is taken
+	// for ready: it may be TLS, or a protocol of its own.
+	foreign = 5 * time.Second
+	// late is how long a process that was ready without a port is asked whether it has begun to listen after all.
+	late = time.Minute
+)
+
+var (
+	// errNotListening means that no port accepts connections.
+	errNotListening = errors.New("listens on none of its ports")
+	// errForeign means that something answered that the probe does not understand.
+	errForeign = errors.New("no plaintext gRPC or HTTP")
+)
+
+// Probe reports whether an instance is ready to serve: nil means yes, an error is tried again soon. It has to return
+// when ctx ends, after a second. The map is addresses by protocol ("grpc", "http").
+type Probe func(ctx context.Context, addrs map[string]string) error
+
+// probeHealth is the probe for any service: each port that accepts connections has to answer well, gRPC's by the health
+// service, HTTP's at /healthz. A server without those is ready when it answers at all. A service may listen on only
+// some of its ports.
+func probeHealth(ctx context.Context, addrs map[string]string) (map[string]string, error) {
+	served := make(map[string]string, len(addrs))
+	for protocol, addr := range addrs {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+		if err != nil {
+			continue
+		}
+		conn.Close()
+		switch protocol {
+		case protoGRPC:
+			err = healthGRPC(ctx, addr)
+		case protoHTTP:
+			err = healthHTTP(ctx, addr)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", protocol, addr, err)
+		}
+		served[protocol] = addr
+	}
+	if len(served) == 0 {
+		return nil, errNotListening
+	}
+	return served, nil
+}
+
+func healthGRPC(ctx context.Context, addr string) error {
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	answer, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
+	switch status.Code(err) {
+	case codes.OK:
+		if answer.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+			return errors.New("health is " + answer.GetStatus().String())
+		}
+		return nil
+	case codes.DeadlineExceeded, codes.Canceled:
+		return err
+	case codes.Unavailable:
+		return fmt.Errorf("%w: %w", errForeign, err)
+	default: // such as UNIMPLEMENTED: a gRPC server without a health service
+		return nil
+	}
+}
+
+func healthHTTP(ctx context.Context, addr string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/healthz", http.NoBody)
+	if err != nil {
+		return err
+	}
+	// Not the default transport: it keeps connections, and honours proxies.
+	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
+	resp, err := transport.RoundTrip(req)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("%w: %w", errForeign, err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10))
+	if resp.StatusCode >= http.StatusInternalServerError {
+		return errors.New("/healthz answers " + resp.Status)
+	}
+	return nil
+}
+
+// prober finds out whether one process is ready.
+type prober struct {
+	probe Probe // nil: probeHealth, with patience for what it does not understand
+	addrs map[string]string
+	// listens says whether other instances of the service were seen to listen.
+	listens func() bool
+	// ready is told once; later again if it turns out that more is served.
+	ready func(served map[string]string)
+}
+
+// run probes until the process is ready or ctx ends.
+func (p *prober) run(ctx context.Context) {
+	begun := time.Now()
+	var firstForeign time.Time
+	isReady := false
+	for pause := probeFirst; ; pause = min(2*pause, probeLast) {
+		served, err := p.once(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			p.settle(ctx, served)
+			return
+		case p.probe != nil:
+		case errors.Is(err, errNotListening):
+			since := time.Since(begun)
+			if isReady && since >= late {
+				return
+			}
+			if !isReady && since >= quiet && !p.listens() {
+				isReady = true
+				p.ready(nil)
+			}
+		case errors.Is(err, errForeign):
+			if firstForeign.IsZero() {
+				firstForeign = time.Now()
+			}
+			if time.Since(firstForeign) >= foreign {
+				p.ready(p.addrs)
+				return
+			}
+		}
+		if !pausing(ctx, pause) {
+			return
+		}
+	}
+}
+
+// settle reports that the process is ready and looks once more whether it serves another port, because a service opens
+// its ports one after another.
+func (p *prober) settle(ctx context.Context, served map[string]string) {
+	p.ready(served)
+	if len(served) == len(p.addrs) || !pausing(ctx, probeLast) {
+		return
+	}
+	if more, err := p.once(ctx); err == nil && len(more) > len(served) {
+		p.ready(more)
+	}
+}
+
+func (p *prober) once(ctx context.Context) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if p.probe != nil {
+		return p.addrs, p.probe(ctx, p.addrs)
+	}
+	return probeHealth(ctx, p.addrs)
+}
+
+// pausing waits for d; false means that ctx ended first.
+func pausing(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,63 @@
+package supervise
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// sysProcAttr puts the child in a process group of its own, so that a signal reaches what it starts, too, and ^C does
+// not reach it. Unless detached, the kernel kills it when the thread that forked it ends, so also when this process is
+// killed.
+func sysProcAttr(detached bool) *syscall.SysProcAttr {
+	if detached {
+		return &syscall.SysProcAttr{Setsid: true}
+	}
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// watch returns when the child has ended, before it is reaped, so that its id stays its own until reap. Until then
+// stopped is told when it is stopped and continued by signals.
+func watch(pid int, stopped func(bool)) {
+	for {
+		info, err := waitid(pid, unix.WEXITED|unix.WSTOPPED|unix.WCONTINUED|unix.WNOWAIT)
+		if err != nil || ended(info.Code) {
+			return
+		}
+		// Take what was seen from the queue. It may be a newer one by now.
+		info, err = waitid(pid, unix.WSTOPPED|unix.WCONTINUED|unix.WNOHANG)
+		if err == nil && info.Signo != 0 {
+			stopped(info.Code == cldStopped)
+		}
+	}
+}
+
+// From bits/siginfo-consts.h; x/sys has only the codes of faults.
+const (
+	cldStopped   = 5
+	cldContinued = 6
+	cldTrapped   = 4
+)
+
+func ended(code int32) bool {
+	return code != cldStopped && code != cldContinued && code != cldTrapped
+}
+
+func waitid(pid, options int) (info unix.Siginfo, err error) {
+	for {
+		err = unix.Waitid(unix.P_PID, pid, &info, options, nil)
+		if err != unix.EINTR { //nolint:errorlint // a system call's errno is never wrapped
+			return info, err
+		}
+	}
+}
+
+// reap frees the id of a child for which watch has returned.
+func reap(pid int) (status syscall.WaitStatus) {
+	for {
+		_, err := syscall.Wait4(pid, &status, 0, nil)
+		if err != syscall.EINTR { //nolint:errorlint // a system call's errno is never wrapped
+			return status
+		}
+	}
+}
