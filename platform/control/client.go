@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -63,11 +64,18 @@ func (c *Client) System(ctx context.Context) (Info, error) {
 }
 
 // Instances lists the running instances, the control members first.
-func (c *Client) Instances(ctx context.Context) ([]Instance, error) {
+func (c *Client) Instances(ctx context.Context) ([]Instance, error) { return c.InstancesOf(ctx, "") }
+
+// InstancesOf lists the instances of a service, or the one instance that is named.
+func (c *Client) InstancesOf(ctx context.Context, target string) ([]Instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	path := "/v1/instances"
+	if target != "" {
+		path += "?service=" + url.QueryEscape(target)
+	}
 	var answer instancesAnswer
-	err := c.call(ctx, http.MethodGet, "/v1/instances", nil, &answer)
+	err := c.call(ctx, http.MethodGet, path, nil, &answer)
 	return answer.Instances, err
 }
 

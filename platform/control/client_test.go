@@ -26,6 +26,23 @@ func TestClientSeesWhatTheSystemSays(t *testing.T) {
 	}
 }
 
+func TestInstancesOf(t *testing.T) {
+	c, _ := serve(t, &fakeSystem{})
+	for target, want := range map[string]string{"orders": "orders-1 orders-2", "orders-2": "orders-2", "mail": "", "control": "control-1 control-2"} {
+		instances, err := c.InstancesOf(t.Context(), target)
+		var ids []string
+		for _, i := range instances {
+			ids = append(ids, i.ID)
+		}
+		if err != nil || strings.Join(ids, " ") != want {
+			t.Errorf("InstancesOf(%s) = %v, %v; want %s", target, ids, err, want)
+		}
+	}
+	if _, err := c.InstancesOf(t.Context(), "a b&c"); failure.CodeOf(err) != failure.NotFound || !strings.Contains(err.Error(), `"a b&c"`) {
+		t.Errorf("error = %v", err)
+	}
+}
+
 func TestTargets(t *testing.T) {
 	f := &fakeSystem{gone: map[string]bool{"control-2": true}}
 	c, _ := serve(t, f)

@@ -5,7 +5,7 @@
 // The API is JSON over HTTP under /v1:
 //
 //	GET  /v1/system                                     Info
-//	GET  /v1/instances                                  {"instances": [Instance, …]}
+//	GET  /v1/instances?service=S                        {"instances": [Instance, …]}
 //	GET  /v1/logs?service=S&follow=true&lines=N         one LogLine a line (application/x-ndjson)
 //	GET  /v1/events                                     one Event a line, from now on
 //	POST /v1/kill     {"target": "orders-1"}            {"instances": ["orders-1"]}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -39,7 +40,7 @@ func newHandler(system System, anyHost bool) http.Handler {
 const indexText = `This is the control API of a Holdfast system. The command line uses it: holdfast ps, logs, kill, ...
 
 GET  /v1/system
-GET  /v1/instances
+GET  /v1/instances?service=NAME
 GET  /v1/logs?service=NAME&follow=true&lines=100
 GET  /v1/events
 POST /v1/kill     {"target": "orders-1"}
@@ -66,8 +67,17 @@ type idsAnswer struct {
 	Instances []string `json:"instances"`
 }
 
-func (h *handler) instances(w http.ResponseWriter, _ *http.Request) {
-	answer(w, instancesAnswer{notNil(h.system.Instances())})
+func (h *handler) instances(w http.ResponseWriter, r *http.Request) {
+	instances := h.system.Instances()
+	if target := r.URL.Query().Get("service"); target != "" {
+		sel, err := resolve(h.system.Info(), instances, target)
+		if err != nil && failure.CodeOf(err) != failure.FailedPrecondition { // none is an answer here
+			failure.WriteProblem(w, err)
+			return
+		}
+		instances = slices.DeleteFunc(instances, func(i Instance) bool { return !slices.Contains(sel.instances, i.ID) })
+	}
+	answer(w, instancesAnswer{notNil(instances)})
 }
 
 // each handles a command that is done to every selected instance by itself. If careful, a service of several

@@ -86,10 +86,13 @@ type Instance struct {
 	Service  string    `json:"service"`
 	ID       string    `json:"id"`
 	PID      int       `json:"pid"`      // 0 while no process runs
-	Addr     string    `json:"addr"`     // host:port; empty while unknown
-	State    string    `json:"state"`    // starting, ready, frozen, stopping, backoff, ...; as the supervisor calls them
+	Addr     string    `json:"addr"`     // host:port of its first protocol; empty while unknown
+	State    string    `json:"state"`    // starting, ready, frozen, draining, backoff, ...; as the supervisor calls them
 	Restarts int       `json:"restarts"` // starts after the first
 	Since    time.Time `json:"since"`    // of the present state
+
+	Addrs  map[string]string `json:"addrs,omitempty"`  // all addresses by protocol: "grpc", "http", "etcd"
+	Reason string            `json:"reason,omitempty"` // why its process ended last; empty if it never did
 }
 
 // LogQuery selects log lines.
@@ -108,11 +111,18 @@ type LogLine struct {
 	Dropped  int       `json:"dropped,omitempty"` // lines lost before this one, because the reader was too slow
 }
 
+// EventRestarted and EventScaled are the State of the event that follows, for the service, all others of a restart or
+// of a change of scale that has been made.
+const (
+	EventRestarted = "restarted"
+	EventScaled    = "scaled"
+)
+
 // Event is something that happened to the system, in words for people and in fields for programs.
 type Event struct {
 	Time     time.Time `json:"time"`
 	Service  string    `json:"service,omitempty"`
 	Instance string    `json:"instance,omitempty"`
-	State    string    `json:"state,omitempty"` // the new state of the instance, or of the system if no instance is named
+	State    string    `json:"state,omitempty"` // the new state: of the instance, or of the system if none is named; or EventRestarted ...
 	Message  string    `json:"message"`         // one line
 }
