@@ -75,7 +75,7 @@ func (d *Driver) Register(ctx context.Context, rec driver.Record, ttl time.Durat
 	}
 	defer d.mu.Unlock()
 	k := key{rec.Service, rec.ID}
-	if old, ok := d.records[k]; ok && old.Owner != rec.Owner && !takeOver {
+	if old, ok := d.records[k]; ok && !old.corrupt && old.Owner != rec.Owner && !takeOver {
 		return nil, fmt.Errorf("register %s/%s: %w", rec.Service, rec.ID, driver.ErrTaken)
 	}
 	d.nextID++
@@ -214,9 +214,9 @@ type registration struct {
 func (r *registration) check() error {
 	cur, ok := r.d.records[r.key]
 	switch {
-	case ok && cur.Owner != r.owner:
+	case ok && !cur.corrupt && cur.Owner != r.owner:
 		return driver.ErrTaken
-	case !ok || cur.lease != r.lease || r.d.leases[r.lease] == nil:
+	case !ok || cur.corrupt || cur.lease != r.lease || r.d.leases[r.lease] == nil:
 		return driver.ErrLost
 	}
 	return nil
