@@ -1,0 +1,137 @@
+package holdfast_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast"
+)
+
+// asService makes this test binary a service instead: its value says which.
+const asService = "TEST_AS_SERVICE"
+
+func serveAsProcess() {
+	svc := holdfast.New("process")
+	svc.HandleFunc("GET /wait", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "begun\n")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	if os.Getenv(asService) == "failing" {
+		svc.Handle("wrong", http.NotFoundHandler())
+	}
+	holdfast.Main(svc)
+}
+
+// process is a service in a process of its own.
+type process struct {
+	*exec.Cmd
+	stderr *bytes.Buffer
+	addr   string // of HTTP, once it serves
+}
+
+func startProcess(t *testing.T, kind string, env ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	p := &process{Cmd: exec.CommandContext(ctx, os.Args[0]), stderr: &bytes.Buffer{}}
+	p.Env = append(os.Environ(), asService+"="+kind)
+	p.Env = append(p.Env, env...)
+	r, w := io.Pipe()
+	p.Stderr = io.MultiWriter(p.stderr, w)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(r)
+	found := make(chan string, 1)
+	go func() {
+		for lines.Scan() {
+			if _, addr, ok := strings.Cut(lines.Text(), " http="); ok {
+				found <- addr
+			}
+		}
+		close(found)
+	}()
+	t.Cleanup(func() {
+		w.Close()
+		for range found { //nolint:revive // until the reader has ended
+		}
+	})
+	if kind == "serving" {
+		select {
+		case p.addr = <-found:
+		case <-time.After(patience):
+			p.Process.Kill()
+			t.Fatalf("it does not serve:\n%s", p.stderr)
+		}
+		eventually(t, "it answers", func() bool {
+			_, err := get(t.Context(), plain, "http://"+p.addr+"/healthz")
+			return err == nil
+		})
+	}
+	return p
+}
+
+// exit waits and returns the exit code.
+func (p *process) exit() int {
+	p.Wait()
+	return p.ProcessState.ExitCode()
+}
+
+func TestMainDrainsOnSIGTERM(t *testing.T) {
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		p := startProcess(t, "serving", "HOLDFAST_DRAIN_DELAY=100ms")
+		if err := p.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if code := p.exit(); code != 0 {
+			t.Errorf("%v: exit code %d\n%s", sig, code, p.stderr)
+		}
+		for _, want := range []string{"signal=", "msg=draining", "msg=stopped"} {
+			if !strings.Contains(p.stderr.String(), want) {
+				t.Errorf("%v: %q is missing in\n%s", sig, want, p.stderr)
+			}
+		}
+	}
+}
+
+func TestASecondSignalExitsAtOnce(t *testing.T) {
+	p := startProcess(t, "serving", "HOLDFAST_DRAIN_DELAY=1m")
+	p.Process.Signal(syscall.SIGTERM)
+	eventually(t, "draining", func() bool {
+		_, err := get(t.Context(), plain, "http://"+p.addr+"/healthz")
+		return err != nil && err.Error() == "503 Service Unavailable"
+	})
+	p.Process.Signal(syscall.SIGTERM)
+	if code := p.exit(); code != 1 {
+		t.Errorf("exit code %d\n%s", code, p.stderr)
+	}
+}
+
+func TestWrongSettingsExitWith2(t *testing.T) {
+	p := startProcess(t, "misconfigured", "HOLDFAST_LOG=xml", "HOLDFAST_REGISTRY=consul://h:1")
+	if code := p.exit(); code != 2 {
+		t.Errorf("exit code %d", code)
+	}
+	lines := strings.Split(strings.TrimSpace(p.stderr.String()), "\n")
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "HOLDFAST_REGISTRY: ") || !strings.HasPrefix(lines[1], "HOLDFAST_LOG: ") {
+		t.Errorf("says\n%s", p.stderr)
+	}
+}
+
+func TestAFailureExitsWith1(t *testing.T) {
+	p := startProcess(t, "failing")
+	if code := p.exit(); code != 1 || !strings.Contains(p.stderr.String(), `handle \"wrong\"`) {
+		t.Errorf("exit code %d\n%s", code, p.stderr)
+	}
+}

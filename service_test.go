@@ -1,0 +1,453 @@
+package holdfast_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/interop/grpc_testing"
+
+	"github.com/holdfast-go/holdfast"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/registry/memregistry"
+	"github.com/holdfast-go/holdfast/registry/staticregistry"
+)
+
+func TestTwoServicesFindEachOther(t *testing.T) {
+	engine := memregistry.New()
+	a := newInstance(t, engine, "alpha", "alpha-1", nil).both(nil).run(t)
+	b := newInstance(t, engine, "beta", "beta-1", nil).both(nil).run(t)
+	for _, call := range []struct {
+		from *instance
+		to   string
+	}{{a, "beta"}, {b, "alpha"}, {a, "alpha"}} {
+		if got, err := callGRPC(t.Context(), call.from.Dial(call.to)); err != nil || got != call.to+"-1" {
+			t.Errorf("gRPC from %s to %s: %q, %v", call.from.Name(), call.to, got, err)
+		}
+		if got, err := get(t.Context(), call.from.HTTPClient(), "http://"+call.to+"/id"); err != nil || got != call.to+"-1" {
+			t.Errorf("HTTP from %s to %s: %q, %v", call.from.Name(), call.to, got, err)
+		}
+	}
+	if a.Dial("beta") != a.Dial("beta") {
+		t.Error("Dial makes a new connection each time")
+	}
+}
+
+func TestStaticRegistry(t *testing.T) {
+	l := listener(t)
+	engine := staticregistry.New(map[string][]registry.Instance{"alpha": {{Endpoints: map[string]string{"grpc": l.Addr().String()}}}})
+	a := newInstance(t, engine, "alpha", "alpha-1", func(c *holdfast.Config) { c.RPCServer.Listener = l })
+	a.both(nil).run(t)
+	if got, err := callGRPC(t.Context(), a.Dial("alpha")); err != nil || got != "alpha-1" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// Instances come and go while callers never stop: nobody may notice.
+func TestDrainUnderLoad(t *testing.T) {
+	engine := memregistry.New()
+	work := func(ctx context.Context) error { // longer than nothing, so that there is always something in flight
+		timer := time.NewTimer(2 * time.Millisecond)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	start := func(n int) *instance {
+		return newInstance(t, engine, "orders", fmt.Sprintf("orders-%d", n), nil).both(work).run(t)
+	}
+	old := []*instance{start(1), start(2), start(3)}
+	caller := newInstance(t, engine, "caller", "caller-1", nil).run(t)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var calls, failed atomic.Int64
+	var served sync.Map
+	note := func(id string, err error) {
+		if ctx.Err() != nil {
+			return
+		}
+		calls.Add(1)
+		if err != nil {
+			failed.Add(1)
+			t.Errorf("call failed: %v", err)
+			return
+		}
+		n, _ := served.LoadOrStore(id, new(atomic.Int64))
+		n.(*atomic.Int64).Add(1)
+	}
+	count := func(id string) int64 {
+		n, ok := served.Load(id)
+		if !ok {
+			return 0
+		}
+		return n.(*atomic.Int64).Load()
+	}
+	conn, client := caller.Dial("orders"), caller.HTTPClient()
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			for ctx.Err() == nil {
+				note(callGRPC(ctx, conn))
+			}
+		})
+		callers.Go(func() {
+			for ctx.Err() == nil {
+				note(get(ctx, client, "http://orders/id"))
+			}
+		})
+	}
+	eventually(t, "all three serve", func() bool { return count("orders-1") > 10 && count("orders-2") > 10 && count("orders-3") > 10 })
+	for n, o := range old {
+		next := start(n + 4)
+		eventually(t, "the new one serves", func() bool { return count(next.Settings().Instance) > 10 })
+		o.stop(t)
+		last := calls.Load()
+		eventually(t, "calls go on without it", func() bool { return calls.Load() > last+100 })
+	}
+	cancel()
+	callers.Wait()
+	t.Logf("%d calls, %d failed", calls.Load(), failed.Load())
+}
+
+func TestWhatIsInFlightIsFinished(t *testing.T) {
+	engine := memregistry.New()
+	began, release := make(chan struct{}, 2), make(chan struct{})
+	a := newInstance(t, engine, "alpha", "alpha-1", nil)
+	a.both(func(context.Context) error { began <- struct{}{}; <-release; return nil }).run(t)
+	caller := newInstance(t, engine, "caller", "caller-1", nil)
+	t.Cleanup(func() { caller.Close() })
+	results := make(chan error, 2)
+	conn, client := caller.Dial("alpha"), caller.HTTPClient()
+	go func() { _, err := callGRPC(t.Context(), conn); results <- err }()
+	go func() { _, err := get(t.Context(), client, "http://alpha/id"); results <- err }()
+	<-began
+	<-began
+	a.cancel()
+	eventually(t, "nobody is accepted any more", func() bool { return refusing(a.grpc) && refusing(a.http) })
+	close(release)
+	for range 2 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	<-a.done
+}
+
+func refusing(addr string) bool {
+	c, err := net.DialTimeout("tcp", addr, time.Second)
+	if err == nil {
+		c.Close()
+	}
+	return err != nil
+}
+
+func TestDrainTellsBeforeItStops(t *testing.T) {
+	engine := memregistry.New()
+	a := newInstance(t, engine, "alpha", "alpha-1", func(c *holdfast.Config) { c.Settings.DrainDelay = 2 * time.Second }).both(nil).run(t)
+	watch := a.Registry().Watch("alpha")
+	defer watch.Stop()
+	find := func(draining bool) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for {
+			set, err := watch.Next(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(set.Instances) == 1 && set.Instances[0].Draining == draining {
+				return
+			}
+		}
+	}
+	find(false)
+	conn, err := grpc.NewClient(a.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	health := func() healthpb.HealthCheckResponse_ServingStatus {
+		r, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: grpc_testing.TestService_ServiceDesc.ServiceName})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.GetStatus()
+	}
+	healthz := func() string {
+		_, err := get(t.Context(), plain, "http://"+a.http+"/healthz")
+		return fmt.Sprint(err)
+	}
+	eventually(t, "healthy", func() bool { return health() == healthpb.HealthCheckResponse_SERVING && healthz() == "<nil>" })
+
+	a.cancel()
+	find(true)
+	eventually(t, "not healthy", func() bool {
+		return health() == healthpb.HealthCheckResponse_NOT_SERVING && healthz() == "503 Service Unavailable"
+	})
+	// Told, but still served.
+	if got, err := callGRPC(t.Context(), conn); err != nil || got != "alpha-1" {
+		t.Errorf("gRPC while draining: %q, %v", got, err)
+	}
+	if got, err := get(t.Context(), plain, "http://"+a.http+"/id"); err != nil || got != "alpha-1" {
+		t.Errorf("HTTP while draining: %q, %v", got, err)
+	}
+	<-a.done
+}
+
+func TestHealthPathOfTheUser(t *testing.T) {
+	a := newInstance(t, memregistry.New(), "alpha", "alpha-1", nil)
+	a.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "mine") })
+	a.run(t)
+	if got, err := get(t.Context(), plain, "http://"+a.http+"/healthz"); err != nil || got != "mine" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if !refusing(a.grpc) {
+		// The listener was given, so it exists; but it is not served.
+		if _, err := callGRPC(t.Context(), dialPlain(t, a.grpc)); err == nil {
+			t.Error("gRPC is served without a service")
+		}
+	}
+}
+
+func dialPlain(t *testing.T, addr string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func TestAPanicInAHandlerIsAnAnswer(t *testing.T) {
+	engine := memregistry.New()
+	var panics atomic.Bool
+	panics.Store(true)
+	a := newInstance(t, engine, "alpha", "alpha-1", nil).both(func(context.Context) error {
+		if panics.Load() {
+			panic("secret plan")
+		}
+		return nil
+	}).run(t)
+	_, err := callGRPC(t.Context(), a.Dial("alpha"))
+	if failure.CodeOf(err) != failure.Unknown && failure.CodeOf(err) != failure.Internal || strings.Contains(err.Error(), "secret") {
+		t.Errorf("gRPC answers %v", err)
+	}
+	if body, err := get(t.Context(), plain, "http://"+a.http+"/id"); err == nil || err.Error() != "500 Internal Server Error" || strings.Contains(body, "secret") {
+		t.Errorf("HTTP answers %v, %s", err, body)
+	}
+	eventually(t, "both panics are in the log with their stacks", func() bool {
+		return strings.Count(a.logs.String(), "secret plan") >= 2 && strings.Contains(a.logs.String(), "TestAPanicInAHandlerIsAnAnswer")
+	})
+	panics.Store(false)
+	if got, err := callGRPC(t.Context(), a.Dial("alpha")); err != nil || got != "alpha-1" {
+		t.Errorf("afterwards: %q, %v", got, err)
+	}
+}
+
+func TestStartWithTheRegistryDown(t *testing.T) {
+	engine := memregistry.New()
+	engine.Down()
+	a := newInstance(t, engine, "alpha", "alpha-1", nil).both(nil).run(t)
+	b := newInstance(t, engine, "beta", "beta-1", nil).both(nil).run(t)
+	// It serves whoever knows where it is.
+	eventually(t, "serves without a registry", func() bool {
+		got, err := get(t.Context(), plain, "http://"+a.http+"/id")
+		return err == nil && got == "alpha-1"
+	})
+	if got, err := callGRPC(t.Context(), dialPlain(t, a.grpc)); err != nil || got != "alpha-1" {
+		t.Errorf("%q, %v", got, err)
+	}
+	conn, client := b.Dial("alpha"), b.HTTPClient()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := callGRPC(ctx, conn); err == nil {
+		t.Error("found without a registry")
+	}
+	// And everybody else once the registry is back.
+	engine.Up()
+	eventually(t, "found once the registry is up", func() bool {
+		one, err1 := callGRPC(t.Context(), conn)
+		two, err2 := get(t.Context(), client, "http://alpha/id")
+		return err1 == nil && err2 == nil && one == "alpha-1" && two == "alpha-1"
+	})
+	// Nor does a registry that is gone keep anybody from stopping.
+	engine.Freeze()
+	defer engine.Thaw()
+	begin := time.Now()
+	a.stop(t)
+	if took := time.Since(begin); took > 8*time.Second {
+		t.Errorf("stopping with a frozen registry took %v", took)
+	}
+}
+
+func TestWithoutAListener(t *testing.T) {
+	engine := memregistry.New()
+	a := newInstance(t, engine, "worker", "worker-1", nil)
+	var runs atomic.Int32
+	ended := make(chan struct{})
+	a.Go("reindex", func(ctx context.Context) error {
+		if runs.Add(1) < 3 {
+			panic("no index yet")
+		}
+		<-ctx.Done()
+		close(ended)
+		return nil
+	})
+	a.run(t)
+	eventually(t, "restarted twice", func() bool { return runs.Load() == 3 })
+	if st := a.Tasks(); len(st) != 1 || st[0].Name != "reindex" || st[0].Restarts != 2 || !st[0].Running {
+		t.Errorf("tasks are %+v", st)
+	}
+	begin := time.Now()
+	a.stop(t)
+	<-ended
+	if took := time.Since(begin); took > 250*time.Millisecond {
+		t.Errorf("stopped after %v: nobody was to be told", took)
+	}
+	list, err := engine.List(t.Context(), "worker")
+	if err != nil || len(list.Records) != 0 || strings.Contains(a.logs.String(), "registered") {
+		t.Errorf("announced without an address: %+v, %v", list, err)
+	}
+}
+
+func TestAnnounced(t *testing.T) {
+	engine := memregistry.New()
+	a := newInstance(t, engine, "alpha", "alpha-1", func(c *holdfast.Config) {
+		c.Settings.Zone, c.Settings.Version, c.Settings.Advertise = "eu-1", "v7", "alpha.example.org"
+	}).both(nil).run(t)
+	var got registry.Instance
+	eventually(t, "registered", func() bool {
+		list, err := engine.List(t.Context(), "alpha")
+		if err != nil || len(list.Records) != 1 {
+			return false
+		}
+		got = list.Records[0].Instance
+		return true
+	})
+	_, port, _ := net.SplitHostPort(a.grpc)
+	if got.ID != "alpha-1" || got.Zone != "eu-1" || got.Version != "v7" || len(got.Endpoints) != 2 || got.Endpoints["grpc"] != "alpha.example.org:"+port {
+		t.Errorf("announced as %+v", got)
+	}
+	a.stop(t)
+	if list, err := engine.List(t.Context(), "alpha"); err != nil || len(list.Records) != 0 {
+		t.Errorf("still announced after the stop: %+v, %v", list, err)
+	}
+}
+
+func TestWhatTheMuxAnswers(t *testing.T) {
+	a := newInstance(t, memregistry.New(), "alpha", "alpha-1", nil)
+	a.HandleFunc("GET /items/{id}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.PathValue("id")) })
+	a.HandleFunc("/dir/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "dir") })
+	a.run(t)
+	if got, err := get(t.Context(), plain, "http://"+a.http+"/items/7"); err != nil || got != "7" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := get(t.Context(), plain, "http://"+a.http+"/dir"); err != nil || got != "dir" {
+		t.Errorf("redirected to %q, %v", got, err)
+	}
+	for _, test := range []struct {
+		method, path string
+		status       int
+		allow        string
+		detail       string
+	}{
+		{"GET", "/nothing", 404, "", "there is nothing at /nothing"},
+		{"POST", "/items/7", 405, "GET, HEAD", "/items/7 does not take POST, only GET, HEAD"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), test.method, "http://"+a.http+test.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := plain.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p failure.Problem
+		err = json.NewDecoder(resp.Body).Decode(&p)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != test.status || resp.Header.Get("Content-Type") != failure.ProblemType ||
+			resp.Header.Get("Allow") != test.allow || p.Detail != test.detail || p.Status != test.status || p.Instance != test.path {
+			t.Errorf("%s %s: %s %v %+v, %v", test.method, test.path, resp.Status, resp.Header, p, err)
+		}
+	}
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	t.Setenv("HOLDFAST_LOG", "xml")
+	t.Setenv("HOLDFAST_DRAIN_DELAY", "soon")
+	svc := holdfast.New("no/name")
+	grpc_testing.RegisterTestServiceServer(svc, &server{})
+	grpc_testing.RegisterTestServiceServer(svc, &server{})
+	svc.Handle("GET", http.NotFoundHandler())
+	svc.Handle("/twice", http.NotFoundHandler())
+	svc.Handle("/twice", http.NotFoundHandler())
+	_, callErr := callGRPC(t.Context(), svc.Dial("not a name"))
+	if failure.CodeOf(callErr) != failure.FailedPrecondition {
+		t.Errorf("a call to nobody: %v", callErr)
+	}
+	err := svc.Run(t.Context())
+	var settings *holdfast.SettingsError
+	if !errors.As(err, &settings) || len(settings.Problems) != 2 {
+		t.Errorf("settings: %v", settings)
+	}
+	for _, want := range []string{
+		`HOLDFAST_LOG: "xml" is neither text nor json`, `HOLDFAST_DRAIN_DELAY: "soon" is not a duration`,
+		"no/name", "grpc.testing.TestService: registered twice", `handle "GET"`, `handle "/twice"`, `dial "not a name"`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing in\n%v", want, err)
+		}
+	}
+}
+
+func TestPortTaken(t *testing.T) {
+	taken := listener(t).Addr().String()
+	a := newInstance(t, memregistry.New(), "alpha", "alpha-1", func(c *holdfast.Config) {
+		c.RPCServer.Listener, c.RPCServer.Addr = nil, taken
+		c.HTTPServer.Listener, c.HTTPServer.Addr = nil, taken
+	}).both(nil)
+	err := a.Run(t.Context())
+	if err == nil || strings.Count(err.Error(), taken) < 2 {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOnceAndTooLate(t *testing.T) {
+	a := newInstance(t, memregistry.New(), "alpha", "alpha-1", nil).both(nil).run(t)
+	eventually(t, "serves", func() bool { _, err := callGRPC(t.Context(), a.Dial("alpha")); return err == nil })
+	if err := a.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("second Run: %v", err)
+	}
+	grpc_testing.RegisterTestServiceServer(a, &server{})
+	a.Handle("/late", http.NotFoundHandler())
+	if got := strings.Count(a.logs.String(), "too late"); got != 2 {
+		t.Errorf("%d complaints:\n%s", got, a.logs)
+	}
+	a.stop(t)
+	if _, err := callGRPC(t.Context(), a.Dial("gamma")); failure.CodeOf(err) != failure.FailedPrecondition {
+		t.Errorf("Dial after the end: %v", err)
+	}
+	if _, err := get(t.Context(), a.HTTPClient(), "http://alpha/id"); err == nil {
+		t.Error("the HTTP client works after the end")
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+}

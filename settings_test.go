@@ -1,0 +1,176 @@
+package holdfast_test
+
+import (
+	"errors"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast"
+)
+
+func read(env map[string]string) (holdfast.Settings, error) {
+	return holdfast.ReadSettings(func(key string) (string, bool) {
+		v, ok := env[key]
+		return v, ok
+	})
+}
+
+func TestSettings(t *testing.T) {
+	defaults := holdfast.Settings{
+		GRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", DrainDelay: 2 * time.Second, LogFormat: "text",
+	}
+	for name, test := range map[string]struct {
+		env  map[string]string
+		want holdfast.Settings
+	}{
+		"none":           {nil, defaults},
+		"empty is unset": {map[string]string{"HOLDFAST_DRAIN_DELAY": "", "HOLDFAST_REGISTRY": "", "HOLDFAST_LOG": ""}, defaults},
+		"all": {
+			map[string]string{
+				"HOLDFAST_REGISTRY": "etcd://10.0.0.1:2379,[::1]:2380/team/services/", "HOLDFAST_INSTANCE": "orders-2",
+				"HOLDFAST_GRPC_ADDR": ":7001", "HOLDFAST_HTTP_ADDR": "[::1]:7002", "HOLDFAST_ADVERTISE": "::1",
+				"HOLDFAST_DATA_DIR": "/data", "HOLDFAST_ZONE": "eu-1", "HOLDFAST_VERSION": "v7", "HOLDFAST_DRAIN_DELAY": "0s",
+				"HOLDFAST_LOG": "json", "HOLDFAST_LOG_LEVEL": "warn", "HOLDFAST_INSECURE": "1", "HOLDFAST_OTHER": "x",
+			},
+			holdfast.Settings{
+				Registry: "etcd://10.0.0.1:2379,[::1]:2380/team/services/", EtcdEndpoints: []string{"10.0.0.1:2379", "[::1]:2380"},
+				Instance: "orders-2", GRPCAddr: ":7001", HTTPAddr: "[::1]:7002", Advertise: "::1", DataDir: "/data", Zone: "eu-1",
+				Version: "v7", LogFormat: "json", LogLevel: slog.LevelWarn, Insecure: true,
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := read(test.env)
+			if err != nil || !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got  %+v, %v\nwant %+v", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestWrongSettings(t *testing.T) {
+	_, err := read(map[string]string{
+		"HOLDFAST_REGISTRY": "consul://10.0.0.1:8500", "HOLDFAST_GRPC_ADDR": "7001", "HOLDFAST_HTTP_ADDR": "h:http",
+		"HOLDFAST_ADVERTISE": "h:1", "HOLDFAST_DRAIN_DELAY": "-1s", "HOLDFAST_LOG": "xml", "HOLDFAST_LOG_LEVEL": "loud",
+		"HOLDFAST_INSECURE": "maybe",
+	})
+	var problems *holdfast.SettingsError
+	if !errors.As(err, &problems) {
+		t.Fatalf("got %v", err)
+	}
+	want := []string{
+		`HOLDFAST_REGISTRY: "consul://10.0.0.1:8500" has an engine that is not linked into this program: for "consul", import its driver ` +
+			`(by convention github.com/holdfast-go/holdfast/registry/consulregistry) and set Config.Registry; etcd and static need no import`,
+		`HOLDFAST_GRPC_ADDR: "7001" is not HOST:PORT`,
+		`HOLDFAST_HTTP_ADDR: "h:http" is not HOST:PORT`,
+		`HOLDFAST_ADVERTISE: "h:1" is not a host without a port`,
+		`HOLDFAST_DRAIN_DELAY: "-1s" is not a duration such as "2s"`,
+		`HOLDFAST_LOG: "xml" is neither text nor json`,
+		`HOLDFAST_LOG_LEVEL: "loud" is none of debug, info, warn, error`,
+		`HOLDFAST_INSECURE: "maybe" is neither true nor false`,
+	}
+	if !slices.Equal(problems.Problems, want) {
+		t.Errorf("got\n%v\nwant\n%s", err, strings.Join(want, "\n"))
+	}
+}
+
+func TestWrongRegistries(t *testing.T) {
+	for url, want := range map[string]string{
+		"127.0.0.1":               "not linked|is not a URL",
+		"etcd:127.0.0.1:2379":     "does not begin with etcd://",
+		"etcd://":                 `a member "" that is not HOST:PORT`,
+		"etcd://h:1,":             `a member "" that is not HOST:PORT`,
+		"etcd://h":                `a member "h" that is not HOST:PORT`,
+		"etcd://h:99999":          `a member "h:99999" that is not HOST:PORT`,
+		"etcd://me:secret@h:1":    "credentials",
+		"static:orders":           "no '='",
+		"static:a=;b":             "; ", // all of its problems, in one line
+		"nats://h:1":              "natsregistry",
+		"http://127.0.0.1:2379/x": "httpregistry",
+	} {
+		_, err := read(map[string]string{"HOLDFAST_REGISTRY": url})
+		ok := false
+		for w := range strings.SplitSeq(want, "|") {
+			ok = ok || err != nil && strings.Contains(err.Error(), w)
+		}
+		if !ok || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: got %v, want %q in one line", url, err, want)
+		}
+	}
+}
+
+// The registry may be set in code too, and is then held to the same rules.
+func TestRegistrySetInCode(t *testing.T) {
+	svc := holdfast.New("alpha", func(c *holdfast.Config) { c.Settings.Registry = "etcd://127.0.0.1:1,127.0.0.1:2" })
+	if got := svc.Settings().EtcdEndpoints; !slices.Equal(got, []string{"127.0.0.1:1", "127.0.0.1:2"}) {
+		t.Errorf("endpoints are %v", got)
+	}
+	if err := svc.Close(); err != nil {
+		t.Error(err)
+	}
+	svc = holdfast.New("alpha", func(c *holdfast.Config) { c.Settings.Registry = "consul://h:1" })
+	if err := svc.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "consulregistry") {
+		t.Errorf("got %v", err)
+	}
+	svc = holdfast.New("alpha", func(c *holdfast.Config) { c.Settings.Registry = "etcd://10.255.255.1:2379" })
+	if err := svc.Run(t.Context()); err == nil {
+		t.Error("plaintext to etcd beyond loopback")
+	}
+	svc = holdfast.New("alpha", func(c *holdfast.Config) {
+		c.Settings.Registry, c.Settings.Insecure = "etcd://10.255.255.1:2379", true
+	})
+	if err := svc.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The package's documentation and the code have the same table.
+func TestTheTableIsDocumented(t *testing.T) {
+	f, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments|parser.PackageClauseOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := holdfast.WriteSettings(&b); err != nil {
+		t.Fatal(err)
+	}
+	var want strings.Builder
+	for line := range strings.Lines(b.String()) {
+		want.WriteString("\t" + line)
+	}
+	if doc := f.Doc.Text(); !strings.Contains(doc, want.String()) {
+		t.Errorf("doc.go should contain\n%s\nbut says\n%s", &want, doc)
+	}
+}
+
+func FuzzReadSettings(f *testing.F) {
+	for _, v := range []string{"etcd://h:1,[::1]:2/p", "static:a=h:1,grpc@h:2+http@h:3;b=", "consul://", "127.0.0.1:0", "2s", "json", "true", ":"} {
+		f.Add(v)
+	}
+	f.Fuzz(func(t *testing.T, v string) {
+		s, err := holdfast.ReadSettings(func(string) (string, bool) { return v, true })
+		var problems *holdfast.SettingsError
+		if err != nil && !errors.As(err, &problems) {
+			t.Fatal(err)
+		}
+		if problems != nil {
+			for _, p := range problems.Problems {
+				if !strings.HasPrefix(p, "HOLDFAST_") || strings.Contains(p, "\n") {
+					t.Errorf("problem is %q", p)
+				}
+			}
+		}
+		if s.GRPCAddr == "" || s.HTTPAddr == "" || s.DrainDelay < 0 || s.LogFormat != "text" && s.LogFormat != "json" {
+			t.Errorf("settings are %+v", s)
+		}
+		if strings.HasPrefix(s.Registry, "etcd:") != (len(s.EtcdEndpoints) > 0) {
+			t.Errorf("settings are %+v", s)
+		}
+	})
+}
