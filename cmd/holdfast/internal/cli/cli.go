@@ -1,0 +1,229 @@
+//go:build unix
+
+// Package cli is the command line: one file for each command, thin over the packages that do the work. A command
+// that shows or steers a running system talks to its control API; up runs a system (package host).
+//
+// Exit codes: 0 done, 1 failed, 2 wrong use. Errors are one line on standard error, "holdfast COMMAND: what is wrong".
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/terminal"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/platform/system"
+)
+
+// Process is what a command line needs from the process it runs in.
+type Process struct {
+	Args       []string // with the program's name
+	In         io.Reader
+	Out, Err   io.Writer
+	Getenv     func(string) string
+	Environ    func() []string
+	Interrupts <-chan os.Signal // each one is a Ctrl-C; nil for none
+	SelfArgs   []string         // what this program wants before a command when it calls itself; empty but in tests
+}
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// Main runs one command line and returns its exit code. The first interrupt ends the command's context; what a second
+// one does is up's business.
+func Main(p Process) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	a := &app{
+		Process: p,
+		name:    invocation(p.Args[0], p.Getenv),
+		out:     terminal.Detect(p.Out, p.Getenv),
+		again:   make(chan struct{}, 2),
+	}
+	done := make(chan struct{})
+	defer close(done)
+	go a.watch(p.Interrupts, done, cancel)
+
+	root := a.root()
+	root.SetArgs(p.Args[1:])
+	root.SetIn(p.In)
+	root.SetOut(p.Out)
+	root.SetErr(p.Err)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(p.Err, "%s: %s\n", strings.TrimSpace(cmd.CommandPath()), a.explain(cmd, err))
+	return exitCode(err)
+}
+
+// app is one run of the command line.
+type app struct {
+	Process
+	name  string            // how the user called this program
+	out   terminal.Features // of Out
+	again chan struct{}     // interrupts after the first
+
+	control string // --control
+}
+
+// watch ends the context at the first interrupt and passes on that there were more.
+func (a *app) watch(interrupts <-chan os.Signal, done <-chan struct{}, cancel func()) {
+	for first := true; ; first = false {
+		select {
+		case <-done:
+			return
+		case <-interrupts:
+		}
+		if first {
+			cancel()
+			continue
+		}
+		select {
+		case a.again <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "holdfast",
+		Short: "Runs systems of services that stay up",
+		Long: `Holdfast runs a system of services on this machine: it builds them, starts a control plane of three etcd members
+and every service as processes of their own, keeps them running, and forwards users to instances that work.`,
+		Example: `  holdfast up examples/shop      run the system of that directory; Ctrl-C stops it
+  holdfast ps                    what runs
+  holdfast logs -f orders        what the service orders says
+  holdfast kill orders-1         what happens when one dies
+  holdfast restart orders        replace its instances one after another
+  holdfast down                  stop the system from another terminal`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		Args:              a.unknownCommand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.PersistentFlags().StringVar(&a.control, "control", cmp.Or(a.Getenv("HOLDFAST_CONTROL"), control.DefaultAddr),
+		"`ADDR` of the running system's control API; HOLDFAST_CONTROL in the environment sets the default")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("%v; see %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		a.upCommand(), a.psCommand(), a.logsCommand(), a.killCommand(), a.freezeCommand(), a.thawCommand(), a.restartCommand(),
+		a.scaleCommand(), a.downCommand(), a.versionCommand(), a.completionCommand(), a.memberCommand(), a.guardCommand(),
+	)
+	root.SetHelpCommand(a.helpCommand())
+	for _, cmd := range root.Commands() {
+		cmd.DisableFlagsInUseLine = true
+	}
+	return root
+}
+
+func (a *app) helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Explain a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			target, _, err := cmd.Root().Find(args)
+			if err != nil || target == cmd.Root() && len(args) > 0 {
+				return a.unknownCommand(cmd, args)
+			}
+			target.InitDefaultHelpFlag() // it is only there once a command has run
+			return target.Help()
+		},
+	}
+}
+
+// unknownCommand is the root's argument check: whatever is left there is no command.
+func (a *app) unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Root().Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	guess := ""
+	if g := control.Suggest(args[0], names); g != "" {
+		guess = "did you mean " + g + "? "
+	}
+	return usage("no command %q; %scommands: %s", args[0], guess, strings.Join(names, ", "))
+}
+
+// usageError is wrong use of the command line.
+type usageError struct{ message string }
+
+func (e *usageError) Error() string { return e.message }
+
+func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// exitCode tells wrong use from failure. What the control API calls a wrong argument was typed here.
+func exitCode(err error) int {
+	var wrong *usageError
+	var problems system.Problems
+	var refused *failure.Error
+	switch {
+	case errors.As(err, &wrong), errors.As(err, &problems):
+		return exitUsage
+	case errors.As(err, &refused) && (refused.Code == failure.InvalidArgument || refused.Reason == control.ReasonUnknown):
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// explain is the message for an error: what is wrong, and what to do about it where that is known.
+func (a *app) explain(cmd *cobra.Command, err error) string {
+	var refused *failure.Error
+	switch {
+	case errors.Is(err, control.ErrNotRunning):
+		return fmt.Sprintf("no system is running at %s; start one with: %s up DIR", a.control, a.name)
+	case errors.Is(err, control.ErrNotControl):
+		return fmt.Sprintf("what listens at %s is no Holdfast system; use --control ADDR to name another address", a.control)
+	case errors.Is(err, context.Canceled):
+		return "interrupted"
+	case !errors.As(err, &refused):
+		return err.Error()
+	case refused.Reason == control.ReasonAmbiguous:
+		ids := strings.Fields(refused.Metadata["instances"])
+		return fmt.Sprintf("%s has %d instances; name one of %s, or all of them: %s %s --all",
+			refused.Metadata["service"], len(ids), strings.Join(ids, ", "), cmd.CommandPath(), refused.Metadata["service"])
+	}
+	return cmp.Or(refused.Message, refused.Error())
+}
+
+// client returns a client for the running system, to be closed.
+func (a *app) client() *control.Client { return control.NewClient(a.control) }
+
+// printf writes a line of output. An output that is gone is noticed by whoever reads it.
+func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.Out, format+"\n", args...) }
+
+// invocation is how to call this program again: the path it was called by, or go run, whose program has no path that
+// lasts.
+func invocation(arg0 string, getenv func(string) string) string {
+	if strings.Contains(filepath.ToSlash(arg0), "/go-build") {
+		return "go run ./cmd/holdfast"
+	}
+	for _, dir := range filepath.SplitList(getenv("PATH")) {
+		if filepath.Dir(arg0) == dir {
+			return filepath.Base(arg0)
+		}
+	}
+	return arg0
+}

@@ -1,0 +1,284 @@
+//go:build unix
+
+package cli_test
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	clock    = regexp.MustCompile(`\d\d:\d\d:\d\d(\.\d\d\d)?`)
+	duration = regexp.MustCompile(`\d+\.\d s`)
+	ports    = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+)
+
+// timeless replaces what is different in every run.
+func timeless(s string) string {
+	return duration.ReplaceAllString(clock.ReplaceAllString(s, "12:00:00"), "0.0 s")
+}
+
+func TestHelpHasExamples(t *testing.T) {
+	l := &line{}
+	for _, command := range []string{
+		"", "up", "ps", "logs", "kill", "freeze", "thaw", "restart", "scale", "down", "version", "completion", "member", "guard",
+	} {
+		name := "help-" + command + ".golden"
+		args := []string{command, "--help"}
+		if command == "" {
+			name, args = "help.golden", nil
+		}
+		if code := l.run(args...); code != 0 {
+			t.Errorf("%v: exit code %d: %s", args, code, l.err.String())
+		}
+		if !strings.Contains(l.out.String(), "Examples:\n  holdfast ") && command != "completion" {
+			t.Errorf("%v has no examples", args)
+		}
+		golden(t, name, l.out.String())
+	}
+	l.run("ps", "--help")
+	want := l.out.String()
+	if l.run("help", "ps"); l.out.String() != want {
+		t.Error("help ps is not ps --help")
+	}
+}
+
+func TestCommands(t *testing.T) {
+	for _, tc := range []struct{ name, args, calls string }{
+		{"ps", "ps", ""},
+		{"ps-orders", "ps orders", ""},
+		{"ps-none", "ps gateway", ""},
+		{"kill", "kill orders-1", "kill orders-1"},
+		{"kill-two", "kill orders-1 catalog", "kill orders-1; kill catalog-1"},
+		{"kill-all", "kill --all orders", "kill orders-1; kill orders-2"},
+		{"freeze", "freeze control-1", "freeze control-1"},
+		{"freeze-control", "freeze control --all", "freeze control-1"},
+		{"thaw", "thaw orders", "thaw orders-1; thaw orders-2"},
+		{"restart", "restart orders", "restart orders orders-1,orders-2"},
+		{"restart-one", "restart orders-2", "restart orders orders-2"},
+		{"scale", "scale orders 3", "scale orders 3"},
+		{"down", "down", "down"},
+		{"down-detach", "down --detach", "down"},
+		{"logs", "logs", "logs "},
+		{"logs-orders", "logs -t -n 1 orders", "logs orders"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f, l := serve(t)
+			if code := l.run(strings.Fields(tc.args)...); code != 0 || l.err.String() != "" {
+				t.Errorf("exit code %d, %s", code, l.err.String())
+			}
+			if got := f.called(); got != tc.calls {
+				t.Errorf("calls = %q, want %q", got, tc.calls)
+			}
+			golden(t, tc.name+".golden", timeless(l.out.String()))
+		})
+	}
+}
+
+func TestPSAsJSON(t *testing.T) {
+	_, l := serve(t)
+	if code := l.run("ps", "--json"); code != 0 {
+		t.Fatal(l.err.String())
+	}
+	var rows []map[string]any
+	if err := json.Unmarshal([]byte(l.out.String()), &rows); err != nil {
+		t.Fatal(err)
+	}
+	if len(rows) != 4 {
+		t.Fatalf("%d rows, want 4", len(rows))
+	}
+	for _, row := range rows {
+		for _, key := range []string{"service", "id", "pid", "addr", "state", "restarts", "since"} {
+			if _, ok := row[key]; !ok {
+				t.Errorf("%v has no %s", row["id"], key)
+			}
+		}
+	}
+	if code := l.run("ps", "--json", "gateway"); code != 0 || l.out.String() != "[]\n" {
+		t.Errorf("no instances = %q, want an empty array", l.out.String())
+	}
+}
+
+func TestFollowedLogsEndWithCtrlC(t *testing.T) {
+	_, l := serve(t)
+	l.interrupts = make(chan os.Signal, 1)
+	code := make(chan int)
+	go func() { code <- l.run("logs", "-f") }()
+	for !strings.Contains(l.out.String(), "o-3 placed") {
+		select {
+		case c := <-code:
+			t.Fatalf("ended with %d: %s", c, l.err.String())
+		default:
+		}
+	}
+	l.interrupts <- os.Interrupt
+	if c := <-code; c != 0 || l.err.String() != "" {
+		t.Errorf("exit code %d, %s", c, l.err.String())
+	}
+}
+
+func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
+	f, l := serve(t)
+	dir := t.TempDir()
+	broken := filepath.Join(dir, "broken.yaml")
+	if err := os.WriteFile(broken, []byte("system: shop\nservices: 3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ args, want string }{
+		{"scale ordres 3", `holdfast scale: no service "ordres"; did you mean orders? services: catalog, orders, gateway, control`},
+		{"scale orders", "holdfast scale: N is missing; usage: holdfast scale SERVICE N"},
+		{"scale", "holdfast scale: SERVICE and N are missing; usage: holdfast scale SERVICE N"},
+		{"scale orders three", `holdfast scale: N must be a number from 0 to 64, not "three"`},
+		{"scale orders 1000", `holdfast scale: N must be a number from 0 to 64, not "1000"`},
+		{"scale orders 1 2", `holdfast scale: unexpected argument "2"; usage: holdfast scale SERVICE N`},
+		{"scale control 5", "holdfast scale: the number of control members is set in the system file and does not change while it runs"},
+		{"kill", "holdfast kill: TARGET is missing; usage: holdfast kill [--all] TARGET..."},
+		{"kill orders", "holdfast kill: orders has 2 instances; name one of orders-1, orders-2, or all of them: holdfast kill orders --all"},
+		{"freeze orders", "holdfast freeze: orders has 2 instances; name one of orders-1, orders-2, or all of them: holdfast freeze orders --all"},
+		{"kill frontend", `holdfast kill: no service "frontend"; services: catalog, orders, gateway, control`},
+		{"kill orders-7", `holdfast kill: no instance "orders-7"; orders has orders-1, orders-2`},
+		{"restart ordres-1", `holdfast restart: no service "ordres-1"; services: catalog, orders, gateway, control`},
+		{"ps oders", `holdfast ps: no service "oders"; did you mean orders? services: catalog, orders, gateway, control`},
+		{"logs oders", `holdfast logs: no service "oders"; did you mean orders? services: catalog, orders, gateway, control`},
+		{"logs -n -1", "holdfast logs: --lines must be from 0 to 10000, not -1"},
+		{"logs -n many", `holdfast logs: invalid argument "many" for "-n, --lines" flag: strconv.ParseInt: parsing "many": invalid syntax; see holdfast logs --help`},
+		{"ps --jsno", "holdfast ps: unknown flag: --jsno; see holdfast ps --help"},
+		{"--verbose", "holdfast: unknown flag: --verbose; see holdfast --help"},
+		{"pss", `holdfast: no command "pss"; did you mean ps? commands: completion, down, freeze, kill, logs, ps, restart, scale, thaw, up, version`},
+		{"launch", `holdfast: no command "launch"; commands: completion, down, freeze, kill, logs, ps, restart, scale, thaw, up, version`},
+		{"help launch", `holdfast help: no command "launch"; commands: completion, down, freeze, kill, logs, ps, restart, scale, thaw, up, version`},
+		{"completion tcsh", `holdfast completion: no completion for "tcsh"; shells: bash, zsh, fish, powershell`},
+		{"version 2", `holdfast version: unexpected argument "2"; usage: holdfast version`},
+		{"up " + dir + "/nowhere", "holdfast up: there is no " + dir + "/nowhere"},
+		{"up " + dir, "holdfast up: load system: no system.yaml in " + dir},
+		{"up " + broken, "holdfast up: " + broken + ":2:"},
+		{"member --cluster x", `holdfast member: --cluster: "x" is not NAME=ADDR`},
+	} {
+		t.Run(tc.args, func(t *testing.T) {
+			code := l.run(strings.Fields(tc.args)...)
+			got, one := strings.CutSuffix(l.err.String(), "\n")
+			if code != 2 || !one || strings.Contains(got, "\n") || got != tc.want && !strings.HasPrefix(tc.want, "holdfast up: "+broken) || !strings.HasPrefix(got, strings.TrimSuffix(tc.want, "$")) {
+				t.Errorf("exit code %d, want 2\n got: %s\nwant: %s", code, l.err.String(), tc.want)
+			}
+			if l.out.String() != "" {
+				t.Errorf("standard output: %s", l.out.String())
+			}
+		})
+	}
+	if got := f.called(); got != "" {
+		t.Errorf("wrong use has done something: %s", got)
+	}
+}
+
+func TestNoSystemRuns(t *testing.T) {
+	l := &line{env: map[string]string{"HOLDFAST_CONTROL": "127.0.0.1:1"}}
+	for _, args := range []string{"ps", "logs", "logs -f orders", "kill orders-1", "freeze orders-1", "thaw orders", "restart orders", "scale orders 2", "down"} {
+		code := l.run(strings.Fields(args)...)
+		want := "holdfast " + strings.Fields(args)[0] + ": no system is running at 127.0.0.1:1; start one with: holdfast up DIR\n"
+		if code != 1 || l.err.String() != want {
+			t.Errorf("%s: exit code %d, want 1\n got: %swant: %s", args, code, l.err.String(), want)
+		}
+	}
+}
+
+func TestAnotherProgramListens(t *testing.T) {
+	web := httptest.NewServer(http.NotFoundHandler())
+	defer web.Close()
+	addr := web.Listener.Addr().String()
+	l := &line{}
+	if code := l.run("ps", "--control", addr); code != 1 || !strings.Contains(l.err.String(), "no Holdfast system") {
+		t.Errorf("ps: exit code %d, %s", code, l.err.String())
+	}
+	if code := l.run("up", "--control", addr, "--data", t.TempDir(), smallSystem(t, "")); code != 1 ||
+		!strings.HasPrefix(l.err.String(), "holdfast up: control address "+addr+" is taken by another program") ||
+		!strings.Contains(l.err.String(), "--control") {
+		t.Errorf("up: exit code %d, %s", code, l.err.String())
+	}
+}
+
+func TestUpWhereASystemRuns(t *testing.T) {
+	_, l := serve(t)
+	code := l.run("up", "--data", t.TempDir(), smallSystem(t, ""))
+	if code != 1 || !strings.Contains(l.err.String(), `the system "shop" runs at`) || !strings.Contains(l.err.String(), "pid 100") {
+		t.Errorf("exit code %d, %s", code, l.err.String())
+	}
+}
+
+func TestUpWhereAnEdgeAddressIsTaken(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	addr := other.Addr().String()
+	l := &line{}
+	code := l.run("up", "--control", "127.0.0.1:0", "--data", t.TempDir(), smallSystem(t, addr))
+	want := "holdfast up: " + addr + ", where service web is to listen, is taken by another program"
+	if code != 1 || !strings.HasPrefix(l.err.String(), want) || strings.Count(l.err.String(), "\n") != 1 {
+		t.Errorf("exit code %d\n got: %s\nwant: %s...", code, l.err.String(), want)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	_, l := serve(t)
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"scale", ""}, "catalog orders gateway control :4"},
+		{[]string{"logs", "or"}, "orders orders-1 orders-2 :4"},
+		{[]string{"kill", "orders-1", ""}, "catalog orders gateway control control-1 catalog-1 orders-2 :4"},
+		{[]string{"thaw", ""}, "catalog orders gateway control orders-1 :4"},
+		{[]string{"scale", "orders", ""}, ":4"},
+		{[]string{"completion", "z"}, "zsh :4"},
+	} {
+		if code := l.run(append([]string{"__complete"}, tc.args...)...); code != 0 {
+			t.Errorf("%v: exit code %d", tc.args, code)
+		}
+		var names []string
+		for word := range strings.Lines(l.out.String()) {
+			name, _, _ := strings.Cut(strings.TrimSpace(word), "\t")
+			names = append(names, name)
+		}
+		if got := strings.Join(names, " "); got != tc.want {
+			t.Errorf("%v completes to %q, want %q", tc.args, got, tc.want)
+		}
+	}
+	for shell, want := range map[string]string{"bash": "__start_holdfast", "zsh": "#compdef holdfast", "fish": "complete -c holdfast", "powershell": "Register-ArgumentCompleter"} {
+		if code := l.run("completion", shell); code != 0 || !strings.Contains(l.out.String(), want) {
+			t.Errorf("completion %s: exit code %d, no %q", shell, code, want)
+		}
+	}
+	nobody := &line{env: map[string]string{"HOLDFAST_CONTROL": "127.0.0.1:1"}}
+	if code := nobody.run("__complete", "kill", ""); code != 0 || nobody.out.String() != ":4\n" {
+		t.Errorf("completion without a system = %d, %q", code, nobody.out.String())
+	}
+}
+
+func TestVersion(t *testing.T) {
+	l := &line{}
+	if code := l.run("version"); code != 0 || !regexp.MustCompile(`^holdfast \S+ go1\.\S+ \w+/\w+\n$`).MatchString(l.out.String()) {
+		t.Errorf("version = %d, %q", code, l.out.String())
+	}
+}
+
+// smallSystem writes a system file of one service, which listens at addr if that is not empty.
+func smallSystem(t *testing.T, addr string) string {
+	t.Helper()
+	file := "system: small\ncontrol: {members: 1}\nservices:\n  web: {run: sleep 60"
+	if addr != "" {
+		file += ", http: \"" + addr + "\""
+	}
+	path := filepath.Join(t.TempDir(), "system.yaml")
+	if err := os.WriteFile(path, []byte(file+"}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,79 @@
+//go:build unix
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/terminal"
+	"github.com/holdfast-go/holdfast/platform/control"
+)
+
+// lastEvent is how long to wait for the event that says that a command is done, after it has answered.
+const lastEvent = time.Second
+
+// following prints what happens to a target's service while do runs. It starts do when it is connected, and ends with
+// the event that says that all is done, so that nothing is missed.
+func (a *app) following(ctx context.Context, c *control.Client, target string, do func() error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	connected, last, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- c.Events(ctx, func() { close(connected) }, func(e control.Event) error {
+			switch {
+			case !belongs(e, target):
+			case e.State == control.EventRestarted, e.State == control.EventScaled:
+				close(last)
+				return errLast
+			default:
+				a.printf("%s", a.eventLine(e))
+			}
+			return nil
+		})
+	}()
+	select {
+	case <-connected:
+	case err := <-ended:
+		return err
+	}
+	err := do()
+	if err == nil {
+		select {
+		case <-last:
+		case <-time.After(lastEvent): // lost: this reader was too slow
+		}
+	}
+	cancel()
+	<-ended
+	return err
+}
+
+var errLast = errors.New("last event")
+
+// belongs reports whether an event is about target, a service or an instance, or about a replacement of it.
+func belongs(e control.Event, target string) bool {
+	if e.Service == "" || e.Service == target || e.Instance == target {
+		return e.Service != ""
+	}
+	number, ok := strings.CutPrefix(target, e.Service+"-")
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
+
+// eventLine is an event as one line, with the time of day.
+func (a *app) eventLine(e control.Event) string {
+	style := terminal.Plain
+	switch e.State {
+	case "backoff", "crash-looping":
+		style = terminal.Red
+	case "frozen":
+		style = terminal.Cyan
+	case "ready":
+		style = terminal.Green
+	case "starting", "draining", "stopped":
+		style = terminal.Dim
+	}
+	return a.out.Paint(terminal.Dim, e.Time.Local().Format(time.TimeOnly)) + "  " + a.out.Paint(style, terminal.Clean(e.Message))
+}

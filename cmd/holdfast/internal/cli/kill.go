@@ -1,0 +1,52 @@
+//go:build unix
+
+package cli
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-go/holdfast/platform/control"
+)
+
+func (a *app) killCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "kill [--all] TARGET...",
+		Short: "Kill instances, as a crash would",
+		Long: `Ends instances with SIGKILL: no goodbye, no cleaning up. The platform starts them again at once.
+
+A target is an instance (orders-1) or a service that has one instance; a service of several takes --all, which leaves
+its users without it for a moment. Control members are control-1, control-2 and so on.`,
+		Example: `  holdfast kill orders-1
+  holdfast kill orders-1 payment-2
+  holdfast kill --all orders
+  holdfast kill control-1`,
+		Args:              atLeastOne("TARGET"),
+		ValidArgsFunction: a.completeTargets(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.eachTarget(cmd.Context(), args, "killed", func(ctx context.Context, c *control.Client, target string) ([]string, error) {
+				return c.Kill(ctx, target, all)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "all instances, if TARGET is a service of several")
+	return cmd
+}
+
+// eachTarget does the same to all targets and says what was done. It stops at the first error: the ones after it
+// have not been touched.
+func (a *app) eachTarget(ctx context.Context, targets []string, done string, do func(context.Context, *control.Client, string) ([]string, error)) error {
+	c := a.client()
+	defer c.Close()
+	for _, target := range targets {
+		ids, err := do(ctx, c, target)
+		if err != nil {
+			return err
+		}
+		a.printf("%s %s", strings.Join(ids, ", "), done)
+	}
+	return nil
+}

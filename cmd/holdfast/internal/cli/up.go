@@ -1,0 +1,155 @@
+//go:build unix
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/host"
+	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/platform/supervise"
+	"github.com/holdfast-go/holdfast/platform/system"
+)
+
+// upOptions are the flags of up.
+type upOptions struct {
+	data    string
+	noBuild bool
+}
+
+func (a *app) upCommand() *cobra.Command {
+	var opts upOptions
+	cmd := &cobra.Command{
+		Use:   "up [--data DIR] [--no-build] [PATH]",
+		Short: "Run a system until Ctrl-C",
+		Long: `Runs the system of the file system.yaml in PATH (default: this directory), or of the file PATH: builds the services that
+are Go packages, starts the control members, then the services, each after those it needs, and listens where services have
+http: in the file. Then it tells what happens, one line each, until Ctrl-C.
+
+Ctrl-C stops everything in order and loses no request; a second one kills everything at once. No process is left behind,
+even if this one is killed with -9. What the system keeps is in the data directory; starting again finds it.`,
+		Example: `  holdfast up examples/shop
+  holdfast up --data /tmp/shop examples/shop     keep the data elsewhere
+  holdfast up --no-build examples/shop           take the programs that the last run built
+  holdfast up --control 127.0.0.1:7071 other     a second system on this machine`,
+		Args: atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := "."
+			if len(args) == 1 {
+				path = args[0]
+			}
+			return a.up(cmd.Context(), path, opts)
+		},
+	}
+	cmd.Flags().StringVar(&opts.data, "data", "", "`DIR` for what the system keeps (default .holdfast/SYSTEM)")
+	cmd.Flags().BoolVar(&opts.noBuild, "no-build", false, "do not build: take the programs that the last run built")
+	return cmd
+}
+
+func (a *app) up(ctx context.Context, path string, opts upOptions) error {
+	sys, err := system.Load(path)
+	if err != nil {
+		return explainLoad(path, err)
+	}
+	data := opts.data
+	if data == "" {
+		data = filepath.Join(".holdfast", sys.Name)
+	}
+	if data, err = filepath.Abs(data); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program, to start control members: %w", err)
+	}
+	insecure, _ := strconv.ParseBool(a.Getenv("HOLDFAST_INSECURE"))
+	log := &logFile{path: filepath.Join(data, "holdfast.log"), max: maxLogFile}
+	defer log.Close()
+	h, err := host.New(ctx, host.Config{
+		System: sys, Data: data, Control: a.control, Self: append([]string{self}, a.SelfArgs...), Version: version(),
+		Env: a.Environ(), NoBuild: opts.noBuild, Insecure: insecure, Logger: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	return a.attend(ctx, h, a.newView(h.Addr(), data))
+}
+
+// view shows how a system comes up, runs and goes down.
+type view interface {
+	// event shows what happened, and how far the system is by now.
+	event(e control.Event, p host.Progress)
+	// tick is called ten times a second.
+	tick(p host.Progress)
+	// note says what Ctrl-C has done.
+	note(text string)
+	// end is called once, after the last event.
+	end(p host.Progress)
+}
+
+// attend runs the host and shows what happens until it has ended.
+func (a *app) attend(ctx context.Context, h *host.Host, v view) error {
+	events, cancel := h.Subscribe()
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx) }()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	interrupted := ctx.Done()
+	for events != nil {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				events = nil // closed when everything is down
+				continue
+			}
+			v.event(e, h.Progress())
+		case <-tick.C:
+			v.tick(h.Progress())
+		case <-interrupted:
+			interrupted = nil
+			v.note("stopping; Ctrl-C again kills everything at once")
+		case <-a.again:
+			v.note("killing everything")
+			h.KillAll()
+		}
+	}
+	err := <-done
+	p := h.Progress()
+	v.end(p)
+	if err == nil && p.Ready.IsZero() {
+		return errors.New("stopped before it was ready")
+	}
+	return a.explainUp(err)
+}
+
+// explainUp takes a failed build out of its wrapping: what the compiler says speaks for itself.
+func (a *app) explainUp(err error) error {
+	var build *supervise.BuildError
+	if errors.As(err, &build) {
+		return fmt.Errorf("the build failed\n%s", strings.TrimRight(build.Output, "\n"))
+	}
+	return err
+}
+
+func explainLoad(path string, err error) error {
+	var problems system.Problems
+	switch {
+	case errors.As(err, &problems) && len(problems) > 1:
+		return usage("the system file has %d problems\n%s", len(problems), problems.Error())
+	case errors.Is(err, fs.ErrNotExist):
+		return usage("there is no %s", path)
+	}
+	return usage("%v", err)
+}

@@ -1,0 +1,201 @@
+//go:build unix
+
+package host
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/holdfast-go/holdfast/lifecycle"
+	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/platform/edge"
+	"github.com/holdfast-go/holdfast/platform/supervise"
+	"github.com/holdfast-go/holdfast/platform/system"
+	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/registry/driver"
+)
+
+// stopTimeout bounds the whole stop. Each process has its own, far shorter bound; this one ends a stop that hangs for
+// a reason nobody thought of.
+const stopTimeout = 5 * time.Minute
+
+// Config says what to run and where. System, Data, Control and Self are required.
+type Config struct {
+	System  *system.System
+	Data    string   // directory for everything the system keeps; created
+	Control string   // host:port of the control API
+	Self    []string // command line of this program; "member" and "guard" are appended to it
+	Version string   // of this program, for those who ask
+	Env     []string // environment of all processes; the platform adds its own
+	NoBuild bool     // take the programs that the last run built
+	// Insecure allows edges, and an outside registry, beyond loopback without TLS.
+	Insecure bool
+	Logger   *slog.Logger // default: discarded
+}
+
+// Host is one system on this machine. Its methods may be called at once; Run once.
+type Host struct {
+	cfg     Config
+	sys     *system.System
+	members []supervise.Member
+	url     string // of the registry
+
+	api    *control.Server
+	sup    *supervise.Supervisor
+	events *supervise.Events
+	driver driver.Registry
+	reg    *registry.Registry
+	edges  []*edge.Edge
+
+	feed     *feed
+	downOnce sync.Once
+	down     chan struct{}
+
+	mu       sync.Mutex
+	progress Progress                   // Services as they were last seen
+	failure  error                      // why the start failed
+	seen     map[string]supervise.Phase // by instance: what the feed has been told; without stopped ones
+	pumped   chan struct{}              // closed and replaced when seen changes
+}
+
+// New takes every address and the data directory, so that whatever is in the way is known before anything is built.
+// Its errors say who is in the way and what to do about it. A Host that is not run must be closed.
+func New(ctx context.Context, cfg Config) (_ *Host, err error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	h := &Host{
+		cfg: cfg, sys: cfg.System, url: cfg.System.Registry, progress: newProgress(cfg.System, time.Now()),
+		feed: newFeed(), down: make(chan struct{}), seen: make(map[string]supervise.Phase), pumped: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			_ = h.Close()
+		}
+	}()
+	if h.api, err = control.NewServer(h, control.Config{Addr: cfg.Control, Logger: cfg.Logger}); err != nil {
+		return nil, explainControl(ctx, cfg.Control, err)
+	}
+	h.sup, err = supervise.New(supervise.Config{
+		Dir:      cfg.Data,
+		Guardian: append(slices.Clone(cfg.Self), "guard"),
+		Env:      cfg.Env,
+		Logger:   cfg.Logger,
+	})
+	if err != nil {
+		return nil, explainData(err)
+	}
+	h.events = h.sup.Events()
+	// From here on the directory is ours alone.
+	if n := h.sys.Control.Members; n > 0 {
+		if h.members, h.url, err = chooseMembers(cfg.Data, n); err != nil {
+			return nil, err
+		}
+	}
+	if h.driver, err = openDriver(h.url, cfg.Insecure); err != nil {
+		return nil, err
+	}
+	h.reg = registry.New(h.driver, registry.Config{CacheDir: filepath.Join(cfg.Data, "registry"), Logger: cfg.Logger})
+	for _, s := range h.sys.Services {
+		if s.HTTP == "" {
+			continue
+		}
+		e, err := edge.New(h.reg, s.Name, s.HTTP, edge.Config{Insecure: cfg.Insecure, Logger: cfg.Logger})
+		if err != nil {
+			return nil, explainEdge(s, err)
+		}
+		h.edges = append(h.edges, e)
+	}
+	return h, nil
+}
+
+// Addr is the address of the control API.
+func (h *Host) Addr() string { return h.api.Addr() }
+
+// Close gives up a Host that was not run.
+func (h *Host) Close() error {
+	var errs []error
+	for _, e := range h.edges {
+		errs = append(errs, e.Close())
+	}
+	errs = append(errs, h.closeRegistry())
+	if h.sup != nil {
+		h.events.Stop()
+		errs = append(errs, h.sup.Close())
+	}
+	if h.api != nil {
+		errs = append(errs, h.api.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (h *Host) closeRegistry() error {
+	var errs []error
+	if h.reg != nil {
+		errs = append(errs, h.reg.Close())
+	}
+	if h.driver != nil {
+		errs = append(errs, h.driver.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run builds and starts the system, and keeps it running until ctx ends, Down is called, or the start fails; then it
+// stops everything and returns. The error is why the start failed, or what did not stop.
+func (h *Host) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var watchers sync.WaitGroup
+	watchers.Go(func() {
+		select {
+		case <-h.down:
+		case <-ctx.Done():
+		}
+		h.enter(control.Stopping)
+		cancel()
+	})
+
+	parts := []lifecycle.Component{h.api, lifecycle.Named("events", lifecycle.Func(h.pump)), h.sup}
+	for _, e := range h.edges {
+		parts = append(parts, e)
+	}
+	parts = append(parts, lifecycle.Named("start", lifecycle.Func(func(ctx context.Context) error {
+		if err := h.start(ctx); err != nil && ctx.Err() == nil {
+			h.fail(err)
+			return nil // what has been started goes down again
+		}
+		<-ctx.Done()
+		return nil
+	})))
+	// No delay between drain and stop: only the edges drain, and their users have nowhere else to go.
+	err := lifecycle.Config{DrainDelay: -1, StopTimeout: stopTimeout, Logger: h.cfg.Logger}.Run(ctx, parts...)
+	cancel()
+	watchers.Wait()
+	h.feed.close()
+	err = errors.Join(err, h.closeRegistry())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return errors.Join(h.failure, err)
+}
+
+// fail remembers why the start failed and begins the stop.
+func (h *Host) fail(err error) {
+	h.mu.Lock()
+	h.failure = err
+	h.mu.Unlock()
+	h.Down()
+}
+
+// KillAll ends all processes with SIGKILL, for those who cannot wait for a stop that is under way.
+func (h *Host) KillAll() {
+	for _, s := range h.sup.States() {
+		if s.PID != 0 {
+			_ = h.sup.Kill(s.ID) // it may have ended by itself
+		}
+	}
+}

@@ -1,0 +1,26 @@
+//go:build unix
+
+package host
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/holdfast-go/holdfast/registry/driver"
+	"github.com/holdfast-go/holdfast/registry/etcdregistry"
+	"github.com/holdfast-go/holdfast/registry/staticregistry"
+)
+
+// openDriver opens the registry at url for the edges, without calling it. The services open it for themselves, by the
+// same URL.
+func openDriver(url string, insecure bool) (driver.Registry, error) {
+	scheme, rest, _ := strings.Cut(url, ":")
+	switch scheme {
+	case "etcd":
+		endpoints := strings.Split(strings.TrimPrefix(rest, "//"), ",")
+		return etcdregistry.Open(etcdregistry.Config{Endpoints: endpoints, Insecure: insecure})
+	case "static":
+		return staticregistry.Parse(url)
+	}
+	return nil, fmt.Errorf("registry %s: the scheme %q is unknown; known are etcd and static", url, scheme)
+}

@@ -1,0 +1,143 @@
+//go:build unix
+
+package host
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/platform/supervise"
+	"github.com/holdfast-go/holdfast/platform/system"
+)
+
+// start returns when every service is ready, or with the first thing that went wrong.
+func (h *Host) start(ctx context.Context) error {
+	var commands map[string][]string
+	both, bothCtx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		commands, err = h.compile(bothCtx)
+		return err
+	})
+	both.Go(func() error { return h.startMembers(bothCtx) })
+	if err := both.Wait(); err != nil {
+		return err
+	}
+	for i, wave := range h.sys.Order() {
+		for _, name := range wave {
+			svc, _ := h.sys.Service(name)
+			if err := h.startService(svc, commands[name], i+1); err != nil {
+				return err
+			}
+		}
+		if err := h.sup.WaitReady(ctx, wave...); err != nil {
+			return err
+		}
+	}
+	h.settle()
+	h.enter(control.Ready)
+	return nil
+}
+
+// compile returns the command line of every service, after building those that are Go packages.
+func (h *Host) compile(ctx context.Context) (map[string][]string, error) {
+	build := supervise.Build{Dir: h.sys.Dir, Out: filepath.Join(h.cfg.Data, "bin"), Progress: h.compiled}
+	commands := make(map[string][]string, len(h.sys.Services))
+	for _, svc := range h.sys.Services {
+		words := svc.Words()
+		commands[svc.Name] = words
+		if build.IsPackage(words) {
+			build.Packages = append(build.Packages, words[0])
+		}
+	}
+	if len(build.Packages) == 0 {
+		return commands, nil
+	}
+	h.enter(control.Building)
+	h.buildBegan(len(build.Packages))
+	run := build.Run
+	if h.cfg.NoBuild {
+		run = func(context.Context) (map[string]string, error) { return build.Existing() }
+	}
+	programs, err := run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for name, words := range commands {
+		if program, ok := programs[words[0]]; ok && build.IsPackage(words) {
+			commands[name] = []string{program}
+		}
+	}
+	h.buildEnded()
+	h.enter(control.Starting)
+	return commands, nil
+}
+
+func (h *Host) startMembers(ctx context.Context) error {
+	if len(h.members) == 0 {
+		return nil
+	}
+	h.began(control.ControlService)
+	err := h.sup.Add(supervise.Group{
+		Service: control.ControlService,
+		Command: append(append([]string(nil), h.cfg.Self...), "member"),
+		Members: h.members,
+		Ready:   memberReady,
+	})
+	if err != nil {
+		return err
+	}
+	return h.sup.WaitReady(ctx, control.ControlService)
+}
+
+func (h *Host) startService(svc system.Service, command []string, wave int) error {
+	env := []string{"HOLDFAST_REGISTRY=" + h.url}
+	for k, v := range svc.Env {
+		env = append(env, k+"="+v)
+	}
+	h.began(svc.Name)
+	err := h.sup.Add(supervise.Group{
+		Service:  svc.Name,
+		Command:  command,
+		Dir:      h.sys.Dir,
+		Env:      env,
+		Replicas: svc.Replicas,
+		Wave:     wave,
+	})
+	if err != nil {
+		return fmt.Errorf("start %s: %w", svc.Name, err)
+	}
+	return nil
+}
+
+func (h *Host) buildBegan(packages int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.progress.Build = BuildProgress{Packages: packages, Begun: time.Now()}
+}
+
+// compiled is called by the build for each package and each module that was not in its cache.
+func (h *Host) compiled(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b := &h.progress.Build
+	if b.Download = ""; strings.HasPrefix(what, "downloading ") {
+		b.Download = what
+	} else {
+		b.Compiled++
+	}
+}
+
+func (h *Host) buildEnded() {
+	h.mu.Lock()
+	h.progress.Build.Done = time.Now()
+	took := h.progress.Build.Done.Sub(h.progress.Build.Begun)
+	n := h.progress.Build.Packages
+	h.mu.Unlock()
+	h.feed.publish(control.Event{Time: time.Now(), Message: fmt.Sprintf("built %s in %s", count(n, "program"), Seconds(took))})
+}

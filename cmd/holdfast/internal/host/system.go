@@ -1,0 +1,149 @@
+//go:build unix
+
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/platform/supervise"
+)
+
+// Info implements control.System.
+func (h *Host) Info() control.Info {
+	p := h.Progress()
+	info := control.Info{
+		System: h.sys.Name, State: p.State, Since: p.Begun, PID: os.Getpid(), Version: h.cfg.Version,
+		Dir: h.sys.Dir, Data: h.cfg.Data, Registry: h.url,
+	}
+	for _, s := range p.Services {
+		if s.Name != control.ControlService {
+			info.Services = append(info.Services, control.Service{Name: s.Name, Replicas: s.Wanted, Ready: s.Ready, HTTP: s.HTTP})
+		}
+	}
+	return info
+}
+
+// Instances implements control.System.
+func (h *Host) Instances() []control.Instance {
+	states := h.sup.States()
+	out := make([]control.Instance, 0, len(states))
+	for _, s := range states {
+		out = append(out, control.Instance{
+			Service: s.Service, ID: s.ID, PID: s.PID, Addr: mainAddr(s.Addrs), Addrs: maps.Clone(s.Addrs), State: string(s.State),
+			Restarts: s.Restarts, Since: s.Since, Reason: s.Reason,
+		})
+	}
+	// The supervisor has them in the order of waves.
+	rank := map[string]int{control.ControlService: -1}
+	for i, s := range h.sys.Services {
+		rank[s.Name] = i
+	}
+	slices.SortStableFunc(out, func(a, b control.Instance) int { return rank[a.Service] - rank[b.Service] })
+	return out
+}
+
+// mainAddr is the address that the registry lists first: gRPC's, or else HTTP's, or else any.
+func mainAddr(addrs map[string]string) string {
+	for _, protocol := range append([]string{"grpc", "http"}, slices.Sorted(maps.Keys(addrs))...) {
+		if addr, ok := addrs[protocol]; ok {
+			return addr
+		}
+	}
+	return ""
+}
+
+// Kill implements control.System.
+func (h *Host) Kill(_ context.Context, id string) error { return h.sup.Kill(id) }
+
+// Freeze implements control.System.
+func (h *Host) Freeze(_ context.Context, id string) error { return h.sup.Freeze(id) }
+
+// Thaw implements control.System.
+func (h *Host) Thaw(_ context.Context, id string) error { return h.sup.Thaw(id) }
+
+// Restart implements control.System.
+func (h *Host) Restart(ctx context.Context, service string, ids []string) error {
+	if err := h.up("restart"); err != nil {
+		return err
+	}
+	if err := h.sup.Restart(ctx, service, ids...); err != nil {
+		return err
+	}
+	h.finished(service, control.EventRestarted, strings.Join(ids, ", ")+" restarted")
+	return nil
+}
+
+// Scale implements control.System.
+func (h *Host) Scale(ctx context.Context, service string, n int) error {
+	if err := h.up("scale"); err != nil {
+		return err
+	}
+	h.service(service, func(s *ServiceStatus) { s.Wanted = n })
+	if err := h.sup.Scale(ctx, service, n); err != nil {
+		return err
+	}
+	h.finished(service, control.EventScaled, fmt.Sprintf("%s scaled to %d", service, n))
+	return nil
+}
+
+// finished publishes that a command is done, after all that it did.
+func (h *Host) finished(service, state, message string) {
+	h.settle()
+	h.feed.publish(control.Event{Time: time.Now(), Service: service, State: state, Message: message})
+}
+
+// up refuses what makes no sense before the system is ready or once it stops.
+func (h *Host) up(what string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.progress.State; s != control.Ready {
+		return failure.New(failure.FailedPrecondition, "%s is %s; %s works once it is ready", h.sys.Name, s, what)
+	}
+	return nil
+}
+
+// Down implements control.System.
+func (h *Host) Down() { h.downOnce.Do(func() { close(h.down) }) }
+
+// Logs implements control.System.
+func (h *Host) Logs(ctx context.Context, q control.LogQuery, emit func(control.LogLine) error) error {
+	lines, tail, err := h.sup.Logs(q.Service, q.Lines, q.Follow)
+	if err != nil {
+		return err
+	}
+	if tail != nil {
+		defer tail.Stop()
+	}
+	for _, l := range lines {
+		if err := emit(logLine(l)); err != nil {
+			return err
+		}
+	}
+	for tail != nil {
+		l, err := tail.Next(ctx)
+		if errors.Is(err, io.EOF) || ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := emit(logLine(l)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func logLine(l supervise.Line) control.LogLine {
+	return control.LogLine{Time: l.Time, Service: l.Service, Instance: l.Instance, Text: l.Text, Dropped: l.Dropped}
+}

@@ -1,0 +1,71 @@
+//go:build unix
+
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/platform/system"
+)
+
+// Taken is an address or a directory that somebody else uses. Its message is one line that says who, if that can be
+// found out, and what to do.
+type Taken struct {
+	Message string
+	Err     error
+}
+
+func (t *Taken) Error() string { return t.Message }
+
+func (t *Taken) Unwrap() error { return t.Err }
+
+// explainControl says who holds the control API's address.
+func explainControl(ctx context.Context, addr string, err error) error {
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	c := control.NewClient(addr)
+	defer c.Close()
+	info, asked := c.System(ctx)
+	if asked != nil {
+		return &Taken{fmt.Sprintf("control address %s is taken by another program%s; choose another one with --control", addr, lsof(addr)), err}
+	}
+	return &Taken{fmt.Sprintf("the system %q runs at %s already (pid %d, from %s); stop it with \"holdfast down\", or choose another address with --control",
+		info.System, addr, info.PID, info.Dir), err}
+}
+
+// explainData says that another `holdfast up` uses the data directory, which only happens if it has another control
+// address.
+func explainData(err error) error {
+	if !errors.Is(err, failure.AlreadyExists) {
+		return err
+	}
+	return &Taken{failure.From(err).Message + ", which runs a system on it already; stop that, or choose another directory with --data", err}
+}
+
+// explainEdge says which service's address is taken and where it is set.
+func explainEdge(s system.Service, err error) error {
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("service %s: %w", s.Name, err)
+	}
+	return &Taken{fmt.Sprintf("%s, where service %s is to listen, is taken by another program%s; stop that, or change http: of %s in the system file",
+		s.HTTP, s.Name, lsof(s.HTTP), s.Name), err}
+}
+
+// lsof tells how to find out who listens at addr.
+func lsof(addr string) string {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf(" (\"lsof -i :%s\" shows which)", port)
+}
