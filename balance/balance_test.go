@@ -129,6 +129,7 @@ func TestP2CPrefers(t *testing.T) {
 			func(n *Node) { answer(n, epoch, 3*time.Millisecond) },
 		},
 		{"the idle and new", func(*Node) {}, func(n *Node) { answer(n, epoch, time.Microsecond); n.Start() }},
+		{"the idle and new, before the idle and known", func(*Node) {}, func(n *Node) { answer(n, epoch, time.Microsecond) }},
 		{
 			"the known and busy, before the new and busy",
 			func(n *Node) { answer(n, epoch, time.Second); n.Start(); n.Start() },

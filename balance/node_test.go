@@ -66,3 +66,26 @@ func TestNodeAverageFollows(t *testing.T) {
 		}
 	}
 }
+
+// After one time constant, what was before counts for 1/e, and what is new for the rest.
+func TestNodeAverageWeighsByTime(t *testing.T) {
+	n := NewNode("a")
+	answer(n, epoch, 100*time.Millisecond)
+	answer(n, epoch.Add(decay), 10*time.Millisecond)
+	if d, _ := n.Latency(epoch.Add(decay)); d.Round(100*time.Microsecond) != 43100*time.Microsecond {
+		t.Errorf("100ms and, %v later, 10ms are %v, want 10ms + 90ms/e", decay, d)
+	}
+}
+
+// What was long ago does not count, not even to say that a lower bound tells nothing new.
+func TestNodeAverageStartsAnewAfterALongTime(t *testing.T) {
+	for _, s := range []Sample{Latency, LowerBound} {
+		n, later := NewNode("a"), epoch.Add(forget+time.Second)
+		answer(n, epoch, time.Minute)
+		n.Start()
+		n.Done(later, later.Add(-time.Millisecond), s)
+		if d, ok := n.Latency(later); !ok || d.Round(time.Microsecond) != time.Millisecond {
+			t.Errorf("sample %d: %v, %v, want 1ms", s, d, ok)
+		}
+	}
+}

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// history is a random sequence of what clients do to a budget, with the sums it has led to.
+// event is a point of a history, with what has happened up to it.
 type event struct {
 	at    time.Duration
 	calls int
@@ -150,6 +150,24 @@ func TestFreshBudgetCoversTheLossOfAnInstance(t *testing.T) {
 				t.Fatalf("%v: call %d stops: %v", tt.end, i, d.Stop)
 			}
 			calls[i].Next(epoch.Add(time.Second))
+		}
+	}
+}
+
+// What a busier time has saved up is gone 20 s after it, however often one has looked in the meantime.
+func TestBudgetForgetsABusierTime(t *testing.T) {
+	for _, looks := range [][]time.Duration{{}, {14}, {7, 14}, {5, 10, 15}, {19}} {
+		b := NewBudget(BudgetPolicy{Burst: 1, Floor: 0.1, Ratio: 1})
+		for range 1000 {
+			b.Call(epoch)
+		}
+		for _, at := range looks {
+			if got := b.Tokens(epoch.Add(at * time.Second)); at < 10 && got < 1000 {
+				t.Errorf("%.0f tokens after %ds", got, at)
+			}
+		}
+		if got := b.Tokens(epoch.Add(2 * savings)); got > 1 {
+			t.Errorf("looked after %d: %.0f tokens 20 s later", looks, got)
 		}
 	}
 }
