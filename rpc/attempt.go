@@ -2,6 +2,8 @@ package rpc
 
 import (
 	"context"
+	"errors"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -82,10 +84,16 @@ func (a *attempt) done(node *balance.Node, d balancer.DoneInfo) balance.Sample {
 		a.sent = resilience.NotSent
 	}
 	if d.Err == nil {
-		if !d.BytesSent || a.call.stream { // never had a transport; lasted as long as both sides liked
+		switch {
+		case !d.BytesSent, a.call.stream: // never had a transport; lasted as long as both sides liked
 			return balance.None
+		case d.BytesReceived:
+			return balance.Latency
 		}
-		return balance.Latency
+		// No success: the stream was over when the request was about to be written (see lostEarly).
+		a.sent = resilience.NotSent
+		a.call.tried = append(a.call.tried, node)
+		return balance.None
 	}
 	st := status.Convert(d.Err)
 	if unprocessed(st, d) {
@@ -123,13 +131,19 @@ func pushback(st *status.Status, trailer metadata.MD) time.Duration {
 	return failure.FromStatus(st).RetryAfter
 }
 
+// lostEarly is what grpc-go reports as io.EOF, or as an attempt without error and without an answer: a connection that
+// went between the beginning of a unary call and its request. The request has not been handed to the transport then.
+var lostEarly = failure.New(failure.Unavailable, "the connection was lost before the request was sent")
+
 // failure returns err, the end of the attempt, as what its caller gets to see. ctx is the call's.
 func (a *attempt) failure(ctx context.Context, now time.Time, err error) *failure.Error {
 	if a.none != nil {
 		return a.none.failure(a.call.target.service)
 	}
 	var e *failure.Error
-	if s, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // what wraps one is kept by From
+	if errors.Is(err, io.EOF) && !a.call.stream {
+		e = lostEarly
+	} else if s, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // what wraps one is kept by From
 		e = failure.FromStatus(s.GRPCStatus())
 	}
 	if e == nil {

@@ -74,6 +74,13 @@ func (l *link) freeze() {
 	l.wake()
 }
 
+// dialled reports whether the client's end is open.
+func (l *link) dialled() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.ends[0].closed
+}
+
 func (l *link) reset() {
 	l.mu.Lock()
 	first := !l.broken

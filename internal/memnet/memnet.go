@@ -118,8 +118,15 @@ func (n *Network) Slow(addr string, d time.Duration) {
 	}
 }
 
-// Conns returns the number of open connections of the host at addr.
-func (n *Network) Conns(addr string) int { return len(n.change(addr, func(*host) {})) }
+// Conns returns the number of connections to the host at addr that the other side has not closed.
+func (n *Network) Conns(addr string) (open int) {
+	for _, l := range n.change(addr, func(*host) {}) {
+		if l.dialled() {
+			open++
+		}
+	}
+	return open
+}
 
 // Dials returns how often somebody has tried to connect to addr.
 func (n *Network) Dials(addr string) (dials int) {
