@@ -32,7 +32,7 @@ const (
 type CatalogClient interface {
 	// Search lists products, best match first; without a query in the order of the catalogue.
 	Search(ctx context.Context, in *SearchRequest, opts ...grpc.CallOption) (*SearchResponse, error)
-	// Get returns products by id, in the order asked for. NOT_FOUND names the first id that does not exist.
+	// Get returns products by id, in the order asked for. Ids of products that are not for sale are left out.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
 }
 
@@ -73,7 +73,7 @@ func (c *catalogClient) Get(ctx context.Context, in *GetRequest, opts ...grpc.Ca
 type CatalogServer interface {
 	// Search lists products, best match first; without a query in the order of the catalogue.
 	Search(context.Context, *SearchRequest) (*SearchResponse, error)
-	// Get returns products by id, in the order asked for. NOT_FOUND names the first id that does not exist.
+	// Get returns products by id, in the order asked for. Ids of products that are not for sale are left out.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
 	mustEmbedUnimplementedCatalogServer()
 }

@@ -60,11 +60,9 @@ func (s *Server) Get(_ context.Context, req *catalogpb.GetRequest) (*catalogpb.G
 	}
 	resp := &catalogpb.GetResponse{}
 	for _, id := range req.GetIds() {
-		p, err := s.shelf.Product(id)
-		if err != nil {
-			return nil, err
+		if p, ok := s.shelf.Product(id); ok {
+			resp.Products = append(resp.Products, s.product(p))
 		}
-		resp.Products = append(resp.Products, s.product(p))
 	}
 	return resp, nil
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/examples/shop/internal/assortment"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
-	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 )
 
 // Prefix is where changes to the assortment lie in the store, by product.
@@ -80,21 +80,21 @@ func (s *Shelf) Products() []assortment.Product {
 	return out
 }
 
-// Product returns one product that is for sale, or failure.NotFound.
-func (s *Shelf) Product(id string) (assortment.Product, error) {
-	if i, ok := s.byID[id]; ok {
-		if p, hidden := s.changed(s.assortment.Products[i]); !hidden {
-			return p, nil
-		}
+// Product returns a product if it is for sale.
+func (s *Shelf) Product(id string) (assortment.Product, bool) {
+	i, ok := s.byID[id]
+	if !ok {
+		return assortment.Product{}, false
 	}
-	return assortment.Product{}, failure.New(failure.NotFound, "there is no product %q", id).WithMetadata("product", id)
+	p, hidden := s.changed(s.assortment.Products[i])
+	return p, !hidden
 }
 
 // Change changes a product for all instances; the zero Change takes earlier ones back. failure.NotFound if the
 // data file does not have the product.
 func (s *Shelf) Change(ctx context.Context, id string, c Change) error {
 	if _, ok := s.byID[id]; !ok {
-		return failure.New(failure.NotFound, "there is no product %q", id).WithMetadata("product", id)
+		return shop.NoProduct(id)
 	}
 	return s.store.SetChange(ctx, id, c)
 }

@@ -56,7 +56,7 @@ func reserve(r *Reservation, stock map[string]Stock, lines []Line) (change, erro
 	for _, line := range lines {
 		s, ok := stock[line.Product]
 		if !ok {
-			return change{}, failure.New(failure.NotFound, "there is no product %q", line.Product).WithMetadata("product", line.Product)
+			return change{}, shop.NoProduct(line.Product)
 		}
 		if s.Available < line.Quantity {
 			return change{}, shop.ErrOutOfStock.With("only %d of %s left", s.Available, line.Product).

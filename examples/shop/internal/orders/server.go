@@ -60,17 +60,21 @@ func (s *Server) begin(ctx context.Context, req *orderspb.PlaceRequest) (*Order,
 	for i, item := range req.GetItems() {
 		ids[i] = item.GetProduct()
 	}
-	products, err := s.catalog.Get(ctx, &catalogpb.GetRequest{Ids: ids})
+	resp, err := s.catalog.Get(ctx, &catalogpb.GetRequest{Ids: ids})
 	if err != nil {
 		return nil, err
 	}
-	if len(products.GetProducts()) != len(ids) {
-		return nil, failure.New(failure.Internal, "catalog returned %d products of %d", len(products.GetProducts()), len(ids))
+	products := make(map[string]*catalogpb.Product, len(ids))
+	for _, p := range resp.GetProducts() {
+		products[p.GetId()] = p
 	}
 	now := time.Now()
 	o = &Order{ID: id, Customer: req.GetCustomer(), Status: Pending, Created: now, Updated: now}
-	for i, item := range req.GetItems() {
-		p := products.GetProducts()[i]
+	for _, item := range req.GetItems() {
+		p, ok := products[item.GetProduct()]
+		if !ok {
+			return nil, shop.NoProduct(item.GetProduct())
+		}
 		o.Currency = p.GetPrice().GetCurrency()
 		o.Total += p.GetPrice().GetMinor() * int64(item.GetQuantity())
 		o.Lines = append(o.Lines, Line{p.GetId(), p.GetName(), item.GetQuantity(), p.GetPrice().GetMinor()})

@@ -55,6 +55,11 @@ func Rejection(reason string) *failure.Error {
 	return failed(reason, "the order was rejected")
 }
 
+// NoProduct is the error for a product that does not exist or is not for sale.
+func NoProduct(id string) *failure.Error {
+	return failure.New(failure.NotFound, "there is no product %q", id).WithReason("NO_PRODUCT", Domain).WithMetadata("product", id)
+}
+
 // Busy is the error of a service that cannot do it now and may be able to, after the given time.
 func Busy(retryAfter time.Duration, format string, args ...any) *failure.Error {
 	return failure.New(failure.Unavailable, format, args...).WithRetryAfter(retryAfter)

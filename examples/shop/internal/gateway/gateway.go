@@ -1,0 +1,105 @@
+// Package gateway is the shop's face: a JSON API and the storefront page, on Gin. It keeps nothing itself.
+//
+//	GET    /api/products?query=&category=&limit=&offset=
+//	GET    /api/products/{id}
+//	GET    /api/carts/{customer}
+//	PUT    /api/carts/{customer}/items/{product}   {"quantity"}
+//	DELETE /api/carts/{customer}
+//	POST   /api/orders                             Idempotency-Key; {"customer", "items": [{"product", "quantity"}]}
+//	GET    /api/orders/{id}
+//	GET    /api/orders?customer=
+//
+// Errors are problem+json. Whatever can be had by asking again, with the same key where there is one, is a 503 with a
+// Retry-After.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/holdfast-go/holdfast/examples/shop/gen/cartpb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/catalogpb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/rest/ginrest"
+)
+
+// How long a customer waits. The calls below end by then; what they leave open is safe to repeat.
+const (
+	browseTimeout   = 3 * time.Second
+	stockTimeout    = 1500 * time.Millisecond // then the page goes out without
+	cartTimeout     = 4 * time.Second
+	checkoutTimeout = 4 * time.Second
+	retryAfter      = 2 * time.Second
+)
+
+// Services are those behind the gateway.
+type Services struct {
+	Catalog   catalogpb.CatalogClient
+	Cart      cartpb.CartClient
+	Inventory inventorypb.InventoryClient
+	Orders    orderspb.OrdersClient
+}
+
+// New returns the gateway's handler.
+func New(s Services) (http.Handler, error) {
+	pictures, err := loadPictures()
+	if err != nil {
+		return nil, err
+	}
+	page, err := loadPage()
+	if err != nil {
+		return nil, err
+	}
+	engine := ginrest.New()
+	engine.Use(securityHeaders)
+	api := engine.Group("/api", func(c *gin.Context) { c.Header("Cache-Control", "no-store") })
+	api.GET("/products", within(browseTimeout, s.listProducts))
+	api.GET("/products/:id", within(browseTimeout, s.getProduct))
+	api.GET("/carts/:customer", within(cartTimeout, s.getCart))
+	api.PUT("/carts/:customer/items/:product", within(cartTimeout, s.setItem))
+	api.DELETE("/carts/:customer", within(cartTimeout, s.clearCart))
+	api.POST("/orders", within(checkoutTimeout, s.placeOrder))
+	api.GET("/orders", within(cartTimeout, s.listOrders))
+	api.GET("/orders/:id", within(cartTimeout, s.getOrder))
+	engine.GET("/pictures/:motif/:file", ginrest.Handle(pictures.serve))
+	page.routes(engine)
+	return engine, nil
+}
+
+// within makes a handler of h: with a deadline, and with an error that says what the customer can do.
+func within(limit time.Duration, h func(ctx context.Context, c *gin.Context) error) gin.HandlerFunc {
+	return ginrest.Handle(func(c *gin.Context) error {
+		ctx, cancel := context.WithTimeout(c.Request.Context(), limit)
+		defer cancel()
+		return askAgain(h(ctx, c))
+	})
+}
+
+// askAgain turns what is only late or away into failure.Unavailable with a time to ask again after. It may: no call of
+// this API does anything twice when it is repeated.
+func askAgain(err error) error {
+	switch failure.CodeOf(err) {
+	case failure.Unavailable, failure.DeadlineExceeded:
+	default:
+		return err
+	}
+	wait := retryAfter
+	var e *failure.Error
+	if errors.As(failure.From(err), &e) && e.RetryAfter > wait {
+		wait = e.RetryAfter
+	}
+	return failure.Wrap(err, failure.Unavailable, "this is not possible at the moment; please try again").WithRetryAfter(wait)
+}
+
+func securityHeaders(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+}
