@@ -95,10 +95,13 @@ func violations(err error, t reflect.Type, tag string) error {
 
 // fieldName turns the validator's path in Go, "Order.Items[0].Quantity", into the client's, "items[0].quantity".
 func fieldName(path string, t reflect.Type, tag string) string {
-	_, path, _ = strings.Cut(path, ".")
 	t = elem(t)
 	if t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
 		t = elem(t.Elem())
+	}
+	// The path begins with the name of the type, if it has one.
+	if _, rest, ok := strings.Cut(path, "."); ok && (t == nil || t.Name() != "") {
+		path = rest
 	}
 	var out []string
 	for part := range strings.SplitSeq(path, ".") {
