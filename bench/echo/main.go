@@ -111,7 +111,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		print(out, c, ways, results)
+		if err := table(out, c, ways, results); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -126,8 +128,8 @@ func writeAllocations(path string) {
 	}
 }
 
-// print prints the medians, and how they compare with those of the first way.
-func print(out io.Writer, c int, ways []way, results [][]result) {
+// table prints the medians, and how they compare with those of the first way.
+func table(out io.Writer, c int, ways []way, results [][]result) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "%d at a time\tcalls/s\tof %s\tp50\tp99\tCPU/call\tallocs/call\textra\tB/call\t\n", c, ways[0].name)
 	base := middle(results[0])
@@ -137,8 +139,11 @@ func print(out io.Writer, c int, ways []way, results [][]result) {
 			m.p50.Round(time.Microsecond), m.p99.Round(time.Microsecond), m.cpu.Round(100*time.Nanosecond),
 			m.allocs, m.allocs-base.allocs, m.bytes)
 	}
-	w.Flush()
-	fmt.Fprintln(out)
+	fmt.Fprintln(w)
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
 }
 
 // middle is the median of each figure by itself.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -141,7 +140,7 @@ func dialHoldfast(addr string) (grpc.ClientConnInterface, func(), error) {
 	driver := staticregistry.New(map[string][]registry.Instance{
 		"echo": {{ID: "echo-1", Endpoints: map[string]string{"grpc": addr}}},
 	})
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	quiet := slog.New(slog.DiscardHandler)
 	reg := registry.New(driver, registry.Config{Logger: quiet})
 	client, err := rpc.Dial(reg, "echo", rpc.ClientConfig{Logger: quiet})
 	if err != nil {
