@@ -164,7 +164,7 @@ func TestBudgetForgetsABusierTime(t *testing.T) {
 			b.Call(epoch)
 		}
 		for _, at := range looks {
-			if got := b.Tokens(epoch.Add(time.Duration(at)*time.Second)); at < 10 && got < 1000 {
+			if got := b.Tokens(epoch.Add(time.Duration(at) * time.Second)); at < 10 && got < 1000 {
 				t.Errorf("%.0f tokens after %ds", got, at)
 			}
 		}
