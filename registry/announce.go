@@ -110,8 +110,14 @@ func (a *Announcement) Run(ctx context.Context) error {
 		default:
 			down.end(a.log, "registered")
 			takeOver = false
-			b.reset()
+			started := time.Now()
 			a.hold(ctx, held)
+			// What is lost is written again at once; what is lost over and over, with back-off.
+			if time.Since(started) >= a.reg.cfg.TTL/6 {
+				b.reset()
+			} else if ctx.Err() == nil {
+				pause(ctx, b.next())
+			}
 		}
 	}
 	return nil

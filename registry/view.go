@@ -182,7 +182,7 @@ func (v *view) garble(id string, err error, n *notes) {
 func (v *view) depart(old Instance, now time.Time) {
 	reported, ok := v.unreachable[old.ID]
 	delete(v.unreachable, old.ID)
-	if old.Draining {
+	if old.Draining || len(v.gone) >= maxInstances {
 		return
 	}
 	v.gone[old.ID] = departure{inst: old, at: now, age: v.answering, dead: ok && now.Sub(reported) <= 2*v.window}

@@ -81,7 +81,7 @@ func (w *Watch) Next(ctx context.Context) (Set, error) {
 		return Set{}, w.err
 	}
 	for {
-		set, version, changed, lastErr := w.sub.snapshot()
+		set, version, changed, _ := w.sub.snapshot()
 		select {
 		case <-w.done:
 			return Set{}, fmt.Errorf("watch %s: %w", w.service, ErrClosed)
@@ -96,7 +96,7 @@ func (w *Watch) Next(ctx context.Context) (Set, error) {
 		w.seen = version
 		select {
 		case <-ctx.Done():
-			if version == 0 && lastErr != nil {
+			if _, version, _, lastErr := w.sub.snapshot(); version == 0 && lastErr != nil {
 				return Set{}, fmt.Errorf("watch %s: %w: registry does not answer: %w", w.service, ctx.Err(), lastErr)
 			}
 			return Set{}, fmt.Errorf("watch %s: %w", w.service, ctx.Err())
