@@ -45,7 +45,7 @@ func startProcess(t *testing.T, kind string, env ...string) *process {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	p := &process{Cmd: exec.CommandContext(ctx, os.Args[0]), stderr: &bytes.Buffer{}}
-	p.Env = append(os.Environ(), asService+"="+kind)
+	p.Env = append(os.Environ(), asService+"="+kind, "GORACE=atexit_sleep_ms=0")
 	p.Env = append(p.Env, env...)
 	r, w := io.Pipe()
 	p.Stderr = io.MultiWriter(p.stderr, w)

@@ -211,18 +211,17 @@ func TestDrainTellsBeforeItStops(t *testing.T) {
 }
 
 func TestHealthPathOfTheUser(t *testing.T) {
-	a := newInstance(t, memregistry.New(), "alpha", "alpha-1", nil)
+	engine := memregistry.New()
+	a := newInstance(t, engine, "alpha", "alpha-1", nil)
 	a.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "mine") })
 	a.run(t)
 	if got, err := get(t.Context(), plain, "http://"+a.http+"/healthz"); err != nil || got != "mine" {
 		t.Errorf("%q, %v", got, err)
 	}
-	if !refusing(a.grpc) {
-		// The listener was given, so it exists; but it is not served.
-		if _, err := callGRPC(t.Context(), dialPlain(t, a.grpc)); err == nil {
-			t.Error("gRPC is served without a service")
-		}
-	}
+	eventually(t, "announced for HTTP alone", func() bool {
+		list, err := engine.List(t.Context(), "alpha")
+		return err == nil && len(list.Records) == 1 && len(list.Records[0].Endpoints) == 1 && list.Records[0].Endpoints["http"] == a.http
+	})
 }
 
 func dialPlain(t *testing.T, addr string) *grpc.ClientConn {

@@ -24,7 +24,7 @@ var errExited = errors.New("goroutine exited")
 type Config struct {
 	// DrainDelay is the time between the end of the Drain calls and the first stop: how long others need to notice.
 	// Too short, and requests arrive at a closed door. It is not waited for when no component is a Drainer or when the
-	// start was not completed. Default 2 s; negative means none.
+	// start failed. Default 2 s; negative means none.
 	DrainDelay time.Duration
 	// StopTimeout bounds Drain calls and stops together, DrainDelay not included. It should be shorter than what the
 	// platform waits before it kills. Default 25 s.
@@ -144,10 +144,12 @@ func (r *run) start(ctx context.Context) error {
 		select {
 		case <-readyOf(c):
 		case r.first = <-r.exits:
+			r.delay = 0 // nobody counts on a service that never was complete
 			return r.first.failure()
 		case <-ctx.Done():
-			return nil
+			return nil // with the delay: what is ready may have been found already
 		case <-late:
+			r.delay = 0
 			return fmt.Errorf("start %s: not ready within %v", nameOf(c), r.startTimeout)
 		}
 	}

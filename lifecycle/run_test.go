@@ -132,6 +132,16 @@ func TestStopDuringTheStart(t *testing.T) {
 	})
 }
 
+func TestStopDuringTheStartWithSomethingToDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newTranscript()
+		if err := runFor(time.Second, lifecycle.Config{}, r.part("announcement"), lifecycle.Named("server", &unready{})); err != nil {
+			t.Error(err)
+		}
+		r.expect(t, "0s announcement starts", "1s announcement drains", "3s announcement stops")
+	})
+}
+
 func TestContextDoneBeforeTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -10,8 +10,8 @@ import (
 
 // stop drains, waits and stops what was started. It returns what went wrong on the way, r.first's own error aside.
 func (r *run) stop() error {
-	if !r.started || !slices.ContainsFunc(r.tasks, drains) {
-		r.delay = 0 // nobody counts on a service that never was complete, or that nobody is told of
+	if !slices.ContainsFunc(r.tasks, drains) {
+		r.delay = 0
 	}
 	begin := time.Now()
 	hurry := time.NewTimer(r.delay + r.stopTimeout/10*9)
