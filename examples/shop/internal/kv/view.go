@@ -262,3 +262,11 @@ func (v *View[T]) save() error {
 	}
 	return os.Rename(tmp.Name(), v.file)
 }
+
+// CopyIn names the file for the copy of a service's view below dir, or none if there is no directory for data.
+func CopyIn(dir, service string) string {
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, "shop", service+".json")
+}

@@ -99,7 +99,9 @@ func (c *Check) Items(field string, n int) bool {
 }
 
 // ItemField names a field of an element, as in items[3].quantity.
-func ItemField(list string, i int, field string) string { return fmt.Sprintf("%s[%d].%s", list, i, field) }
+func ItemField(list string, i int, field string) string {
+	return fmt.Sprintf("%s[%d].%s", list, i, field)
+}
 
 const maxID = 64
 
