@@ -49,7 +49,7 @@ type Config struct {
 	Lifecycle lifecycle.Config
 
 	// Logger is used by everything above that has none of its own. Default: as Settings say, to standard error, with
-	// the names of service and instance.
+	// the names of service and instance as OpenTelemetry calls them, since "service" and "instance" are those of others.
 	Logger *slog.Logger
 }
 
@@ -118,7 +118,7 @@ func (s *Service) defaults() {
 		set.Instance = newInstance(s.name)
 	}
 	if c.Logger == nil {
-		c.Logger = set.logger(os.Stderr).With("service", s.name, "instance", set.Instance)
+		c.Logger = set.logger(os.Stderr).With("service.name", s.name, "service.instance.id", set.Instance)
 	}
 	for _, log := range []**slog.Logger{
 		&c.Discovery.Logger, &c.RPCServer.Logger, &c.RPCClient.Logger, &c.HTTPServer.Logger, &c.HTTPClient.Logger,
@@ -264,7 +264,7 @@ func (s *Service) HTTPClient() *http.Client {
 	if s.http == nil {
 		s.http = rest.NewTransport(s.reg, s.cfg.HTTPClient)
 		if s.state == closed {
-			s.http.Close()
+			_ = s.http.Close() // so that its requests say that it is closed
 		}
 	}
 	return &http.Client{Transport: s.http}

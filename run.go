@@ -35,7 +35,7 @@ func (s *Service) Run(ctx context.Context) error {
 	servers, endpoints, err := s.listen()
 	if err != nil {
 		for _, srv := range servers {
-			srv.Close()
+			err = errors.Join(err, srv.Close())
 		}
 		return err
 	}

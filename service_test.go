@@ -26,6 +26,7 @@ import (
 )
 
 func TestTwoServicesFindEachOther(t *testing.T) {
+	t.Parallel()
 	engine := memregistry.New()
 	a := newInstance(t, engine, "alpha", "alpha-1", nil).both(nil).run(t)
 	b := newInstance(t, engine, "beta", "beta-1", nil).both(nil).run(t)
@@ -46,6 +47,7 @@ func TestTwoServicesFindEachOther(t *testing.T) {
 }
 
 func TestStaticRegistry(t *testing.T) {
+	t.Parallel()
 	l := listener(t)
 	engine := staticregistry.New(map[string][]registry.Instance{"alpha": {{Endpoints: map[string]string{"grpc": l.Addr().String()}}}})
 	a := newInstance(t, engine, "alpha", "alpha-1", func(c *holdfast.Config) { c.RPCServer.Listener = l })
@@ -57,6 +59,7 @@ func TestStaticRegistry(t *testing.T) {
 
 // Instances come and go while callers never stop: nobody may notice.
 func TestDrainUnderLoad(t *testing.T) {
+	t.Parallel()
 	engine := memregistry.New()
 	work := func(ctx context.Context) error { // longer than nothing, so that there is always something in flight
 		timer := time.NewTimer(2 * time.Millisecond)
@@ -126,6 +129,7 @@ func TestDrainUnderLoad(t *testing.T) {
 }
 
 func TestWhatIsInFlightIsFinished(t *testing.T) {
+	t.Parallel()
 	engine := memregistry.New()
 	began, release := make(chan struct{}, 2), make(chan struct{})
 	a := newInstance(t, engine, "alpha", "alpha-1", nil)
@@ -158,6 +162,7 @@ func refusing(addr string) bool {
 }
 
 func TestDrainTellsBeforeItStops(t *testing.T) {
+	t.Parallel()
 	engine := memregistry.New()
 	a := newInstance(t, engine, "alpha", "alpha-1", func(c *holdfast.Config) { c.Settings.DrainDelay = 2 * time.Second }).both(nil).run(t)
 	watch := a.Registry().Watch("alpha")
@@ -211,6 +216,7 @@ func TestDrainTellsBeforeItStops(t *testing.T) {
 }
 
 func TestHealthPathOfTheUser(t *testing.T) {
+	t.Parallel()
 	engine := memregistry.New()
 	a := newInstance(t, engine, "alpha", "alpha-1", nil)
 	a.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "mine") })
@@ -235,6 +241,7 @@ func dialPlain(t *testing.T, addr string) *grpc.ClientConn {
 }
 
 func TestAPanicInAHandlerIsAnAnswer(t *testing.T) {
+	t.Parallel()
 	engine := memregistry.New()
 	var panics atomic.Bool
 	panics.Store(true)
@@ -261,6 +268,7 @@ func TestAPanicInAHandlerIsAnAnswer(t *testing.T) {
 }
 
 func TestStartWithTheRegistryDown(t *testing.T) {
+	t.Parallel()
 	engine := memregistry.New()
 	engine.Down()
 	a := newInstance(t, engine, "alpha", "alpha-1", nil).both(nil).run(t)
@@ -327,6 +335,7 @@ func TestWithoutAListener(t *testing.T) {
 }
 
 func TestAnnounced(t *testing.T) {
+	t.Parallel()
 	engine := memregistry.New()
 	a := newInstance(t, engine, "alpha", "alpha-1", func(c *holdfast.Config) {
 		c.Settings.Zone, c.Settings.Version, c.Settings.Advertise = "eu-1", "v7", "alpha.example.org"
@@ -351,6 +360,7 @@ func TestAnnounced(t *testing.T) {
 }
 
 func TestWhatTheMuxAnswers(t *testing.T) {
+	t.Parallel()
 	a := newInstance(t, memregistry.New(), "alpha", "alpha-1", nil)
 	a.HandleFunc("GET /items/{id}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.PathValue("id")) })
 	a.HandleFunc("/dir/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "dir") })
@@ -429,6 +439,7 @@ func TestPortTaken(t *testing.T) {
 }
 
 func TestOnceAndTooLate(t *testing.T) {
+	t.Parallel()
 	a := newInstance(t, memregistry.New(), "alpha", "alpha-1", nil).both(nil).run(t)
 	eventually(t, "serves", func() bool { _, err := callGRPC(t.Context(), a.Dial("alpha")); return err == nil })
 	if err := a.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "already") {

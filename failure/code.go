@@ -9,9 +9,13 @@ import (
 
 // Code says what kind of failure it was, with the numbers and meanings of gRPC. A Code is itself an error, so that it
 // can be the target of errors.Is: errors.Is(err, failure.NotFound).
+//
+//nolint:errname // it is a code first, and an error so that it can be a target
 type Code uint32
 
 // The codes. OK is the absence of an error: an Error that has it is treated as Unknown.
+//
+//nolint:errname // named as everybody names them
 const (
 	OK                 Code = 0
 	Canceled           Code = 1  // the caller no longer wants the answer
@@ -74,10 +78,10 @@ func CodeOf(err error) Code {
 	return codeOf(find(err))
 }
 
-// coded is a node of an error tree that has a code: *Error, Code, a statuser, or a context error.
+// coded is a node of an error tree that has a code: *Error, Code, a carrier, or a context error.
 type coded error
 
-type statuser interface{ GRPCStatus() *status.Status }
+type carrier interface{ GRPCStatus() *status.Status }
 
 // find returns the node of err's tree that speaks for it, or nil. One that says only Unknown yields to a later
 // sibling that says more, never to what it wraps itself: whoever wrapped with Unknown wanted it hidden.
@@ -117,19 +121,19 @@ func own(err error) bool {
 		return x != nil
 	case Code:
 		return true
-	case statuser:
+	case carrier:
 		return x.GRPCStatus() != nil
 	}
 	return err == context.Canceled || err == context.DeadlineExceeded //nolint:errorlint // this node only
 }
 
 func codeOf(c coded) Code {
-	switch x := c.(type) { //nolint:errorlint // find has walked already
+	switch x := c.(type) {
 	case *Error:
 		return x.Code.failed()
 	case Code:
 		return x.failed()
-	case statuser:
+	case carrier:
 		return Code(x.GRPCStatus().Code()).failed()
 	case nil:
 		return Unknown

@@ -36,7 +36,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-const lastCode = failure.Unauthenticated
+const lastCode = failure.Unauthenticated //nolint:errname // it is a code
 
 func TestTable(t *testing.T) {
 	var b strings.Builder

@@ -62,7 +62,7 @@ func From(err error) *Error {
 		return nil
 	}
 	c := find(err)
-	switch x := c.(type) { //nolint:errorlint // find has walked already
+	switch x := c.(type) {
 	case *Error:
 		if x.Code == x.Code.failed() {
 			return x
@@ -70,7 +70,7 @@ func From(err error) *Error {
 		e := *x
 		e.Code = x.Code.failed()
 		return &e
-	case statuser:
+	case carrier:
 		e := fromProto(x.GRPCStatus().Proto())
 		e.Cause = err
 		return e
@@ -160,7 +160,7 @@ func (e *Error) Is(target error) bool {
 	if e == nil {
 		return false
 	}
-	switch t := target.(type) { //nolint:errorlint // errors.Is walks
+	switch t := target.(type) {
 	case Code:
 		return e.Code.failed() == t
 	case *Error:

@@ -15,7 +15,7 @@ func Example() {
 	// The server returns a copy of the sentinel that says more.
 	rec := httptest.NewRecorder()
 	failure.WriteProblem(rec, ErrOutOfStock.With("only 2 left").WithMetadata("left", "2"))
-	fmt.Println(rec.Body)
+	fmt.Print(rec.Body)
 
 	// The client, elsewhere, reads the answer.
 	err := fmt.Errorf("order o-1: %w", failure.ReadProblem(rec.Result()))

@@ -93,6 +93,7 @@ func (p Problem) Write(w http.ResponseWriter) error {
 	if err != nil {
 		return fmt.Errorf("problem encode: %w", err)
 	}
+	body = append(body, '\n') // for those who read it in a terminal
 	h := w.Header()
 	for _, key := range []string{"Content-Encoding", "Etag", "Last-Modified"} {
 		h.Del(key)
@@ -133,8 +134,8 @@ func ReadProblem(resp *http.Response) *Error {
 	if resp.Body != nil {
 		body, readErr = io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 	}
-	e := parseProblem(resp, body)
-	if e == nil {
+	e, ok := parseProblem(resp, body)
+	if !ok {
 		e = &Error{
 			Code:    FromHTTPStatus(resp.StatusCode),
 			Message: strings.TrimSpace("HTTP " + strconv.Itoa(resp.StatusCode) + " " + statusText(resp.StatusCode)),
@@ -152,17 +153,17 @@ func ReadProblem(resp *http.Response) *Error {
 	return e
 }
 
-func parseProblem(resp *http.Response, body []byte) *Error {
-	if t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || t != ProblemType {
-		return nil
-	}
+// parseProblem is false for an answer that is no problem, whatever it says it is.
+func parseProblem(resp *http.Response, body []byte) (*Error, bool) {
 	var p Problem
-	if err := json.Unmarshal(body, &p); err != nil {
-		return nil
+	t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")) // "" is not our type either
+	if t != ProblemType {
+		return nil, false
 	}
+	err := json.Unmarshal(body, &p)
 	// The status line was seen by every hop; the member is a copy.
 	p.Status = resp.StatusCode
-	return p.Err()
+	return p.Err(), err == nil
 }
 
 // UnmarshalJSON ignores members that have a type they should not have, as RFC 9457 section 3.1 demands of receivers:

@@ -201,7 +201,7 @@ func TestReadProblemOfOthers(t *testing.T) {
 
 func TestReadProblemLeavesSuccessAlone(t *testing.T) {
 	body := strings.NewReader("data")
-	if e := failure.ReadProblem(&http.Response{StatusCode: 204, Body: io.NopCloser(body)}); e != nil {
+	if e := failure.ReadProblem(&http.Response{StatusCode: http.StatusNoContent, Body: io.NopCloser(body)}); e != nil {
 		t.Errorf("204 is read as %v", e)
 	}
 	if body.Len() != 4 {
@@ -213,7 +213,7 @@ func TestReadProblemIsBounded(t *testing.T) {
 	endless := iotest.OneByteReader(zeros{})
 	counted := &counter{r: endless}
 	e := failure.ReadProblem(&http.Response{
-		StatusCode: 500, Body: io.NopCloser(counted), Header: http.Header{"Content-Type": {failure.ProblemType}},
+		StatusCode: http.StatusInternalServerError, Body: io.NopCloser(counted), Header: http.Header{"Content-Type": {failure.ProblemType}},
 	})
 	if counted.n > 64<<10 {
 		t.Errorf("read %d bytes", counted.n)
@@ -225,11 +225,11 @@ func TestReadProblemIsBounded(t *testing.T) {
 
 func TestReadProblemOfABrokenAnswer(t *testing.T) {
 	broken := errors.New("reset by peer")
-	e := failure.ReadProblem(&http.Response{StatusCode: 503, Body: io.NopCloser(iotest.ErrReader(broken))})
+	e := failure.ReadProblem(&http.Response{StatusCode: http.StatusServiceUnavailable, Body: io.NopCloser(iotest.ErrReader(broken))})
 	if e.Code != failure.Unavailable || !errors.Is(e, broken) {
 		t.Errorf("got %v", e)
 	}
-	if e := failure.ReadProblem(&http.Response{StatusCode: 503}); e.Code != failure.Unavailable {
+	if e := failure.ReadProblem(&http.Response{StatusCode: http.StatusServiceUnavailable}); e.Code != failure.Unavailable {
 		t.Errorf("without a body: %v", e)
 	}
 }
