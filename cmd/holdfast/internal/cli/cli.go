@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/host"
 	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/terminal"
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
@@ -191,7 +192,10 @@ func exitCode(err error) int {
 // explain is the message for an error: what is wrong, and what to do about it where that is known.
 func (a *app) explain(cmd *cobra.Command, err error) string {
 	var refused *failure.Error
+	var taken *host.Taken
 	switch {
+	case errors.As(err, &taken):
+		return taken.Message
 	case errors.Is(err, control.ErrNotRunning):
 		return fmt.Sprintf("no system is running at %s; start one with: %s up DIR", a.control, a.name)
 	case errors.Is(err, control.ErrNotControl):

@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/holdfast-go/holdfast"
 	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/cli"
 )
 
@@ -29,12 +31,27 @@ func TestMain(m *testing.M) {
 		}))
 	}
 	if len(os.Args) > 1 && os.Args[1] == "be-service" {
-		fmt.Println("hello from", os.Getenv("HOLDFAST_INSTANCE"))
-		err := http.ListenAndServe(os.Getenv("HOLDFAST_HTTP_ADDR"), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprint(w, os.Getenv("HOLDFAST_INSTANCE"))
-		}))
-		fmt.Println(err)
+		beService(os.Args[2:])
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// beService answers HTTP requests with the name of the instance. An "announced" one is a Holdfast service; a "sick" one
+// never becomes ready.
+func beService(how []string) {
+	id := os.Getenv("HOLDFAST_INSTANCE")
+	fmt.Println("hello from", id)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if slices.Contains(how, "sick") {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		fmt.Fprint(w, id)
+	})
+	if slices.Contains(how, "announced") {
+		svc := holdfast.New("web")
+		svc.Handle("/", handler)
+		holdfast.Main(svc)
+	}
+	fmt.Println(http.ListenAndServe(os.Getenv("HOLDFAST_HTTP_ADDR"), handler))
 }

@@ -137,7 +137,7 @@ func (a *app) attend(ctx context.Context, h *host.Host, v view) error {
 // explainUp takes a failed build out of its wrapping: what the compiler says speaks for itself.
 func (a *app) explainUp(err error) error {
 	var build *supervise.BuildError
-	if errors.As(err, &build) {
+	if errors.As(err, &build) && build.Output != "" {
 		return fmt.Errorf("the build failed\n%s", strings.TrimRight(build.Output, "\n"))
 	}
 	return err

@@ -79,7 +79,9 @@ func (v *liveView) event(e control.Event, p host.Progress) {
 		for _, line := range v.app.summary(p, v.addr, v.data) {
 			v.app.printf("%s", line)
 		}
-	case !worthALine(e), e.Instance == "":
+	case e.Instance == "" && e.State == string(control.Stopping):
+		v.tick(p)
+	case !worthALine(e), e.Instance == "" && e.Service == "":
 		// The block shows it.
 	case v.state == control.Ready && e.Time.Before(v.ready):
 		// The block that stays has it already.
@@ -103,7 +105,12 @@ func (v *liveView) tick(p host.Progress) {
 	}
 }
 
-func (v *liveView) note(text string) { v.hint = text }
+func (v *liveView) note(text string) {
+	if v.state == control.Ready {
+		v.app.printf("") // the terminal has echoed ^C
+	}
+	v.hint = text
+}
 
 func (v *liveView) end(p host.Progress) {
 	v.screen.Clear()

@@ -1,0 +1,345 @@
+//go:build unix
+
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/platform/control"
+)
+
+// runningSystem is a system that runs in this test, with what its up printed.
+type runningSystem struct {
+	*line      // of up
+	dir        string
+	control    string
+	interrupts chan os.Signal
+	code       chan int
+}
+
+// up runs "holdfast up" on a system file and waits until it is ready. The test ends it.
+func up(t *testing.T, file string, args ...string) *runningSystem {
+	t.Helper()
+	s := start(t, file, args...)
+	s.await(t, "is ready in")
+	return s
+}
+
+// start runs "holdfast up" without waiting for anything.
+func start(t *testing.T, file string, args ...string) *runningSystem {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "system.yaml"), []byte(file), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return startIn(t, dir, args...)
+}
+
+func startIn(t *testing.T, dir string, args ...string) *runningSystem {
+	t.Helper()
+	s := &runningSystem{dir: dir, control: freeAddr(t), interrupts: make(chan os.Signal, 4), code: make(chan int, 1)}
+	s.line = &line{env: map[string]string{"HOLDFAST_CONTROL": s.control}, interrupts: s.interrupts}
+	go func() {
+		s.code <- s.run(append([]string{"up", "--data", filepath.Join(dir, "data"), dir}, args...)...)
+	}()
+	t.Cleanup(func() {
+		s.interrupts <- os.Interrupt
+		s.interrupts <- os.Interrupt // not in a hurry to learn that something hangs, but a test has to end
+		select {
+		case <-s.code:
+		case <-time.After(30 * time.Second):
+			t.Errorf("up has not ended; it printed:\n%s", s.out.String())
+		}
+	})
+	return s
+}
+
+// await waits until up has printed text.
+func (s *runningSystem) await(t *testing.T, text string) {
+	t.Helper()
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(s.out.String(), text) {
+		select {
+		case code := <-s.code:
+			s.code <- code
+			t.Fatalf("up ended with %d before it printed %q:\n%s%s", code, text, s.out.String(), s.err.String())
+		case <-deadline.C:
+			t.Fatalf("up has not printed %q:\n%s", text, s.out.String())
+		case <-tick.C:
+		}
+	}
+}
+
+// end waits for up's exit code.
+func (s *runningSystem) end(t *testing.T) int {
+	t.Helper()
+	select {
+	case code := <-s.code:
+		s.code <- code
+		return code
+	case <-time.After(30 * time.Second):
+		t.Fatalf("up has not ended:\n%s", s.out.String())
+		return -1
+	}
+}
+
+// do runs another command line against the system.
+func (s *runningSystem) do(t *testing.T, args ...string) string {
+	t.Helper()
+	l := &line{env: s.env}
+	if code := l.run(args...); code != 0 {
+		t.Errorf("holdfast %s: exit code %d: %s", strings.Join(args, " "), code, l.err.String())
+	}
+	return l.out.String()
+}
+
+func (s *runningSystem) ps(t *testing.T) map[string]control.Instance {
+	t.Helper()
+	var list []control.Instance
+	if err := json.Unmarshal([]byte(s.do(t, "ps", "--json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	instances := make(map[string]control.Instance)
+	for _, i := range list {
+		instances[i.ID] = i
+	}
+	return instances
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// service is the command line of a service that is this test program.
+func service() string { return fmt.Sprintf("'%s' be-service", os.Args[0]) }
+
+// withoutMembers is a system whose registry nobody answers for: it runs all the same.
+func withoutMembers() string {
+	return "system: small\nregistry: etcd://127.0.0.1:1\nservices:\n" +
+		"  web: {run: " + yaml(service()) + ", replicas: 2, needs: [store]}\n" +
+		"  store: {run: " + yaml(service()) + "}\n"
+}
+
+func yaml(s string) string {
+	b, _ := json.Marshal(s)
+	return string(b)
+}
+
+func TestUpAndEverythingElse(t *testing.T) {
+	t.Parallel()
+	s := up(t, withoutMembers())
+	before := s.ps(t)
+	if len(before) != 3 || before["web-1"].State != "ready" || before["web-1"].PID == 0 {
+		t.Fatalf("ps = %+v", before)
+	}
+
+	s.do(t, "kill", "web-1")
+	s.await(t, "web-1 died: killed by SIGKILL")
+	s.await(t, "web-1 ready again")
+	after := s.ps(t)
+	if after["web-1"].PID == before["web-1"].PID || after["web-1"].Addr != before["web-1"].Addr || after["web-1"].Restarts != 1 {
+		t.Errorf("after a kill: %+v, before: %+v", after["web-1"], before["web-1"])
+	}
+
+	s.do(t, "freeze", "web-2")
+	s.await(t, "web-2 frozen")
+	s.do(t, "thaw", "web")
+	s.await(t, "web-2 thawed")
+
+	if out := s.do(t, "scale", "web", "3"); !strings.Contains(out, "web-3 ready") || !strings.Contains(out, "web has 3 instances") {
+		t.Errorf("scale printed:\n%s", out)
+	}
+	if out := s.do(t, "restart", "store"); !strings.Contains(out, "store-2 ready") || !strings.Contains(out, "store-1 stopped") {
+		t.Errorf("restart printed:\n%s", out)
+	}
+	if out := s.do(t, "restart", "web-3"); !strings.Contains(out, "web-3 stopped") || strings.Contains(out, "web-1 ") {
+		t.Errorf("restart of one printed:\n%s", out)
+	}
+	if now := s.ps(t); len(now) != 4 || now["store-2"].State != "ready" {
+		t.Errorf("ps = %+v", now)
+	}
+	if out := s.do(t, "logs", "store"); !strings.Contains(out, "store-1 | hello from store-1") || !strings.Contains(out, "store-2 | hello from store-2") {
+		t.Errorf("logs printed:\n%s", out)
+	}
+
+	if out := s.do(t, "down"); !strings.Contains(out, "web-1 stopped") || !strings.Contains(out, "small is down") {
+		t.Errorf("down printed:\n%s", out)
+	}
+	if code := s.end(t); code != 0 {
+		t.Errorf("up ended with %d: %s", code, s.err.String())
+	}
+	for _, i := range after {
+		if alive(i.PID) {
+			t.Errorf("%s (pid %d) is left", i.ID, i.PID)
+		}
+	}
+	if code := s.run("ps"); code != 1 || !strings.Contains(s.err.String(), "no system is running") {
+		t.Errorf("ps = %d, %s", code, s.err.String())
+	}
+}
+
+func TestCtrlCStopsInOrder(t *testing.T) {
+	t.Parallel()
+	s := up(t, withoutMembers())
+	s.interrupts <- os.Interrupt
+	if code := s.end(t); code != 0 {
+		t.Errorf("up ended with %d: %s", code, s.err.String())
+	}
+	out := s.out.String()
+	web, store := strings.LastIndex(out, "web-2 stopped"), strings.LastIndex(out, "store-1 stopped")
+	if web < 0 || store < web || !strings.HasSuffix(out, "small is down\n") {
+		t.Errorf("web has to stop before store, which it needs:\n%s", out)
+	}
+}
+
+func TestASecondCtrlCKills(t *testing.T) {
+	t.Parallel()
+	s := up(t, "system: deaf\nregistry: etcd://127.0.0.1:1\nservices:\n  web: {run: "+yaml("sh -c 'trap \"\" TERM; while :; do sleep 1; done'")+"}\n")
+	pid := s.ps(t)["web-1"].PID
+	s.interrupts <- os.Interrupt
+	s.await(t, "stopping deaf")
+	s.interrupts <- os.Interrupt
+	if code := s.end(t); code != 0 && code != 1 {
+		t.Errorf("up ended with %d: %s", code, s.err.String())
+	}
+	if alive(pid) {
+		t.Error("the deaf service lives on")
+	}
+}
+
+func TestCtrlCWhileServicesStart(t *testing.T) {
+	t.Parallel()
+	s := start(t, "system: slow\nregistry: etcd://127.0.0.1:1\nservices:\n  web: {run: sleep 60, needs: [never]}\n  never: {run: "+
+		yaml(service()+" sick")+"}\n")
+	client := control.NewClient(s.control)
+	defer client.Close()
+	pid := 0
+	for pid == 0 {
+		if instances, err := client.Instances(t.Context()); err == nil && len(instances) == 1 {
+			pid = instances[0].PID
+		}
+	}
+	if code := (&line{env: s.env}).run("scale", "web", "2"); code != 1 {
+		t.Errorf("scale of a system that starts = %d, want 1", code)
+	}
+	s.interrupts <- os.Interrupt
+	if code := s.end(t); code != 1 || !strings.Contains(s.err.String(), "stopped before it was ready") {
+		t.Errorf("up ended with %d: %s", code, s.err.String())
+	}
+	if alive(pid) {
+		t.Error("the service lives on")
+	}
+}
+
+func TestUpEndsWhenAServiceKeepsDying(t *testing.T) {
+	t.Parallel()
+	s := start(t, "system: sick\nregistry: etcd://127.0.0.1:1\nservices:\n  web: {run: "+yaml("sh -c 'echo no database; exit 3'")+"}\n")
+	if code := s.end(t); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	got := s.err.String()
+	if !strings.Contains(got, "holdfast up: web-1 keeps crashing: exit status 3") || !strings.Contains(got, "no database") {
+		t.Errorf("error:\n%s", got)
+	}
+}
+
+func TestUpEndsWhenTheBuildFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":      "module example.com/broken\n\ngo 1.26\n",
+		"web/main.go": "package main\n\nfunc main() { undefinedName() }\n",
+		"system.yaml": "system: broken\nregistry: etcd://127.0.0.1:1\nservices:\n  web: {run: ./web}\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := startIn(t, dir)
+	if code := s.end(t); code != 1 || !strings.HasPrefix(s.err.String(), "holdfast up: the build failed\n") ||
+		!strings.Contains(s.err.String(), "main.go:3:15: undefined: undefinedName") {
+		t.Errorf("exit code %d: %s", code, s.err.String())
+	}
+	s = startIn(t, dir, "--no-build")
+	if code := s.end(t); code != 1 || !strings.Contains(s.err.String(), "./web is not built") {
+		t.Errorf("--no-build: exit code %d: %s", code, s.err.String())
+	}
+}
+
+func TestTwoUpsOnTheSameData(t *testing.T) {
+	t.Parallel()
+	s := up(t, withoutMembers())
+	other := &line{env: map[string]string{"HOLDFAST_CONTROL": freeAddr(t)}}
+	code := other.run("up", "--data", filepath.Join(s.dir, "data"), s.dir)
+	if got := other.err.String(); code != 1 || strings.Count(got, "\n") != 1 ||
+		!strings.Contains(got, fmt.Sprintf("in use by process %d", os.Getpid())) || !strings.Contains(got, "--data") {
+		t.Errorf("exit code %d: %s", code, got)
+	}
+}
+
+// The real thing, small: one control member, and an edge that answers from the start.
+func TestUpWithAControlMember(t *testing.T) {
+	t.Parallel()
+	edge := freeAddr(t)
+	s := start(t, "system: real\ncontrol: {members: 1}\nservices:\n  web: {run: "+yaml(service()+" announced")+", replicas: 2, http: \""+edge+"\"}\n")
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	get := func() (int, string) {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+edge+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(b)
+	}
+	s.await(t, "is ready in")
+	if code, body := get(); code != http.StatusOK || !strings.HasPrefix(body, "web-") {
+		t.Errorf("the edge answers %d %s", code, body)
+	}
+	before := s.ps(t)
+	s.do(t, "kill", "control-1")
+	s.await(t, "control-1 ready again")
+	s.do(t, "restart", "web")
+	if code, body := get(); code != http.StatusOK {
+		t.Errorf("after a kill of the control member, and a restart, the edge answers %d %s", code, body)
+	}
+	s.interrupts <- os.Interrupt
+	if code := s.end(t); code != 0 {
+		t.Errorf("up ended with %d: %s", code, s.err.String())
+	}
+	for _, i := range before {
+		if alive(i.PID) {
+			t.Errorf("%s (pid %d) is left", i.ID, i.PID)
+		}
+	}
+}
+
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
