@@ -71,7 +71,8 @@ func (p *pictures) draw(motif, product string) (string, bool) {
 	case 0: // a sun behind it
 		fmt.Fprintf(&b, `<circle cx="%d" cy="%d" r="72" fill="%s"/>`, 84+n/32%33, 84+n/1024%17, colours.halo)
 	case 1: // an arch
-		fmt.Fprintf(&b, `<path d="M36 200V100a64 64 0 0 1 128 0v100z" fill="%s"/>`, colours.halo)
+		x := 26 + n/32%24
+		fmt.Fprintf(&b, `<path d="M%d 200V100a%d 64 0 0 1 %d 0v100z" fill="%s"/>`, x, 100-x, 200-2*x, colours.halo)
 	case 2: // a hill
 		fmt.Fprintf(&b, `<path d="M0 %dq60 -44 110 -18t90 -14V200H0z" fill="%s"/>`, 118+n/32%20, colours.halo)
 	case 3: // a wave

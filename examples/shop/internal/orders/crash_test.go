@@ -3,8 +3,6 @@ package orders_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -42,7 +40,7 @@ func newWorld() *world {
 			{ID: "tree", Name: "Tree", Price: 6990, Stock: 1},
 		},
 	}}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := shoptest.Quiet()
 	w.inventory, w.payments = inventory.NewStore(w.db, w.products), payment.NewStore(w.db)
 	changes := kv.OpenView[catalog.Change](w.db, catalog.Prefix, "", log)
 	levels := kv.OpenView[inventory.Stock](w.db, inventory.StockPrefix, "", log)
@@ -58,7 +56,7 @@ func (w *world) process(f shoptest.Fault) (*orders.Server, *orders.Recovery) {
 	p := orders.NewProcess(store, inventorypb.NewInventoryClient(conn), paymentpb.NewPaymentClient(conn))
 	everythingAtOnce := orders.RecoveryConfig{Settle: time.Nanosecond, GiveUp: time.Nanosecond}
 	return orders.NewServer(store, catalogpb.NewCatalogClient(conn), p),
-		orders.NewRecovery(store, p, everythingAtOnce, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		orders.NewRecovery(store, p, everythingAtOnce, shoptest.Quiet())
 }
 
 func (w *world) unfinished(t fataler) []*orders.Order {

@@ -45,7 +45,10 @@ type Order struct {
 	ID       string `json:"id"`
 	Customer string `json:"customer"`
 	Status   Status `json:"status"`
-	Reason   string `json:"reason,omitempty"` // why it is Undoing or Rejected
+	// Why it is Undoing or Rejected: a reason of package shop, a sentence and its facts, as in the error that told us.
+	Reason string            `json:"reason,omitempty"`
+	Detail string            `json:"detail,omitempty"`
+	Facts  map[string]string `json:"facts,omitempty"`
 	// Chargeable is set once a charge may have been captured, so that undoing knows to void it.
 	Chargeable bool      `json:"chargeable,omitempty"`
 	Currency   string    `json:"currency"`

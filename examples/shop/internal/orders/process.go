@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
+	"github.com/holdfast-go/holdfast/failure"
 )
 
 // Process takes orders along their way, one step after the other. Several processes may work on one order at the same
@@ -64,10 +65,10 @@ func (p *Process) step(ctx context.Context, o *Order) (*Order, error) {
 		case err == nil:
 			return o.to(Reserved), nil
 		case errors.Is(err, shop.ErrOutOfStock):
-			return o.undo(shop.ErrOutOfStock.Reason), nil
+			return o.undo(err), nil
 		case errors.Is(err, shop.ErrReleased):
 			// Another process has undone it, and its write comes or has come before ours.
-			return o.undo(shop.ErrGivenUp.Reason), nil
+			return o.undo(shop.ErrGivenUp), nil
 		}
 		return nil, err
 	case Reserved:
@@ -78,9 +79,9 @@ func (p *Process) step(ctx context.Context, o *Order) (*Order, error) {
 		case err == nil:
 			return o.to(Paid), nil
 		case errors.Is(err, shop.ErrDeclined):
-			return o.undo(shop.ErrDeclined.Reason), nil
+			return o.undo(err), nil
 		case errors.Is(err, shop.ErrVoided):
-			return o.undo(shop.ErrGivenUp.Reason), nil
+			return o.undo(shop.ErrGivenUp), nil
 		}
 		return nil, err
 	case Paid:
@@ -108,7 +109,7 @@ func (p *Process) GiveUp(ctx context.Context, o *Order) (bool, error) {
 	if o.Status != Pending && o.Status != Reserved {
 		return false, nil
 	}
-	return p.write(ctx, o.undo(shop.ErrGivenUp.Reason))
+	return p.write(ctx, o.undo(shop.ErrGivenUp))
 }
 
 func (p *Process) write(ctx context.Context, o *Order) (bool, error) {
@@ -124,10 +125,21 @@ func (o *Order) to(s Status) *Order {
 	return &next
 }
 
-func (o *Order) undo(reason string) *Order {
+// undo returns a copy of o that is to be undone because of err.
+func (o *Order) undo(err error) *Order {
+	e := failure.From(err)
 	next := o.to(Undoing)
-	next.Reason = reason
+	next.Reason, next.Detail, next.Facts = e.Reason, e.Message, e.Metadata
 	return next
+}
+
+// rejection is the error for whoever asks for an order that is or will be rejected. It is always the same.
+func (o *Order) rejection() error {
+	err := failure.New(failure.FailedPrecondition, "%s", o.Detail).WithReason(o.Reason, shop.Domain).WithMetadata("order", o.ID)
+	for name, fact := range o.Facts {
+		err = err.WithMetadata(name, fact)
+	}
+	return err
 }
 
 func stockLines(o *Order) []*inventorypb.Line {

@@ -43,7 +43,7 @@ func (s *Server) Place(ctx context.Context, req *orderspb.PlaceRequest) (*orders
 		// Paid is as good as done: what is left is done by the recovery if not by us.
 		return &orderspb.PlaceResponse{Order: o.wire()}, nil
 	case Undoing, Rejected:
-		return nil, shop.Rejection(o.Reason).WithMetadata("order", o.ID)
+		return nil, o.rejection()
 	case Pending, Reserved:
 	}
 	return nil, err

@@ -40,21 +40,6 @@ func failed(reason, message string) *failure.Error {
 	return failure.New(failure.FailedPrecondition, "%s", message).WithReason(reason, Domain)
 }
 
-// Rejections are the errors for which an order is rejected, by their reasons.
-var rejections = map[string]*failure.Error{
-	ErrOutOfStock.Reason: ErrOutOfStock,
-	ErrDeclined.Reason:   ErrDeclined,
-	ErrGivenUp.Reason:    ErrGivenUp,
-}
-
-// Rejection returns the error of an order that was rejected for reason.
-func Rejection(reason string) *failure.Error {
-	if err, ok := rejections[reason]; ok {
-		return err
-	}
-	return failed(reason, "the order was rejected")
-}
-
 // NoProduct is the error for a product that does not exist or is not for sale.
 func NoProduct(id string) *failure.Error {
 	return failure.New(failure.NotFound, "there is no product %q", id).WithReason("NO_PRODUCT", Domain).WithMetadata("product", id)

@@ -1,0 +1,373 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-go/holdfast/examples/shop/gen/cartpb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/catalogpb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/assortment"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/gateway"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shoptest"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/rest"
+)
+
+// shop is the gateway in front of a whole shop, whose calls fail as fault says.
+func shop(t testing.TB, fault shoptest.Fault) http.Handler {
+	t.Helper()
+	products, err := assortment.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := shoptest.NewShop(new(kv.Memory), products, fault)
+	h, err := gateway.New(gateway.Services{
+		Catalog:   catalogpb.NewCatalogClient(conn),
+		Cart:      cartpb.NewCartClient(conn),
+		Inventory: inventorypb.NewInventoryClient(conn),
+		Orders:    orderspb.NewOrdersClient(conn),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rest.Wrap(h, rest.ServerConfig{MaxBodyBytes: 64 << 10, Logger: shoptest.Quiet()})
+}
+
+// down makes all calls to one service fail.
+func down(service string) shoptest.Fault {
+	return func(op string) shoptest.Fate {
+		if strings.HasPrefix(op, "/shop."+service+".") {
+			return shoptest.Lost
+		}
+		return shoptest.Works
+	}
+}
+
+func do(h http.Handler, method, path, key, body string) *httptest.ResponseRecorder {
+	var in io.Reader
+	if body != "" {
+		in = strings.NewReader(body)
+	}
+	r := httptest.NewRequest(method, path, in)
+	r.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		r.Header.Set("Idempotency-Key", key)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func get[T any](t *testing.T, h http.Handler, path string) T {
+	t.Helper()
+	w := do(h, http.MethodGet, path, "", "")
+	if w.Code != http.StatusOK {
+		t.Fatalf("GET %s: %d %s", path, w.Code, w.Body)
+	}
+	return decode[T](t, w)
+}
+
+func decode[T any](t *testing.T, w *httptest.ResponseRecorder) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
+		t.Fatalf("%s: %v", w.Body, err)
+	}
+	return v
+}
+
+func TestProductsAreListedPageByPage(t *testing.T) {
+	h := shop(t, nil)
+	var seen []string
+	for offset := 0; ; offset += 20 {
+		list := get[gateway.ProductList](t, h, "/api/products?limit=20&offset="+strconv.Itoa(offset))
+		if int(list.Total) < 60 || len(list.Categories) == 0 {
+			t.Fatalf("total %d, %d categories", list.Total, len(list.Categories))
+		}
+		for _, p := range list.Products {
+			if p.Stock == nil || p.Price.Minor <= 0 || p.Price.Currency != "EUR" || p.Name == "" {
+				t.Errorf("product %+v is not complete", p)
+			}
+			seen = append(seen, p.ID)
+		}
+		if len(list.Products) < 20 {
+			if len(seen) != int(list.Total) {
+				t.Fatalf("%d products on all pages, total %d", len(seen), list.Total)
+			}
+			return
+		}
+	}
+}
+
+func TestSearchFindsWordsInAnyOrder(t *testing.T) {
+	h := shop(t, nil)
+	list := get[gateway.ProductList](t, h, "/api/products?query=MUG+stoneware")
+	if list.Total != 1 || list.Products[0].ID != "stoneware-mug" {
+		t.Fatalf("%+v", list.Products)
+	}
+	if list = get[gateway.ProductList](t, h, "/api/products?query=submarine"); list.Total != 0 || list.Products == nil {
+		t.Fatalf("%+v", list)
+	}
+	if list = get[gateway.ProductList](t, h, "/api/products?category=plants&limit=1"); list.Total < 5 || len(list.Products) != 1 {
+		t.Fatalf("%+v", list)
+	}
+}
+
+func TestAListWithoutStockIsBetterThanNone(t *testing.T) {
+	h := shop(t, down("inventory"))
+	list := get[gateway.ProductList](t, h, "/api/products")
+	if len(list.Products) == 0 || list.Products[0].Stock != nil {
+		t.Fatalf("%+v", list)
+	}
+	if p := get[gateway.Product](t, h, "/api/products/stoneware-mug"); p.Stock != nil {
+		t.Fatalf("%+v", p)
+	}
+}
+
+func TestACartIsFilledChangedAndEmptied(t *testing.T) {
+	h := shop(t, nil)
+	if cart := get[gateway.Cart](t, h, "/api/carts/ada"); len(cart.Items) != 0 || cart.Items == nil {
+		t.Fatalf("a new cart has %+v", cart)
+	}
+	do(h, http.MethodPut, "/api/carts/ada/items/stoneware-mug", "", `{"quantity":2}`)
+	do(h, http.MethodPut, "/api/carts/ada/items/sencha", "", `{"quantity":1}`)
+	w := do(h, http.MethodPut, "/api/carts/ada/items/stoneware-mug", "", `{"quantity":3}`)
+	cart := decode[gateway.Cart](t, w)
+	if w.Code != http.StatusOK || len(cart.Items) != 2 || cart.Items[0].Quantity != 3 || cart.Total.Minor != 3*1690+1290 {
+		t.Fatalf("%d %+v", w.Code, cart)
+	}
+	do(h, http.MethodPut, "/api/carts/ada/items/stoneware-mug", "", `{"quantity":0}`)
+	if cart = get[gateway.Cart](t, h, "/api/carts/ada"); len(cart.Items) != 1 || cart.Items[0].Product != "sencha" {
+		t.Fatalf("%+v", cart)
+	}
+	if w = do(h, http.MethodDelete, "/api/carts/ada", "", ""); w.Code != http.StatusNoContent {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if cart = get[gateway.Cart](t, h, "/api/carts/ada"); len(cart.Items) != 0 {
+		t.Fatalf("%+v", cart)
+	}
+}
+
+const mugs = `{"customer":"ada","items":[{"product":"stoneware-mug","quantity":2}]}`
+
+func TestACheckoutThatIsRepeatedIsOneOrder(t *testing.T) {
+	h := shop(t, nil)
+	first, second := do(h, http.MethodPost, "/api/orders", "k1", mugs), do(h, http.MethodPost, "/api/orders", "k1", mugs)
+	a, b := decode[gateway.Order](t, first), decode[gateway.Order](t, second)
+	if first.Code != http.StatusCreated || second.Code != http.StatusCreated || a.ID != b.ID || a.ID == "" {
+		t.Fatalf("%d %+v, then %d %+v", first.Code, a, second.Code, b)
+	}
+	if a.Status != "confirmed" || a.Total != (gateway.Money{Currency: "EUR", Minor: 3380}) || a.Items[0].Quantity != 2 {
+		t.Fatalf("%+v", a)
+	}
+	if got := get[gateway.Order](t, h, first.Header().Get("Location")); got.ID != a.ID {
+		t.Fatalf("%+v", got)
+	}
+	if list := get[gateway.OrderList](t, h, "/api/orders?customer=ada"); len(list.Orders) != 1 {
+		t.Fatalf("%+v", list)
+	}
+	if w := do(h, http.MethodPost, "/api/orders", "k1", strings.Replace(mugs, "2", "3", 1)); w.Code != http.StatusConflict {
+		t.Fatalf("the key for another order: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestOrdersOfACustomerAreListedNewestFirst(t *testing.T) {
+	h := shop(t, nil)
+	var want []string
+	for _, key := range []string{"k1", "k2", "k3"} {
+		o := decode[gateway.Order](t, do(h, http.MethodPost, "/api/orders", key, mugs))
+		want = append(want, o.ID)
+	}
+	do(h, http.MethodPost, "/api/orders", "k4", strings.Replace(mugs, "ada", "adam", 1))
+	list := get[gateway.OrderList](t, h, "/api/orders?customer=ada")
+	if len(list.Orders) != len(want) {
+		t.Fatalf("%+v", list)
+	}
+	for i := 1; i < len(list.Orders); i++ {
+		if list.Orders[i].Created.After(list.Orders[i-1].Created) {
+			t.Fatalf("not the newest first: %+v", list.Orders)
+		}
+	}
+}
+
+// Each wrong request is answered with its status and says which field is wrong.
+func TestWrongRequestsSayWhatIsWrong(t *testing.T) {
+	h := shop(t, nil)
+	big := `{"customer":"` + strings.Repeat("a", 100<<10) + `"}`
+	for _, c := range []struct {
+		method, path, key, body string
+		status                  int
+		field                   string
+	}{
+		{"GET", "/api/products?limit=0", "", "", 400, "limit"},
+		{"GET", "/api/products?limit=101", "", "", 400, "limit"},
+		{"GET", "/api/products?limit=many", "", "", 400, "limit"},
+		{"GET", "/api/products?offset=-1", "", "", 400, "offset"},
+		{"GET", "/api/products?query=" + strings.Repeat("a", 101), "", "", 400, "query"},
+		{"GET", "/api/products/submarine", "", "", 404, ""},
+		{"GET", "/api/products/%20", "", "", 404, ""},
+		{"GET", "/api/submarines", "", "", 404, ""},
+		{"DELETE", "/api/products/sencha", "", "", 405, ""},
+		{"GET", "/api/carts/a%20b", "", "", 400, "customer"},
+		{"PUT", "/api/carts/ada/items/submarine", "", `{"quantity":1}`, 404, ""},
+		{"PUT", "/api/carts/ada/items/sencha", "", `{"quantity":100}`, 400, "quantity"},
+		{"PUT", "/api/carts/ada/items/sencha", "", `{"quantity":-1}`, 400, "quantity"},
+		{"PUT", "/api/carts/ada/items/sencha", "", `{"quantity":1e99}`, 400, "quantity"},
+		{"PUT", "/api/carts/ada/items/sencha", "", `{}`, 400, "quantity"},
+		{"PUT", "/api/carts/ada/items/sencha", "", `{"quantity":"two"}`, 400, "quantity"},
+		{"PUT", "/api/carts/ada/items/sencha", "", `{"quantity":`, 400, ""},
+		{"POST", "/api/orders", "", mugs, 400, "Idempotency-Key"},
+		{"POST", "/api/orders", "two words", mugs, 400, "Idempotency-Key"},
+		{"POST", "/api/orders", "k", `{"items":[{"product":"sencha","quantity":1}]}`, 400, "customer"},
+		{"POST", "/api/orders", "k", `{"customer":"ada"}`, 400, "items"},
+		{"POST", "/api/orders", "k", `{"customer":"ada","items":[{"product":"sencha","quantity":0}]}`, 400, "items[0].quantity"},
+		{"POST", "/api/orders", "k", `{"customer":"ada","items":[{"product":"sencha","quantity":1},{"product":"sencha","quantity":1}]}`, 400, "items[1].product"},
+		{"POST", "/api/orders", "k", `{"customer":"ada","items":[{"product":"submarine","quantity":1}]}`, 404, ""},
+		{"POST", "/api/orders", "k", `{"customer":"ada","items":[{"product":"lemon-tree","quantity":1}]}`, 409, ""},
+		{"POST", "/api/orders", "k", `[1]`, 400, ""},
+		{"POST", "/api/orders", "k", big, 413, ""},
+		{"GET", "/api/orders/nothing", "", "", 404, ""},
+		{"GET", "/api/orders", "", "", 400, "customer"},
+		{"GET", "/pictures/mug/..%2f..%2fpasswd", "", "", 404, ""},
+		{"GET", "/pictures/submarine/x.svg", "", "", 404, ""},
+	} {
+		w := do(h, c.method, c.path, c.key, c.body)
+		name := c.method + " " + c.path + " " + c.body[:min(len(c.body), 80)]
+		if w.Code != c.status {
+			t.Errorf("%s: %d, want %d: %s", name, w.Code, c.status, w.Body)
+			continue
+		}
+		if ct := w.Header().Get("Content-Type"); !strings.HasPrefix(ct, "application/problem+json") {
+			t.Errorf("%s: %s", name, ct)
+		}
+		problem := failure.ReadProblem(w.Result())
+		found := c.field == ""
+		for _, v := range problem.Violations {
+			found = found || v.Field == c.field && v.Description != ""
+		}
+		if !found {
+			t.Errorf("%s: no word of %s: %s", name, c.field, w.Body)
+		}
+	}
+}
+
+func TestOutOfStockSaysOfWhat(t *testing.T) {
+	w := do(shop(t, nil), http.MethodPost, "/api/orders", "k", `{"customer":"ada","items":[{"product":"olive-tree","quantity":4}]}`)
+	problem := failure.ReadProblem(w.Result())
+	if w.Code != http.StatusConflict || problem.Reason != "OUT_OF_STOCK" || problem.Metadata["product"] != "olive-tree" || problem.Metadata["available"] != "3" {
+		t.Fatalf("%d %+v", w.Code, problem)
+	}
+}
+
+func TestWhatCanBeHadLaterSaysWhen(t *testing.T) {
+	for _, c := range []struct{ service, method, path, body string }{
+		{"orders", "POST", "/api/orders", mugs},
+		{"inventory", "POST", "/api/orders", mugs},
+		{"payment", "POST", "/api/orders", mugs},
+		{"orders", "GET", "/api/orders?customer=ada", ""},
+		{"cart", "GET", "/api/carts/ada", ""},
+		{"catalog", "GET", "/api/products", ""},
+	} {
+		w := do(shop(t, down(c.service)), c.method, c.path, "k", c.body)
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s without %s: %d, Retry-After %q: %s", c.path, c.service, w.Code, w.Header().Get("Retry-After"), w.Body)
+		}
+	}
+}
+
+func TestEveryAddressOfThePageIsServed(t *testing.T) {
+	h := shop(t, nil)
+	for path, want := range map[string]string{
+		"/": "text/html", "/cart": "text/html", "/orders": "text/html", "/orders/ord-1": "text/html", "/products/sencha": "text/html",
+		"/app.js": "text/javascript", "/style.css": "text/css", "/icon.svg": "image/svg+xml", "/healthz": "application/json",
+	} {
+		w := do(h, http.MethodGet, path, "", "")
+		if w.Code != http.StatusOK || path != "/healthz" && !strings.HasPrefix(w.Header().Get("Content-Type"), want) {
+			t.Errorf("%s: %d %s", path, w.Code, w.Header().Get("Content-Type"))
+		}
+		if etag := w.Header().Get("ETag"); etag != "" {
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			r.Header.Set("If-None-Match", etag)
+			again := httptest.NewRecorder()
+			if h.ServeHTTP(again, r); again.Code != http.StatusNotModified || again.Body.Len() != 0 {
+				t.Errorf("%s again: %d, %d bytes", path, again.Code, again.Body.Len())
+			}
+		}
+	}
+}
+
+// Every product has a picture of its own that is well-formed.
+func TestEveryProductHasAPicture(t *testing.T) {
+	h := shop(t, nil)
+	pictures := make(map[string]string)
+	for _, p := range get[gateway.ProductList](t, h, "/api/products?limit=100").Products {
+		w := do(h, http.MethodGet, p.Picture, "", "")
+		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "image/svg+xml" {
+			t.Errorf("%s: %d %s", p.Picture, w.Code, w.Header().Get("Content-Type"))
+			continue
+		}
+		picture := w.Body.String()
+		if strings.ContainsAny(picture, "{}") {
+			t.Errorf("%s: a colour is missing", p.Picture)
+		}
+		for d := xml.NewDecoder(strings.NewReader(picture)); ; {
+			if _, err := d.Token(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Errorf("%s: %v", p.Picture, err)
+				break
+			}
+		}
+		if other, ok := pictures[picture]; ok {
+			t.Errorf("%s and %s look the same", p.ID, other)
+		}
+		pictures[picture] = p.ID
+	}
+}
+
+// Whatever bytes come in, the gateway answers with a 2xx or a problem that blames the request.
+func FuzzBodies(f *testing.F) {
+	f.Add(mugs, `{"quantity":1}`, "k")
+	f.Add(`{"customer":"ada","items":[{"product":"sencha","quantity":1e3}]}`, `{"quantity":null}`, "")
+	f.Add(`{"customer":"\ud800","items":null}`, `[[[[[[`, "\x00")
+	f.Add("", "\xff", " ")
+	h := shop(f, nil)
+	f.Fuzz(func(t *testing.T, order, quantity, key string) {
+		for _, w := range []*httptest.ResponseRecorder{
+			do(h, http.MethodPost, "/api/orders", key, order),
+			do(h, http.MethodPut, "/api/carts/ada/items/sencha", "", quantity),
+		} {
+			if w.Code >= 500 || w.Code >= 300 && w.Code < 400 || w.Code == 200 && !json.Valid(w.Body.Bytes()) {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+		}
+	})
+}
+
+// The same for what comes in the address.
+func FuzzAddresses(f *testing.F) {
+	f.Add("query=a&limit=1&offset=0", "ada", "sencha")
+	f.Add("limit=99999999999999999999&category=%00", "%2e%2e", "x.svg")
+	h := shop(f, nil)
+	f.Fuzz(func(t *testing.T, query, a, b string) {
+		for _, u := range []string{"/api/products?" + query, "/api/carts/" + a, "/api/orders?customer=" + a, "/pictures/" + a + "/" + b} {
+			r, err := http.NewRequest(http.MethodGet, "http://shop"+u, nil)
+			if err != nil {
+				continue
+			}
+			w := httptest.NewRecorder()
+			if h.ServeHTTP(w, r); w.Code >= 500 {
+				t.Fatalf("%s: %d %s", u, w.Code, w.Body)
+			}
+		}
+	})
+}
