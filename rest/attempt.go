@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -157,7 +158,7 @@ func (a *attempt) release() {
 func (a *attempt) deliver(resp *http.Response) *http.Response {
 	resp.Request = a.trip.req
 	switch {
-	case isStream(resp):
+	case IsStream(resp):
 		a.timer.Stop()
 	case a.plan.Bounded:
 		a.timer.Reset(time.Until(a.trip.deadline))
@@ -174,13 +175,13 @@ func (a *attempt) deliver(resp *http.Response) *http.Response {
 	return resp
 }
 
-// isStream reports whether a response goes on for as long as both sides like.
-func isStream(resp *http.Response) bool {
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return true
-	}
-	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	return err == nil && t == "text/event-stream"
+// IsStream reports whether resp is of a kind that goes on for as long as both sides like: 101 Switching Protocols and
+// text/event-stream. Only the caller's context ends its body.
+func IsStream(resp *http.Response) bool {
+	const events = "text/event-stream"
+	ct := resp.Header.Get("Content-Type")
+	return resp.StatusCode == http.StatusSwitchingProtocols ||
+		len(ct) >= len(events) && strings.EqualFold(ct[:len(events)], events)
 }
 
 // responseBody holds the attempt until it was read or closed.

@@ -2,10 +2,12 @@ package rest
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/holdfast-go/holdfast/balance"
 	"github.com/holdfast-go/holdfast/failure"
@@ -31,6 +33,9 @@ type ClientConfig struct {
 	TLS *tls.Config
 	// Insecure allows plaintext to instances beyond loopback.
 	Insecure bool
+	// Wait is how long a call waits for an instance that can be reached before it fails with Unavailable. 0 means as long as
+	// its deadline allows, so that a service of one instance can be restarted unnoticed.
+	Wait time.Duration
 	// Picker makes the picker of each service. nil means balance.NewP2C.
 	Picker func() balance.Picker
 	// MaxReplayBytes bounds what is kept of a request's body so that it can be sent again; a longer one is sent as it
@@ -44,7 +49,11 @@ type ClientConfig struct {
 
 // Validate returns all that is wrong with the configuration, joined, or nil.
 func (c ClientConfig) Validate() error {
-	if err := c.Policy.Validate(); err != nil {
+	err := c.Policy.Validate()
+	if c.Wait < 0 {
+		err = errors.Join(err, fmt.Errorf("Wait: %v is negative", c.Wait))
+	}
+	if err != nil {
 		return fmt.Errorf("rest client config: %w", err)
 	}
 	return nil

@@ -72,7 +72,8 @@ func methodOf(req *http.Request) string {
 // run makes the attempts.
 func (t *trip) run() (*http.Response, error) {
 	for {
-		p, err := t.target.pick(t.ctx, time.Now(), t.deadline, t.tried)
+		now := time.Now()
+		p, err := t.target.pick(t.ctx, now, t.patience(now), t.tried)
 		if err != nil {
 			return t.giveUp(resilience.StopDeadline, err)
 		}
@@ -105,6 +106,14 @@ func (t *trip) run() (*http.Response, error) {
 			return t.giveUp(resilience.StopDeadline, err)
 		}
 	}
+}
+
+// patience is until when it is worth waiting for an instance that can be reached.
+func (t *trip) patience(now time.Time) time.Time {
+	if w := t.target.cfg.Wait; w > 0 && now.Add(w).Before(t.deadline) {
+		return now.Add(w)
+	}
+	return t.deadline
 }
 
 // nextBody returns the body for another attempt.

@@ -1,16 +1,42 @@
-// Package edge is where a service's users come in: it listens on the public HTTP address of a service and
-// forwards every request to an instance of that service, so that an instance which dies, freezes or is replaced is not noticed.
+// Package edge is where a service's users come in: it listens on the public HTTP address of a service and forwards every
+// request to an instance of that service, so that an instance which dies, freezes or is replaced is not noticed.
+//
+// It is a reverse proxy over the Transport of package rest, with the same rules about what is tried again: safe and
+// idempotent methods, requests with an Idempotency-Key, and whatever was not sent. Every path is forwarded,
+// /healthz as well: it is the service that is healthy or not.
+//
+// # Whose retry
+//
+// The edge retries, and so do the services behind it. That the two do not multiply is due to three things: each has its
+// own budget of about 10 % over its traffic; a service that gave up on a call of its own says so with a
+// Retry-After, which the edge passes on to the user instead of trying again; and the edge gives an attempt at least a
+// second, so that a service has the time to recover from a failure below it. The number of the attempt travels in
+// X-Attempt, and what a client sent under that name is dropped. It does not switch off the retries of the services
+// below: when a gateway and a service behind it freeze together, both layers are needed.
 package edge
 
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httputil"
+	"sync"
 	"time"
 
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/resilience"
+	"github.com/holdfast-go/holdfast/rest"
+)
+
+const (
+	defaultTimeout      = 10 * time.Second
+	defaultMaxBodyBytes = 10 << 20
+	defaultWait         = 5 * time.Second
+	attemptFloor        = time.Second
+	copyBuffer          = 32 << 10
 )
 
 // Config is the configuration of an Edge. Its zero value works.
@@ -19,42 +45,140 @@ type Config struct {
 	TLS, ClientTLS *tls.Config
 	// Insecure allows plaintext on addresses beyond loopback, on both sides.
 	Insecure bool
-	// Timeout is the longest a request may take in total, waiting for an instance included. 0 means 10 s.
+	// Timeout is the longest a request may take in total; a client can ask for less with X-Request-Timeout-Ms. It ends
+	// neither server-sent events nor upgraded connections (WebSocket). 0 means 10 s.
 	Timeout time.Duration
-	// MaxBodyBytes bounds a request's body; more is answered with 413. 0 means 10 MiB.
+	// Wait is how long a request waits for an instance that can be reached, within Timeout. Then it is answered with 503.
+	// 0 means 5 s: long enough for a process that was killed to be started again.
+	Wait time.Duration
+	// MaxBodyBytes bounds a request's body; more is answered with 413. 0 means 10 MiB, negative no bound. Bodies pass
+	// through: what is kept of one is at most 1 MiB, to send it again.
 	MaxBodyBytes int64
 	// DrainTimeout is how long requests in flight may take to end once Run's context is done. 0 means 20 s.
 	DrainTimeout time.Duration
-	// TrustForwarded keeps the X-Forwarded-* headers of the client, to be used behind another proxy only. Else they are replaced.
+	// TrustForwarded keeps the X-Forwarded-* headers of the client. Only for an edge that is reached through another proxy
+	// alone: otherwise clients could claim any address.
 	TrustForwarded bool
-	// Policy rules the attempts. The zero value means the defaults of package resilience, with Timeout as the total.
+	// Policy rules the attempts. The zero value means the defaults of package resilience, with at least 1 s for an attempt.
+	// Its Timeout is not used: there is the one above.
 	Policy resilience.Policy
-	// Logger receives forwarding errors. nil means slog.Default().
+	// Logger receives the requests that could not be forwarded. nil means slog.Default().
 	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	if c.Wait == 0 {
+		c.Wait = defaultWait
+	}
+	if c.MaxBodyBytes == 0 {
+		c.MaxBodyBytes = defaultMaxBodyBytes
+	}
+	if c.Policy.AttemptFloor == 0 {
+		c.Policy.AttemptFloor = attemptFloor
+	}
+	c.Policy.Timeout = c.Timeout
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
 }
 
 // Edge forwards the HTTP requests of one address to the instances of one service. It is a lifecycle component.
 type Edge struct {
+	service   string
+	cfg       Config
+	server    *rest.Server
+	transport *rest.Transport
+	proxy     *httputil.ReverseProxy
 }
 
-// New listens on addr at once, so that a taken port is an error here, and forwards to the instances that reg
-// knows of service, once Run is called. An Edge that is never run must be closed.
-func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error) { return nil, nil }
+// New listens on addr at once, so that a taken port is an error here, and forwards to the instances that reg knows of
+// service, once Run is called. Without TLS the address must be on loopback unless cfg.Insecure is set. An Edge
+// that is never run must be closed.
+func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error) {
+	if err := registry.ValidateService(service); err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	client := rest.ClientConfig{Policy: cfg.Policy, TLS: cfg.ClientTLS, Insecure: cfg.Insecure, Wait: cfg.Wait, Logger: cfg.Logger}
+	if err := client.Validate(); err != nil {
+		return nil, fmt.Errorf("edge %s: %w", service, err)
+	}
+	e := &Edge{service: service, cfg: cfg}
+	server, err := rest.NewServer(http.HandlerFunc(e.forward), rest.ServerConfig{
+		Addr:         addr,
+		TLS:          cfg.TLS,
+		Insecure:     cfg.Insecure,
+		Timeout:      cfg.Timeout,
+		MaxBodyBytes: cfg.MaxBodyBytes,
+		DrainTimeout: cfg.DrainTimeout,
+		HealthPath:   "-",
+		Logger:       cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("edge %s: %w", service, err)
+	}
+	e.server = server
+	e.transport = rest.NewTransport(reg, client)
+	e.proxy = &httputil.ReverseProxy{
+		Rewrite:        e.rewrite,
+		Transport:      e.transport,
+		ModifyResponse: liftForStreams,
+		ErrorHandler:   e.failed,
+		ErrorLog:       slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug), // clients that go away in the middle
+		BufferPool:     &buffers{},
+	}
+	return e, nil
+}
 
 // Addr returns the address the edge listens on.
-func (e *Edge) Addr() net.Addr { return nil }
+func (e *Edge) Addr() net.Addr { return e.server.Addr() }
 
 // Name implements lifecycle.Namer.
-func (e *Edge) Name() string { return "" }
+func (e *Edge) Name() string { return "edge " + e.service + " " + e.Addr().String() }
 
-// Ready returns a channel that is closed when the edge accepts requests; whether an instance is there yet does not matter to it.
-func (e *Edge) Ready() <-chan struct{} { return nil }
+// Ready returns a channel that is closed when the edge accepts requests; whether an instance is there does not matter to
+// it.
+func (e *Edge) Ready() <-chan struct{} { return e.server.Ready() }
 
 // Drain makes every answer carry "Connection: close"; requests are served as before.
-func (e *Edge) Drain(ctx context.Context) error { return nil }
+func (e *Edge) Drain(ctx context.Context) error { return e.server.Drain(ctx) }
 
 // Run forwards until ctx is done and then ends like rest.Server.Run.
-func (e *Edge) Run(ctx context.Context) error { return nil }
+func (e *Edge) Run(ctx context.Context) error {
+	err := e.server.Run(ctx)
+	if cerr := e.transport.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("edge %s: %w", e.service, err)
+	}
+	return nil
+}
 
 // Close closes the listener, the connections and the watch at once. It may be called more than once.
-func (e *Edge) Close() error { return nil }
+func (e *Edge) Close() error {
+	err := e.server.Close()
+	if cerr := e.transport.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("edge %s: %w", e.service, err)
+	}
+	return nil
+}
+
+// buffers keeps the buffers that bodies are copied with.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, copyBuffer)
+}
+
+func (b *buffers) Put(p []byte) { b.pool.Put(&p) }

@@ -1,0 +1,591 @@
+package edge
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/registry/driver"
+	"github.com/holdfast-go/holdfast/registry/memregistry"
+	"github.com/holdfast-go/holdfast/resilience"
+	"github.com/holdfast-go/holdfast/rest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// system is a registry with instances of one service, and an edge in front of them.
+type system struct {
+	t      testing.TB
+	engine *memregistry.Driver
+	reg    *registry.Registry
+	edge   *Edge
+	stop   func() error
+	client *http.Client
+}
+
+func newSystem(t testing.TB, cfg Config) *system {
+	s := &system{t: t, engine: memregistry.New()}
+	s.reg = registry.New(s.engine, registry.Config{Logger: quiet})
+	t.Cleanup(func() {
+		if err := errors.Join(s.reg.Close(), s.engine.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if cfg.Logger == nil {
+		cfg.Logger = quiet
+	}
+	var err error
+	s.edge, err = New(s.reg, "shop", "127.0.0.1:0", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.stop = start(t, s.edge)
+	tr := &http.Transport{MaxIdleConnsPerHost: 64}
+	t.Cleanup(tr.CloseIdleConnections)
+	s.client = &http.Client{Transport: tr}
+	return s
+}
+
+type component interface {
+	Run(context.Context) error
+	Close() error
+}
+
+func start(t testing.TB, c component) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	t.Cleanup(func() { _ = c.Close(); _ = stop() })
+	return stop
+}
+
+func (s *system) put(inst registry.Instance) {
+	inst.Service = "shop"
+	if _, err := s.engine.Register(context.Background(), driver.Record{Instance: inst, Owner: inst.ID}, time.Hour, true); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *system) add(id, addr string) {
+	s.put(registry.Instance{ID: id, Endpoints: map[string]string{"http": addr}})
+}
+
+func (s *system) serve(id string, h http.HandlerFunc) (*rest.Server, func() error) {
+	server, err := rest.NewServer(h, rest.ServerConfig{Logger: quiet, MaxBodyBytes: -1})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	stop := start(s.t, server)
+	s.add(id, server.Addr().String())
+	return server, stop
+}
+
+// broken is an instance that reads the header of each request and does end with the connection.
+func (s *system) broken(id string, end func(*net.TCPConn)) *atomic.Int64 {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var requests atomic.Int64
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open = append(open, c)
+			mu.Unlock()
+			wg.Go(func() {
+				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+					requests.Add(1)
+				}
+				end(c.(*net.TCPConn))
+			})
+		}
+	})
+	s.t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		for _, c := range open {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	s.add(id, l.Addr().String())
+	return &requests
+}
+
+func killed(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() }
+func frozen(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c) }
+
+func (s *system) url(path string) string { return "http://" + s.edge.Addr().String() + path }
+
+type answer struct {
+	*http.Response
+	body string
+}
+
+func (s *system) do(method, path, body string, header ...string) answer {
+	s.t.Helper()
+	var r io.Reader
+	if body != "" {
+		r = strings.NewReader(body)
+	}
+	req, err := http.NewRequest(method, s.url(path), r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer{resp, string(b)}
+}
+
+func (a answer) want(t *testing.T, status int, part string) {
+	t.Helper()
+	if a.StatusCode != status || !strings.Contains(a.body, part) {
+		t.Errorf("got %d %q, want %d with %q", a.StatusCode, a.body, status, part)
+	}
+}
+
+func TestForwardsRequestAndAnswer(t *testing.T) {
+	s := newSystem(t, Config{})
+	var got *http.Request
+	s.serve("a", func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Etag", `"1"`)
+		w.Header().Set("Keep-Alive", "timeout=5")
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, "%s %s %s", r.Method, r.URL.RequestURI(), body)
+	})
+	a := s.do("POST", "/a%2Fb?q=1&x", "hello", "X-Attempt", "7", "X-Forwarded-For", "6.6.6.6", "X-Real-Ip", "6.6.6.6",
+		"Connection", "X-Hop", "X-Hop", "1", "Cookie", "c=1")
+	a.want(t, 201, "POST /a%2Fb?q=1&x hello")
+	if a.Header.Get("Etag") != `"1"` || a.Header.Get("Keep-Alive") != "" {
+		t.Errorf("answer's header %v", a.Header)
+	}
+	edge := s.edge.Addr().String()
+	for h, want := range map[string]string{
+		"X-Attempt": "", "X-Hop": "", "X-Real-Ip": "", "Cookie": "c=1",
+		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": edge, "X-Forwarded-Proto": "http",
+	} {
+		if v := strings.Join(got.Header.Values(h), ","); v != want {
+			t.Errorf("instance saw %s: %q, want %q", h, v, want)
+		}
+	}
+	if got.Host != edge {
+		t.Errorf("instance saw host %q", got.Host)
+	}
+}
+
+func TestTrustedProxyInFrontIsBelieved(t *testing.T) {
+	s := newSystem(t, Config{TrustForwarded: true})
+	var got http.Header
+	s.serve("a", func(_ http.ResponseWriter, r *http.Request) { got = r.Header })
+	s.do("GET", "/", "", "X-Forwarded-For", "6.6.6.6", "X-Forwarded-Proto", "https")
+	if got.Get("X-Forwarded-For") != "6.6.6.6, 127.0.0.1" || got.Get("X-Forwarded-Proto") != "https" {
+		t.Errorf("instance saw %v", got)
+	}
+}
+
+func TestDyingInstanceIsNotNoticed(t *testing.T) {
+	for _, r := range [][]string{{"GET", ""}, {"PUT", "x"}, {"POST", "x", "Idempotency-Key", "k"}} {
+		s := newSystem(t, Config{})
+		s.serve("b", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+		hits := s.broken("a", killed)
+		for range 20 { // until the dying one was met
+			s.do(r[0], "/", r[1], r[2:]...).want(t, 200, r[1])
+		}
+		if hits.Load() == 0 {
+			t.Errorf("%s: the dying instance was never asked", r[0])
+		}
+	}
+}
+
+func TestRequestThatMayHaveRunIsA502(t *testing.T) {
+	s := newSystem(t, Config{})
+	hits := s.broken("a", killed)
+	a := s.do("POST", "/", "x")
+	a.want(t, 502, "may have been carried out")
+	if a.Header.Get("Retry-After") != "" || a.Header.Get("Content-Type") != failure.ProblemType || hits.Load() != 1 {
+		t.Errorf("%v, %d requests", a.Header, hits.Load())
+	}
+	if strings.Contains(a.body, "127.0.0.1") {
+		t.Errorf("the user learns addresses: %s", a.body)
+	}
+}
+
+func TestFrozenInstanceIsNotNoticed(t *testing.T) {
+	s := newSystem(t, Config{Policy: resilience.Policy{AttemptTimeout: 100 * time.Millisecond}})
+	s.serve("b", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "b") })
+	hits := s.broken("a", frozen)
+	for range 20 {
+		s.do("GET", "/", "").want(t, 200, "b")
+	}
+	if hits.Load() == 0 {
+		t.Error("the frozen instance was never asked")
+	}
+}
+
+func TestNoInstanceIsA503WithRetryAfter(t *testing.T) {
+	s := newSystem(t, Config{Wait: 10 * time.Millisecond})
+	a := s.do("POST", "/", "x")
+	a.want(t, 503, "cannot be reached")
+	if a.Header.Get("Retry-After") != "1" || a.Header.Get("Content-Type") != failure.ProblemType {
+		t.Errorf("%v", a.Header)
+	}
+	s.serve("a", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up") })
+	deadline := time.Now().Add(5 * time.Second)
+	for s.do("GET", "/", "").StatusCode != 200 {
+		if time.Now().After(deadline) {
+			t.Fatal("the instance that came is never used")
+		}
+	}
+}
+
+func TestInstanceThatIsRestartedIsWaitedFor(t *testing.T) {
+	s := newSystem(t, Config{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	s.add("a", addr)
+	done := make(chan answer, 1)
+	go func() { done <- s.do("POST", "/", "x") }()
+	select {
+	case a := <-done:
+		t.Fatalf("did not wait: %d %s", a.StatusCode, a.body)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if l, err = net.Listen("tcp", addr); err != nil {
+		t.Fatal(err)
+	}
+	server, err := rest.NewServer(http.NotFoundHandler(), rest.ServerConfig{Listener: l, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, server)
+	(<-done).want(t, 404, "")
+}
+
+func TestNoAnswerInTimeIsA504(t *testing.T) {
+	s := newSystem(t, Config{Timeout: 150 * time.Millisecond})
+	s.broken("a", frozen)
+	s.do("POST", "/", "x").want(t, 504, "did not answer in time")
+	s.do("GET", "/", "", rest.HeaderTimeout, "20").want(t, 504, "")
+}
+
+func TestAnswersOfTheServiceAreTheUsers(t *testing.T) {
+	s := newSystem(t, Config{})
+	s.serve("a", func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/healthz":
+			_, _ = io.WriteString(w, "my health")
+		case "/busy":
+			w.Header().Set("Retry-After", "30")
+			w.WriteHeader(503)
+			_, _ = io.WriteString(w, "busy")
+		case "/gone":
+			rest.Error(w, r, failure.New(failure.NotFound, "no such product"))
+		}
+	})
+	s.do("GET", "/healthz", "").want(t, 200, "my health")
+	s.do("GET", "/gone", "").want(t, 404, "no such product")
+	a := s.do("GET", "/busy", "")
+	a.want(t, 503, "busy")
+	if a.Header.Get("Retry-After") != "30" {
+		t.Errorf("Retry-After %q", a.Header.Get("Retry-After"))
+	}
+}
+
+func TestBodyOverTheLimitIs413AndMemoryStaysBounded(t *testing.T) {
+	s := newSystem(t, Config{})
+	var most atomic.Uint64
+	s.serve("a", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	for name, length := range map[string]int64{"announced": 100 << 20, "chunked": -1} {
+		zero := &zeros{left: 100 << 20, most: &most}
+		req, err := http.NewRequest("POST", s.url("/"), io.NopCloser(zero))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = length
+		resp, err := s.client.Do(req)
+		if err != nil {
+			continue // the connection was closed under the upload, and the answer lost with it: TCP allows no more
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != 413 {
+			t.Errorf("%s: status %d", name, resp.StatusCode)
+		}
+	}
+	if most.Load() > 64<<20 {
+		t.Errorf("heap grew to %d MiB", most.Load()>>20)
+	}
+	s.do("POST", "/", strings.Repeat("x", 5<<20)).want(t, 200, "")
+}
+
+// zeros is a long body that looks at the heap as it is read.
+type zeros struct {
+	left  int64
+	reads int
+	most  *atomic.Uint64
+}
+
+func (z *zeros) Read(p []byte) (int, error) {
+	if z.left <= 0 {
+		return 0, io.EOF
+	}
+	if z.reads++; z.reads%64 == 0 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		z.most.Store(max(z.most.Load(), m.HeapAlloc))
+	}
+	n := min(int64(len(p)), z.left)
+	clear(p[:n])
+	z.left -= n
+	return int(n), nil
+}
+
+func TestEventsOutliveTheTimeoutAndEndWithTheEdge(t *testing.T) {
+	s := newSystem(t, Config{Timeout: 100 * time.Millisecond})
+	gone := make(chan struct{})
+	s.serve("a", func(w http.ResponseWriter, r *http.Request) {
+		r = rest.Stream(w, r)
+		w.Header().Set("Content-Type", "text/event-stream")
+		tick := time.NewTicker(25 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			_, _ = io.WriteString(w, "data: x\n\n")
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-tick.C:
+			case <-r.Context().Done():
+				close(gone)
+				return
+			}
+		}
+	})
+	resp, err := s.client.Get(s.url("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for n := 0; n < 30; n++ {
+		if !lines.Scan() {
+			t.Fatalf("the stream ended after %d lines: %v", n, lines.Err())
+		}
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	for lines.Scan() {
+	}
+	<-gone
+}
+
+func TestUpgradedConnectionsOutliveTheTimeout(t *testing.T) {
+	s := newSystem(t, Config{Timeout: 100 * time.Millisecond})
+	s.serve("a", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "parrot")
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		conn, buf, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.Copy(conn, buf)
+	})
+	conn, err := net.Dial("tcp", s.edge.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: parrot\r\n\r\n")
+	buf := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(buf, nil)
+	if err != nil || resp.StatusCode != 101 {
+		t.Fatal(resp, err)
+	}
+	tick := time.NewTicker(25 * time.Millisecond)
+	defer tick.Stop()
+	for n := range 10 {
+		_, _ = fmt.Fprintf(conn, "%d\n", n)
+		if line, err := buf.ReadString('\n'); err != nil || line != fmt.Sprintf("%d\n", n) {
+			t.Fatalf("%q %v", line, err)
+		}
+		<-tick.C
+	}
+}
+
+func TestUserThatGoesAwayEndsTheWork(t *testing.T) {
+	s := newSystem(t, Config{})
+	started, ended := make(chan struct{}), make(chan struct{})
+	s.serve("a", func(_ http.ResponseWriter, r *http.Request) {
+		close(started)
+		<-r.Context().Done()
+		close(ended)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-started
+		cancel()
+	}()
+	req, err := http.NewRequestWithContext(ctx, "GET", s.url("/"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := s.client.Do(req); err == nil {
+		_ = resp.Body.Close()
+		t.Error("an answer")
+	}
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("the instance works on")
+	}
+}
+
+func TestTakenPortAndOtherMistakesAreErrorsOfNew(t *testing.T) {
+	s := newSystem(t, Config{})
+	for _, tt := range []struct {
+		service, addr string
+		cfg           Config
+		want          string
+	}{
+		{"shop", s.edge.Addr().String(), Config{}, "address already in use"},
+		{"shop", "0.0.0.0:0", Config{}, "plaintext is for loopback only"},
+		{"no such/name", "127.0.0.1:0", Config{}, "service name"},
+		{"shop", "127.0.0.1:0", Config{Timeout: -1}, "Timeout"},
+		{"shop", "nonsense", Config{}, "nonsense"},
+	} {
+		e, err := New(s.reg, tt.service, tt.addr, tt.cfg)
+		if err == nil {
+			_ = e.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "edge") {
+			t.Errorf("%s %s: %v, want %q", tt.service, tt.addr, err, tt.want)
+		}
+	}
+}
+
+func TestGarbageGetsAnAnswerAndHarmsNothing(t *testing.T) {
+	s := newSystem(t, Config{})
+	s.serve("a", func(http.ResponseWriter, *http.Request) {})
+	for _, garbage := range [][]byte{
+		[]byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n"),
+		[]byte("GET\r\n\r\n"),
+		[]byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"),
+		[]byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+		bytes.Repeat([]byte{0}, 200_000),
+	} {
+		conn, err := net.Dial("tcp", s.edge.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = conn.Write(garbage)
+		_ = conn.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, conn)
+		_ = conn.Close()
+	}
+	s.do("GET", "/", "").want(t, 200, "")
+}
+
+// Every instance is replaced, one after the other, while users post what must not run twice. None of them notices.
+func TestRollingReplacementUnderLoadLosesNothing(t *testing.T) {
+	s := newSystem(t, Config{})
+	var handled, sent atomic.Int64
+	work := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		handled.Add(1)
+		w.WriteHeader(http.StatusCreated)
+	}
+	type instance struct {
+		id     string
+		server *rest.Server
+		stop   func() error
+	}
+	var running []instance
+	next := 0
+	add := func() {
+		next++
+		id := fmt.Sprintf("shop-%d", next)
+		server, stop := s.serve(id, work)
+		running = append(running, instance{id, server, stop})
+	}
+	for range 3 {
+		add()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var users sync.WaitGroup
+	for range 8 {
+		users.Go(func() {
+			for ctx.Err() == nil {
+				if a := s.do("POST", "/", "x"); a.StatusCode != http.StatusCreated {
+					t.Errorf("%d %s", a.StatusCode, a.body)
+				}
+				sent.Add(1)
+			}
+		})
+	}
+	for range 6 {
+		add()
+		old := running[0]
+		running = running[1:]
+		s.put(registry.Instance{ID: old.id, Endpoints: map[string]string{"http": old.server.Addr().String()}, Draining: true})
+		_ = old.server.Drain(ctx)
+		delay := time.NewTimer(100 * time.Millisecond) // stands for lifecycle's 2 s
+		<-delay.C
+		if err := old.stop(); err != nil {
+			t.Error(err)
+		}
+		s.engine.DeleteKey("shop", old.id)
+	}
+	cancel()
+	users.Wait()
+	if handled.Load() != sent.Load() || sent.Load() == 0 {
+		t.Errorf("%d sent, %d handled", sent.Load(), handled.Load())
+	}
+	t.Logf("%d requests", sent.Load())
+}

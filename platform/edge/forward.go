@@ -1,0 +1,155 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/resilience"
+	"github.com/holdfast-go/holdfast/rest"
+)
+
+const retryAfter = time.Second
+
+// forward sends one request to an instance.
+func (e *Edge) forward(w http.ResponseWriter, r *http.Request) {
+	ctx, end := newLease(w, r)
+	defer end()
+	e.proxy.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// rewrite makes the request for the instance. ReverseProxy has removed the hop-by-hop headers and the client's
+// X-Forwarded-* by then.
+func (e *Edge) rewrite(p *httputil.ProxyRequest) {
+	p.Out.URL.Scheme = "http"
+	p.Out.URL.Host = e.service
+	p.Out.Host = p.In.Host // links that the service makes have to lead here
+	p.Out.Header.Del(rest.HeaderAttempt)
+	if !e.cfg.TrustForwarded {
+		p.Out.Header.Del("X-Real-Ip")
+		p.SetXForwarded()
+		return
+	}
+	p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"]
+	p.SetXForwarded()
+	for _, h := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if v := p.In.Header[h]; len(v) > 0 {
+			p.Out.Header[h] = v
+		}
+	}
+	if v := p.In.Header["Forwarded"]; len(v) > 0 {
+		p.Out.Header["Forwarded"] = v
+	}
+}
+
+// failed answers for a request that no instance answered.
+func (e *Edge) failed(w http.ResponseWriter, r *http.Request, err error) {
+	code := failure.CodeOf(err)
+	if code == failure.Canceled {
+		return // the user is gone
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		rest.Error(w, r, err)
+		return
+	}
+	e.cfg.Logger.LogAttrs(r.Context(), slog.LevelWarn, "request not forwarded",
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", err))
+	switch {
+	case code == failure.DeadlineExceeded:
+		rest.Error(w, r, failure.Wrap(err, failure.DeadlineExceeded, "%s did not answer in time", e.service))
+	case code != failure.Unavailable:
+		rest.Error(w, r, failure.Wrap(err, code, "the request could not be forwarded"))
+	case mayHaveRun(err):
+		// Not 503: that would say that nothing happened.
+		rest.ErrorStatus(w, r, http.StatusBadGateway,
+			failure.Wrap(err, failure.Unknown, "the answer of %s was lost; the request may have been carried out", e.service))
+	default:
+		rest.Error(w, r, failure.Wrap(err, failure.Unavailable, "%s cannot be reached at the moment", e.service).WithRetryAfter(retryAfter))
+	}
+}
+
+// mayHaveRun reports whether any attempt may have reached an instance.
+func mayHaveRun(err error) bool {
+	var call *resilience.CallError
+	if !errors.As(err, &call) {
+		return true
+	}
+	for _, a := range call.Attempts {
+		if a.Sent == resilience.MaybeSent {
+			return true
+		}
+	}
+	return false
+}
+
+// lease is the context of a forwarded request. It ends with the deadline of the request until that is lifted, because it
+// turns out only with the answer whether it is one that goes on.
+type lease struct {
+	context.Context
+	deadline time.Time
+	lift     func()
+}
+
+// Deadline is that of the request, for the header that carries it on.
+func (l *lease) Deadline() (time.Time, bool) { return l.deadline, !l.deadline.IsZero() }
+
+type leaseKey struct{}
+
+// Value finds the lease from a context below it.
+func (l *lease) Value(key any) any {
+	if key == (leaseKey{}) {
+		return l
+	}
+	return l.Context.Value(key)
+}
+
+func newLease(w http.ResponseWriter, r *http.Request) (_ *lease, end func()) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	stop := context.AfterFunc(r.Context(), func() { cancel(cause(r.Context())) })
+	l := &lease{Context: ctx}
+	l.deadline, _ = r.Context().Deadline()
+	l.lift = func() {
+		stream := rest.Stream(w, r).Context()
+		context.AfterFunc(stream, func() { cancel(context.Cause(stream)) }) // which ends with the request
+		stop()
+	}
+	return l, func() {
+		stop()
+		cancel(context.Canceled)
+	}
+}
+
+// cause keeps apart the end of the time and the end of the client, which the lease itself cannot.
+func cause(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return context.DeadlineExceeded
+	}
+	return context.Cause(ctx)
+}
+
+// Err is the cause: a lease that is canceled because its time is over has to say so.
+func (l *lease) Err() error {
+	if l.Context.Err() == nil {
+		return nil
+	}
+	if errors.Is(context.Cause(l.Context), context.DeadlineExceeded) {
+		return context.DeadlineExceeded
+	}
+	return context.Canceled
+}
+
+// liftForStreams lets upgraded connections and server-sent events outlive the deadline, as rest.Transport does.
+func liftForStreams(resp *http.Response) error {
+	if !rest.IsStream(resp) {
+		return nil
+	}
+	if l, ok := resp.Request.Context().Value(leaseKey{}).(*lease); ok {
+		l.lift()
+	}
+	return nil
+}
