@@ -21,18 +21,19 @@ const startTimeout = 30 * time.Second
 // restarts. It does not sync its disk, which is nothing to a test. Stop and the Restarts are called by one goroutine.
 type Server struct {
 	*Proxy
-	t   testing.TB
-	dir string
+	t      testing.TB
+	dir    string
+	adjust []func(*embed.Config)
 
 	mu    sync.Mutex
 	etcd  *embed.Etcd
 	disks int // data directories used up
 }
 
-// Start returns a running server that stops with the test.
-func Start(t testing.TB) *Server {
+// Start returns a running server that stops with the test. Each adjust may change its configuration.
+func Start(t testing.TB, adjust ...func(*embed.Config)) *Server {
 	t.Helper()
-	s := &Server{t: t, dir: t.TempDir()}
+	s := &Server{t: t, dir: t.TempDir(), adjust: adjust}
 	s.start()
 	t.Cleanup(s.Stop)
 	s.Proxy = NewProxy(t, s.Backend) // cleaned up first, and so breaks the connections that Stop would wait for
@@ -79,7 +80,11 @@ func (s *Server) RestartEmpty() {
 
 func (s *Server) start() {
 	s.t.Helper()
-	etcd, err := start(filepath.Join(s.dir, strconv.Itoa(s.disks)))
+	cfg := config(filepath.Join(s.dir, strconv.Itoa(s.disks)))
+	for _, f := range s.adjust {
+		f(cfg)
+	}
+	etcd, err := start(cfg)
 	if err != nil {
 		s.t.Fatalf("start etcd: %v", err)
 	}
@@ -88,7 +93,7 @@ func (s *Server) start() {
 	s.etcd = etcd
 }
 
-func start(dir string) (*embed.Etcd, error) {
+func config(dir string) *embed.Config {
 	free := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
 	cfg := embed.NewConfig()
 	cfg.Name = "test"
@@ -99,7 +104,12 @@ func start(dir string) (*embed.Etcd, error) {
 	cfg.InitialCluster = cfg.Name + "=" + free.String()
 	cfg.TickMs, cfg.ElectionMs = 10, 100 // the shortest lease is then one second
 	cfg.UnsafeNoFsync = true
+	cfg.BcryptCost = 4 // the least there is
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	return cfg
+}
+
+func start(cfg *embed.Config) (*embed.Etcd, error) {
 	etcd, err := embed.StartEtcd(cfg)
 	if err != nil {
 		return nil, err

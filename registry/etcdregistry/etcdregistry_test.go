@@ -106,7 +106,6 @@ func (e *engine) Corrupt(service, id string) {
 func (e *engine) admin(f func(context.Context, *clientv3.Client) error) {
 	e.t.Helper()
 	c := client(e.t, e.server.Backend())
-	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := f(ctx, c); err != nil {
@@ -114,16 +113,19 @@ func (e *engine) admin(f func(context.Context, *clientv3.Client) error) {
 	}
 }
 
+// client returns a plain etcd client that closes with the test.
 func client(t testing.TB, endpoint string) *clientv3.Client {
 	t.Helper()
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { c.Close() })
 	return c
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	server := etcdtest.Start(t)
 	registrytest.Run(t, registrytest.Config{
 		New: func(t *testing.T) registrytest.Engine { return newEngine(t, server) },

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 )
 
@@ -37,6 +38,7 @@ const (
 type member struct {
 	d        *Driver
 	endpoint string
+	given    bool // the connection is made by a client of the user's
 	dial     func() (*session, error)
 
 	mu       sync.Mutex
@@ -50,6 +52,7 @@ type member struct {
 // session is a connection and the clients on it.
 type session struct {
 	m     *member
+	conn  *grpc.ClientConn
 	kv    clientv3.KV
 	lease pb.LeaseClient
 	watch pb.WatchClient
@@ -63,22 +66,21 @@ type dialing struct {
 }
 
 func newMember(d *Driver, endpoint string, cfg Config) *member {
-	m := &member{d: d, endpoint: endpoint, watchers: make(map[*watcher]struct{})}
+	m := &member{d: d, endpoint: endpoint, given: cfg.Client != nil, watchers: make(map[*watcher]struct{})}
 	m.dial = func() (*session, error) {
 		if cfg.Client != nil {
 			conn, err := cfg.Client.Dial(endpoint)
 			if err != nil {
 				return nil, err
 			}
-			return m.newSession(conn, cfg.Client, conn.Close), nil
+			return m.newSession(conn, conn.Close), nil
 		}
 		c, err := clientv3.New(clientv3.Config{
 			Context: d.ctx, Endpoints: []string{endpoint}, TLS: cfg.TLS, Username: cfg.Username, Password: cfg.Password,
 			DialTimeout:          attemptTimeout, // of the first authentication; nothing else waits in New
 			DialKeepAliveTime:    10 * time.Second,
 			DialKeepAliveTimeout: 2 * time.Second,
-			MaxUnaryRetries:      2, // one more, with a new token
-			MaxCallRecvMsgSize:   maxMessage,
+			MaxUnaryRetries:      2,            // one more, with a new token
 			Logger:               zap.NewNop(), // what fails is an error of the call, and logged once by package registry
 			DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectMax},
@@ -88,16 +90,29 @@ func newMember(d *Driver, endpoint string, cfg Config) *member {
 		if err != nil {
 			return nil, err
 		}
-		return m.newSession(c.ActiveConnection(), c, c.Close), nil
+		return m.newSession(c.ActiveConnection(), c.Close), nil
 	}
 	return m
 }
 
-func (m *member) newSession(conn *grpc.ClientConn, c *clientv3.Client, closer func() error) *session {
+func (m *member) newSession(conn *grpc.ClientConn, closer func() error) *session {
+	c := callConn{conn}
 	return &session{
-		m: m, kv: clientv3.NewKVFromKVClient(pb.NewKVClient(conn), c),
-		lease: pb.NewLeaseClient(conn), watch: pb.NewWatchClient(conn), close: closer,
+		m: m, conn: conn, kv: clientv3.NewKVFromKVClient(pb.NewKVClient(c), nil),
+		lease: pb.NewLeaseClient(c), watch: pb.NewWatchClient(c), close: closer,
 	}
+}
+
+// callConn sets the options of all calls. The etcd client's own would have a call wait for a dead member to come back,
+// when it should fail at once and say why.
+type callConn struct{ grpc.ClientConnInterface }
+
+func (c callConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return c.ClientConnInterface.Invoke(ctx, method, args, reply, append(opts, grpc.MaxCallRecvMsgSize(maxMessage))...)
+}
+
+func (c callConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return c.ClientConnInterface.NewStream(ctx, desc, method, append(opts, grpc.MaxCallRecvMsgSize(maxMessage))...)
 }
 
 // connect returns the member's session. With a password the first one takes a round trip, which may outlive ctx.
@@ -188,6 +203,10 @@ func (m *member) try(ctx context.Context, others int, f func(context.Context, *s
 	s, err := m.connect(ctx)
 	if err != nil {
 		return err
+	}
+	if m.given && s.conn.GetState() == connectivity.TransientFailure {
+		// Its dial options are not ours, and gRPC's default waits for up to two minutes before it dials again.
+		s.conn.ResetConnectBackoff()
 	}
 	return f(ctx, s)
 }

@@ -10,7 +10,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc"
 
 	"github.com/holdfast-go/holdfast/registry/driver"
 )
@@ -70,7 +69,7 @@ func (d *Driver) openWatch(ctx context.Context, s *session, service string, from
 
 // create opens the stream and waits until etcd has accepted the watch.
 func (w *watcher) create(ctx context.Context, s *session, from int64) (err error) {
-	w.stream, err = s.watch.Watch(ctx, grpc.MaxCallRecvMsgSize(maxMessage))
+	w.stream, err = s.watch.Watch(ctx)
 	if err != nil {
 		return err
 	}
