@@ -92,6 +92,9 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 			r.Body = http.MaxBytesReader(rw.ResponseWriter, r.Body, limit)
 		}
 	}
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = incomingBody{r.Body}
+	}
 
 	err := lifecycle.Recover(func() error {
 		h.next.ServeHTTP(out, r)
@@ -148,6 +151,18 @@ func (h *Handler) health(rw *responseWriter, r *http.Request) {
 	rw.Header().Set("Cache-Control", "no-store")
 	rw.WriteHeader(http.StatusOK)
 	_, _ = io.WriteString(rw, `{"status":"ok"}`+"\n")
+}
+
+// incomingBody gives the errors of a body a code: one that does not come, or not to its end, is the client's fault and not
+// the handler's, which is likely to just return the error.
+type incomingBody struct{ io.ReadCloser }
+
+func (b incomingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == nil || err == io.EOF { //nolint:errorlint // a Reader returns it bare
+		return n, err
+	}
+	return n, readError(err)
 }
 
 func (x *exchange) streaming() bool {

@@ -50,7 +50,8 @@ func isJSON(contentType string) bool {
 // readError is what ended the reading of a body early.
 func readError(err error) error {
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	var known *failure.Error
+	if errors.As(err, &tooLarge) || errors.As(err, &known) {
 		return err
 	}
 	return failure.Wrap(err, failure.InvalidArgument, "the body could not be read to its end")

@@ -151,9 +151,11 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) shutdown(ctx context.Context) error {
 	s.handler.Drain()
 	s.handler.EndStreams()
-	s.hurry()
 	ctx, cancel := context.WithTimeout(ctx, max(0, s.cfg.DrainTimeout))
+	var hurry sync.WaitGroup
+	defer hurry.Wait()
 	defer cancel()
+	hurry.Go(func() { s.hurry(ctx) })
 	stop := context.AfterFunc(s.end, cancel)
 	defer stop()
 	err := s.server.Shutdown(ctx)
@@ -203,13 +205,23 @@ func (s *Server) track(c net.Conn, state http.ConnState) {
 }
 
 // hurry shortens the wait for connections that were opened in advance: Shutdown would give each of them five seconds
-// to send its first request.
-func (s *Server) hurry() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// to send its first request. It goes on until ctx is done, because net/http sets its own deadline for a connection a
+// moment after it told us of it.
+func (s *Server) hurry(ctx context.Context) {
 	at := time.Now().Add(freshGrace)
-	for c := range s.fresh {
-		_ = c.SetReadDeadline(at)
+	tick := time.NewTicker(freshGrace / 2)
+	defer tick.Stop()
+	for {
+		s.mu.Lock()
+		for c := range s.fresh {
+			_ = c.SetReadDeadline(at)
+		}
+		s.mu.Unlock()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

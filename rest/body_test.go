@@ -1,0 +1,178 @@
+package rest
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func bodyOf(src io.Reader, length, keep int64) *requestBody {
+	return newRequestBody(&http.Request{Body: io.NopCloser(src), ContentLength: length}, keep)
+}
+
+// Whatever is read of it by whom, each attempt gets the body from its beginning, or an error, never something else.
+func TestEveryAttemptGetsTheBodyFromItsBeginning(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringN(0, 200, 400).Draw(t, "text")
+		keep := rapid.Int64Range(0, 300).Draw(t, "keep")
+		length := int64(len(text))
+		if rapid.Bool().Draw(t, "length unknown") {
+			length = -1
+		}
+		b := bodyOf(strings.NewReader(text), length, keep)
+		for range rapid.IntRange(1, 4).Draw(t, "attempts") {
+			whole := b.repeatable()
+			view, err := b.next()
+			if (err == nil) != whole {
+				t.Fatalf("repeatable said %v, next %v", whole, err)
+			}
+			if err != nil {
+				return
+			}
+			n := rapid.IntRange(0, len(text)+10).Draw(t, "read")
+			got, err := io.ReadAll(io.LimitReader(view, int64(n)))
+			if err != nil || string(got) != text[:min(n, len(text))] {
+				t.Fatalf("read %q %v, want %q", got, err, text[:min(n, len(text))])
+			}
+			if int64(len(got)) <= keep && length <= keep && !b.repeatable() {
+				t.Fatalf("%d bytes read, %d may be kept, and it is lost", len(got), keep)
+			}
+			_ = view.Close()
+		}
+	})
+}
+
+func TestAttemptThatIsReplacedCannotReadOn(t *testing.T) {
+	b := bodyOf(strings.NewReader("abc"), -1, 100)
+	first, _ := b.next()
+	second, _ := b.next()
+	if _, err := first.Read(make([]byte, 1)); !errors.Is(err, errReplaced) {
+		t.Errorf("error %v", err)
+	}
+	if got, err := io.ReadAll(second); string(got) != "abc" || err != nil {
+		t.Errorf("%q %v", got, err)
+	}
+}
+
+// A dead attempt may be stuck in a read of a slow client's body. What it gets then belongs to the next one.
+func TestReadOfADeadAttemptIsNotLost(t *testing.T) {
+	slow, client := net.Pipe()
+	b := newRequestBody(&http.Request{Body: slow, ContentLength: -1}, 100)
+	first, _ := b.next()
+	stuck := make(chan struct{})
+	go func() {
+		defer close(stuck)
+		_, _ = first.Read(make([]byte, 2))
+	}()
+	_, _ = io.WriteString(client, "a") // the pipe hands it over: first is in its read
+	<-stuck
+	stuck = make(chan struct{})
+	go func() {
+		defer close(stuck)
+		_, _ = first.Read(make([]byte, 2))
+	}()
+	_, _ = client.Write(nil)
+	second, err := b.next() // does not block
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, _ = io.WriteString(client, "bc")
+		_ = client.Close()
+	}()
+	if got, err := io.ReadAll(second); string(got) != "abc" || err != nil {
+		t.Errorf("%q %v", got, err)
+	}
+	<-stuck
+	b.close()
+}
+
+func TestBodyThatIsLostUnderAnAttemptIsAnError(t *testing.T) {
+	b := bodyOf(strings.NewReader("abcdef"), -1, 2)
+	first, _ := b.next()
+	second, _ := b.next()
+	b.view = first.(*bodyView) // it was reading when it was replaced
+	_, _ = io.ReadFull(first, make([]byte, 4))
+	b.view = second.(*bodyView)
+	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, errLost) {
+		t.Errorf("error %v: a body without its beginning must not be sent", err)
+	}
+}
+
+func TestSourceIsClosedOnceAfterTheLastAttempt(t *testing.T) {
+	closed := make(chan struct{})
+	b := newRequestBody(&http.Request{Body: &closing{Reader: strings.NewReader("x"), closed: closed}, ContentLength: 1}, 100)
+	first, _ := b.next()
+	_ = first.Close()
+	second, _ := b.next()
+	b.end()
+	select {
+	case <-closed:
+		t.Error("closed under the last attempt")
+	default:
+	}
+	_ = second.Close()
+	<-closed
+	b.end()
+	b.close()
+}
+
+func TestConnKnowsWhetherAnythingWasWritten(t *testing.T) {
+	a, b := net.Pipe()
+	go func() { _, _ = io.Copy(io.Discard, b) }()
+	c := &countedConn{Conn: a}
+	_, _ = c.Write([]byte("earlier request"))
+	mark := c.mark()
+	if !c.seal(mark) {
+		t.Error("nothing was written since the mark")
+	}
+	if _, err := c.Write([]byte("late")); !errors.Is(err, errSealed) {
+		t.Errorf("a write after the proof: %v", err)
+	}
+	_ = a.Close()
+	_ = b.Close()
+
+	a, b = net.Pipe()
+	c = &countedConn{Conn: a}
+	_ = b.Close()
+	if _, err := c.Write([]byte("x")); err == nil || !c.seal(0) {
+		t.Errorf("a write that failed whole wrote nothing: %v", err)
+	}
+	_ = a.Close()
+}
+
+func TestShapeOfAPathKeepsWordsAndDropsIDs(t *testing.T) {
+	for _, same := range [][2]string{
+		{"/orders/17/items", "/orders/18/items"},
+		{"/orders/17", "/orders/3fa85f64-5717-4562-b3fc-2c963f66afa6"},
+		{"/a/b/c/d", "/a/b/c/e"},
+		{"", "/"},
+		{"/x/", "/x"},
+		{"/" + strings.Repeat("a", 30), "/" + strings.Repeat("b", 30)},
+	} {
+		if shape("GET", same[0]) != shape("GET", same[1]) {
+			t.Errorf("%q and %q differ", same[0], same[1])
+		}
+	}
+	if shape("GET", "/orders") == shape("GET", "/products") || shape("GET", "/orders") == shape("PUT", "/orders") {
+		t.Error("different requests have one shape")
+	}
+	var l latencies
+	if l.of("GET", "/orders/1") != l.of("GET", "/orders/2") {
+		t.Error("one shape has two latencies")
+	}
+	for i := range 10 * maxShapes {
+		for _, m := range []string{"GET", "PUT"} {
+			l.of(m, "/x"+strings.Repeat("y", i%20)+"/"+string(rune('a'+i%26))+"/"+strings.Repeat("z", i%24))
+		}
+		l.of(strings.Repeat("M", i), "/")
+	}
+	if n := len(*l.shapes.Load()); n > 2*maxShapes {
+		t.Errorf("%d latencies are kept", n)
+	}
+}

@@ -1,0 +1,363 @@
+package rest
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/lifecycle"
+	"github.com/holdfast-go/holdfast/registry"
+)
+
+var (
+	_ lifecycle.Component = (*Server)(nil)
+	_ lifecycle.Readier   = (*Server)(nil)
+	_ lifecycle.Drainer   = (*Server)(nil)
+	_ lifecycle.Namer     = (*Server)(nil)
+)
+
+func newServer(t testing.TB, h http.HandlerFunc, cfg ServerConfig) *Server {
+	t.Helper()
+	if cfg.Logger == nil {
+		cfg.Logger = quiet
+	}
+	s, err := NewServer(h, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// dial opens a connection and sends text on it.
+func dial(t testing.TB, s *Server, text string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	return c, bufio.NewReader(c)
+}
+
+func TestServerThatCannotListenSaysWhy(t *testing.T) {
+	first := newServer(t, nil, ServerConfig{})
+	defer first.Close()
+	l, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for want, cfg := range map[string]ServerConfig{
+		"address already in use":              {Addr: first.Addr().String()},
+		"0.0.0.0:0: plaintext is for":         {Addr: "0.0.0.0:0"},
+		":0: plaintext is for":                {Addr: ":0"},
+		"plaintext is for loopback only: set": {Listener: l},
+		"Addr: \"x\" given together":          {Addr: "x", Listener: l},
+		"MaxHeaderBytes: -1 is negative":      {MaxHeaderBytes: -1},
+		"ReadHeaderTimeout: -1ns is negative": {ReadHeaderTimeout: -1},
+		"IdleTimeout: -1ns is negative":       {IdleTimeout: -1},
+		"HealthPath: \"x\" does not start":    {HealthPath: "x"},
+	} {
+		s, err := NewServer(http.NotFoundHandler(), cfg)
+		if err == nil {
+			_ = s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	s, err := NewServer(http.NotFoundHandler(), ServerConfig{Addr: "0.0.0.0:0", Insecure: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+}
+
+func TestRequestThatComesBeforeRunIsServed(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }, ServerConfig{})
+	<-s.Ready()
+	_, r := dial(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	runServer(t, s)
+	if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 200 {
+		t.Error(resp, err)
+	}
+}
+
+func TestStopFinishesWhatIsInFlight(t *testing.T) {
+	in, out := make(chan struct{}), make(chan struct{})
+	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		close(in)
+		<-out
+		_, _ = io.WriteString(w, "finished")
+	}, ServerConfig{})
+	stop := runServer(t, s)
+	_, r := dial(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-in
+	done := make(chan error, 1)
+	go func() { done <- stop() }()
+	eventually(t, "the listener is closed", func() bool {
+		c, err := net.Dial("tcp", s.Addr().String())
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	close(out)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(resp.Body); string(body) != "finished" || !resp.Close {
+		t.Errorf("%q, close %v", body, resp.Close)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStopCutsWhatDoesNotEnd(t *testing.T) {
+	for name, h := range map[string]func(r *http.Request, forever <-chan struct{}){
+		"notices":         func(r *http.Request, _ <-chan struct{}) { <-r.Context().Done() },
+		"does not notice": func(_ *http.Request, forever <-chan struct{}) { <-forever },
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, forever := make(chan struct{}), make(chan struct{})
+			defer close(forever)
+			s := newServer(t, func(_ http.ResponseWriter, r *http.Request) {
+				close(in)
+				h(r, forever)
+			}, ServerConfig{DrainTimeout: 20 * time.Millisecond})
+			stop := runServer(t, s)
+			_, r := dial(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			<-in
+			err := stop()
+			if err == nil || !strings.Contains(err.Error(), "rest drain 127.0.0.1:") {
+				t.Errorf("error %v", err)
+			}
+			if _, err := r.ReadByte(); err == nil {
+				t.Error("an answer")
+			}
+		})
+	}
+}
+
+func TestStopEndsStreams(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+		r = Stream(w, r)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		_, _ = io.WriteString(w, "bye")
+	}, ServerConfig{})
+	stop := runServer(t, s)
+	_, r := dial(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if body, err := io.ReadAll(resp.Body); string(body) != "bye" || err != nil {
+		t.Errorf("%q %v", body, err)
+	}
+}
+
+func TestStopDoesNotWaitForConnectionsThatNeverAsked(t *testing.T) {
+	s := newServer(t, func(http.ResponseWriter, *http.Request) {}, ServerConfig{})
+	stop := runServer(t, s)
+	for range 3 {
+		dial(t, s, "")
+	}
+	dial(t, s, "GET / HT")
+	eventually(t, "the connections are accepted", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.fresh) >= 3
+	})
+	begun := time.Now()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestCloseEndsRunWithoutAnError(t *testing.T) {
+	s := newServer(t, func(http.ResponseWriter, *http.Request) {}, ServerConfig{})
+	done := make(chan error, 1)
+	go func() { done <- s.Run(context.Background()) }()
+	dial(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestListenerThatFailsEndsRunWithItsError(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, nil, ServerConfig{Listener: l})
+	defer s.Close()
+	_ = l.Close()
+	if err := s.Run(t.Context()); !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), "rest serve") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestHostileClientsGetAnErrorAndHarmNothing(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			Error(w, r, err)
+		}
+	}, ServerConfig{Timeout: 50 * time.Millisecond, ReadHeaderTimeout: 50 * time.Millisecond, MaxHeaderBytes: 1 << 10})
+	s.server.ReadTimeout = 100 * time.Millisecond // the slack of 5 s is too long for a test
+	runServer(t, s)
+	for name, tt := range map[string]struct{ send, want string }{
+		"no HTTP":           {"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", "400"},
+		"endless header":    {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 100_000), "431"},
+		"two lengths":       {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400"},
+		"trickled header":   {"GET / HTTP/1.1\r\nHo", ""}, // cut
+		"announced 100 MB":  {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\nxxx", "413"},
+		"100 MB in chunks":  {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5F5E100\r\n" + strings.Repeat("x", 2<<20), "413"},
+		"body never comes":  {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nxxx", "400"},
+		"timeout overflows": {"GET / HTTP/1.1\r\nHost: x\r\nX-Request-Timeout-Ms: 99999999999999999999\r\n\r\n", "200"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := net.Dial("tcp", s.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			go func() { _, _ = io.WriteString(c, tt.send) }()
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			switch {
+			case err != nil && tt.want != "":
+				t.Errorf("%v, want %s", err, tt.want)
+			case err == nil && !strings.HasPrefix(resp.Status, tt.want):
+				body, _ := io.ReadAll(resp.Body)
+				t.Errorf("%s %s, want %s", resp.Status, body, tt.want)
+			}
+		})
+	}
+}
+
+// Servers are drained and stopped one after the other under requests that must not run twice, without a registry that
+// would tell: only by what the servers themselves do. The time between drain and stop stands for lifecycle's 2 s.
+func TestDrainUnderLoadLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	var handled, sent atomic.Int64
+	start := func(n int) (*Server, func() error, string) {
+		id := fmt.Sprintf("shop-%d", n)
+		s := newServer(t, func(rw http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			handled.Add(1)
+		}, ServerConfig{})
+		stop := runServer(t, s)
+		w.add(id, s.Addr().String())
+		return s, stop, id
+	}
+	client := w.client(ClientConfig{Picker: nil})
+	ctx, cancel := context.WithCancel(t.Context())
+	var users sync.WaitGroup
+	s, stop, id := start(0)
+	for range 8 {
+		users.Go(func() {
+			for ctx.Err() == nil {
+				if status, _, err := send(client, call{method: "POST", body: "x"}.request(t, context.Background())); err != nil || status != 200 {
+					t.Errorf("%d %v", status, err)
+				}
+				sent.Add(1)
+			}
+		})
+	}
+	for n := range 8 {
+		next, nextStop, nextID := start(n + 1)
+		_ = s.Drain(ctx)
+		w.put(registry.Instance{ID: id, Endpoints: map[string]string{"http": s.Addr().String()}, Draining: true})
+		delay := time.NewTimer(100 * time.Millisecond)
+		<-delay.C
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		w.engine.DeleteKey("shop", id)
+		s, stop, id = next, nextStop, nextID
+	}
+	cancel()
+	users.Wait()
+	if handled.Load() != sent.Load() || sent.Load() == 0 {
+		t.Errorf("%d sent, %d handled", sent.Load(), handled.Load())
+	}
+}
+
+// certificate returns a self-signed one for name.
+func certificate(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+func TestTLSVerifiesTheNameOfTheService(t *testing.T) {
+	cert, pool := certificate(t, "shop")
+	w := newWorld(t)
+	w.serve("a", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(rw, r.Proto, r.TLS != nil)
+	}), ServerConfig{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
+	client := w.client(ClientConfig{TLS: &tls.Config{RootCAs: pool}})
+	for _, scheme := range []string{"http", "https"} {
+		req := call{method: "POST", body: "x"}.request(t, t.Context())
+		req.URL.Scheme = scheme
+		if status, body, err := send(client, req); err != nil || status != 200 || body != "HTTP/1.1true" {
+			t.Errorf("%s: %d %q %v", scheme, status, body, err)
+		}
+	}
+	other, _ := certificate(t, "shop")
+	w2 := newWorld(t)
+	w2.serve("a", http.NotFoundHandler(), ServerConfig{TLS: &tls.Config{Certificates: []tls.Certificate{other}}})
+	_, _, err := send(w2.client(ClientConfig{TLS: &tls.Config{RootCAs: pool}}), call{method: "GET"}.request(t, t.Context()))
+	if e := callError(t, err); !strings.Contains(err.Error(), "x509") || e.Attempts[0].Sent != 1 {
+		t.Errorf("error %v", err)
+	}
+}
