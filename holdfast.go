@@ -76,6 +76,9 @@ type Service struct {
 	state    state
 }
 
+// maxClients bounds what Dial keeps, should somebody take names from outside.
+const maxClients = 1024
+
 type registration struct {
 	desc *grpc.ServiceDesc
 	impl any
@@ -243,17 +246,27 @@ func (s *Service) Dial(service string) grpc.ClientConnInterface {
 	if c, ok := s.clients[service]; ok {
 		return c
 	}
-	if s.state == closed {
-		return refused{fmt.Errorf("dial %s: service %s is closed", service, s.name)}
-	}
-	c, err := rpc.Dial(s.reg, service, s.cfg.RPCClient)
+	c, err := s.dial(service)
 	if err != nil {
 		err = fmt.Errorf("dial %q: %w", service, err)
-		s.problem(err)
+		if s.state == fresh {
+			s.problem(err)
+		}
 		return refused{err}
 	}
 	s.clients[service] = c
 	return c
+}
+
+// dial needs mu.
+func (s *Service) dial(service string) (*rpc.Client, error) {
+	switch {
+	case s.state == closed:
+		return nil, fmt.Errorf("service %s is closed", s.name)
+	case len(s.clients) >= maxClients:
+		return nil, fmt.Errorf("there are connections to %d services already", maxClients)
+	}
+	return rpc.Dial(s.reg, service, s.cfg.RPCClient)
 }
 
 // HTTPClient returns a client for services by their names: svc.HTTPClient().Get("http://catalog/items/7"). Package rest

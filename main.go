@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,11 +22,10 @@ const (
 func Main(svc *Service) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	os.Exit(svc.main(signals, os.Stderr, os.Exit))
+	os.Exit(svc.main(signals))
 }
 
-// main is Main with its surroundings as parameters.
-func (s *Service) main(signals <-chan os.Signal, stderr io.Writer, exit func(code int)) int {
+func (s *Service) main(signals <-chan os.Signal) (code int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan struct{})
 	listening := make(chan struct{})
@@ -42,7 +40,7 @@ func (s *Service) main(signals <-chan os.Signal, stderr io.Writer, exit func(cod
 		}
 		select {
 		case <-signals:
-			exit(exitFailure)
+			os.Exit(exitFailure)
 		case <-stopped:
 		}
 	}()
@@ -57,7 +55,7 @@ func (s *Service) main(signals <-chan os.Signal, stderr io.Writer, exit func(cod
 		s.cfg.Logger.Info("stopped")
 		return exitClean
 	case errors.As(err, &settings):
-		fmt.Fprintln(stderr, err)
+		fmt.Fprintln(os.Stderr, err)
 		return exitSettings
 	default:
 		s.cfg.Logger.Error("stopped", "error", err)
