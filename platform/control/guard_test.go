@@ -128,7 +128,7 @@ func TestAHugeBodyIsNotRead(t *testing.T) {
 	_, addr := serve(t, &fakeSystem{})
 	resp := send(t, addr, "POST /v1/kill HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 104857600\r\n\r\n"+
 		`{"target": "`+strings.Repeat("x", 32<<10))
-	if resp.StatusCode != 400 {
+	if resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("status = %d, want 400", resp.StatusCode)
 	}
 }

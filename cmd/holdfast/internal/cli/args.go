@@ -30,14 +30,12 @@ func exactly(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// atLeastOne refuses no arguments.
-func atLeastOne(name string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return usage("%s is missing; usage: %s", name, cmd.UseLine())
-		}
-		return nil
+// targets refuses no arguments.
+func targets(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usage("TARGET is missing; usage: %s", cmd.UseLine())
 	}
+	return nil
 }
 
 // atMost refuses more than n arguments; n may be 0.

@@ -192,7 +192,7 @@ func exitCode(err error) int {
 // explain is the message for an error: what is wrong, and what to do about it where that is known.
 func (a *app) explain(cmd *cobra.Command, err error) string {
 	var refused *failure.Error
-	var taken *host.Taken
+	var taken *host.TakenError
 	switch {
 	case errors.As(err, &taken):
 		return taken.Message

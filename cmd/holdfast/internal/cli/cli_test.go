@@ -17,7 +17,6 @@ import (
 var (
 	clock    = regexp.MustCompile(`\d\d:\d\d:\d\d(\.\d\d\d)?`)
 	duration = regexp.MustCompile(`\d+\.\d s`)
-	ports    = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 )
 
 // timeless replaces what is different in every run.

@@ -47,7 +47,9 @@ func (a *app) following(ctx context.Context, c *control.Client, target string, d
 		}
 	}
 	cancel()
-	<-ended
+	if streamErr := <-ended; streamErr != nil && !errors.Is(streamErr, context.Canceled) && !errors.Is(streamErr, errLast) {
+		err = errors.Join(err, streamErr)
+	}
 	return err
 }
 

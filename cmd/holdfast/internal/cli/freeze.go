@@ -21,7 +21,7 @@ that hangs. They stay frozen until "holdfast thaw".
 Targets are those of "holdfast kill".`,
 		Example: `  holdfast freeze orders-1
   holdfast freeze --all control       all control members: discovery goes on from what is known`,
-		Args:              atLeastOne("TARGET"),
+		Args:              targets,
 		ValidArgsFunction: a.completeTargets(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.eachTarget(cmd.Context(), args, "frozen", func(ctx context.Context, c *control.Client, target string) ([]string, error) {

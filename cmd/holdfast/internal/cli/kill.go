@@ -24,7 +24,7 @@ its users without it for a moment. Control members are control-1, control-2 and 
   holdfast kill orders-1 payment-2
   holdfast kill --all orders
   holdfast kill control-1`,
-		Args:              atLeastOne("TARGET"),
+		Args:              targets,
 		ValidArgsFunction: a.completeTargets(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.eachTarget(cmd.Context(), args, "killed", func(ctx context.Context, c *control.Client, target string) ([]string, error) {

@@ -22,7 +22,7 @@ A target is a service (orders) or an instance (orders-1). Ctrl-C ends it after t
 		Example: `  holdfast restart orders
   holdfast restart orders-1
   holdfast restart gateway orders payment`,
-		Args:              atLeastOne("TARGET"),
+		Args:              targets,
 		ValidArgsFunction: a.completeTargets(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c := a.client()

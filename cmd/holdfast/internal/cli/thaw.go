@@ -18,7 +18,7 @@ func (a *app) thawCommand() *cobra.Command {
 alone.`,
 		Example: `  holdfast thaw orders-1
   holdfast thaw control`,
-		Args:              atLeastOne("TARGET"),
+		Args:              targets,
 		ValidArgsFunction: a.completeTargets("frozen"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.eachTarget(cmd.Context(), args, "thawed", func(ctx context.Context, c *control.Client, target string) ([]string, error) {

@@ -75,7 +75,7 @@ func (a *app) up(ctx context.Context, path string, opts upOptions) error {
 	}
 	insecure, _ := strconv.ParseBool(a.Getenv("HOLDFAST_INSECURE"))
 	log := &logFile{path: filepath.Join(data, "holdfast.log"), max: maxLogFile}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	h, err := host.New(ctx, host.Config{
 		System: sys, Data: data, Control: a.control, Self: append([]string{self}, a.SelfArgs...), Version: version(),
 		Env: a.Environ(), NoBuild: opts.noBuild, Insecure: insecure, Logger: slog.New(slog.NewTextHandler(log, nil)),

@@ -72,6 +72,7 @@ func (p *Progress) see(states []supervise.State, now time.Time) {
 				s.Ready++
 			case supervise.Backoff, supervise.Looping:
 				s.Trouble = state.ID + ": " + state.Reason
+			case supervise.Starting, supervise.Frozen, supervise.Draining, supervise.Stopped:
 			}
 		}
 		s.Ready = min(s.Ready, s.Wanted) // a rolling restart has one more for a while

@@ -15,16 +15,16 @@ import (
 	"github.com/holdfast-go/holdfast/platform/system"
 )
 
-// Taken is an address or a directory that somebody else uses. Its message is one line that says who, if that can be
+// TakenError is an address or a directory that somebody else uses. Its message is one line that says who, if that can be
 // found out, and what to do.
-type Taken struct {
+type TakenError struct {
 	Message string
 	Err     error
 }
 
-func (t *Taken) Error() string { return t.Message }
+func (t *TakenError) Error() string { return t.Message }
 
-func (t *Taken) Unwrap() error { return t.Err }
+func (t *TakenError) Unwrap() error { return t.Err }
 
 // explainControl says who holds the control API's address.
 func explainControl(ctx context.Context, addr string, err error) error {
@@ -37,9 +37,9 @@ func explainControl(ctx context.Context, addr string, err error) error {
 	defer c.Close()
 	info, asked := c.System(ctx)
 	if asked != nil {
-		return &Taken{fmt.Sprintf("control address %s is taken by another program%s; choose another one with --control", addr, lsof(addr)), err}
+		return &TakenError{fmt.Sprintf("control address %s is taken by another program%s; choose another one with --control", addr, lsof(addr)), err}
 	}
-	return &Taken{fmt.Sprintf("the system %q runs at %s already (pid %d, from %s); stop it with \"holdfast down\", or choose another address with --control",
+	return &TakenError{fmt.Sprintf("the system %q runs at %s already (pid %d, from %s); stop it with \"holdfast down\", or choose another address with --control",
 		info.System, addr, info.PID, info.Dir), err}
 }
 
@@ -49,7 +49,7 @@ func explainData(err error) error {
 	if !errors.Is(err, failure.AlreadyExists) {
 		return err
 	}
-	return &Taken{failure.From(err).Message + ", which runs a system on it already; stop that, or choose another directory with --data", err}
+	return &TakenError{failure.From(err).Message + ", which runs a system on it already; stop that, or choose another directory with --data", err}
 }
 
 // explainEdge says which service's address is taken and where it is set.
@@ -57,7 +57,7 @@ func explainEdge(s system.Service, err error) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("service %s: %w", s.Name, err)
 	}
-	return &Taken{fmt.Sprintf("%s, where service %s is to listen, is taken by another program%s; stop that, or change http: of %s in the system file",
+	return &TakenError{fmt.Sprintf("%s, where service %s is to listen, is taken by another program%s; stop that, or change http: of %s in the system file",
 		s.HTTP, s.Name, lsof(s.HTTP), s.Name), err}
 }
 
