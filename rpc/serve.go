@@ -57,7 +57,7 @@ func (h *handling) unary(ctx context.Context, req any, info *grpc.UnaryServerInf
 	defer func() {
 		h.ending.calls.Add(-1)
 		if v := recover(); v != nil {
-			err = &lifecycle.PanicError{Value: v, Stack: debug.Stack()}
+			err = contain(v)
 		}
 		if err != nil {
 			resp, err = nil, h.answer(ctx, info.FullMethod, err)
@@ -87,7 +87,7 @@ func (h *handling) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServer
 	defer func() {
 		h.ending.calls.Add(-1)
 		if v := recover(); v != nil {
-			err = &lifecycle.PanicError{Value: v, Stack: debug.Stack()}
+			err = contain(v)
 		}
 		if err != nil {
 			err = h.answer(ctx, info.FullMethod, err)
@@ -108,7 +108,12 @@ func (h *handling) answer(ctx context.Context, method string, err error) error {
 	e := failure.From(err)
 	switch e.Code {
 	case failure.Internal, failure.Unknown, failure.DataLoss:
-		h.log.LogAttrs(ctx, slog.LevelError, "rpc call failed", slog.String("method", method), slog.Any("error", err))
+		attrs := []slog.Attr{slog.String("method", method), slog.Any("error", err)}
+		var p *lifecycle.PanicError
+		if errors.As(err, &p) {
+			attrs = append(attrs, slog.String("stack", string(p.Stack)))
+		}
+		h.log.LogAttrs(ctx, slog.LevelError, "rpc call failed", attrs...)
 	case failure.Unavailable:
 		if e.RetryAfter <= 0 && gaveUp(err) {
 			e = e.WithRetryAfter(gaveUpRetryAfter)
@@ -116,6 +121,11 @@ func (h *handling) answer(ctx context.Context, method string, err error) error {
 	default:
 	}
 	return e.GRPCStatus().Err()
+}
+
+// contain returns the panic that v was recovered from as an error.
+func contain(v any) error {
+	return failure.Wrap(&lifecycle.PanicError{Value: v, Stack: debug.Stack()}, failure.Internal, "internal error")
 }
 
 // gaveUp reports whether err is of a call that was repeated as often as it may be. One that must not be repeated as

@@ -142,16 +142,15 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.health.Shutdown()
 	s.ending.begin()
-	err := s.stop()
-	<-served
-	return err
+	return s.stop(served)
 }
 
-// stop lets calls finish, then cuts them.
-func (s *Server) stop() error {
+// stop lets calls finish, then cuts them. served ends when Serve has.
+func (s *Server) stop(served <-chan error) error {
 	graceful := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()
+		<-served
 		close(graceful)
 	}()
 	if s.cfg.DrainTimeout > 0 {
