@@ -16,7 +16,8 @@ const (
 	// Latency is the time an answer took.
 	Latency
 	// LowerBound is the time after which the caller stopped waiting: the answer would have taken at least as
-	// long. It can raise a node's latency and never lowers it.
+	// long. It can raise a node's latency and never lowers it. A further one without an answer in between doubles
+	// it: a frozen node is then told from one that had a slow moment, however long that moment was.
 	LowerBound
 )
 
@@ -29,6 +30,9 @@ const (
 	// answered one.
 	forget = 5 * decay
 
+	// most bounds what lower bounds can double an average to.
+	most = time.Minute
+
 	// tick is the unit of a stored time: 2^20 ns, a little more than a millisecond. 32 bits of it last 52 days.
 	tick = 1 << 20
 )
@@ -40,8 +44,9 @@ type Node struct {
 	id       string
 	inFlight atomic.Int64
 
-	// avg packs the average (a float32 of nanoseconds, the upper half) with the tick of the last sample (the
-	// lower half), so that both change together and a reader needs one load. Zero: no sample yet.
+	// avg packs the average (a float32 of nanoseconds, the upper half; negative if the last sample was a lower
+	// bound) with the tick of the last sample (the lower half), so that all change together and a reader needs one
+	// load. Zero: no sample yet.
 	avg atomic.Uint64
 }
 
@@ -68,18 +73,19 @@ func (n *Node) Done(now, start time.Time, s Sample) {
 	for {
 		old := n.avg.Load()
 		next := took
-		if prev, since := unpack(old, at); old != 0 && since < forget {
+		if prev, since, missed := unpack(old, at); old != 0 && since < forget {
 			w := weight(since)
 			switch {
-			case took >= prev:
-				// A peak counts in full.
-			case s == Latency:
+			case s == LowerBound && missed && float64(since) > took:
+				// Nothing has come back since the last one, though this call began after it.
+				next = max(took, min(2*prev*w, float64(most)))
+			case s == LowerBound:
+				next = max(took, prev*w)
+			case took < prev:
 				next = prev*w + took*(1-w)
-			case took <= prev*w:
-				return
 			}
 		}
-		if n.avg.CompareAndSwap(old, pack(next, at)) {
+		if n.avg.CompareAndSwap(old, pack(next, at, s == LowerBound)) {
 			return
 		}
 	}
@@ -104,7 +110,7 @@ func (n *Node) latency(now time.Time) (float64, bool) {
 	if word == 0 {
 		return 0, false
 	}
-	v, since := unpack(word, ticks(now))
+	v, since, _ := unpack(word, ticks(now))
 	if since >= forget {
 		return 0, false
 	}
@@ -118,13 +124,17 @@ func weight(since time.Duration) float64 {
 
 func ticks(t time.Time) uint32 { return uint32(t.UnixNano() / tick) }
 
-func pack(v float64, at uint32) uint64 {
+func pack(v float64, at uint32, missed bool) uint64 {
+	if missed {
+		v = -v
+	}
 	return uint64(math.Float32bits(float32(v)))<<32 | uint64(at)
 }
 
-// unpack returns the average and the time from its last sample to at, never negative: two goroutines may read
-// the clock in one order and get here in the other.
-func unpack(word uint64, at uint32) (float64, time.Duration) {
-	since := int32(at - uint32(word))
-	return float64(math.Float32frombits(uint32(word >> 32))), time.Duration(max(since, 0)) * tick
+// unpack returns the average, the time from its last sample to at, and whether that was a lower bound. The time is
+// never negative: two goroutines may read the clock in one order and get here in the other.
+func unpack(word uint64, at uint32) (avg float64, since time.Duration, missed bool) {
+	v := float64(math.Float32frombits(uint32(word >> 32)))
+	ago := int32(at - uint32(word))
+	return math.Abs(v), time.Duration(max(ago, 0)) * tick, v < 0
 }

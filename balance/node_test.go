@@ -23,11 +23,20 @@ func TestNodeAverage(t *testing.T) {
 			n.Done(now, now.Add(-took), s)
 			after, _ := n.Latency(now)
 			switch {
-			case s == None || s == LowerBound && known && took < before:
+			case s == None:
 				if !about(after, before) {
-					t.Fatalf("sample %d of %v changes %v to %v", s, took, before, after)
+					t.Fatalf("no sample changes %v to %v", before, after)
 				}
-			case s == LowerBound || !known || took >= last:
+			case s == LowerBound && known:
+				least := max(took, before)
+				if after < least && !about(after, least) {
+					t.Fatalf("a lower bound of %v makes %v of %v", took, after, before)
+				}
+				if m := max(took, 2*before); after > m && !about(after, m) {
+					t.Fatalf("a lower bound of %v makes %v of %v", took, after, before)
+				}
+				last = after
+			case !known || took >= last:
 				if !about(after, took) {
 					t.Fatalf("%v becomes %v after sample %d of %v", before, after, s, took)
 				}
@@ -54,7 +63,7 @@ func TestNodeAverage(t *testing.T) {
 
 // An average moves to a lasting change within a few times the decay, whatever the rate of calls.
 func TestNodeAverageFollows(t *testing.T) {
-	for _, every := range []time.Duration{100 * time.Microsecond, 10 * time.Millisecond, time.Second} {
+	for _, every := range []time.Duration{2 * time.Millisecond, 100 * time.Millisecond, time.Second} {
 		n, now := NewNode("a"), epoch
 		answer(n, now, time.Second)
 		for now.Before(epoch.Add(5 * decay)) {
@@ -74,6 +83,38 @@ func TestNodeAverageWeighsByTime(t *testing.T) {
 	answer(n, epoch.Add(decay), 10*time.Millisecond)
 	if d, _ := n.Latency(epoch.Add(decay)); d.Round(100*time.Microsecond) != 43100*time.Microsecond {
 		t.Errorf("100ms and, %v later, 10ms are %v, want 10ms + 90ms/e", decay, d)
+	}
+}
+
+// Calls that were not waited for one after the other double the average, those of one moment do not, and an answer
+// ends the doubling.
+func TestNodeAverageDoublesWhileNothingComesBack(t *testing.T) {
+	n, at := NewNode("a"), epoch
+	give := func(after, took time.Duration, s Sample, want time.Duration) {
+		t.Helper()
+		at = at.Add(after)
+		n.Start()
+		n.Done(at, at.Add(-took), s)
+		if got, _ := n.Latency(at); got < want*9/10 || got > want*101/100 {
+			t.Errorf("after sample %d of %v: %v, want about %v", s, took, got, want)
+		}
+	}
+	const wait = 100 * time.Millisecond // so that next to nothing decays
+	give(0, 10*time.Millisecond, Latency, 10*time.Millisecond)
+	for range 20 { // all in flight at the same time
+		give(time.Millisecond, wait, LowerBound, wait)
+	}
+	give(2*wait, wait, LowerBound, 2*wait)
+	give(2*wait, wait, LowerBound, 4*wait)
+	give(2*wait, 10*time.Millisecond, Latency, 4*wait) // … less what an answer after 200 ms weighs
+	give(2*wait, wait, LowerBound, 4*wait)
+	for range 40 {
+		at = at.Add(2 * wait)
+		n.Start()
+		n.Done(at, at.Add(-wait), LowerBound)
+	}
+	if d, _ := n.Latency(at); d < most/2 || d > most+time.Millisecond {
+		t.Errorf("after very many: %v, want at most %v", d, most)
 	}
 }
 

@@ -165,15 +165,10 @@ func (c *Call) bound(now time.Time) time.Duration {
 		}
 		return half
 	}
-	slow, floor := s.P999+s.P999/2, c.spec.Policy.attemptFloor()
-	switch {
-	case half < 2*s.Median: // two attempts are not likely to fit
+	if half < 2*s.Median { // two attempts are not likely to fit
 		return 0
-	case half < floor && half < slow:
-		return 0
-	default:
-		return min(max(slow, floor), half)
 	}
+	return min(max(s.P999+s.P999/2, c.spec.Policy.attemptFloor()), half)
 }
 
 // Done ends the attempt that was planned last. pushback is how long the instance asked to wait, 0 if it did not; rnd a

@@ -1,0 +1,152 @@
+package resilience
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// world is a chain of services, each of which calls the next, in virtual time: one call at a time from outside, and no
+// process knows anything at the start.
+type world struct {
+	instances int
+	frozen    func(level, instance int, at time.Time) bool
+	processes map[[2]int]*process // by level and instance
+	levels    int
+	pauses    float64 // the share of requests that take 200 ms more on average
+	rnd       *rand.Rand
+}
+
+// process is an instance's client of the next level.
+type process struct {
+	nodes   []*balance.Node
+	budget  *Budget
+	latency *Latency
+}
+
+func newWorld(seed uint64, levels, instances int, frozen func(level, instance int, at time.Time) bool) *world {
+	return &world{
+		instances: instances, levels: levels, frozen: frozen, processes: make(map[[2]int]*process),
+		rnd: rand.New(rand.NewPCG(seed, 7)),
+	}
+}
+
+func (w *world) process(level, instance int) *process {
+	p := w.processes[[2]int{level, instance}]
+	if p == nil {
+		p = &process{budget: NewBudget(BudgetPolicy{}), latency: new(Latency)}
+		for range w.instances {
+			p.nodes = append(p.nodes, balance.NewNode(""))
+		}
+		w.processes[[2]int{level, instance}] = p
+	}
+	return p
+}
+
+// serve is the handling of a request: a little work, and a call of the next level. It returns when and how it ends.
+func (w *world) serve(level, instance int, now, deadline time.Time) (time.Time, failure.Code) {
+	if w.frozen(level, instance, now) {
+		return deadline, failure.DeadlineExceeded
+	}
+	now = now.Add(2 * time.Millisecond)
+	if w.rnd.Float64() < w.pauses {
+		now = now.Add(time.Duration(w.rnd.ExpFloat64() * float64(200*time.Millisecond)))
+	}
+	if level == w.levels {
+		return now, failure.OK
+	}
+	return w.call(level, instance, now, deadline.Add(-margin(deadline.Sub(now))))
+}
+
+// call is the call that a process of one level makes of the next.
+func (w *world) call(level, instance int, now, deadline time.Time) (time.Time, failure.Code) {
+	p := w.process(level, instance)
+	c := Begin(Spec{Budget: p.budget, Latency: p.latency, Deadline: deadline, Safe: true})
+	var tried []*balance.Node
+	code := failure.DeadlineExceeded
+	for plan, ok := c.Next(now); ok; plan, ok = c.Next(now) {
+		i := balance.NewP2C().Pick(p.nodes, balance.Call{Now: now, Rand: w.rnd.Uint64(), Tried: tried})
+		node, start := p.nodes[i], now
+		node.Start()
+		now, code = w.serve(level+1, i, now, plan.Deadline)
+		if now.After(plan.Deadline) {
+			now, code = plan.Deadline, failure.DeadlineExceeded
+		}
+		o := Classify(code, MaybeSent, plan.Bounded)
+		node.Done(now, start, o.Verdict().Sample)
+		d := c.Done(now, o, 0, w.rnd.Uint64())
+		if !d.Retry {
+			break
+		}
+		tried = append(tried, node)
+		now = now.Add(d.Wait)
+	}
+	return now, code
+}
+
+// An instance of two is frozen from the start, of one service or of each, and nobody knows it yet. No call fails, and
+// the users of all but the first few do not notice.
+func TestNestedColdCallsSurviveFrozenInstances(t *testing.T) {
+	const levels = 4 // edge → gateway → orders → inventory, and etcd behind it or the like
+	for which := range levels + 1 {
+		for seed := range uint64(30) {
+			w := newWorld(seed, levels, 2, func(level, instance int, _ time.Time) bool {
+				return instance == 0 && (which == 0 && level > 0 || which == level)
+			})
+			now, slow := epoch, 0
+			for n := range 100 {
+				end, code := w.call(0, 0, now, now.Add(DefaultTimeout))
+				took := end.Sub(now)
+				if code != failure.OK {
+					t.Fatalf("frozen: level %d (0: each), seed %d: call %d failed after %v: %v", which, seed, n, took, code)
+				}
+				if took > DefaultTimeout {
+					t.Fatalf("call %d took %v", n, took)
+				}
+				if took > 100*time.Millisecond {
+					slow++
+				}
+				now = end.Add(50 * time.Millisecond)
+			}
+			if slow > 2*levels {
+				t.Errorf("frozen: level %d (0: each), seed %d: %d of 100 calls were slow", which, seed, slow)
+			}
+		}
+	}
+}
+
+// An instance of each service freezes for ten seconds when all is known and well, with a call every 10 ms. No call
+// fails. If besides that 2 % of all requests at every level pause for 200 ms on average, 1 in 1,000 may.
+func TestNestedWarmCallsSurviveFrozenInstances(t *testing.T) {
+	const levels = 4
+	for _, pauses := range []float64{0, 0.02} {
+		calls, failed := 0, 0
+		var worst time.Duration
+		for seed := range uint64(20) {
+			from, until := epoch.Add(5*time.Second), epoch.Add(15*time.Second)
+			w := newWorld(seed, levels, 2, func(_, instance int, at time.Time) bool {
+				return instance == 0 && !at.Before(from) && at.Before(until)
+			})
+			w.pauses = pauses
+			for now := epoch; now.Before(until.Add(5 * time.Second)); {
+				end, code := w.call(0, 0, now, now.Add(DefaultTimeout))
+				calls++
+				if code != failure.OK {
+					failed++
+				}
+				worst = max(worst, end.Sub(now))
+				now = end.Add(10 * time.Millisecond)
+			}
+		}
+		t.Logf("%d of %d calls failed, the slowest took %v", failed, calls, worst)
+		if allowed := int(pauses * float64(calls) / 20); failed > allowed {
+			t.Errorf("%v pauses: %d of %d calls failed", pauses, failed, calls)
+		}
+		if pauses == 0 && worst > 2*time.Second {
+			t.Errorf("a call took %v", worst)
+		}
+	}
+}
