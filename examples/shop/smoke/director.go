@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/platform/control"
+)
+
+// director is who breaks things.
+type director struct {
+	api    *control.Client
+	info   control.Info
+	record *record
+	short  bool
+
+	came []string // how long killed instances took to come back
+	gone []string // those that did not
+}
+
+// recovers is how long a killed instance may take to be ready again.
+const recovers = 30 * time.Second
+
+func (d *director) run(ctx context.Context) error {
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"calm", func(ctx context.Context) error { return d.pause(ctx, 5*time.Second, 3*time.Second) }},
+		{"kill instances", d.killEach},
+		{"kill a control member", d.killMember},
+		{"freeze instances", d.freezeEach},
+		{"rolling restart", d.restartEach},
+		{"control frozen", d.freezeControl},
+		{"thawed", func(ctx context.Context) error { return d.pause(ctx, 15*time.Second, 6*time.Second) }},
+	} {
+		fmt.Printf("%s  %s\n", time.Now().Format("15:04:05"), step.name)
+		d.record.enter(step.name)
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pause lets the customers go on for a while.
+func (d *director) pause(ctx context.Context, long, short time.Duration) error {
+	if d.short {
+		long = short
+	}
+	sleep(ctx, long)
+	return ctx.Err()
+}
+
+func (d *director) instances(ctx context.Context, service string) ([]control.Instance, error) {
+	all, err := d.api.Instances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []control.Instance
+	for _, i := range all {
+		if i.Service == service {
+			out = append(out, i)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s has no instances", service)
+	}
+	return out, nil
+}
+
+// kill kills one instance and waits until it is back.
+func (d *director) kill(ctx context.Context, victim control.Instance) error {
+	start := time.Now()
+	if _, err := d.api.Kill(ctx, victim.ID, false); err != nil {
+		return fmt.Errorf("kill %s: %w", victim.ID, err)
+	}
+	for time.Since(start) < recovers {
+		all, err := d.api.Instances(ctx)
+		if err != nil {
+			return err
+		}
+		for _, i := range all {
+			if i.ID == victim.ID && i.PID != victim.PID && i.State == "ready" {
+				d.came = append(d.came, fmt.Sprintf("%s %.1f s", victim.ID, time.Since(start).Seconds()))
+				return nil
+			}
+		}
+		if !sleep(ctx, 50*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	d.gone = append(d.gone, victim.ID)
+	return nil
+}
+
+// killEach kills every instance of every service in turn; in the short form one of each service.
+func (d *director) killEach(ctx context.Context) error {
+	for _, service := range d.info.Services {
+		victims, err := d.instances(ctx, service.Name)
+		if err != nil {
+			return err
+		}
+		if d.short {
+			victims = victims[:1]
+		}
+		for _, victim := range victims {
+			if err := d.kill(ctx, victim); err != nil {
+				return err
+			}
+			if err := d.pause(ctx, 2*time.Second, 500*time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *director) killMember(ctx context.Context) error {
+	members, err := d.instances(ctx, control.ControlService)
+	if err != nil {
+		return err
+	}
+	if err := d.kill(ctx, members[0]); err != nil {
+		return err
+	}
+	return d.pause(ctx, 10*time.Second, 3*time.Second)
+}
+
+// freezeEach freezes one instance of each service, one service after the other.
+func (d *director) freezeEach(ctx context.Context) error {
+	for _, service := range d.info.Services {
+		victims, err := d.instances(ctx, service.Name)
+		if err != nil {
+			return err
+		}
+		victim := victims[len(victims)-1].ID
+		if _, err := d.api.Freeze(ctx, victim, false); err != nil {
+			return fmt.Errorf("freeze %s: %w", victim, err)
+		}
+		err = d.pause(ctx, 10*time.Second, 2*time.Second)
+		if _, thawErr := d.api.Thaw(context.WithoutCancel(ctx), victim); thawErr != nil {
+			return fmt.Errorf("thaw %s: %w", victim, thawErr)
+		}
+		if err != nil {
+			return err
+		}
+		if err := d.pause(ctx, 2*time.Second, 300*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restartEach restarts every service; in the short form the one at the edge and the one with the most to lose.
+func (d *director) restartEach(ctx context.Context) error {
+	for _, service := range d.info.Services {
+		if d.short && service.Name != "gateway" && service.Name != "orders" {
+			continue
+		}
+		if _, err := d.api.Restart(ctx, service.Name); err != nil {
+			return fmt.Errorf("restart %s: %w", service.Name, err)
+		}
+	}
+	return d.pause(ctx, 3*time.Second, time.Second)
+}
+
+// freezeControl freezes all members of the control plane and kills every instance of one service meanwhile, one after
+// the other: when the second is away only the first can serve, which was started without a registry and has to have
+// been found again.
+func (d *director) freezeControl(ctx context.Context) error {
+	members, err := d.instances(ctx, control.ControlService)
+	if err != nil {
+		return err
+	}
+	victims, err := d.instances(ctx, "catalog")
+	if err != nil {
+		return err
+	}
+	d.record.freeze()
+	if _, err := d.api.Freeze(ctx, control.ControlService, len(members) > 1); err != nil {
+		return fmt.Errorf("freeze control: %w", err)
+	}
+	frozen := time.Now()
+	err = d.whileFrozen(ctx, victims)
+	long := 30 * time.Second
+	if d.short {
+		long = 12 * time.Second
+	}
+	sleep(ctx, time.Until(frozen.Add(long)))
+	if _, thawErr := d.api.Thaw(context.WithoutCancel(ctx), control.ControlService); thawErr != nil {
+		return fmt.Errorf("thaw control: %w", thawErr)
+	}
+	d.record.thaw()
+	return err
+}
+
+func (d *director) whileFrozen(ctx context.Context, victims []control.Instance) error {
+	if err := d.pause(ctx, 5*time.Second, 3*time.Second); err != nil {
+		return err
+	}
+	for _, victim := range victims {
+		if err := d.kill(ctx, victim); err != nil {
+			return err
+		}
+		if err := d.pause(ctx, 3*time.Second, 2*time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recovered is the line about killed instances.
+func (d *director) recovered() string { return strings.Join(d.came, ", ") }
