@@ -21,7 +21,7 @@ const (
 // checkRegistry reports what is wrong with a registry's URL, and the members if it is etcd's.
 func checkRegistry(url string) (etcd []string, err error) {
 	switch scheme, _, ok := strings.Cut(url, ":"); {
-	case !ok:
+	case !ok || !isScheme(scheme):
 		return nil, errors.New("is not a URL such as etcd://127.0.0.1:2379")
 	case scheme == etcdScheme:
 		endpoints, _, err := splitEtcd(url)
@@ -37,6 +37,17 @@ func checkRegistry(url string) (etcd []string, err error) {
 			"(by convention github.com/holdfast-go/holdfast/registry/%sregistry) and set Config.Registry; "+
 			"%s and %s need no import", scheme, scheme, etcdScheme, staticScheme)
 	}
+}
+
+// isScheme reports whether s is a URL's scheme, in lower case: of RFC 3986's characters, beginning with a letter.
+func isScheme(s string) bool {
+	for i, c := range []byte(s) {
+		letter := 'a' <= c && c <= 'z'
+		if !letter && (i == 0 || !strings.ContainsRune("0123456789+-.", rune(c))) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // splitEtcd takes etcd://HOST:PORT,HOST:PORT[/PREFIX] apart.
