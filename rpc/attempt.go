@@ -40,6 +40,7 @@ type attempt struct {
 	inst     instance
 	sent     resilience.Sent
 	pushback time.Duration
+	ended    time.Time
 }
 
 type attemptKey struct{}
@@ -69,6 +70,16 @@ func (c *call) begin(ctx context.Context, plan resilience.Plan, now time.Time) *
 	return a
 }
 
+// picking returns the time, and the nodes that failed the call.
+func (a *attempt) picking() (time.Time, []*balance.Node) {
+	a.call.mu.Lock()
+	defer a.call.mu.Unlock()
+	if a.inst.addr == "" { // has just begun, and asking for the time costs more than the rest of a pick
+		return a.start, a.call.tried
+	}
+	return time.Now(), a.call.tried
+}
+
 // picked is told which instance was picked.
 func (a *attempt) picked(inst instance) {
 	a.call.mu.Lock()
@@ -76,10 +87,11 @@ func (a *attempt) picked(inst instance) {
 	a.inst, a.sent, a.none = inst, resilience.MaybeSent, nil
 }
 
-// done is told how it went there, and returns what that says about latency.
-func (a *attempt) done(node *balance.Node, d balancer.DoneInfo) balance.Sample {
+// done is told how it went there until now, and returns what that says about latency.
+func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) balance.Sample {
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
+	a.ended = now
 	if !d.BytesSent {
 		a.sent = resilience.NotSent
 	}
@@ -165,6 +177,16 @@ func (a *attempt) outcome(code failure.Code) (resilience.Outcome, time.Duration)
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
 	return resilience.Classify(code, a.sent, a.plan.Bounded), a.pushback
+}
+
+// end returns when the attempt ended that has just succeeded.
+func (a *attempt) end() time.Time {
+	a.call.mu.Lock()
+	defer a.call.mu.Unlock()
+	if a.ended.IsZero() { // not by a picker of ours
+		return time.Now()
+	}
+	return a.ended
 }
 
 // record describes the attempt for the call's error.

@@ -81,20 +81,23 @@ func (d *dialer) call(ctx context.Context, now time.Time, name string, cc *grpc.
 
 // run makes attempts until one succeeds or there are no more. The error is a *resilience.CallError.
 func (c *call) run(ctx context.Context, now time.Time, try func(*attempt) error) error {
-	last := failure.Wrap(context.DeadlineExceeded, failure.DeadlineExceeded, "no time left")
+	var last *failure.Error
 	begun := now
 	for {
 		plan, ok := c.loop.Next(now)
 		if !ok {
+			if last == nil {
+				last = failure.Wrap(context.DeadlineExceeded, failure.DeadlineExceeded, "no time left")
+			}
 			return c.fail(now, last, resilience.StopDeadline)
 		}
 		a := c.begin(ctx, plan, now)
 		err := try(a)
-		now = time.Now()
 		if err == nil {
-			c.loop.Done(now, resilience.OK, 0, 0)
+			c.loop.Done(a.end(), resilience.OK, 0, 0)
 			return nil
 		}
+		now = time.Now()
 		last = a.failure(ctx, now, err)
 		o, pushback := a.outcome(last.Code)
 		next := c.loop.Done(now, o, pushback, rand.Uint64()) //nolint:gosec // not a secret

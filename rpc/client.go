@@ -107,6 +107,8 @@ func DialOptions(reg *registry.Registry, cfg ClientConfig) []grpc.DialOption {
 		}),
 		// A connection whose other side is gone without a word is otherwise noticed after a quarter of an hour.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
 		// Addresses come from the registry, and are those of machines that are reached directly.
 		grpc.WithNoProxy(),
 	}

@@ -35,11 +35,12 @@ func (p *picker) add(n *balance.Node, inst instance, child balancer.Picker) {
 
 // Pick implements balancer.Picker.
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
-	now := time.Now()
-	c := balance.Call{Now: now, Rand: rand.Uint64()} //nolint:gosec // not a secret
 	a := attemptOf(info.Ctx)
+	c := balance.Call{Rand: rand.Uint64()} //nolint:gosec // not a secret
 	if a != nil {
-		c.Tried = a.call.tried
+		c.Now, c.Tried = a.picking()
+	} else {
+		c.Now = time.Now()
 	}
 	i := p.picker.Pick(p.nodes, c)
 	if i < 0 {
@@ -56,12 +57,13 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		a.picked(p.instances[i])
 	}
 	result.Done = func(d balancer.DoneInfo) {
+		now := time.Now()
 		// Without a transport (Err is nil then, and nothing was sent) nothing is learnt, least of all a latency.
 		sample := balance.None
 		if a != nil {
-			sample = a.done(node, d)
+			sample = a.done(now, node, d)
 		}
-		node.Done(time.Now(), now, sample)
+		node.Done(now, c.Now, sample)
 	}
 	return result, nil
 }

@@ -82,6 +82,9 @@ func (h *handler) register(r grpc.ServiceRegistrar) {
 				out, err := h.unary(ctx, req.(*wrapperspb.StringValue).GetValue())
 				return wrapperspb.String(out), err
 			}
+			if ic == nil {
+				return run(ctx, in)
+			}
 			return ic(ctx, in, &grpc.UnaryServerInfo{Server: h, FullMethod: "/holdfast.test.Echo/" + name}, run)
 		}}
 	}
@@ -267,7 +270,7 @@ func block(ctx context.Context, _ string) (string, error) {
 }
 
 // listenLoopback is a real listener, for what a bubble cannot have.
-func listenLoopback(t *testing.T) net.Listener {
+func listenLoopback(t testing.TB) net.Listener {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
