@@ -1,7 +1,7 @@
 // The storefront: looks at the address, shows the page for it.
 
 import { cartCount, onCartChange, openCart } from "./basket.js";
-import { link, el, state } from "./dom.js";
+import { el, link, state, unnotice } from "./dom.js";
 import { list, product } from "./shelf.js";
 import { cart, order, orders } from "./till.js";
 
@@ -51,6 +51,7 @@ async function show() {
 }
 
 function go(href) {
+  unnotice();
   history.pushState(null, "", href);
   scrollTo(0, 0);
   show();

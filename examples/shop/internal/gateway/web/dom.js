@@ -33,7 +33,11 @@ export function notice(text, kind = "") {
   node.textContent = text;
   node.className = `notice ${kind}`;
   node.hidden = false;
-  hide = setTimeout(() => { node.hidden = true; }, 6000);
+  hide = setTimeout(unnotice, 5000);
+}
+
+export function unnotice() {
+  document.getElementById("notice").hidden = true;
 }
 
 // state fills the page with one message and what can be done about it.

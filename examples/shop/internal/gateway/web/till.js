@@ -71,8 +71,8 @@ export async function cart(main, go, signal) {
       endCheckout();
       busy = false;
       emptyCart();
-      notice("Thank you! Your order is placed.", "good");
       if (!signal.aborted) go(`/orders/${segment(placed.id)}`);
+      notice("Thank you! Your order is placed.", "good");
     } catch (error) {
       busy = false;
       failed(error);
