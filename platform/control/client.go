@@ -90,7 +90,7 @@ func (c *Client) Freeze(ctx context.Context, target string, all bool) ([]string,
 	return c.command(ctx, "/v1/freeze", targetRequest{target, all})
 }
 
-// Thaw lets the target's frozen processes go on. A service is thawed whole.
+// Thaw lets the target's frozen processes go on and returns the instances that were frozen. A service is thawed whole.
 func (c *Client) Thaw(ctx context.Context, target string) ([]string, error) {
 	return c.command(ctx, "/v1/thaw", targetRequest{Target: target})
 }

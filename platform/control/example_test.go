@@ -36,7 +36,7 @@ func Example() {
 	// control-2 ready
 	// catalog-1 ready
 	// orders-1 ready
-	// orders-2 ready
+	// orders-2 frozen
 	// NOT_FOUND: no service "ordres"; did you mean orders? services: catalog, orders, mail, control
 	// <nil>
 }

@@ -43,6 +43,7 @@ func (f *fakeSystem) Instances() []control.Instance {
 		service, _, _ := strings.Cut(id, "-")
 		out = append(out, control.Instance{Service: service, ID: id, PID: 101 + i, Addr: "127.0.0.1:9", State: "ready", Since: epoch})
 	}
+	out[4].State = control.Frozen
 	return out
 }
 

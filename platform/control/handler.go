@@ -25,9 +25,9 @@ func newHandler(system System, anyHost bool) http.Handler {
 	mux.HandleFunc("GET /v1/instances", h.instances)
 	mux.HandleFunc("GET /v1/logs", h.logs)
 	mux.HandleFunc("GET /v1/events", h.events)
-	mux.HandleFunc("POST /v1/kill", h.each(System.Kill, true))
-	mux.HandleFunc("POST /v1/freeze", h.each(System.Freeze, true))
-	mux.HandleFunc("POST /v1/thaw", h.each(System.Thaw, false))
+	mux.HandleFunc("POST /v1/kill", h.each(System.Kill))
+	mux.HandleFunc("POST /v1/freeze", h.each(System.Freeze))
+	mux.HandleFunc("POST /v1/thaw", h.thaw)
 	mux.HandleFunc("POST /v1/restart", h.restart)
 	mux.HandleFunc("POST /v1/scale", h.scale)
 	mux.HandleFunc("POST /v1/down", h.down)
@@ -80,12 +80,12 @@ func (h *handler) instances(w http.ResponseWriter, r *http.Request) {
 	answer(w, instancesAnswer{notNil(instances)})
 }
 
-// each handles a command that is done to every selected instance by itself. If careful, a service of several
-// instances has to be asked for with "all".
-func (h *handler) each(do func(System, context.Context, string) error, careful bool) http.HandlerFunc {
+// each handles a command that is done to every selected instance by itself. A service of several instances has to be
+// asked for with "all".
+func (h *handler) each(do func(System, context.Context, string) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		req, sel, err := h.target(w, r)
-		if err == nil && careful {
+		if err == nil {
 			err = sel.one(req.Target, req.All)
 		}
 		if err != nil {
@@ -99,6 +99,27 @@ func (h *handler) each(do func(System, context.Context, string) error, careful b
 		}
 		answer(w, idsAnswer{ids})
 	}
+}
+
+// thaw takes a service whole, and leaves alone what is not frozen.
+func (h *handler) thaw(w http.ResponseWriter, r *http.Request) {
+	_, sel, err := h.target(w, r)
+	if err != nil {
+		failure.WriteProblem(w, err)
+		return
+	}
+	var frozen []string
+	for _, i := range h.system.Instances() {
+		if i.State == Frozen && slices.Contains(sel.instances, i.ID) {
+			frozen = append(frozen, i.ID)
+		}
+	}
+	ids, err := forEach(frozen, func(id string) error { return h.system.Thaw(r.Context(), id) })
+	if err != nil {
+		failure.WriteProblem(w, err)
+		return
+	}
+	answer(w, idsAnswer{notNil(ids)})
 }
 
 // forEach returns the instances that do could be done to. One that is down or gone at this moment is only an error if

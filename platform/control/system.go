@@ -81,6 +81,9 @@ type Service struct {
 // service of a system file may have it.
 const ControlService = "control"
 
+// Frozen is the State of an instance whose process was stopped by SIGSTOP, by Freeze or by anybody else.
+const Frozen = "frozen"
+
 // Instance is one process of the system.
 type Instance struct {
 	Service  string    `json:"service"`

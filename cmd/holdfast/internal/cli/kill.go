@@ -46,6 +46,10 @@ func (a *app) eachTarget(ctx context.Context, targets []string, done string, do 
 		if err != nil {
 			return err
 		}
+		if len(ids) == 0 {
+			a.printf("nothing to do: no instance of %s has to be %s", target, done)
+			continue
+		}
 		a.printf("%s %s", strings.Join(ids, ", "), done)
 	}
 	return nil

@@ -119,7 +119,7 @@ func (a *app) attend(ctx context.Context, h *host.Host, v view) error {
 			v.tick(h.Progress())
 		case <-interrupted:
 			interrupted = nil
-			v.note("stopping; Ctrl-C again kills everything at once")
+			v.note("Ctrl-C again kills everything at once")
 		case <-a.again:
 			v.note("killing everything")
 			h.KillAll()

@@ -305,7 +305,7 @@ func TestTwoUpsOnTheSameData(t *testing.T) {
 func TestUpWithAControlMember(t *testing.T) {
 	t.Parallel()
 	edge := freeAddr(t)
-	s := start(t, "system: real\ncontrol: {members: 1}\nservices:\n  web: {run: "+yaml(service()+" announced")+", replicas: 2, http: \""+edge+"\"}\n")
+	s := start(t, "system: real\ncontrol: {members: 1}\nservices:\n  web: {run: "+yaml(service()+" announced")+", replicas: 2, env: {HOLDFAST_DRAIN_DELAY: 50ms}, http: \""+edge+"\"}\n")
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	get := func() (int, string) {
 		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+edge+"/", nil)
