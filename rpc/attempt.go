@@ -102,7 +102,7 @@ func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) b
 		case d.BytesReceived:
 			return balance.Latency
 		}
-		// No success: the stream was over when the request was about to be written (see lostEarly).
+		// No success: the stream was over when the request was about to be written (see errLostEarly).
 		a.sent = resilience.NotSent
 		a.call.tried = append(a.call.tried, node)
 		return balance.None
@@ -118,7 +118,7 @@ func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) b
 	if a.call.stream {
 		return balance.None
 	}
-	return balance.Sample(resilience.Classify(failure.Code(st.Code()), a.sent, a.plan.Bounded).Verdict().Sample)
+	return resilience.Classify(failure.Code(st.Code()), a.sent, a.plan.Bounded).Verdict().Sample
 }
 
 // unprocessed reports whether the transport says that the server has not begun with the call: its GOAWAY excluded it,
@@ -143,9 +143,9 @@ func pushback(st *status.Status, trailer metadata.MD) time.Duration {
 	return failure.FromStatus(st).RetryAfter
 }
 
-// lostEarly is what grpc-go reports as io.EOF, or as an attempt without error and without an answer: a connection that
+// errLostEarly is what grpc-go reports as io.EOF, or as an attempt without error and without an answer: a connection that
 // went between the beginning of a unary call and its request. The request has not been handed to the transport then.
-var lostEarly = failure.New(failure.Unavailable, "the connection was lost before the request was sent")
+var errLostEarly = failure.New(failure.Unavailable, "the connection was lost before the request was sent")
 
 // failure returns err, the end of the attempt, as what its caller gets to see. ctx is the call's.
 func (a *attempt) failure(ctx context.Context, now time.Time, err error) *failure.Error {
@@ -154,8 +154,8 @@ func (a *attempt) failure(ctx context.Context, now time.Time, err error) *failur
 	}
 	var e *failure.Error
 	if errors.Is(err, io.EOF) && !a.call.stream {
-		e = lostEarly
-	} else if s, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // what wraps one is kept by From
+		e = errLostEarly
+	} else if s, ok := err.(interface{ GRPCStatus() *status.Status }); ok { // what wraps one is kept by From
 		e = failure.FromStatus(s.GRPCStatus())
 	}
 	if e == nil {

@@ -149,6 +149,7 @@ func (b *sharded) watchConnections(children []endpointsharding.ChildState) {
 				now.failed = false
 				b.log(slog.LevelInfo, "instance reachable again", inst)
 			}
+		default:
 		}
 		states[addr] = now
 	}

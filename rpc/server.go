@@ -150,7 +150,7 @@ func (s *Server) stop(served <-chan error) error {
 	graceful := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()
-		<-served
+		_ = <-served // how it ends is of no interest any more
 		close(graceful)
 	}()
 	if s.cfg.DrainTimeout > 0 {

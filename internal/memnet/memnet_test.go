@@ -56,7 +56,7 @@ func TestBytesArriveAndThenTheEnd(t *testing.T) {
 	if got := read(t, server); got != "over there" {
 		t.Errorf("read %q", got)
 	}
-	if _, err := server.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := server.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("read after close: %v", err)
 	}
 	if _, err := server.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
