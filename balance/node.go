@@ -17,7 +17,8 @@ const (
 	Latency
 	// LowerBound is the time after which the caller stopped waiting: the answer would have taken at least as
 	// long. It can raise a node's latency and never lowers it. A further one without an answer in between doubles
-	// it: a frozen node is then told from one that had a slow moment, however long that moment was.
+	// it, which tells a frozen node from one that had a slow moment, however long that moment was. Each answer
+	// after that takes it down to a quarter, so a node that has thawed is soon back.
 	LowerBound
 )
 
@@ -44,8 +45,8 @@ type Node struct {
 	id       string
 	inFlight atomic.Int64
 
-	// avg packs the average (a float32 of nanoseconds, the upper half; negative if the last sample was a lower
-	// bound) with the tick of the last sample (the lower half), so that all change together and a reader needs one
+	// avg packs the average (a float32 of nanoseconds, the upper half; negative if it is a
+	// guess) with the tick of the last sample (the lower half), so that all change together and a reader needs one
 	// load. Zero: no sample yet.
 	avg atomic.Uint64
 }
@@ -72,22 +73,34 @@ func (n *Node) Done(now, start time.Time, s Sample) {
 	at := ticks(now)
 	for {
 		old := n.avg.Load()
-		next := took
-		if prev, since, missed := unpack(old, at); old != 0 && since < forget {
-			w := weight(since)
-			switch {
-			case s == LowerBound && missed && float64(since) > took:
-				// Nothing has come back since the last one, though this call began after it.
-				next = max(took, min(2*prev*w, float64(most)))
-			case s == LowerBound:
-				next = max(took, prev*w)
-			case took < prev:
-				next = prev*w + took*(1-w)
-			}
+		next, guess := took, s == LowerBound
+		if prev, since, guessed := unpack(old, at); old != 0 && since < forget {
+			next, guess = follow(prev, since, guessed, took, s)
 		}
-		if n.avg.CompareAndSwap(old, pack(next, at, s == LowerBound)) {
+		if n.avg.CompareAndSwap(old, pack(next, at, guess)) {
 			return
 		}
+	}
+}
+
+// follow returns the average after a sample, from the one before it and the time since, and whether it is a guess: it
+// comes from lower bounds, and answers have not confirmed it yet.
+func follow(prev float64, since time.Duration, guessed bool, took float64, s Sample) (next float64, guess bool) {
+	w := weight(since)
+	switch {
+	case s == LowerBound && guessed && float64(since) > took:
+		// Nothing has come back since the last one, though this call began after it.
+		return max(took, min(2*prev*w, float64(most))), true
+	case s == LowerBound:
+		return max(took, prev*w), true
+	case guessed:
+		// An answer says more than a guess, but one answer is not yet health.
+		next = max(took, prev*w/4)
+		return next, next > took
+	case took >= prev:
+		return took, false // a peak counts in full
+	default:
+		return prev*w + took*(1-w), false
 	}
 }
 
@@ -124,16 +137,16 @@ func weight(since time.Duration) float64 {
 
 func ticks(t time.Time) uint32 { return uint32(t.UnixNano() / tick) }
 
-func pack(v float64, at uint32, missed bool) uint64 {
-	if missed {
+func pack(v float64, at uint32, guess bool) uint64 {
+	if guess {
 		v = -v
 	}
 	return uint64(math.Float32bits(float32(v)))<<32 | uint64(at)
 }
 
-// unpack returns the average, the time from its last sample to at, and whether that was a lower bound. The time is
-// never negative: two goroutines may read the clock in one order and get here in the other.
-func unpack(word uint64, at uint32) (avg float64, since time.Duration, missed bool) {
+// unpack returns the average, the time from its last sample to at, and whether it is a guess. The time is never
+// negative: two goroutines may read the clock in one order and get here in the other.
+func unpack(word uint64, at uint32) (avg float64, since time.Duration, guess bool) {
 	v := float64(math.Float32frombits(uint32(word >> 32)))
 	ago := int32(at - uint32(word))
 	return math.Abs(v), time.Duration(max(ago, 0)) * tick, v < 0

@@ -42,6 +42,7 @@ func TestNodeAverage(t *testing.T) {
 				}
 				last = after
 			default:
+				// After lower bounds an answer takes it to a quarter, else as far as the time since says.
 				if after < took && !about(after, took) || after > last && !about(after, last) {
 					t.Fatalf("%v, last %v, becomes %v after %v", before, last, after, took)
 				}
@@ -86,8 +87,8 @@ func TestNodeAverageWeighsByTime(t *testing.T) {
 	}
 }
 
-// Calls that were not waited for one after the other double the average, those of one moment do not, and an answer
-// ends the doubling.
+// Calls that were not waited for one after the other double the average, those of one moment do not, and answers
+// take it down again.
 func TestNodeAverageDoublesWhileNothingComesBack(t *testing.T) {
 	n, at := NewNode("a"), epoch
 	give := func(after, took time.Duration, s Sample, want time.Duration) {
@@ -106,8 +107,10 @@ func TestNodeAverageDoublesWhileNothingComesBack(t *testing.T) {
 	}
 	give(2*wait, wait, LowerBound, 2*wait)
 	give(2*wait, wait, LowerBound, 4*wait)
-	give(2*wait, 10*time.Millisecond, Latency, 4*wait) // … less what an answer after 200 ms weighs
-	give(2*wait, wait, LowerBound, 4*wait)
+	give(2*wait, 10*time.Millisecond, Latency, wait)
+	give(2*wait, 10*time.Millisecond, Latency, wait/4)
+	give(2*wait, 10*time.Millisecond, Latency, 10*time.Millisecond)
+	give(2*wait, wait, LowerBound, wait)
 	for range 40 {
 		at = at.Add(2 * wait)
 		n.Start()

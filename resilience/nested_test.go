@@ -150,3 +150,28 @@ func TestNestedWarmCallsSurviveFrozenInstances(t *testing.T) {
 		}
 	}
 }
+
+// One instance of two freezes, and a while after it is well again, the other one does. The calls that find out are few,
+// also the second time, when it is the one with the better past that is frozen.
+func TestCallsSurviveOneInstanceFrozenAfterTheOther(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(seed, 1, 2, func(_, instance int, at time.Time) bool {
+			s := at.Sub(epoch).Seconds()
+			return instance == 0 && s >= 5 && s < 15 || instance == 1 && s >= 20 && s < 30
+		})
+		slow := 0
+		for now := epoch; now.Before(epoch.Add(40 * time.Second)); {
+			end, code := w.call(0, 0, now, now.Add(DefaultTimeout))
+			if code != failure.OK {
+				t.Fatalf("seed %d: the call at %v failed: %v", seed, now.Sub(epoch), code)
+			}
+			if end.Sub(now) > 100*time.Millisecond {
+				slow++
+			}
+			now = end.Add(10 * time.Millisecond)
+		}
+		if slow > 4 {
+			t.Errorf("seed %d: %d calls were slow", seed, slow)
+		}
+	}
+}
