@@ -11,9 +11,12 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -31,27 +34,10 @@ const (
 // because the supervisor is gone, kills them all. It returns when they are gone, after 2 s at the latest. The hidden command that
 // Config.Guardian names calls it with os.Stdin and os.Stdout, before anything else, and exits when it returns.
 //
-// The lines are "+ID" for a process group to be killed at the end and "-ID" for one that has ended.
+// The lines are "+ ID" for a process group to be killed at the end and "- ID" for one that has ended.
 func Guard(pipe io.Reader, out io.Writer) error {
-	groups := make(map[int]bool)
-	_, hello := io.WriteString(out, guardHello)
-	lines := bufio.NewScanner(pipe)
-	for lines.Scan() {
-		line := lines.Text()
-		if line == "" {
-			continue
-		}
-		id, err := strconv.Atoi(line[1:])
-		if err != nil || id <= 1 { // 0 and 1 would be this process's own group and everybody
-			continue
-		}
-		switch line[0] {
-		case '+':
-			groups[id] = true
-		case '-':
-			delete(groups, id)
-		}
-	}
+	hello(out)
+	groups, err := groupsOf(pipe)
 	for id := range groups {
 		_ = syscall.Kill(-id, syscall.SIGKILL) // also what is stopped; it may be gone already
 	}
@@ -63,7 +49,49 @@ func Guard(pipe io.Reader, out io.Writer) error {
 			<-tick.C
 		}
 	}
-	return errors.Join(hello, lines.Err())
+	return err
+}
+
+// hello says that the guardian is there. If nobody listens any more, there is work to be done, so that is no error; and
+// it must not be the end: Go ends a program that writes to a pipe without a reader on descriptor 1, but on no other.
+func hello(out io.Writer) {
+	if f, ok := out.(*os.File); ok {
+		fd, err := unix.Dup(int(f.Fd()))
+		if err != nil {
+			return // then the supervisor starts another guardian
+		}
+		unix.CloseOnExec(fd)
+		other := os.NewFile(uintptr(fd), f.Name())
+		defer other.Close()
+		out = other
+	}
+	_, _ = io.WriteString(out, guardHello)
+}
+
+// groupsOf reads to the end. A line that makes no sense is passed over: of what follows something may have to be killed.
+// For the same reason there are groups even with an error.
+func groupsOf(pipe io.Reader) (map[int]bool, error) {
+	groups := make(map[int]bool)
+	lines := bufio.NewReader(pipe)
+	for {
+		line, err := lines.ReadString('\n')
+		if sign, number, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " "); ok {
+			id, err := strconv.Atoi(number)
+			switch {
+			case err != nil || id <= 1: // 0 and 1 would be the guardian's own group and everybody
+			case sign == "+":
+				groups[id] = true
+			case sign == "-":
+				delete(groups, id)
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return groups, nil
+		case err != nil:
+			return groups, fmt.Errorf("guard: %w", err)
+		}
+	}
 }
 
 // groupAlive reports whether there is a process in the group. Where nobody reaps orphans, dead ones count, too.
@@ -81,26 +109,29 @@ type guardian struct {
 	mu     sync.Mutex
 	pid    int
 	pipe   *os.File // nil while no guardian runs
+	lost   bool     // the pipe was full before there was a reader
 	groups map[int]bool
 	closed bool
-	done   chan struct{} // the guardian's keeper has ended
-	wake   chan struct{} // closed by close
+	done   chan struct{}      // keep has ended
+	cancel context.CancelFunc // ends keep once the process has ended
 }
 
 // startGuardian returns when a guardian is there.
 func startGuardian(ctx context.Context, argv []string, sp *spawner, lock *os.File, logger *slog.Logger) (*guardian, error) {
+	keeping, cancel := context.WithCancel(context.Background()) // not ctx: it stays until all processes have ended
 	g := &guardian{
 		argv: argv, spawner: sp, lock: lock, logger: logger,
-		groups: make(map[int]bool), done: make(chan struct{}), wake: make(chan struct{}),
+		groups: make(map[int]bool), done: make(chan struct{}), cancel: cancel,
 	}
 	if len(argv) == 0 {
 		close(g.done)
 		return g, nil
 	}
 	if err := g.launch(ctx); err != nil {
+		cancel()
 		return nil, err
 	}
-	go g.keep()
+	go g.keep(keeping)
 	return g, nil
 }
 
@@ -122,33 +153,69 @@ func (g *guardian) launch(ctx context.Context) (err error) {
 		return err
 	}
 	defer hello.Close()
+	g.tell(pipe) // before the fork: at any moment after it this process may be killed
 	pid, err := g.spawner.start(command{
 		argv: g.argv, env: os.Environ(), in: in, out: out, more: []*os.File{g.lock}, detached: true,
 	})
 	out.Close()
-	if err == nil {
-		err = expectHello(ctx, hello)
-		if err != nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-			watch(pid, func(bool) {})
-			reap(pid)
-		}
-	}
 	if err != nil {
-		pipe.Close()
+		g.forget()
 		return err
 	}
+	g.adopt(pid)
+	if err := expectHello(ctx, hello); err != nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		watch(pid, func(bool) {})
+		g.bury(pid)
+		return err
+	}
+	return nil
+}
+
+// tell makes pipe the way to the guardian that is about to be started, and leaves word there of what there is.
+func (g *guardian) tell(pipe *os.File) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.pid, g.pipe = pid, pipe
+	g.pipe = pipe
+	g.sendAll()
+}
+
+// adopt makes a process the guardian.
+func (g *guardian) adopt(pid int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pid = pid
+	if g.lost { // more than the pipe could hold without a reader
+		g.lost = false
+		g.sendAll()
+	}
 	if g.closed { // meanwhile
+		g.forgetLocked()
+	}
+}
+
+// forget gives up the pipe.
+func (g *guardian) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.forgetLocked()
+}
+
+func (g *guardian) forgetLocked() {
+	if g.pipe != nil {
 		g.pipe.Close()
 		g.pipe = nil
 	}
-	for id := range g.groups {
-		g.send('+', id)
-	}
-	return nil
+}
+
+// bury reaps a guardian that has ended.
+func (g *guardian) bury(pid int) syscall.WaitStatus {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	status := reap(pid)
+	g.pid = 0
+	g.forgetLocked()
+	return status
 }
 
 func expectHello(ctx context.Context, hello *os.File) error {
@@ -172,15 +239,9 @@ func expectHello(ctx context.Context, hello *os.File) error {
 	return err
 }
 
-// keep starts another guardian whenever one has ended, until close.
-func (g *guardian) keep() {
+// keep starts another guardian whenever one has ended, until ctx ends.
+func (g *guardian) keep(ctx context.Context) {
 	defer close(g.done)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		<-g.wake
-		cancel()
-	}()
 	for {
 		g.mu.Lock()
 		pid := g.pid
@@ -190,15 +251,8 @@ func (g *guardian) keep() {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
 		})
-		g.mu.Lock()
-		status := reap(pid)
-		if g.pipe != nil {
-			g.pipe.Close()
-		}
-		g.pid, g.pipe = 0, nil
-		closed := g.closed
-		g.mu.Unlock()
-		if closed {
+		status := g.bury(pid)
+		if ctx.Err() != nil {
 			return
 		}
 		g.logger.Warn("guardian ended, starting another", "reason", describe(status))
@@ -231,23 +285,37 @@ func (g *guardian) add(id int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.groups[id] = true
-	g.send('+', id)
+	g.send(fmt.Sprintf("+ %d\n", id))
 }
 
 func (g *guardian) remove(id int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.groups, id)
-	g.send('-', id)
+	g.send(fmt.Sprintf("- %d\n", id))
+}
+
+// sendAll is called with mu held.
+func (g *guardian) sendAll() {
+	var all strings.Builder
+	for id := range g.groups {
+		fmt.Fprintf(&all, "+ %d\n", id)
+	}
+	g.send(all.String())
 }
 
 // send is called with mu held. A guardian that does not read is replaced; the next one is told everything.
-func (g *guardian) send(sign byte, id int) {
-	if g.pipe == nil {
+func (g *guardian) send(lines string) {
+	if g.pipe == nil || g.lost {
 		return
 	}
 	_ = g.pipe.SetWriteDeadline(time.Now().Add(guardSend)) // a pipe can
-	if _, err := fmt.Fprintf(g.pipe, "%c%d\n", sign, id); err != nil && g.pid != 0 {
+	if _, err := io.WriteString(g.pipe, lines); err == nil {
+		return
+	}
+	if g.pid == 0 {
+		g.lost = true
+	} else {
 		_ = syscall.Kill(g.pid, syscall.SIGKILL)
 	}
 }
@@ -260,12 +328,9 @@ func (g *guardian) close() {
 		return
 	}
 	g.closed = true
-	close(g.wake)
+	g.cancel()
 	pid := g.pid
-	if g.pipe != nil {
-		g.pipe.Close() // its EOF
-		g.pipe = nil
-	}
+	g.forgetLocked() // its end of file
 	g.mu.Unlock()
 	// It is bounded by itself. This is for one that is stopped.
 	timer := time.AfterFunc(guardWait+time.Second, func() {

@@ -236,7 +236,7 @@ func (i *instance) probe() {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stopProbe = cancel
 	pr := &prober{
-		probe: i.g.Ready, addrs: maps.Clone(i.given), listens: i.g.listens.Load,
+		probe: i.g.Ready, health: probeHealth, addrs: maps.Clone(i.given), listens: i.g.listens.Load,
 		ready: func(served map[string]string) {
 			i.send(message{event: event{kind: evReady}, proc: p, served: served})
 		},

@@ -76,6 +76,7 @@ func (l *logs) last(name string, n int) []Line {
 }
 
 func (l *logs) lastLocked(name string, n int) []Line {
+	n = max(0, n)
 	var found []numbered
 	for _, r := range l.rings {
 		for i, taken := len(r.lines)-1, 0; i >= 0 && taken < n; i-- {

@@ -25,8 +25,8 @@ type machine struct {
 	ended bool
 	// silent: nobody holds the output of the process open any more, so its group is taken to be gone.
 	silent bool
-	// ordered: the end of this process was ordered (kill) and says nothing about its health.
-	ordered bool
+	// killed: SIGKILL was sent. The end of the process says nothing about its health, and nobody is left to finish.
+	killed bool
 
 	starts   int       // processes started so far, failed starts included
 	failures int       // crashes in a row
@@ -121,7 +121,7 @@ func (m *machine) step(e event) []action {
 		return m.thawed()
 	case evEnded:
 		m.ended = true
-		if m.phase != Draining || m.silent {
+		if m.phase != Draining || m.silent || m.killed {
 			return m.reap(e)
 		}
 	case evSilent:
@@ -134,6 +134,7 @@ func (m *machine) step(e event) []action {
 			return m.reap(e)
 		}
 		if m.phase == Draining {
+			m.killed = true
 			return []action{doKill}
 		}
 	default:
@@ -156,7 +157,7 @@ func (m *machine) command(e event) []action {
 	case e.kind == cmdKill && m.ended:
 		return m.reap(e)
 	case e.kind == cmdKill:
-		m.ordered = true
+		m.killed = true
 		return []action{doKill}
 	case e.kind == cmdFreeze:
 		m.frozen = true
@@ -197,7 +198,7 @@ func (m *machine) crashed(e event) []action {
 	if !m.readyAt.IsZero() && e.now.Sub(m.readyAt) >= steady {
 		m.failures = 0
 	}
-	if !m.ordered {
+	if !m.killed {
 		m.failures++
 	}
 	m.phase = Backoff

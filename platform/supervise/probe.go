@@ -122,8 +122,10 @@ func healthHTTP(ctx context.Context, addr string) error {
 
 // prober finds out whether one process is ready.
 type prober struct {
-	probe Probe // nil: probeHealth, with patience for what it does not understand
-	addrs map[string]string
+	probe Probe // nil: health, with patience for what it does not understand
+	// health is probeHealth.
+	health func(ctx context.Context, addrs map[string]string) (served map[string]string, err error)
+	addrs  map[string]string
 	// listens says whether other instances of the service were seen to listen.
 	listens func() bool
 	// ready is told once; later again if it turns out that more is served.
@@ -186,7 +188,7 @@ func (p *prober) once(ctx context.Context) (map[string]string, error) {
 	if p.probe != nil {
 		return p.addrs, p.probe(ctx, p.addrs)
 	}
-	return probeHealth(ctx, p.addrs)
+	return p.health(ctx, p.addrs)
 }
 
 // pausing waits for d; false means that ctx ended first.

@@ -1,0 +1,89 @@
+//go:build unix
+
+package supervise
+
+import (
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestPortsNeverClash(t *testing.T) {
+	var p ports
+	var mu sync.Mutex
+	seen := make(map[int]bool)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 50 {
+				port, err := p.take()
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				if seen[port] || port < firstPort || port >= lastPort {
+					t.Errorf("port %d", port)
+				}
+				seen[port] = true
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestPortsAreFree(t *testing.T) {
+	var p ports
+	port, err := p.take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", loopback(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if free(port) || freeSoon(port) {
+		t.Error("free, but in use")
+	}
+	p.release(port)
+	for p.used = map[int]bool{}; len(p.used) < lastPort-firstPort; { // all but the one in use
+		for n := firstPort; n < lastPort; n++ {
+			p.used[n] = true
+		}
+	}
+	p.release(port)
+	if got, err := p.take(); err == nil {
+		t.Errorf("got %d, which is in use", got)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "control", "addresses.json")
+	first, err := Addresses(file, "a", "b")
+	if err != nil || len(first) != 2 || first["a"] == first["b"] || !strings.HasPrefix(first["a"], "127.0.0.1:") {
+		t.Fatal(first, err)
+	}
+	again, err := Addresses(file, "b", "a")
+	if err != nil || !maps.Equal(first, again) {
+		t.Errorf("%v, %v, want %v", again, err, first)
+	}
+	more, err := Addresses(file, "a", "c")
+	if err != nil || more["a"] != first["a"] || more["c"] == first["b"] || len(more) != 2 {
+		t.Errorf("%v, %v after %v", more, err, first)
+	}
+	for content, want := range map[string]string{
+		`{"a": "127.0.0.1:0"}`: "bad address", `{"a": "x"}`: "bad address", `{`: "unexpected end", `[]`: "cannot unmarshal",
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Addresses(file, "a"); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s: %v", content, err)
+		}
+	}
+}
