@@ -54,7 +54,7 @@ func newAttempt(t *trip, p *peer, plan resilience.Plan, start time.Time) *attemp
 	})
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	a.timer = time.AfterFunc(plan.Deadline.Sub(start), func() { a.cancel(errLate) })
-	p.node.Start()
+	p.begin()
 	return a
 }
 
@@ -151,6 +151,7 @@ func (a *attempt) release() {
 			sample = balance.None
 		}
 		a.peer.node.Done(now, now.Add(-a.took), sample)
+		a.peer.end()
 	})
 }
 

@@ -178,7 +178,8 @@ func (t *Transport) follow(service string) (*target, error) {
 	return g, nil
 }
 
-// CloseIdleConnections closes connections that no request uses. An http.Client's method of the same name calls it.
+// CloseIdleConnections closes the connections that no request uses, those of an instance with requests in flight as soon as
+// there is none. An http.Client's method of the same name calls it.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -34,6 +34,11 @@ type peer struct {
 	insecure  bool // plaintext beyond loopback is allowed
 	secure    bool // TLS
 
+	mu    sync.Mutex
+	busy  int  // attempts between begin and end
+	sweep bool // close what is idle as soon as busy is 0
+	left  bool // and from then on after every attempt: there may be one that was picked just before
+
 	gone   chan struct{}          // closed when the instance left the set
 	down   atomic.Bool            // the last connection could not be made, nor one since
 	reason atomic.Pointer[string] // why
@@ -98,10 +103,43 @@ func (p *peer) plaintext() error {
 	return &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("%s: plaintext is for loopback only: set TLS, or Insecure to allow it", p.addr)}
 }
 
-// retire closes what is idle. Connections in use are closed by their http.Transport when they become idle.
+// retire is for an instance that left.
 func (p *peer) retire() {
 	close(p.gone)
-	p.transport.CloseIdleConnections()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = true
+	p.tidy()
+}
+
+// closeIdle closes the connections that no request uses, once there is no request at all: while there is one, net/http
+// may count its connection as idle before it has handed over the answer, and closing loses that answer.
+func (p *peer) closeIdle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sweep = true
+	p.tidy()
+}
+
+func (p *peer) tidy() {
+	if (p.sweep || p.left) && p.busy == 0 {
+		p.sweep = false
+		p.transport.CloseIdleConnections()
+	}
+}
+
+func (p *peer) begin() {
+	p.node.Start()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy++
+}
+
+func (p *peer) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy--
+	p.tidy()
 }
 
 // countedConn knows whether anything was ever handed to the kernel since some point, which is what makes "not sent" a

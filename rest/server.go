@@ -2,18 +2,21 @@ package rest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	// freshGrace is what a connection without a request yet is given when the server stops: long enough for a request that is on its way.
-	freshGrace = 250 * time.Millisecond
+	// hushGrace is what a connection without a request is given when the server stops: long enough for a request that
+	// is on its way.
+	hushGrace = 250 * time.Millisecond
 	// cutGrace is how long handlers may take to notice that their connection was cut.
 	cutGrace = time.Second
 	// joinPoll is how often join looks, like http.Server.Shutdown itself.
@@ -30,8 +33,8 @@ type Server struct {
 	end      context.Context // done once Close was called
 	close    context.CancelFunc
 
-	mu    sync.Mutex
-	fresh map[net.Conn]struct{} // accepted, no byte of a request read yet
+	conns  sync.Map // net.Conn to *atomic.Bool: no request at the moment
+	hushed atomic.Bool
 }
 
 // NewServer listens at once, so that Addr is known and a taken port is an error here, and serves h, wrapped as by Wrap,
@@ -62,7 +65,6 @@ func NewServer(h http.Handler, cfg ServerConfig) (*Server, error) {
 		cfg:      cfg,
 		listener: l,
 		ready:    make(chan struct{}),
-		fresh:    make(map[net.Conn]struct{}),
 	}
 	close(s.ready)
 	s.end, s.close = context.WithCancel(context.Background())
@@ -121,9 +123,10 @@ func (s *Server) Drain(context.Context) error {
 	return nil
 }
 
-// Run serves until ctx is done, then ends the contexts of streams, closes the listener and idle connections, waits up to
-// DrainTimeout for the requests in flight, and cuts those that remain, which is reported as an error. It may be called
-// once. After Close it returns nil.
+// Run serves until ctx is done, then closes the listener, ends the contexts of streams, lets idle connections end
+// (a request that comes on one within a quarter of a second is still served), waits up to DrainTimeout for the
+// requests in flight, and cuts those that remain, which is reported as an error. It may be called once. After Close it
+// returns nil.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() {
@@ -143,21 +146,19 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("rest serve %s: %w", s.Addr(), err)
 	case <-ctx.Done():
 	}
-	err := s.shutdown(context.WithoutCancel(ctx))
+	s.handler.Drain()
+	_ = s.listener.Close()
 	<-served
-	return err
+	return s.shutdown(context.WithoutCancel(ctx))
 }
 
 func (s *Server) shutdown(ctx context.Context) error {
-	s.handler.Drain()
 	s.handler.EndStreams()
 	ctx, cancel := context.WithTimeout(ctx, max(0, s.cfg.DrainTimeout))
-	var hurry sync.WaitGroup
-	defer hurry.Wait()
 	defer cancel()
-	hurry.Go(func() { s.hurry(ctx) })
 	stop := context.AfterFunc(s.end, cancel)
 	defer stop()
+	s.hush(ctx)
 	err := s.server.Shutdown(ctx)
 	if err == nil {
 		s.join()
@@ -193,36 +194,69 @@ func (s *Server) join() bool {
 	return true
 }
 
-// track keeps the set of connections that have not sent a request yet.
+// track keeps the connections that are between requests, or before their first.
 func (s *Server) track(c net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if state == http.StateNew {
-		s.fresh[c] = struct{}{}
-		return
+	switch state {
+	case http.StateNew:
+		quiet := new(atomic.Bool)
+		quiet.Store(true)
+		s.conns.Store(c, quiet)
+	case http.StateActive, http.StateIdle:
+		if v, ok := s.conns.Load(c); ok {
+			v.(*atomic.Bool).Store(state == http.StateIdle)
+		}
+		if state == http.StateActive && s.hushed.Load() {
+			_ = c.SetReadDeadline(s.readDeadline()) // it may have one of hush, which was not meant for its request
+		}
+	case http.StateClosed, http.StateHijacked:
+		s.conns.Delete(c)
 	}
-	delete(s.fresh, c)
 }
 
-// hurry shortens the wait for connections that were opened in advance: Shutdown would give each of them five seconds
-// to send its first request. It goes on until ctx is done, because net/http sets its own deadline for a connection a
-// moment after it told us of it.
-func (s *Server) hurry(ctx context.Context) {
-	at := time.Now().Add(freshGrace)
-	tick := time.NewTicker(freshGrace / 2)
-	defer tick.Stop()
+func (s *Server) readDeadline() time.Time {
+	if d := s.server.ReadTimeout; d > 0 {
+		return time.Now().Add(d)
+	}
+	return time.Time{}
+}
+
+// hush lets connections without a request end by themselves, and serves the requests that are on their way meanwhile.
+// http.Server.Shutdown would cut an idle connection even if a request waits in its buffer, and would wait five
+// seconds for one that was opened in advance. The deadlines are set again and again, because net/http sets its
+// own for a connection a moment after it told us about it.
+func (s *Server) hush(ctx context.Context) {
+	s.hushed.Store(true)
+	at := time.Now().Add(hushGrace)
+	end := time.NewTimer(2 * hushGrace)
+	defer end.Stop()
+	poll := time.NewTicker(joinPoll)
+	defer poll.Stop()
 	for {
-		s.mu.Lock()
-		for c := range s.fresh {
-			_ = c.SetReadDeadline(at)
+		left := false
+		s.conns.Range(func(conn, quiet any) bool {
+			if c := conn.(net.Conn); quiet.(*atomic.Bool).Load() && !multiplexed(c) {
+				left = true
+				_ = c.SetReadDeadline(at)
+			}
+			return true
+		})
+		if !left {
+			return
 		}
-		s.mu.Unlock()
 		select {
-		case <-tick.C:
+		case <-poll.C:
+		case <-end.C:
+			return
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// multiplexed reports whether HTTP/2 is spoken, which has a frame for saying good-bye; Shutdown sends it.
+func multiplexed(c net.Conn) bool {
+	t, ok := c.(*tls.Conn)
+	return ok && t.ConnectionState().NegotiatedProtocol == "h2"
 }
 
 // Close closes the listener and all connections at once. It is safe to call at any time and more than once.

@@ -188,17 +188,54 @@ func TestStopDoesNotWaitForConnectionsThatNeverAsked(t *testing.T) {
 		dial(t, s, "")
 	}
 	dial(t, s, "GET / HT")
-	eventually(t, "the connections are accepted", func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return len(s.fresh) >= 3
-	})
+	eventually(t, "the connections are accepted", func() bool { return connections(s) == 4 })
 	begun := time.Now()
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 	if took := time.Since(begun); took > 3*time.Second {
 		t.Errorf("took %v", took)
+	}
+}
+
+func connections(s *Server) (n int) {
+	s.conns.Range(func(any, any) bool { n++; return true })
+	return n
+}
+
+// Shutdown of net/http closes an idle connection although a request waits in its buffer.
+func TestRequestThatIsOnItsWayAtTheStopIsServed(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }, ServerConfig{})
+	stop := runServer(t, s)
+	const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
+	c, r := dial(t, s, post+"x")
+	if resp, err := http.ReadResponse(r, nil); err != nil || resp.Close {
+		t.Fatal(resp, err)
+	} else if body, err := io.ReadAll(resp.Body); string(body) != "ok" {
+		t.Fatal(string(body), err)
+	}
+	fresh, freshR := dial(t, s, "")
+	eventually(t, "both connections are known", func() bool { return connections(s) == 2 })
+	done := make(chan error, 1)
+	go func() { done <- stop() }()
+	eventually(t, "the server stops", s.hushed.Load)
+	for name, c := range map[string]struct {
+		net.Conn
+		*bufio.Reader
+	}{"idle": {c, r}, "fresh": {fresh, freshR}} {
+		_, _ = io.WriteString(c.Conn, post)
+		_, _ = io.WriteString(c.Conn, "x")
+		resp, err := http.ReadResponse(c.Reader, nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if body, err := io.ReadAll(resp.Body); string(body) != "ok" || !resp.Close {
+			t.Errorf("%s: %q %v, close %v", name, body, err, resp.Close)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -101,17 +101,19 @@ func (g *target) update(set registry.Set) {
 			p = newPeer(ids[i], addrs[i], g.service, node, g.cfg, g.failed)
 		}
 		next[ids[i]] = p
-		if leaving[ids[i]] && !g.leaving[ids[i]] {
-			p.transport.CloseIdleConnections()
-		}
 	}
-	for id, p := range g.peers {
-		if next[id] != p {
-			p.retire()
-		}
-	}
+	before, left := g.peers, g.leaving
 	g.peers, g.order, g.leaving = next, ids, leaving
 	g.publish()
+	// Only now that nobody picks them any more.
+	for id, p := range before {
+		switch {
+		case next[id] != p:
+			p.retire()
+		case leaving[id] && !left[id]:
+			p.closeIdle()
+		}
+	}
 }
 
 // publish makes those the members that are up; draining ones only if there is nobody else. g.mu is held.
@@ -261,6 +263,6 @@ func (g *target) closeIdle() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, p := range g.peers {
-		p.transport.CloseIdleConnections()
+		p.closeIdle()
 	}
 }

@@ -578,7 +578,7 @@ func TestIdleConnectionsOfAnInstanceThatLeftAreClosed(t *testing.T) {
 		}
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na:")
 		_, _ = io.Copy(io.Discard, buf) // until the client closes it
-		close(closed)
+		close(closed) // once: there is one connection
 	})
 	w.add("a", a.addr())
 	w.good("b")
