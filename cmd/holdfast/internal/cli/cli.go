@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -116,6 +118,7 @@ and every service as processes of their own, keeps them running, and forwards us
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
 		Args:              a.unknownCommand,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkControl() },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
@@ -210,6 +213,18 @@ func (a *app) explain(cmd *cobra.Command, err error) string {
 			refused.Metadata["service"], len(ids), strings.Join(ids, ", "), cmd.CommandPath(), refused.Metadata["service"])
 	}
 	return cmp.Or(refused.Message, refused.Error())
+}
+
+// checkControl refuses a value of --control, or of HOLDFAST_CONTROL, that cannot be an address.
+func (a *app) checkControl() error {
+	host, port, err := net.SplitHostPort(a.control)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || host == "" {
+		return usage("--control takes HOST:PORT, not %q", a.control)
+	}
+	return nil
 }
 
 // client returns a client for the running system, to be closed.

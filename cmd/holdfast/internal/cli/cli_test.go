@@ -159,6 +159,8 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 		{"up " + dir + "/nowhere", "holdfast up: there is no " + dir + "/nowhere"},
 		{"up " + dir, "holdfast up: load system: no system.yaml in " + dir},
 		{"up " + broken, "holdfast up: " + broken + ":2:"},
+		{"ps --control nonsense", `holdfast ps: --control takes HOST:PORT, not "nonsense"`},
+		{"up --control 127.0.0.1:99999 " + dir, `holdfast up: --control takes HOST:PORT, not "127.0.0.1:99999"`},
 		{"member --cluster x", `holdfast member: --cluster: "x" is not NAME=ADDR`},
 	} {
 		t.Run(tc.args, func(t *testing.T) {
@@ -266,6 +268,16 @@ func TestVersion(t *testing.T) {
 	l := &line{}
 	if code := l.run("version"); code != 0 || !regexp.MustCompile(`^holdfast \S+ go1\.\S+ \w+/\w+\n$`).MatchString(l.out.String()) {
 		t.Errorf("version = %d, %q", code, l.out.String())
+	}
+}
+
+func TestUpDoesNotListenBeyondThisMachineByItself(t *testing.T) {
+	l := &line{}
+	_, port, _ := net.SplitHostPort(freeAddr(t))
+	code := l.run("up", "--control", "127.0.0.1:0", "--data", t.TempDir(), smallSystem(t, "0.0.0.0:"+port))
+	want := "holdfast up: service web is to listen on 0.0.0.0:" + port + ", beyond this machine and without TLS; set HOLDFAST_INSECURE=true if that is meant\n"
+	if code != 1 || l.err.String() != want {
+		t.Errorf("exit code %d\n got: %s\nwant: %s", code, l.err.String(), want)
 	}
 }
 

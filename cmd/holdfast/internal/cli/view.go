@@ -81,14 +81,12 @@ func (v *liveView) event(e control.Event, p host.Progress) {
 		}
 	case e.Instance == "" && e.State == string(control.Stopping):
 		v.tick(p)
-	case !worthALine(e), e.Instance == "" && e.Service == "":
-		// The block shows it.
-	case v.state == control.Ready && e.Time.Before(v.ready):
-		// The block that stays has it already.
 	case v.state == control.Ready:
-		v.app.printf("%s", v.app.eventLine(e))
+		if worthALine(e) && !e.Time.Before(v.ready) { // what was before is in the block that stays
+			v.app.printf("%s", v.app.eventLine(e))
+		}
 	case e.State == "backoff" || e.State == "crash-looping":
-		v.screen.Print(v.app.eventLine(e))
+		v.screen.Print(v.app.eventLine(e)) // all else is in the block
 	}
 }
 

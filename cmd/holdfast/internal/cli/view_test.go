@@ -78,6 +78,63 @@ func TestBlocksOnTheTerminal(t *testing.T) {
 	compare(t, "blocks.golden", out.String())
 }
 
+// What stays on a terminal: the block when it is done, then one line for each event, and nothing of the block of the stop.
+func TestLiveViewPrintsEventsBetweenTheBlocks(t *testing.T) {
+	var out strings.Builder
+	a := &app{name: "holdfast", control: control.DefaultAddr, Process: Process{Out: &out, Getenv: func(string) string { return "" }}}
+	v := &liveView{
+		lineView: &lineView{app: a, addr: control.DefaultAddr, data: "/tmp/shop"},
+		screen:   terminal.NewScreen(&out, func() (int, int) { return 80, 24 }),
+	}
+	t0 := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	p := host.Progress{System: "shop", State: control.Starting, Begun: t0, Services: []host.ServiceStatus{{Name: "orders", Wanted: 1, Begun: t0}}}
+	event := func(after time.Duration, instance, state, message string) {
+		v.event(control.Event{Time: t0.Add(after), Service: strings.TrimSuffix(instance, "-1"), Instance: instance, State: state, Message: message}, p)
+	}
+	since := func() string {
+		s := out.String()
+		out.Reset()
+		return s
+	}
+	event(0, "", "starting", "starting shop")
+	v.tick(p)
+	if got := since(); !strings.Contains(got, "orders  0/1 ready") {
+		t.Errorf("drawn: %q", got)
+	}
+	event(1, "orders-1", "ready", "orders-1 ready")
+	event(1, "orders-1", "backoff", "orders-1 died: exit status 1")
+	if got := since(); strings.Contains(got, "orders-1 ready") || !strings.Contains(got, "orders-1 died") {
+		t.Errorf("while it starts, only trouble is printed above the block: %q", got)
+	}
+	p.State, p.Ready = control.Ready, t0.Add(2)
+	p.Services[0].Ready, p.Services[0].Done = 1, t0.Add(2)
+	event(2, "", "ready", "shop is ready")
+	if got := since(); !strings.Contains(got, "✓  orders  1/1 ready") || !strings.Contains(got, "holdfast kill orders-1") || !strings.HasSuffix(got, "\n") {
+		t.Errorf("summary: %q", got)
+	}
+	v.tick(p)
+	event(1, "orders-1", "ready", "an event of the start, late")
+	event(3, "orders-1", "starting", "orders-1 starting")
+	if got := since(); got != "" {
+		t.Errorf("printed although nothing happened: %q", got)
+	}
+	event(3, "orders-1", "frozen", "orders-1 frozen")
+	event(3, "", "", "3 events lost")
+	if got := since(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "  orders-1 frozen\n") || !strings.Contains(got, "3 events lost") {
+		t.Errorf("events: %q", got)
+	}
+	v.note("Ctrl-C again kills")
+	p.State, p.Stopping, p.Services[0].Running = control.Stopping, t0.Add(4), 1
+	event(4, "", "stopping", "stopping shop")
+	if got := since(); !strings.Contains(got, "stopping shop") || !strings.Contains(got, "Ctrl-C again kills") || !strings.Contains(got, "orders  1 left") {
+		t.Errorf("stop: %q", got)
+	}
+	v.end(p)
+	if got := since(); !strings.Contains(got, "\x1b[J") || !strings.HasSuffix(got, "\x1b[?25hshop is down\n") {
+		t.Errorf("end: %q", got)
+	}
+}
+
 func TestStylesAndGlyphsAreOptional(t *testing.T) {
 	p := host.Progress{System: "shop", State: control.Starting, Services: []host.ServiceStatus{
 		{Name: "orders", Wanted: 1, Begun: time.Unix(1, 0), Ready: 1, Done: time.Unix(2, 0)},

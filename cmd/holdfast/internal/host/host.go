@@ -107,7 +107,7 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 		}
 		e, err := edge.New(h.reg, s.Name, s.HTTP, edge.Config{Insecure: cfg.Insecure, Logger: cfg.Logger})
 		if err != nil {
-			return nil, explainEdge(s, err)
+			return nil, explainEdge(s, cfg.Insecure, err)
 		}
 		h.edges = append(h.edges, e)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -52,13 +53,22 @@ func explainData(err error) error {
 	return &TakenError{failure.From(err).Message + ", which runs a system on it already; stop that, or choose another directory with --data", err}
 }
 
-// explainEdge says which service's address is taken and where it is set.
-func explainEdge(s system.Service, err error) error {
+// explainEdge says which service's address cannot be listened on, and where it is set.
+func explainEdge(s system.Service, insecure bool, err error) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
+		if !insecure && !loopback(s.HTTP) {
+			return fmt.Errorf("service %s is to listen on %s, beyond this machine and without TLS; set HOLDFAST_INSECURE=true if that is meant", s.Name, s.HTTP)
+		}
 		return fmt.Errorf("service %s: %w", s.Name, err)
 	}
 	return &TakenError{fmt.Sprintf("%s, where service %s is to listen, is taken by another program%s; stop that, or change http: of %s in the system file",
 		s.HTTP, s.Name, lsof(s.HTTP), s.Name), err}
+}
+
+func loopback(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // lsof tells how to find out who listens at addr.
