@@ -1,0 +1,168 @@
+package inventory_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/assortment"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/inventory"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shoptest"
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func products() *assortment.Assortment {
+	return &assortment.Assortment{Products: []assortment.Product{
+		{ID: "mug", Stock: 10}, {ID: "tent", Stock: 3}, {ID: "tree", Stock: 0},
+	}}
+}
+
+type fataler interface {
+	Fatalf(format string, args ...any)
+	Helper()
+}
+
+// balanced checks that nothing was lost and nothing sold that was not there, and returns the counts.
+func balanced(t fataler, store inventory.Store) inventory.Audit {
+	t.Helper()
+	a, err := store.Audit(context.Background())
+	if err != nil {
+		t.Fatalf("audit: %v", err)
+	}
+	for product, c := range a.Products {
+		if c.Available < 0 || c.Initial != c.Available+c.Reserved+c.Sold {
+			t.Fatalf("%s is not conserved: %+v", product, c)
+		}
+	}
+	return a
+}
+
+// Any calls for any orders, repeated and failing as they like, keep the books balanced; a reservation that is committed
+// or released stays so.
+func TestStockIsConserved(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		db := new(kv.Memory)
+		sound := inventory.NewStore(db, products())
+		final := make(map[string]error) // what Commit or Release said first, by order: nil, or the other's error
+		for i := range rapid.IntRange(1, 30).Draw(t, "steps") {
+			store := inventory.NewStore(shoptest.KV{KV: db, Fault: shoptest.Crash(
+				rapid.IntRange(0, 5).Draw(t, "dies at"), rapid.Bool().Draw(t, "after it"))}, products())
+			order := fmt.Sprintf("order-%d", rapid.IntRange(0, 4).Draw(t, "order"))
+			switch rapid.SampledFrom([]string{"reserve", "reserve", "commit", "release"}).Draw(t, "do") {
+			case "reserve":
+				lines := []inventory.Line{{Product: "mug", Quantity: int64(1 + i%4)}}
+				if rapid.Bool().Draw(t, "two products") {
+					lines = append(lines, inventory.Line{Product: "tent", Quantity: 1})
+				}
+				_ = store.Reserve(t.Context(), order, lines)
+			case "commit":
+				if err := store.Commit(t.Context(), order); err == nil {
+					if before, ok := final[order]; ok && before != nil {
+						t.Fatalf("%s was released and is committed", order)
+					}
+					final[order] = nil
+				}
+			case "release":
+				if err := store.Release(t.Context(), order); err == nil {
+					if before, ok := final[order]; ok && before == nil {
+						t.Fatalf("%s was committed and is released", order)
+					}
+					final[order] = shop.ErrReleased
+				}
+			}
+			balanced(t, sound)
+		}
+		for order, want := range final {
+			if err := sound.Commit(t.Context(), order); !errors.Is(err, want) {
+				t.Fatalf("%s: %v, want %v", order, err, want)
+			}
+		}
+	})
+}
+
+// More customers than there are tents, all at the same time: each tent is sold once.
+func TestStockIsNeverOversold(t *testing.T) {
+	store := inventory.NewStore(new(kv.Memory), products())
+	var got, none atomic.Int64
+	var all sync.WaitGroup
+	for i := range 12 {
+		all.Go(func() {
+			order := fmt.Sprintf("order-%d", i)
+			err := store.Reserve(t.Context(), order, []inventory.Line{{Product: "tent", Quantity: 1}, {Product: "mug", Quantity: 1}})
+			switch {
+			case err == nil:
+				got.Add(1)
+			case errors.Is(err, shop.ErrOutOfStock):
+				none.Add(1)
+			default:
+				t.Errorf("%s: %v", order, err)
+			}
+		})
+	}
+	all.Wait()
+	if got.Load() != 3 || none.Load() != 9 {
+		t.Fatalf("%d got one, %d did not", got.Load(), none.Load())
+	}
+	if a := balanced(t, store); a.Products["mug"].Reserved != 3 {
+		t.Fatalf("mugs of orders that got no tent: %+v", a.Products["mug"])
+	}
+}
+
+func TestAReservationThatComesAfterItsReleaseIsRefused(t *testing.T) {
+	store := inventory.NewStore(new(kv.Memory), products())
+	if err := store.Release(t.Context(), "late"); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Reserve(t.Context(), "late", []inventory.Line{{Product: "mug", Quantity: 1}}); !errors.Is(err, shop.ErrReleased) {
+		t.Fatal(err)
+	}
+	balanced(t, store)
+}
+
+func TestServerChecksAndAnswersFromMemory(t *testing.T) {
+	levels := level{"mug": {Initial: 10, Available: 4}}
+	conn := new(shoptest.Conn)
+	inventorypb.RegisterInventoryServer(conn, inventory.NewServer(inventory.NewStore(new(kv.Memory), products()), levels, products()))
+	client := inventorypb.NewInventoryClient(conn)
+
+	stock, err := client.GetStock(t.Context(), &inventorypb.GetStockRequest{Products: []string{"mug", "tent", "submarine"}})
+	if err != nil || len(stock.GetAvailable()) != 2 || stock.GetAvailable()["mug"] != 4 || stock.GetAvailable()["tent"] != 3 {
+		t.Fatalf("%v, %v", stock, err)
+	}
+
+	mug := &inventorypb.Line{Product: "mug", Quantity: 1}
+	for name, c := range map[string]struct {
+		req  *inventorypb.ReserveRequest
+		want error
+	}{
+		"no order":      {&inventorypb.ReserveRequest{Lines: []*inventorypb.Line{mug}}, failure.InvalidArgument},
+		"no lines":      {&inventorypb.ReserveRequest{Order: "o"}, failure.InvalidArgument},
+		"a line twice":  {&inventorypb.ReserveRequest{Order: "o", Lines: []*inventorypb.Line{mug, mug}}, failure.InvalidArgument},
+		"nothing":       {&inventorypb.ReserveRequest{Order: "o", Lines: []*inventorypb.Line{{Product: "mug"}}}, failure.InvalidArgument},
+		"a submarine":   {&inventorypb.ReserveRequest{Order: "o", Lines: []*inventorypb.Line{{Product: "submarine", Quantity: 1}}}, failure.NotFound},
+		"what is gone":  {&inventorypb.ReserveRequest{Order: "o", Lines: []*inventorypb.Line{{Product: "tree", Quantity: 1}}}, shop.ErrOutOfStock},
+		"what is there": {&inventorypb.ReserveRequest{Order: "o", Lines: []*inventorypb.Line{mug}}, nil},
+	} {
+		if _, err := client.Reserve(t.Context(), c.req); !errors.Is(err, c.want) {
+			t.Errorf("reserve %s: %v, want %v", name, err, c.want)
+		}
+	}
+	if _, err := client.Commit(t.Context(), &inventorypb.CommitRequest{Order: "another"}); !errors.Is(err, failure.NotFound) {
+		t.Errorf("commit what is not reserved: %v", err)
+	}
+}
+
+type level map[string]inventory.Stock
+
+func (l level) Get(product string) (inventory.Stock, bool) { s, ok := l[product]; return s, ok }

@@ -1,0 +1,251 @@
+package kv_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shoptest"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/etcdtest"
+)
+
+// TestContract runs on each KV: what services are tested with has to behave as what they run on.
+func TestContract(t *testing.T) {
+	server := etcdtest.Start(t)
+	for name, test := range map[string]func(*testing.T, kv.KV){
+		"CommitIsAllOrNothing":    testCommitIsAllOrNothing,
+		"ListGoesPageByPage":      testListGoesPageByPage,
+		"WatchTellsWhatCameAfter": testWatchTellsWhatCameAfter,
+		"UpdateLosesNothing":      testUpdateLosesNothing,
+	} {
+		t.Run(name+"/memory", func(t *testing.T) { test(t, new(kv.Memory)) })
+		t.Run(name+"/etcd", func(t *testing.T) { test(t, openEtcd(t, server)) })
+	}
+}
+
+func openEtcd(t *testing.T, server *etcdtest.Server) *kv.Etcd {
+	t.Helper()
+	db, err := kv.OpenEtcd([]string{server.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func put(t *testing.T, db kv.KV, key string, value any) int64 {
+	t.Helper()
+	e, err := kv.Put(key, value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revision, err := db.Commit(t.Context(), kv.Txn{Put: []kv.Entry{e}})
+	if err != nil || revision == 0 {
+		t.Fatalf("put %s: revision %d, %v", key, revision, err)
+	}
+	return revision
+}
+
+func testCommitIsAllOrNothing(t *testing.T, db kv.KV) {
+	first := put(t, db, "a", 1)
+	read, err := db.Get(t.Context(), "a", "b")
+	if err != nil || read[0].Revision != first || string(read[0].Value) != "1" || read[1].Exists() || read[1].Revision != 0 || read[1].Key != "b" {
+		t.Fatalf("%+v, %v", read, err)
+	}
+	tx := kv.Txn{
+		If:     []kv.Condition{read[0].Unchanged(), read[1].Unchanged()},
+		Put:    []kv.Entry{{Key: "b", Value: []byte("2")}},
+		Delete: []string{"a"},
+	}
+	revision, err := db.Commit(t.Context(), tx)
+	if err != nil || revision <= first {
+		t.Fatalf("revision %d, %v", revision, err)
+	}
+	after, err := db.Get(t.Context(), "a", "b")
+	if err != nil || after[0].Exists() || after[1].Revision != revision {
+		t.Fatalf("%+v, %v", after, err)
+	}
+	if revision, err = db.Commit(t.Context(), tx); err != nil || revision != 0 {
+		t.Fatalf("the same again: revision %d, %v", revision, err)
+	}
+}
+
+func testListGoesPageByPage(t *testing.T, db kv.KV) {
+	for i := range 5 {
+		put(t, db, fmt.Sprintf("p/%d", i), i)
+	}
+	put(t, db, "q/0", 0)
+	var keys []string
+	r := kv.Range{Prefix: "p/", Limit: 2}
+	for {
+		page, err := db.List(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Entries {
+			keys = append(keys, e.Key)
+			r.After = e.Key
+		}
+		r.Revision = page.Revision
+		if !page.More {
+			break
+		}
+	}
+	if got := fmt.Sprint(keys); got != "[p/0 p/1 p/2 p/3 p/4]" {
+		t.Fatal(got)
+	}
+}
+
+func testWatchTellsWhatCameAfter(t *testing.T, db kv.KV) {
+	put(t, db, "w/before", 0)
+	page, err := db.List(t.Context(), kv.Range{Prefix: "w/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	seen, done := make(chan kv.Entry, 10), make(chan error, 1)
+	go func() {
+		done <- db.Watch(ctx, "w/", page.Revision, func(changes []kv.Entry) {
+			for _, e := range changes {
+				seen <- e
+			}
+		})
+	}()
+	put(t, db, "x/other", 0)
+	put(t, db, "w/new", 1)
+	if _, err := db.Commit(t.Context(), kv.Txn{Delete: []string{"w/before"}}); err != nil {
+		t.Fatal(err)
+	}
+	if e := <-seen; e.Key != "w/new" || !e.Exists() {
+		t.Fatalf("%+v", e)
+	}
+	if e := <-seen; e.Key != "w/before" || e.Exists() || e.Revision == 0 {
+		t.Fatalf("%+v", e)
+	}
+	cancel()
+	if err := <-done; err == nil {
+		t.Fatal("a watch that ends has a reason")
+	}
+}
+
+// Everybody adds 1, many at once, some without learning whether it worked: no more and no less is added than by those
+// who were told so, or might have been.
+func testUpdateLosesNothing(t *testing.T, db kv.KV) {
+	const writers, each = 4, 5
+	var mu sync.Mutex
+	sure, unsure := 0, 0
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			n := 0
+			faulty := shoptest.KV{KV: db, Fault: func(op string) shoptest.Fate {
+				if n++; op == "commit" && n%(5+w) == 0 {
+					return shoptest.Unknown
+				}
+				return shoptest.Works
+			}}
+			for range each {
+				err := kv.Update(t.Context(), faulty, func(ctx context.Context) (kv.Txn, error) { return increment(ctx, faulty) })
+				mu.Lock()
+				if err == nil {
+					sure++
+				} else {
+					unsure++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	read, err := db.Get(t.Context(), "counter")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := read[0].Decode(&n); err != nil || n < sure || n > sure+unsure || sure == 0 || unsure == 0 {
+		t.Fatalf("%d, of %d sure and %d unsure; %v", n, sure, unsure, err)
+	}
+}
+
+func increment(ctx context.Context, db kv.KV) (kv.Txn, error) {
+	read, err := db.Get(ctx, "counter")
+	if err != nil {
+		return kv.Txn{}, err
+	}
+	n := 0
+	if read[0].Exists() {
+		if err := read[0].Decode(&n); err != nil {
+			return kv.Txn{}, err
+		}
+	}
+	e, err := kv.Put("counter", n+1)
+	return kv.Txn{If: []kv.Condition{read[0].Unchanged()}, Put: []kv.Entry{e}}, err
+}
+
+// A store that does not answer costs a caller no more than a few seconds, and it is told to come back.
+func TestAFrozenStoreIsUnavailableInTime(t *testing.T) {
+	server := etcdtest.Start(t)
+	db := openEtcd(t, server)
+	put(t, db, "a", 1)
+	server.Freeze()
+	start := time.Now()
+	_, err := db.Get(t.Context(), "a")
+	took := time.Since(start)
+	if failure.CodeOf(err) != failure.Unavailable || failure.From(err).RetryAfter <= 0 {
+		t.Fatalf("%v", err)
+	}
+	if took < time.Second || took > 4*time.Second {
+		t.Fatalf("it took %v", took)
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if _, err = db.Get(ctx, "a"); failure.CodeOf(err) != failure.Unavailable || ctx.Err() != nil {
+		t.Fatalf("with a deadline of its own: %v, %v", err, ctx.Err())
+	}
+
+	cancel()
+	if _, err = db.Get(ctx, "a"); failure.CodeOf(err) != failure.Canceled {
+		t.Fatalf("of a caller that is gone: %v", err)
+	}
+
+	server.Thaw()
+	if _, err = db.Get(t.Context(), "a"); err != nil {
+		t.Fatalf("thawed: %v", err)
+	}
+}
+
+func TestADeadStoreIsUnavailableAndComesBack(t *testing.T) {
+	server := etcdtest.Start(t)
+	db := openEtcd(t, server)
+	put(t, db, "a", 1)
+	server.Stop()
+	if _, err := db.Commit(t.Context(), kv.Txn{Delete: []string{"a"}}); failure.CodeOf(err) != failure.Unavailable {
+		t.Fatalf("%v", err)
+	}
+	server.Restart()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		_, err := db.Get(t.Context(), "a")
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWithoutEndpointsNothingOpens(t *testing.T) {
+	if _, err := kv.OpenEtcd(nil); err == nil {
+		t.Fatal("no error")
+	}
+	if err := (kv.Entry{Key: "k", Value: []byte("{")}).Decode(new(int)); !errors.Is(err, failure.DataLoss) {
+		t.Fatal(err)
+	}
+}
