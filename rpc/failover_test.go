@@ -3,11 +3,9 @@ package rpc_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -397,60 +395,6 @@ func (l *load) end(t *testing.T) {
 	if l.calls < 100 || len(l.failed) > 0 {
 		t.Errorf("%d of %d calls failed, the first with: %v", len(l.failed), l.calls, append(l.failed, nil)[0])
 	}
-}
-
-// slowly makes every call take a while, so that there are some in flight at any time.
-func slowly(_ *rpc.ServerConfig, h *handler) {
-	answer := h.unary
-	h.unary = func(ctx context.Context, in string) (string, error) {
-		wait(20 * time.Millisecond)
-		return answer(ctx, in)
-	}
-}
-
-func TestARollingReplacementLosesNoCall(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
-		var old []*host
-		for i := range 3 {
-			old = append(old, w.start(fmt.Sprint("old-", i), slowly))
-		}
-		c := w.dial()
-		connected()
-		l := w.load(c, say, 8)
-		wait(time.Second)
-		for i, h := range old {
-			w.start(fmt.Sprint("new-", i), slowly)
-			if err := h.stop(); err != nil {
-				t.Error(err)
-			}
-		}
-		wait(time.Second)
-		l.end(t)
-		for _, h := range old {
-			if h.calls.Load() == 0 {
-				t.Errorf("%s had no call", h.id)
-			}
-		}
-	})
-}
-
-func TestStoppingWithoutAWordToTheRegistryLosesNoCall(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
-		var hosts []*host
-		for i := range 3 {
-			hosts = append(hosts, w.start(fmt.Sprint("inst-", i), slowly))
-		}
-		c := w.dial()
-		connected()
-		l := w.load(c, say, 8)
-		wait(time.Second)
-		for _, h := range hosts[:2] { // both at once: a refused call may meet the next one that refuses
-			go h.serve.end()
-		}
-		wait(time.Second)
-		synctest.Wait()
-		l.end(t)
-	})
 }
 
 func TestKillsAndFreezesLoseNoSafeCall(t *testing.T) {

@@ -137,7 +137,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if err == nil {
 			err = errors.New("closed")
 		}
-		return fmt.Errorf("rpc serve %s: %w", s.lis.Addr(), err)
+		return s.served(err)
 	case <-ctx.Done():
 	}
 	s.health.Shutdown()
@@ -147,39 +147,44 @@ func (s *Server) Run(ctx context.Context) error {
 
 // stop lets calls finish, then cuts them. served ends when Serve has.
 func (s *Server) stop(served <-chan error) error {
-	graceful := make(chan struct{})
+	graceful := make(chan error, 1)
 	go func() {
 		s.grpc.GracefulStop()
-		_ = <-served // how it ends is of no interest any more
-		close(graceful)
+		graceful <- <-served
 	}()
 	if s.cfg.DrainTimeout > 0 {
 		timeout := time.NewTimer(s.cfg.DrainTimeout)
 		defer timeout.Stop()
 		select {
-		case <-graceful:
-			return nil
+		case err := <-graceful:
+			return s.served(err)
 		case <-timeout.C:
 		}
 	}
 	cut := s.ending.running()
-	stopped := make(chan struct{})
+	stopped := make(chan error, 1)
 	go func() {
 		s.grpc.Stop() // waits for handlers, and ends GracefulStop
-		<-graceful
-		close(stopped)
+		stopped <- <-graceful
 	}()
 	grace := time.NewTimer(stopGrace)
 	defer grace.Stop()
 	select {
-	case <-stopped:
-		if cut == 0 {
-			return nil
+	case err := <-stopped:
+		if err == nil && cut > 0 {
+			return fmt.Errorf("rpc drain %s: %d calls cut after %v", s.lis.Addr(), cut, max(0, s.cfg.DrainTimeout))
 		}
-		return fmt.Errorf("rpc drain %s: %d calls cut after %v", s.lis.Addr(), cut, s.cfg.DrainTimeout)
+		return s.served(err)
 	case <-grace.C:
 		return fmt.Errorf("rpc drain %s: %d handlers still run %v after they were cut", s.lis.Addr(), s.ending.running(), stopGrace)
 	}
+}
+
+func (s *Server) served(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("rpc serve %s: %w", s.lis.Addr(), err)
 }
 
 // ServerOptions returns what makes a *grpc.Server of one's own behave as a Server does while it serves; listening,
