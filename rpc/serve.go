@@ -20,8 +20,8 @@ import (
 // maxHeaderBytes bounds the metadata of a call; grpc-go's default is 16 MiB for each.
 const maxHeaderBytes = 64 << 10
 
-// The flow control windows of both sides. By default grpc-go measures the network with pings of its own to choose them, up
-// to 16 MiB, at about a tenth of the cost of a small call. What is fixed here fills 1 GB/s at a round trip of 1 ms.
+// The flow control windows of both sides. By default grpc-go measures the network with pings of its own to choose them,
+// up to 16 MiB. What is fixed here bounds memory, and fills 1 GB/s at a round trip of 1 ms.
 const (
 	streamWindow = 1 << 20
 	connWindow   = 4 << 20
