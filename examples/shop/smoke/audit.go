@@ -30,7 +30,7 @@ func auditBooks(ctx context.Context, registry string, b *book) (*audit, error) {
 		c.Settings.Registry = registry
 		c.RPCClient.Policy.Timeout = 20 * time.Second
 	})
-	defer svc.Close()
+	defer svc.Close() //nolint:errcheck // its connections have said what there was to say
 	books := books{
 		orders:    orderspb.NewOrdersClient(svc.Dial("orders")),
 		payment:   paymentpb.NewPaymentClient(svc.Dial("payment")),

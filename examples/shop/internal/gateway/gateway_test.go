@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -320,7 +321,7 @@ func TestEveryProductHasAPicture(t *testing.T) {
 			t.Errorf("%s: a colour is missing", p.Picture)
 		}
 		for d := xml.NewDecoder(strings.NewReader(picture)); ; {
-			if _, err := d.Token(); err == io.EOF {
+			if _, err := d.Token(); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				t.Errorf("%s: %v", p.Picture, err)

@@ -189,6 +189,7 @@ func increment(ctx context.Context, db kv.KV) (kv.Txn, error) {
 
 // A store that does not answer costs a caller no more than a few seconds, and it is told to come back.
 func TestAFrozenStoreIsUnavailableInTime(t *testing.T) {
+	t.Parallel()
 	server := etcdtest.Start(t)
 	db := openEtcd(t, server)
 	put(t, db, "a", 1)
@@ -221,6 +222,7 @@ func TestAFrozenStoreIsUnavailableInTime(t *testing.T) {
 }
 
 func TestADeadStoreIsUnavailableAndComesBack(t *testing.T) {
+	t.Parallel()
 	server := etcdtest.Start(t)
 	db := openEtcd(t, server)
 	put(t, db, "a", 1)

@@ -255,7 +255,7 @@ func (v *View[T]) save() error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name())
+	defer os.Remove(tmp.Name()) //nolint:errcheck // gone already if all went well
 	_, err = tmp.Write(b)
 	if err = errors.Join(err, tmp.Close()); err != nil {
 		return err

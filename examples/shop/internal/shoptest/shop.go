@@ -1,7 +1,6 @@
 package shoptest
 
 import (
-	"io"
 	"log/slog"
 
 	"github.com/holdfast-go/holdfast/examples/shop/gen/cartpb"
@@ -19,7 +18,7 @@ import (
 )
 
 // Quiet is a logger that says nothing.
-func Quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func Quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // NewShop returns a connection to all services of a shop that sells products and keeps its state in db. Payment takes
 // no time and refuses nothing. The views do not follow db: stock is shown as it was at the opening. All calls, those
