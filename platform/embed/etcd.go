@@ -2,33 +2,49 @@ package embed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
-	"go.etcd.io/etcd/server/v3/embed"
+	etcd "go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"google.golang.org/grpc"
+)
+
+const (
+	defaultHeartbeat = 100 * time.Millisecond
+	defaultElection  = time.Second
+	defaultQuota     = 512 << 20
+	defaultRetention = 5 * time.Minute
+	// handover bounds how long a leader that ends waits for another one to take over.
+	handover = time.Second
 )
 
 // EtcdConfig configures one etcd member. Name, DataDir, ClientAddr and PeerAddr are required.
 type EtcdConfig struct {
 	// Name of the member, unique in the cluster.
 	Name string
-	// DataDir is the member's own directory. A member that is started on it again is the same
-	// member; a directory of another member or cluster is refused.
+	// DataDir is the member's own directory. A member that is started on it again is the same member; a directory of
+	// another member or cluster is refused, and so is one that has lost its data.
 	DataDir string
-	// ClientAddr and PeerAddr are host:port to listen on. Plaintext: loopback only.
+	// ClientAddr and PeerAddr are IP:port to listen on. Plaintext, so loopback only.
 	ClientAddr, PeerAddr string
-	// Cluster is the peer address of every member by name, this one included. Empty means a
+	// Cluster is the peer address of every member by name, this one included. It cannot change later. Empty means a
 	// cluster of this one.
 	Cluster map[string]string
 	// Heartbeat is the interval of the leader's heartbeats. Default 100 ms.
 	Heartbeat time.Duration
-	// Election is how long a follower hears no heartbeat before it stands for election. Default
-	// 1 s. At least 5 heartbeats.
+	// Election is how long a follower hears no heartbeat before it stands for election; up to twice that, by chance.
+	// Default 1 s. At least 5 heartbeats. A lower one elects a new leader sooner after a crash, and needlessly on a
+	// machine whose disk or processor is busy for as long.
 	Election time.Duration
 	// QuotaBytes bounds the database; beyond it writes fail until it is compacted. Default 512 MiB.
 	QuotaBytes int64
@@ -38,7 +54,8 @@ type EtcdConfig struct {
 	Logger *slog.Logger
 }
 
-// Etcd is one member of an etcd cluster in this process: a lifecycle Component.
+// Etcd is one member of an etcd cluster in this process: a lifecycle Component. Every write is on disk before it is
+// acknowledged.
 type Etcd struct {
 	cfg   EtcdConfig
 	ready chan struct{}
@@ -50,106 +67,204 @@ func NewEtcd(cfg EtcdConfig) *Etcd { return &Etcd{cfg: cfg, ready: make(chan str
 // Name implements lifecycle.Namer.
 func (e *Etcd) Name() string { return "etcd " + e.cfg.Name }
 
-// Ready is closed when the member has joined a cluster with a leader and serves clients. With
-// several members it needs a majority of them.
+// Ready is closed when the member has joined a cluster with a leader and serves clients. With several members it needs a
+// majority of them.
 func (e *Etcd) Ready() <-chan struct{} { return e.ready }
 
-// Run runs the member until ctx ends or it fails. A taken port, a directory of somebody else's
-// and a corrupt one are errors that say so. What ctx ended is a clean stop.
+// Run runs the member until ctx ends or it fails. It hands leadership over and ends the streams of clients, so that they
+// go to other members at once, before it stops. A port that is taken and a directory that is in use, somebody else's or
+// corrupt are errors that say so. It can be called once.
 func (e *Etcd) Run(ctx context.Context) error {
-	cfg, err := e.cfg.etcd()
-	if err != nil {
-		return fmt.Errorf("etcd member %s: %w", e.cfg.Name, err)
+	cfg := e.cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return fmt.Errorf("etcd %s: %w", cfg.Name, err)
 	}
-	// etcd reports some mistakes, a corrupt log among them, by panicking through its logger.
-	member, err := start(cfg)
+	dir, err := openDir(cfg)
 	if err != nil {
-		return fmt.Errorf("etcd member %s on %s: %w", e.cfg.Name, e.cfg.DataDir, err)
+		return fmt.Errorf("etcd %s: %w", cfg.Name, err)
 	}
-	defer member.Close()
+	streams := newStreams()
+	server, err := start(cfg, streams)
+	if err != nil {
+		return fmt.Errorf("etcd %s: %w", cfg.Name, err)
+	}
+	if err := e.serve(ctx, server, dir); err != nil {
+		streams.end()
+		server.Close()
+		return fmt.Errorf("etcd %s: %w", cfg.Name, err)
+	}
+	stop(server, streams)
+	return nil
+}
 
-	ready := member.Server.ReadyNotify()
+// serve returns nil when ctx ends, an error when the server does.
+func (e *Etcd) serve(ctx context.Context, server *etcd.Etcd, dir *dataDir) error {
+	ready := server.Server.ReadyNotify()
 	for {
 		select {
 		case <-ready:
+			if err := dir.joined(); err != nil {
+				return err
+			}
 			close(e.ready)
 			ready = nil
+		case err := <-server.Err():
+			return err
+		case <-server.Server.StopNotify():
+			return errors.New("the server ended by itself")
 		case <-ctx.Done():
 			return nil
-		case err := <-member.Err():
-			return fmt.Errorf("etcd member %s: %w", e.cfg.Name, err)
-		case <-member.Server.StopNotify():
-			return fmt.Errorf("etcd member %s: stopped by itself, removed from the cluster or out of disk", e.cfg.Name)
 		}
 	}
 }
 
-func start(cfg *embed.Config) (member *embed.Etcd, err error) {
+// stop ends a server so that its clients and the other members hardly notice.
+func stop(server *etcd.Etcd, streams *streams) {
+	if s := server.Server; s.Lead() == uint64(s.MemberID()) && len(s.Cluster().Members()) > 1 && !handOver(s) {
+		// All members are ending, or there is no majority. Close would try for 7 s more.
+		streams.end()
+		s.HardStop()
+	}
+	streams.end()
+	server.Close()
+}
+
+// handOver reports whether another member leads now.
+func handOver(s *etcdserver.EtcdServer) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), handover)
+	defer cancel()
+	self := s.MemberID()
+	for _, other := range s.Cluster().Members() {
+		if other.ID != self && s.MoveLeader(ctx, uint64(self), uint64(other.ID)) == nil {
+			return true
+		}
+	}
+	return s.Lead() != uint64(self)
+}
+
+func (c EtcdConfig) withDefaults() EtcdConfig {
+	if c.Heartbeat == 0 {
+		c.Heartbeat = defaultHeartbeat
+	}
+	if c.Election == 0 {
+		c.Election = defaultElection
+	}
+	if c.QuotaBytes == 0 {
+		c.QuotaBytes = defaultQuota
+	}
+	if c.Retention == 0 {
+		c.Retention = defaultRetention
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if len(c.Cluster) == 0 {
+		c.Cluster = map[string]string{c.Name: c.PeerAddr}
+	}
+	return c
+}
+
+// validate reports all mistakes at once.
+func (c EtcdConfig) validate() error {
+	var wrong []error
+	if c.Name == "" || strings.ContainsAny(c.Name, ",=") {
+		wrong = append(wrong, fmt.Errorf("name %q is empty or contains , or =", c.Name))
+	}
+	if c.DataDir == "" {
+		wrong = append(wrong, errors.New("no data directory"))
+	}
+	if c.Cluster[c.Name] != c.PeerAddr {
+		wrong = append(wrong, fmt.Errorf("cluster has %q for %s, not its peer address %q", c.Cluster[c.Name], c.Name, c.PeerAddr))
+	}
+	wrong = append(wrong, checkAddr("client address", c.ClientAddr))
+	for name, addr := range c.Cluster {
+		wrong = append(wrong, checkAddr("peer address of "+name, addr))
+	}
+	if c.Heartbeat < time.Millisecond || c.Election < 5*c.Heartbeat || c.Election > 50*time.Second {
+		wrong = append(wrong, fmt.Errorf("election %s is not between 5 heartbeats of %s and 50 s", c.Election, c.Heartbeat))
+	}
+	if c.QuotaBytes < 0 || c.Retention < 0 {
+		wrong = append(wrong, errors.New("quota or retention is negative"))
+	}
+	return errors.Join(wrong...)
+}
+
+func checkAddr(what, s string) error {
+	addr, err := netip.ParseAddrPort(s)
+	switch {
+	case err != nil || addr.Port() == 0:
+		return fmt.Errorf("%s %q is not IP:port", what, s)
+	case !addr.Addr().IsLoopback():
+		return fmt.Errorf("%s %s is not loopback, and the connection is not encrypted", what, s)
+	}
+	return nil
+}
+
+// start starts a server. etcd answers some errors of its data by a panic, which is made an error here.
+func start(cfg EtcdConfig, streams *streams) (server *etcd.Etcd, err error) {
+	log := newBridge(cfg.Logger.With("member", cfg.Name))
 	defer func() {
-		if p := recover(); p != nil {
-			member, err = nil, fmt.Errorf("start: %v", p)
+		if v := recover(); v != nil {
+			server, err = nil, fmt.Errorf("data directory %s: %s", cfg.DataDir, log.reason(v))
 		}
 	}()
-	return embed.StartEtcd(cfg)
+	// Its listeners would say only that an address is in use, and one of them would not be closed.
+	for _, l := range []struct{ what, addr string }{{"client", cfg.ClientAddr}, {"peer", cfg.PeerAddr}} {
+		if err := checkFree(l.what, l.addr); err != nil {
+			return nil, err
+		}
+	}
+	shrinkWAL()
+	return etcd.StartEtcd(settings(cfg, log, streams))
 }
 
-// etcd translates the configuration, or says everything that is wrong with it.
-func (c EtcdConfig) etcd() (*embed.Config, error) {
-	var problems []string
-	for _, f := range []struct{ name, value string }{{"Name", c.Name}, {"DataDir", c.DataDir}} {
-		if f.value == "" {
-			problems = append(problems, f.name+" is empty")
-		}
+func checkFree(what, addr string) error {
+	l, err := net.Listen("tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s address %s is taken by another process: %w", what, addr, err)
+	case err != nil:
+		return fmt.Errorf("listen on %s address: %w", what, err)
 	}
-	for _, f := range []struct{ name, addr string }{{"ClientAddr", c.ClientAddr}, {"PeerAddr", c.PeerAddr}} {
-		if host, _, err := net.SplitHostPort(f.addr); err != nil {
-			problems = append(problems, fmt.Sprintf("%s %q is no host:port", f.name, f.addr))
-		} else if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-			problems = append(problems, fmt.Sprintf("%s %q is not a loopback address, and this is plaintext", f.name, f.addr))
-		}
-	}
-	cluster := c.Cluster
-	if len(cluster) == 0 {
-		cluster = map[string]string{c.Name: c.PeerAddr}
-	}
-	if cluster[c.Name] != c.PeerAddr {
-		problems = append(problems, fmt.Sprintf("Cluster has %q for %s, PeerAddr is %q", cluster[c.Name], c.Name, c.PeerAddr))
-	}
-	heartbeat, election := orDefault(c.Heartbeat, 100*time.Millisecond), orDefault(c.Election, time.Second)
-	if election < 5*heartbeat {
-		problems = append(problems, fmt.Sprintf("Election %v is less than 5 heartbeats of %v", election, heartbeat))
-	}
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("wrong configuration: %s", strings.Join(problems, "; "))
-	}
+	return l.Close()
+}
 
+// settings translates a configuration. What is not mentioned is etcd's default.
+func settings(cfg EtcdConfig, log *bridge, streams *streams) *etcd.Config {
+	c := etcd.NewConfig()
+	c.Name, c.Dir = cfg.Name, cfg.DataDir
+	client, peer := []url.URL{httpURL(cfg.ClientAddr)}, []url.URL{httpURL(cfg.PeerAddr)}
+	c.ListenClientUrls, c.AdvertiseClientUrls = client, client
+	c.ListenPeerUrls, c.AdvertisePeerUrls = peer, peer
 	var initial []string
-	for name, addr := range cluster {
-		initial = append(initial, name+"=http://"+addr)
+	for name, addr := range cfg.Cluster {
+		u := httpURL(addr)
+		initial = append(initial, name+"="+u.String())
 	}
-	slices.Sort(initial)
+	slices.Sort(initial) // a configuration should look the same each time it is logged
+	c.InitialCluster = strings.Join(initial, ",")
+	c.ClusterState = etcd.ClusterStateFlagNew // ignored when there is data
 
-	cfg := embed.NewConfig()
-	cfg.Name, cfg.Dir = c.Name, c.DataDir
-	cfg.ListenClientUrls = []url.URL{address(c.ClientAddr)}
-	cfg.AdvertiseClientUrls = cfg.ListenClientUrls
-	cfg.ListenPeerUrls = []url.URL{address(c.PeerAddr)}
-	cfg.AdvertisePeerUrls = cfg.ListenPeerUrls
-	cfg.InitialCluster = strings.Join(initial, ",")
-	cfg.TickMs, cfg.ElectionMs = uint(heartbeat.Milliseconds()), uint(election.Milliseconds())
-	cfg.QuotaBackendBytes = orDefault(c.QuotaBytes, 512<<20)
-	cfg.AutoCompactionMode = embed.CompactorModePeriodic
-	cfg.AutoCompactionRetention = orDefault(c.Retention, 5*time.Minute).String()
-	cfg.StrictReconfigCheck = true
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger(c.Logger))
-	return cfg, nil
+	c.TickMs = uint(cfg.Heartbeat.Milliseconds())
+	c.ElectionMs = uint(cfg.Election.Milliseconds())
+	c.PreVote = true // a member that comes back does not disturb the leader
+	c.QuotaBackendBytes = cfg.QuotaBytes
+	c.AutoCompactionMode = etcd.CompactorModePeriodic
+	c.AutoCompactionRetention = cfg.Retention.String()
+	c.GRPCKeepAliveMinTime = time.Second // clients that look for a frozen member may ask more often than every 5 s
+	c.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(streams.intercept)}
+	c.EnableGRPCGateway = false
+	c.SocketOpts.ReuseAddress = true
+	// On a busy machine a tenth of a second is nothing to warn of.
+	c.WarningApplyDuration, c.WarningUnaryRequestDuration = time.Second, time.Second
+	c.ZapLoggerBuilder = etcd.NewZapLoggerBuilder(log.zap())
+	return c
 }
 
-func address(hostPort string) url.URL { return url.URL{Scheme: "http", Host: hostPort} }
+func httpURL(addr string) url.URL { return url.URL{Scheme: "http", Host: addr} }
 
-func orDefault[T int64 | time.Duration](v, def T) T {
-	if v <= 0 {
-		return def
-	}
-	return v
+// isNotExist is for paths that may be missing.
+func isNotExist(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
 }
