@@ -146,7 +146,7 @@ func (a *attempt) release() {
 		a.timer.Stop()
 		a.cancel(nil)
 		now := time.Now()
-		sample := balance.Sample(a.outcome.Verdict().Sample)
+		sample := a.outcome.Verdict().Sample
 		if now.Sub(a.start)-a.took > stale {
 			sample = balance.None
 		}

@@ -163,8 +163,11 @@ func TestShapeOfAPathKeepsWordsAndDropsIDs(t *testing.T) {
 		t.Error("different requests have one shape")
 	}
 	var l latencies
-	if l.of("GET", "/orders/1") != l.of("GET", "/orders/2") {
-		t.Error("one shape has two latencies")
+	one, all := l.of("GET", "/orders/1")
+	two, _ := l.of("GET", "/orders/2")
+	other, allToo := l.of("GET", "/products")
+	if one != two || one == other || all != allToo || one == all {
+		t.Error("one shape has two latencies, or two have one")
 	}
 	for i := range 10 * maxShapes {
 		for _, m := range []string{"GET", "PUT"} {

@@ -51,7 +51,7 @@ type ClientConfig struct {
 func (c ClientConfig) Validate() error {
 	err := c.Policy.Validate()
 	if c.Wait < 0 {
-		err = errors.Join(err, fmt.Errorf("Wait: %v is negative", c.Wait))
+		err = errors.Join(err, fmt.Errorf("wait %v is negative", c.Wait))
 	}
 	if err != nil {
 		return fmt.Errorf("rest client config: %w", err)

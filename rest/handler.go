@@ -159,7 +159,7 @@ type incomingBody struct{ io.ReadCloser }
 
 func (b incomingBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == nil || err == io.EOF { //nolint:errorlint // a Reader returns it bare
+	if err == nil || err == io.EOF {
 		return n, err
 	}
 	return n, readError(err)

@@ -70,7 +70,7 @@ func TestDeadlineIsTheShorterOfServerAndCaller(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := httptest.NewRequest("GET", "/", nil)
+				r := httptest.NewRequest(http.MethodGet, "/", nil)
 				r.Header[HeaderTimeout] = tt.header
 				serveOnce(func(w http.ResponseWriter, r *http.Request) {
 					if !resilience.Incoming(r.Context()) {
@@ -92,7 +92,7 @@ func TestDeadlineIsTheShorterOfServerAndCaller(t *testing.T) {
 func TestHandlerThatMissedItsDeadlineWithoutAnAnswerIs504(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := serveOnce(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-			ServerConfig{Timeout: time.Second}, httptest.NewRequest("GET", "/slow", nil))
+			ServerConfig{Timeout: time.Second}, httptest.NewRequest(http.MethodGet, "/slow", nil))
 		if p := wantProblem(t, w, 504, failure.DeadlineExceeded); p.Instance != "/slow" {
 			t.Errorf("instance %q", p.Instance)
 		}
@@ -117,7 +117,7 @@ func TestStreamOutlivesTheDeadlineAndEndsWithTheServer(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			h.ServeHTTP(w, httptest.NewRequest("GET", "/events", nil))
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/events", nil))
 		}()
 		select {
 		case <-done:
@@ -138,12 +138,12 @@ func TestStreamEndsWithTheClient(t *testing.T) {
 		time.AfterFunc(time.Minute, cancel)
 		serveOnce(func(w http.ResponseWriter, r *http.Request) {
 			<-Stream(w, r).Context().Done()
-		}, ServerConfig{}, httptest.NewRequest("GET", "/events", nil).WithContext(ctx))
+		}, ServerConfig{}, httptest.NewRequest(http.MethodGet, "/events", nil).WithContext(ctx))
 	})
 }
 
 func TestStreamOutsideOfAHandlerIsTheRequestItself(t *testing.T) {
-	r := httptest.NewRequest("GET", "/", nil)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	if Stream(httptest.NewRecorder(), r) != r {
 		t.Error("another request came back")
 	}
@@ -154,7 +154,7 @@ func TestPanicIs500AndItsStackIsInTheLogOnly(t *testing.T) {
 	w := serveOnce(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Etag", `"half"`)
 		panic("secret pointer")
-	}, ServerConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))}, httptest.NewRequest("GET", "/boom", nil))
+	}, ServerConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))}, httptest.NewRequest(http.MethodGet, "/boom", nil))
 	wantProblem(t, w, 500, failure.Internal)
 	if strings.Contains(w.Body.String(), "secret") || w.Header().Get("Etag") != "" {
 		t.Errorf("the answer tells too much: %v %s", w.Header(), w.Body)
@@ -171,15 +171,15 @@ func TestPanicAfterTheAnswerBeganAborts(t *testing.T) {
 		"half an answer":     func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "half"); panic("late") },
 		"ErrAbortHandler":    func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"flushed":            func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush(); panic("late") },
-		"nil after a header": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); panic(errors.New("x")) },
+		"nil after a header": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK); panic(errors.New("x")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
-				if v := recover(); v != http.ErrAbortHandler {
+				if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // the very value is what net/http looks for
 					t.Errorf("panic value %v, want http.ErrAbortHandler", v)
 				}
 			}()
-			serveOnce(h, ServerConfig{}, httptest.NewRequest("GET", "/", nil))
+			serveOnce(h, ServerConfig{}, httptest.NewRequest(http.MethodGet, "/", nil))
 			t.Error("no panic")
 		})
 	}
@@ -192,7 +192,7 @@ func TestBodyOverTheLimitIs413(t *testing.T) {
 		}
 	}
 	t.Run("announced", func(t *testing.T) {
-		r := httptest.NewRequest("POST", "/", strings.NewReader("12345"))
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("12345"))
 		w := serveOnce(func(http.ResponseWriter, *http.Request) { t.Error("the handler was called") }, ServerConfig{MaxBodyBytes: 4}, r)
 		if p := wantProblem(t, w, 413, failure.InvalidArgument); p.Reason != "BODY_TOO_LARGE" {
 			t.Errorf("reason %q", p.Reason)
@@ -202,17 +202,17 @@ func TestBodyOverTheLimitIs413(t *testing.T) {
 		}
 	})
 	t.Run("chunked", func(t *testing.T) {
-		r := httptest.NewRequest("POST", "/", io.MultiReader(strings.NewReader("12345")))
+		r := httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader("12345")))
 		wantProblem(t, serveOnce(read, ServerConfig{MaxBodyBytes: 4}, r), 413, failure.InvalidArgument)
 	})
 	t.Run("exactly the limit", func(t *testing.T) {
-		r := httptest.NewRequest("POST", "/", strings.NewReader("1234"))
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("1234"))
 		if w := serveOnce(read, ServerConfig{MaxBodyBytes: 4}, r); w.Code != 200 {
 			t.Errorf("status %d", w.Code)
 		}
 	})
 	t.Run("no limit", func(t *testing.T) {
-		r := httptest.NewRequest("POST", "/", bytes.NewReader(make([]byte, 2<<20)))
+		r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(make([]byte, 2<<20)))
 		if w := serveOnce(read, ServerConfig{MaxBodyBytes: -1}, r); w.Code != 200 {
 			t.Errorf("status %d", w.Code)
 		}
@@ -234,7 +234,7 @@ func TestDrainClosesConnectionsAndFailsTheHealthPath(t *testing.T) {
 	}), ServerConfig{Logger: quiet})
 	get := func(path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		return w
 	}
 	for _, path := range []string{"/write", "/header", "/copy", "/panic", "/nothing", "/healthz"} {
@@ -264,7 +264,7 @@ func TestHealthPathIsAnsweredUnlessTheHandlerDoes(t *testing.T) {
 		{"head", ServerConfig{}, http.NotFound, "HEAD", 200, `{"status":"ok"}` + "\n"},
 		{"other method", ServerConfig{}, http.NotFound, "POST", 404, "404 page not found\n"},
 		{"own answer", ServerConfig{}, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "mine") }, "GET", 200, "mine"},
-		{"own failure", ServerConfig{}, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "GET", 503, ""},
+		{"own failure", ServerConfig{}, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, "GET", 503, ""},
 		{"empty answer", ServerConfig{}, func(http.ResponseWriter, *http.Request) {}, "GET", 200, ""},
 		{"switched off", ServerConfig{HealthPath: "-"}, http.NotFound, "GET", 404, "404 page not found\n"},
 		{"elsewhere", ServerConfig{HealthPath: "/ready"}, http.NotFound, "GET", 404, "404 page not found\n"},
@@ -277,7 +277,7 @@ func TestHealthPathIsAnsweredUnlessTheHandlerDoes(t *testing.T) {
 		})
 	}
 	t.Run("panic", func(t *testing.T) {
-		w := serveOnce(func(http.ResponseWriter, *http.Request) { panic("x") }, ServerConfig{}, httptest.NewRequest("GET", "/healthz", nil))
+		w := serveOnce(func(http.ResponseWriter, *http.Request) { panic("x") }, ServerConfig{}, httptest.NewRequest(http.MethodGet, "/healthz", nil))
 		wantProblem(t, w, 500, failure.Internal)
 	})
 }
@@ -334,7 +334,7 @@ func TestErrorHidesCausesFromTheClientAndLogsThem(t *testing.T) {
 	} {
 		var log bytes.Buffer
 		w := serveOnce(func(w http.ResponseWriter, r *http.Request) { Error(w, r, tt.err) },
-			ServerConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))}, httptest.NewRequest("GET", "/x?token=secret", nil))
+			ServerConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))}, httptest.NewRequest(http.MethodGet, "/x?token=secret", nil))
 		wantProblem(t, w, tt.status, tt.code)
 		if strings.Contains(w.Body.String(), "secret") {
 			t.Errorf("%v: the client sees %s", tt.err, w.Body)

@@ -48,7 +48,7 @@ func TestReadJSONSaysWhatIsWrongAndWhere(t *testing.T) {
 	} {
 		t.Run(tt.body, func(t *testing.T) {
 			var o order
-			err := ReadJSON(httptest.NewRequest("POST", "/", strings.NewReader(tt.body)), &o)
+			err := ReadJSON(httptest.NewRequest(http.MethodPost, "/", strings.NewReader(tt.body)), &o)
 			var e *failure.Error
 			if !errors.As(err, &e) || e.Code != failure.InvalidArgument {
 				t.Fatalf("error %v", err)
@@ -67,7 +67,7 @@ func TestReadJSONSaysWhatIsWrongAndWhere(t *testing.T) {
 }
 
 func TestReadJSONReadsWhatIsRight(t *testing.T) {
-	r := httptest.NewRequest("POST", "/", strings.NewReader(`{"customer":"a","more":true,"items":[{"product":"p","quantity":2}]}`+"\n"))
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"customer":"a","more":true,"items":[{"product":"p","quantity":2}]}`+"\n"))
 	r.Header.Set("Content-Type", "application/vnd.shop+json; charset=utf-8")
 	var o order
 	if err := ReadJSON(r, &o); err != nil || o.Customer != "a" || len(o.Items) != 1 || o.Items[0].Quantity != 2 {
@@ -76,16 +76,16 @@ func TestReadJSONReadsWhatIsRight(t *testing.T) {
 }
 
 func TestReadJSONRefusesOtherTypesAndTooMuch(t *testing.T) {
-	r := httptest.NewRequest("POST", "/", strings.NewReader(`{}`))
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{}`))
 	r.Header.Set("Content-Type", "text/plain")
 	if err := ReadJSON(r, &order{}); failure.CodeOf(err) != failure.InvalidArgument {
 		t.Errorf("text/plain: %v", err)
 	}
 	var tooLarge *http.MaxBytesError
-	if err := ReadJSON(httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat(" ", 2<<20))), &order{}); !errors.As(err, &tooLarge) {
+	if err := ReadJSON(httptest.NewRequest(http.MethodPost, "/", strings.NewReader(strings.Repeat(" ", 2<<20))), &order{}); !errors.As(err, &tooLarge) {
 		t.Errorf("2 MiB: %v", err)
 	}
-	if err := ReadJSON(httptest.NewRequest("POST", "/", strings.NewReader(`{}`)), order{}); failure.CodeOf(err) != failure.Internal {
+	if err := ReadJSON(httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{}`)), order{}); failure.CodeOf(err) != failure.Internal {
 		t.Errorf("no pointer: %v", err)
 	}
 }
@@ -96,7 +96,7 @@ func FuzzReadJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		var o order
-		err := ReadJSON(httptest.NewRequest("POST", "/", strings.NewReader(s)), &o)
+		err := ReadJSON(httptest.NewRequest(http.MethodPost, "/", strings.NewReader(s)), &o)
 		if (err == nil) != (json.Unmarshal([]byte(s), new(order)) == nil) {
 			t.Fatalf("%q: %v", s, err)
 		}

@@ -25,9 +25,13 @@ type latencies struct {
 	shapes atomic.Pointer[map[uint64]*resilience.Latency] // copied on write
 }
 
-// of returns the latency for a method and path. It allocates for the first request of a shape only.
-func (l *latencies) of(method, path string) *resilience.Latency {
-	key := shape(method, path)
+// of returns the latency of the shape of a request, and that of its method as a whole, which stands in for a shape that
+// is not known well enough. Either may be nil. It allocates for the first request of a shape only.
+func (l *latencies) of(method, path string) (exact, coarse *resilience.Latency) {
+	return l.get(method, shape(method, path)), l.get(method, shape(method, ""))
+}
+
+func (l *latencies) get(method string, key uint64) *resilience.Latency {
 	if m := l.shapes.Load(); m != nil {
 		if found := (*m)[key]; found != nil {
 			return found

@@ -141,14 +141,14 @@ func (s *Server) Run(ctx context.Context) error {
 		_ = s.server.Close()
 		s.join()
 		if s.end.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // err is that of our own Close
 		}
 		return fmt.Errorf("rest serve %s: %w", s.Addr(), err)
 	case <-ctx.Done():
 	}
 	s.handler.Drain()
 	_ = s.listener.Close()
-	<-served
+	<-served //nolint:errcheck // that its listener is closed
 	return s.shutdown(context.WithoutCancel(ctx))
 }
 

@@ -97,7 +97,7 @@ func TestRequestThatComesBeforeRunIsServed(t *testing.T) {
 	<-s.Ready()
 	_, r := dial(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	runServer(t, s)
-	if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 200 {
+	if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != http.StatusOK {
 		t.Error(resp, err)
 	}
 }
@@ -268,6 +268,7 @@ func TestListenerThatFailsEndsRunWithItsError(t *testing.T) {
 }
 
 func TestHostileClientsGetAnErrorAndHarmNothing(t *testing.T) {
+	t.Parallel()
 	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			Error(w, r, err)

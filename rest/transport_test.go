@@ -314,7 +314,7 @@ func TestLastAnswerIsGivenToTheCallerWhenAllFail(t *testing.T) {
 			n := hits.Add(1)
 			rw.Header().Set("Content-Type", failure.ProblemType)
 			rw.Header().Set("N", strconv.FormatInt(n, 10))
-			rw.WriteHeader(503)
+			rw.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = io.WriteString(rw, `{"detail":"`+long+`"}`)
 		}), ServerConfig{})
 	}
@@ -324,7 +324,7 @@ func TestLastAnswerIsGivenToTheCallerWhenAllFail(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 503 || resp.Header.Get("N") != "3" || string(body) != `{"detail":"`+long+`"}` {
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("N") != "3" || string(body) != `{"detail":"`+long+`"}` {
 		t.Errorf("got %d N=%s, %d bytes, %v", resp.StatusCode, resp.Header.Get("N"), len(body), err)
 	}
 	if hits.Load() != 3 {
@@ -338,7 +338,7 @@ func TestRetriesStayWithinTheBudget(t *testing.T) {
 	for _, id := range []string{"a", "b"} {
 		w.serve(id, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 			hits.Add(1)
-			rw.WriteHeader(503)
+			rw.WriteHeader(http.StatusServiceUnavailable)
 		}), ServerConfig{})
 	}
 	client := w.client(ClientConfig{Policy: resilience.Policy{
@@ -424,7 +424,7 @@ func TestBodyWithGetBodyIsRepeatedWhateverItsSize(t *testing.T) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(rw, n)
 	}), ServerConfig{MaxBodyBytes: -1})
-	req, err := http.NewRequestWithContext(t.Context(), "PUT", "http://shop/", bytes.NewReader(make([]byte, 3<<20)))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://shop/", bytes.NewReader(make([]byte, 3<<20)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -578,7 +578,7 @@ func TestIdleConnectionsOfAnInstanceThatLeftAreClosed(t *testing.T) {
 		}
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na:")
 		_, _ = io.Copy(io.Discard, buf) // until the client closes it
-		close(closed) // once: there is one connection
+		close(closed)                   // once: there is one connection
 	})
 	w.add("a", a.addr())
 	w.good("b")
@@ -753,4 +753,35 @@ func TestConnectionsClosedWhileIdle(t *testing.T) {
 		t.Errorf("%d calls, %d of them failed, ran %d times", calls, failed, n)
 	}
 	t.Logf("%d of %d met a connection that was being closed", failed, calls)
+}
+
+// What is known of the method stands in for a kind of request that was hardly seen: half of the deadline would be the
+// alternative.
+func TestFrozenInstanceIsFoundOutByWhatOtherRequestsTook(t *testing.T) {
+	w := newWorld(t)
+	w.good("b")
+	client := w.client(ClientConfig{Policy: resilience.Policy{Timeout: 20 * time.Second}})
+	for range 100 {
+		if _, _, err := send(client, call{method: http.MethodGet, path: "/often"}.request(t, t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ice := rawServer(t, frozen)
+	w.add("a", ice.addr())
+	g, err := client.Transport.(*Transport).follow("shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the frozen instance is known, and the latency", func() bool {
+		_, all := g.latency.of(http.MethodGet, "/")
+		return len(g.now.Load().peers) == 2 && all.Summary(time.Now()).Known()
+	})
+	begun := time.Now()
+	_, body, err := send(client, call{method: http.MethodGet, path: "/seldom"}.request(t, t.Context()))
+	if err != nil || body != "b:" || ice.requests.Load() != 1 {
+		t.Errorf("%q %v, %d requests at the frozen one", body, err, ice.requests.Load())
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
 }

@@ -23,6 +23,7 @@ type trip struct {
 	deadline time.Time
 	call     resilience.Call
 	safe     bool
+	also     *resilience.Latency // observed besides that of the call; nil if there is none
 
 	tried  []*balance.Node
 	room   [resilience.DefaultMaxAttempts]*balance.Node // for tried
@@ -39,10 +40,17 @@ func newTrip(g *target, req *http.Request) *trip {
 	}
 	now := time.Now()
 	t.deadline = resilience.Deadline(t.ctx, now, &g.cfg.Policy)
+	latency, coarse := g.latency.of(req.Method, req.URL.Path)
+	if latency != coarse {
+		t.also = coarse
+		if latency == nil || coarse != nil && !latency.Summary(now).Known() {
+			latency, t.also = coarse, latency
+		}
+	}
 	t.call = resilience.Begin(resilience.Spec{
 		Policy:   &g.cfg.Policy,
 		Budget:   g.budget,
-		Latency:  g.latency.of(req.Method, req.URL.Path),
+		Latency:  latency,
 		Deadline: t.deadline,
 		Safe:     t.safe,
 	})
@@ -152,6 +160,9 @@ func (t *trip) judge(a *attempt, resp *http.Response, err error) resilience.Deci
 		}
 	}
 	a.outcome = outcome
+	if t.also != nil {
+		t.also.Observe(now, a.took, outcome.Verdict().Sample)
+	}
 	d := t.call.Done(now, outcome, pushback, rand.Uint64())
 	if d.Retry && !t.body.repeatable() {
 		// The verdict would allow it; the body is gone.

@@ -273,7 +273,7 @@ func TestNoInstanceIsA503WithRetryAfter(t *testing.T) {
 	}
 	s.serve("a", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up") })
 	deadline := time.Now().Add(5 * time.Second)
-	for s.do("GET", "/", "").StatusCode != 200 {
+	for s.do("GET", "/", "").StatusCode != http.StatusOK {
 		if time.Now().After(deadline) {
 			t.Fatal("the instance that came is never used")
 		}
@@ -322,7 +322,7 @@ func TestAnswersOfTheServiceAreTheUsers(t *testing.T) {
 			_, _ = io.WriteString(w, "my health")
 		case "/busy":
 			w.Header().Set("Retry-After", "30")
-			w.WriteHeader(503)
+			w.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = io.WriteString(w, "busy")
 		case "/gone":
 			rest.Error(w, r, failure.New(failure.NotFound, "no such product"))
@@ -343,7 +343,7 @@ func TestBodyOverTheLimitIs413AndMemoryStaysBounded(t *testing.T) {
 	s.serve("a", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	for name, length := range map[string]int64{"announced": 100 << 20, "chunked": -1} {
 		zero := &zeros{left: 100 << 20, most: &most}
-		req, err := http.NewRequest("POST", s.url("/"), io.NopCloser(zero))
+		req, err := http.NewRequest(http.MethodPost, s.url("/"), io.NopCloser(zero))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -353,7 +353,7 @@ func TestBodyOverTheLimitIs413AndMemoryStaysBounded(t *testing.T) {
 			continue // the connection was closed under the upload, and the answer lost with it: TCP allows no more
 		}
 		_ = resp.Body.Close()
-		if resp.StatusCode != 413 {
+		if resp.StatusCode != http.StatusRequestEntityTooLarge {
 			t.Errorf("%s: status %d", name, resp.StatusCode)
 		}
 	}
@@ -445,7 +445,7 @@ func TestUpgradedConnectionsOutliveTheTimeout(t *testing.T) {
 	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: parrot\r\n\r\n")
 	buf := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(buf, nil)
-	if err != nil || resp.StatusCode != 101 {
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatal(resp, err)
 	}
 	tick := time.NewTicker(25 * time.Millisecond)
@@ -472,7 +472,7 @@ func TestUserThatGoesAwayEndsTheWork(t *testing.T) {
 		<-started
 		cancel()
 	}()
-	req, err := http.NewRequestWithContext(ctx, "GET", s.url("/"), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

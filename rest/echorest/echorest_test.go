@@ -122,7 +122,7 @@ func TestPanicIsAProblemOrACut(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
+		if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // the very value is what net/http looks for
 			t.Errorf("panic %v", v)
 		}
 	}()

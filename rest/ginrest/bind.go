@@ -248,6 +248,7 @@ func kindName(t reflect.Type) string {
 		if t.PkgPath() == "time" {
 			return "a time like 2006-01-02T15:04:05Z"
 		}
+	default:
 	}
 	return "of another form"
 }

@@ -107,7 +107,7 @@ func TestPanicAfterTheAnswerBeganCutsTheConnection(t *testing.T) {
 		panic("late")
 	})
 	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
+		if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // the very value is what net/http looks for
 			t.Errorf("panic %v", v)
 		}
 	}()
@@ -124,7 +124,7 @@ func TestContextIsTheRequests(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}))
-	r := httptest.NewRequest("GET", "/x", nil)
+	r := httptest.NewRequest(http.MethodGet, "/x", nil)
 	r.Header.Set(rest.HeaderTimeout, "5")
 	w := httptest.NewRecorder()
 	rest.Wrap(engine, quiet).ServeHTTP(w, r)
@@ -261,7 +261,7 @@ func FuzzBindQuery(f *testing.F) {
 	engine := ginrest.New()
 	engine.GET("/", ginrest.Handle(func(c *gin.Context) error { return ginrest.BindQuery(c, new(query)) }))
 	f.Fuzz(func(t *testing.T, raw string) {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.URL.RawQuery = raw
 		w := httptest.NewRecorder()
 		engine.ServeHTTP(w, r)
