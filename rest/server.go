@@ -177,21 +177,31 @@ func (s *Server) shutdown(ctx context.Context) error {
 	return fmt.Errorf("rest drain %s: %w", s.Addr(), err)
 }
 
-// join waits for handlers to return, those of hijacked connections included, whom http.Server does not know any more.
-// It gives up on those that do not notice that their client is gone.
+// join waits for handlers to return, those of hijacked connections included, whom http.Server does not know any more,
+// and for net/http's own goroutines, which linger for half a second after an answer whose request was not read to
+// its end. It reports whether all handlers returned, and gives up on those that do not notice that their client is gone.
 func (s *Server) join() bool {
 	late := time.NewTimer(cutGrace)
 	defer late.Stop()
 	poll := time.NewTicker(joinPoll)
 	defer poll.Stop()
-	for s.handler.active.Load() > 0 {
+	for s.handler.active.Load() > 0 || s.connected() {
 		select {
 		case <-poll.C:
 		case <-late.C:
-			return false
+			return s.handler.active.Load() == 0
 		}
 	}
 	return true
+}
+
+func (s *Server) connected() bool {
+	found := false
+	s.conns.Range(func(any, any) bool {
+		found = true
+		return false
+	})
+	return found
 }
 
 // track keeps the connections that are between requests, or before their first.
