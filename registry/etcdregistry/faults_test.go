@@ -394,3 +394,26 @@ func TestConfigReportsAll(t *testing.T) {
 		d.Close()
 	}
 }
+
+// TestWatchStartsRightAfterList: the very next write is the first that a watch delivers. (In the conformance suite
+// other cases write in between.)
+func TestWatchStartsRightAfterList(t *testing.T) {
+	t.Parallel()
+	d := open(t, "", etcdtest.Start(t).Addr())
+	l, err := d.List(bounded(t), "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Register(bounded(t), record("1"), time.Minute, true); err != nil {
+		t.Fatal(err)
+	}
+	w, err := d.Watch(bounded(t), "orders", l.Revision)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	u, err := w.Next(bounded(t))
+	if err != nil || len(u.Changes) != 1 || u.Changes[0].ID != "1" {
+		t.Errorf("first update = %+v, %v", u, err)
+	}
+}
