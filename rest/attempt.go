@@ -110,8 +110,13 @@ func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if worthReading(resp) {
+	switch {
+	case worthReading(resp):
 		peek(resp)
+	case t.safe && isShort(resp):
+		if err := readWhole(resp); err != nil {
+			return nil, err
+		}
 	}
 	// An attempt that is cut off may be followed by another, and from here on that cannot be any more.
 	late := a.plan.Bounded && !a.timer.Stop()
@@ -137,7 +142,7 @@ func (a *attempt) explain(err error, sent resilience.Sent) error {
 	case sent == resilience.NotSent:
 		return failure.Wrap(err, failure.Unavailable, "%s cannot be reached", a.trip.target.service)
 	}
-	return failure.Wrap(err, failure.Unavailable, "the connection broke before an answer")
+	return failure.Wrap(err, failure.Unavailable, "the connection broke before the answer was complete")
 }
 
 // release ends the attempt: timer, context, place in the balancer.
@@ -169,9 +174,10 @@ func (a *attempt) deliver(resp *http.Response) *http.Response {
 		resp.Body = upgradedBody{responseBody: body, Writer: w}
 		return resp
 	}
+	_, whole := resp.Body.(*wholeBody)
 	resp.Body = body
-	if resp.ContentLength == 0 || a.trip.req.Method == http.MethodHead {
-		a.release() // there is nothing to read, and many callers do not close what is empty
+	if whole || resp.ContentLength == 0 || a.trip.req.Method == http.MethodHead {
+		a.release() // there is nothing to read any more, and many callers do not close what is empty
 	}
 	return resp
 }
@@ -271,6 +277,35 @@ func worthReading(resp *http.Response) bool {
 	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	return err == nil && t == failure.ProblemType
 }
+
+// maxWhole bounds an answer that is read whole before the caller gets it.
+const maxWhole = 64 << 10
+
+// isShort reports whether the answer is so short that waiting for its end costs nothing. As long as the caller has seen nothing
+// of it, an instance that dies in the middle of it can be replaced by another.
+func isShort(resp *http.Response) bool {
+	return resp.ContentLength > 0 && resp.ContentLength <= maxWhole && resp.Body != http.NoBody && !IsStream(resp)
+}
+
+func readWhole(resp *http.Response) error {
+	data := make([]byte, resp.ContentLength)
+	_, err := io.ReadFull(resp.Body, data)
+	if cerr := resp.Body.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	body := new(wholeBody)
+	body.Reset(data)
+	resp.Body = body
+	return nil
+}
+
+// wholeBody is a body that has arrived.
+type wholeBody struct{ bytes.Reader }
+
+func (*wholeBody) Close() error { return nil }
 
 // maxPeek bounds what is read of a problem before it is decided whether the caller gets to see it.
 const maxPeek = 64 << 10

@@ -521,17 +521,46 @@ func TestDeadlineCoversTheBodyUnlessItIsAStream(t *testing.T) {
 	}
 }
 
-func TestAnswerThatBreaksInTheMiddleIsAnErrorOfItsBody(t *testing.T) {
-	w := newWorld(t)
-	w.serve("a", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-		rw.Header().Set("Content-Length", "100")
+// broken answers with the beginning of a body of the given length (-1: chunked), and is gone.
+func broken(length int) http.HandlerFunc {
+	return func(rw http.ResponseWriter, _ *http.Request) {
+		if length >= 0 {
+			rw.Header().Set("Content-Length", strconv.Itoa(length))
+		}
 		_, _ = io.WriteString(rw, "part")
 		_ = http.NewResponseController(rw).Flush()
 		panic(http.ErrAbortHandler)
-	}), ServerConfig{})
-	_, body, err := send(w.client(ClientConfig{}), call{method: "GET"}.request(t, t.Context()))
-	if body != "part" || failure.CodeOf(err) != failure.Unavailable || callError(t, err).Attempts[0].Instance != "a" {
-		t.Errorf("%q %v", body, err)
+	}
+}
+
+func TestAnswerThatBreaksInTheMiddle(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		length int
+		call
+		again bool
+	}{
+		{"short", 100, call{method: http.MethodGet}, true},
+		{"long", 1 << 20, call{method: http.MethodGet}, false},
+		{"chunked", -1, call{method: http.MethodGet}, false},
+		{"short, but not to be repeated", 100, call{method: http.MethodPost, body: "x"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.serve("a", broken(tt.length), ServerConfig{})
+			w.good("b")
+			_, body, err := send(w.client(ClientConfig{}), tt.request(t, t.Context()))
+			if tt.again {
+				if body != "b:" || err != nil {
+					t.Errorf("%q %v", body, err)
+				}
+				return
+			}
+			// The caller has a part of it: it is too late for another attempt.
+			if body != "part" || failure.CodeOf(err) != failure.Unavailable || callError(t, err).Attempts[0].Instance != "a" {
+				t.Errorf("%q %v", body, err)
+			}
+		})
 	}
 }
 
