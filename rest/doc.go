@@ -23,4 +23,11 @@
 // request, did its work and died before it answered. So such a request is repeated only if its method or its
 // Idempotency-Key says that this does no harm. A server avoids the case by announcing the end: it drains, and
 // answers "Connection: close", before it closes anything.
+//
+// An answer counts as broken, and its request as one that may have run, until it is complete, as far as the caller has seen
+// nothing of it: answers of up to 64 KiB with a Content-Length to requests that may run twice are read whole first.
+//
+// One retry is not ours: net/http repeats a request without a body on another connection to the same instance when a reused
+// connection breaks, if nothing was written, or if the method or key allows it. It ends at the first new connection,
+// so it cannot multiply, and it is not counted in the budget.
 package rest
