@@ -98,6 +98,7 @@ func (a *Announcement) Run(ctx context.Context) error {
 	takeOver := true
 	b := backoff{base: registerBackoffBase, max: registerBackoffMax}
 	var down outage
+	again := false
 	for ctx.Err() == nil {
 		held, err := a.register(ctx, takeOver)
 		switch {
@@ -108,8 +109,11 @@ func (a *Announcement) Run(ctx context.Context) error {
 			down.begin(ctx, a.log, "registration failed, trying on", err)
 			pause(ctx, b.next())
 		default:
+			if again && down.tries == 0 {
+				a.log.Info("registered again")
+			}
 			down.end(a.log, "registered")
-			takeOver = false
+			takeOver, again = false, true
 			started := time.Now()
 			a.hold(ctx, held)
 			// What is lost is written again at once; what is lost over and over, with back-off.
