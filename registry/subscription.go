@@ -119,7 +119,7 @@ func (s *subscription) follow(ctx context.Context, revision uint64) error {
 	if err != nil {
 		return err
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }() // it is over either way
 	for {
 		u, err := w.Next(ctx)
 		if err != nil {

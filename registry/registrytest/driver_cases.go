@@ -63,7 +63,7 @@ func roundTrip(t *testing.T, e *env) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	want := record("1", "me")
 	held := e.register(t, d, want)
 	same(t, "list", e.list(t, e.Open(t)).Records, want)
@@ -131,7 +131,7 @@ func watchMissesNothing(t *testing.T, e *env) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	changes := e.next(t, w, 2)
 	if changes[0].ID != "between" || changes[0].Record == nil || changes[1].ID != "before" || changes[1].Record != nil {
 		t.Errorf("changes = %+v, want between added, before removed", changes)
@@ -228,7 +228,7 @@ func frozenCallsEnd(t *testing.T, e *env) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	e.Freeze()
 	defer e.Thaw()
 	calls := map[string]func(context.Context) error{
@@ -264,7 +264,7 @@ func unreadableIsApart(t *testing.T, e *env) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	if c := e.next(t, w, 1)[0]; c.ID != "bad" || c.Err == nil || c.Record != nil {
 		t.Errorf("watch: %+v, want an error for bad", c)
 	}

@@ -46,8 +46,15 @@ func (e *env) registry(t *testing.T, change ...func(*registry.Config)) (*registr
 	}
 	d := &hangable{Registry: e.Open(t), hang: make(chan struct{})}
 	r := registry.New(d, cfg)
-	t.Cleanup(func() { r.Close() })
+	t.Cleanup(func() { _ = r.Close() })
 	return r, d
+}
+
+func closeRegistry(t *testing.T, r *registry.Registry) {
+	t.Helper()
+	if err := r.Close(); err != nil {
+		t.Errorf("close registry: %v", err)
+	}
 }
 
 // longest is how long anything may take in this engine.

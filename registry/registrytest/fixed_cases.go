@@ -27,7 +27,7 @@ const patience = 10 * time.Second
 // fixedWatch: the set is what the setting says, and an unknown service has nobody.
 func fixedWatch(t *testing.T, d driver.Registry, service string, ids []string) {
 	r := registry.New(d, registry.Config{})
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for name, want := range map[string][]string{service: slices.Sorted(slices.Values(ids)), "unknown": {}} {
@@ -46,7 +46,7 @@ func fixedWatch(t *testing.T, d driver.Registry, service string, ids []string) {
 // fixedAnnounce: an announcement is registered and ends, as with any engine.
 func fixedAnnounce(t *testing.T, d driver.Registry, service string, _ []string) {
 	r := registry.New(d, registry.Config{})
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	inst := instance("announced")

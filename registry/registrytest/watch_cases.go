@@ -139,7 +139,7 @@ func coldStart(t *testing.T, e *env) {
 	w := e.watch(t, before)
 	w.until("all", exactly("1", "2", "3"))
 	w.Stop()
-	before.Close()
+	closeRegistry(t, before)
 
 	e.Down()
 	consumer, _ := e.registry(t, onDisk)
@@ -198,7 +198,7 @@ func stopAndClose(t *testing.T, e *env) {
 		}
 	}()
 	start := time.Now()
-	consumer.Close()
+	closeRegistry(t, consumer)
 	if err := <-ended; !errors.Is(err, registry.ErrClosed) {
 		t.Errorf("Next after Close = %v, want ErrClosed", err)
 	}

@@ -1,0 +1,132 @@
+package registry_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/registry/memregistry"
+)
+
+// TestAnnounceNeverGivesUp: after an hour without the engine, registration comes within moments of its return, and
+// the tries in between were neither too many nor in step.
+func TestAnnounceNeverGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newCounted()
+		d.Down()
+		var log syncBuffer
+		r := registry.New(d, registry.Config{Logger: logTo(&log)})
+		a := r.Announce(orders("1"))
+		stop := run(a)
+		<-time.After(time.Hour)
+		if n := d.registers.Load(); n < 1800 || n > 7200 {
+			t.Errorf("%d tries in an hour", n)
+		}
+		if n := strings.Count(log.String(), "registration failed"); n != 1 {
+			t.Errorf("an outage was logged %d times", n)
+		}
+		d.Up()
+		start := time.Now()
+		<-a.Registered()
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("registered %v after the return", took)
+		}
+		if took, err := stop(); err != nil || took > 2*time.Second {
+			t.Errorf("Run ended with %v after %v", err, took)
+		}
+	})
+}
+
+// TestAnnounceEndIsBounded: a frozen engine holds up the end of a process for two seconds at most.
+func TestAnnounceEndIsBounded(t *testing.T) {
+	for name, registered := range map[string]bool{"registered": true, "registering": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := memregistry.New()
+				a := registry.New(d, registry.Config{}).Announce(orders("1"))
+				if registered {
+					stop := run(a)
+					<-a.Registered()
+					d.Freeze()
+					drainStart := time.Now()
+					if err := a.Drain(t.Context()); err == nil || time.Since(drainStart) > 2*time.Second {
+						t.Errorf("Drain on a frozen engine = %v after %v", err, time.Since(drainStart))
+					}
+					if took, err := stop(); err != nil || took > 2*time.Second {
+						t.Errorf("Run ended with %v after %v", err, took)
+					}
+					return
+				}
+				d.Freeze()
+				stop := run(a)
+				synctest.Wait()
+				if took, err := stop(); err != nil || took > 2*time.Second {
+					t.Errorf("Run ended with %v after %v", err, took)
+				}
+			})
+		})
+	}
+}
+
+// TestAnnounceEndDuringRegistration: a registration that is under way when the process ends is not left behind.
+func TestAnnounceEndDuringRegistration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newCounted()
+		d.slow = 500 * time.Millisecond
+		stop := run(registry.New(d, registry.Config{}).Announce(orders("1")))
+		<-time.After(100 * time.Millisecond)
+		if took, err := stop(); err != nil || took > 2*time.Second {
+			t.Errorf("Run ended with %v after %v", err, took)
+		}
+		if l, err := d.Driver.List(t.Context(), "orders"); err != nil || len(l.Records) != 0 || l.Revision == 0 {
+			t.Errorf("left behind: %+v, %v", l, err)
+		}
+	})
+}
+
+// TestAnnounceFrequentUpdates: updates do not keep the lease from being renewed.
+func TestAnnounceFrequentUpdates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newCounted()
+		a := registry.New(d, registry.Config{}).Announce(orders("1"))
+		stop := run(a)
+		defer stop()
+		<-a.Registered()
+		for i := range 60 {
+			if err := a.Update(func(inst *registry.Instance) { inst.Weight = i }); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(time.Second)
+		}
+		if n := d.registers.Load(); n != 1 {
+			t.Errorf("registered %d times, want once", n)
+		}
+	})
+}
+
+func TestAnnounceMisuse(t *testing.T) {
+	r := registry.New(memregistry.New(), registry.Config{})
+	err := r.Announce(registry.Instance{Service: "a/b", ID: "x/y", Weight: -1, Endpoints: map[string]string{"grpc": ":0"}}).Run(t.Context())
+	for _, want := range []string{`"a/b"`, `"x/y"`, `":0"`, "weight -1"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error does not mention %s: %v", want, err)
+		}
+	}
+	a := r.Announce(orders("1"))
+	if err := a.Drain(t.Context()); err != nil {
+		t.Errorf("Drain before Run = %v", err)
+	}
+	stop := run(a)
+	<-a.Registered()
+	if err := a.Run(t.Context()); err == nil {
+		t.Error("a second Run was accepted")
+	}
+	if err := a.Update(func(i *registry.Instance) { i.Endpoints = nil }); err == nil {
+		t.Error("an update without endpoints was accepted")
+	}
+	if _, err := stop(); err != nil {
+		t.Error(err)
+	}
+}
