@@ -21,6 +21,7 @@ func main() {
 		Cart:      cartpb.NewCartClient(svc.Dial("cart")),
 		Inventory: inventorypb.NewInventoryClient(svc.Dial("inventory")),
 		Orders:    orderspb.NewOrdersClient(svc.Dial("orders")),
+		Log:       svc.Logger(),
 	})
 	if err != nil {
 		log.Fatal(err)

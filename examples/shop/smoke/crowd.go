@@ -138,10 +138,9 @@ func (c *crowd) lookUp() func(context.Context) {
 // checkout is a new order. Some customers click twice, some click again later.
 func (c *crowd) checkout() func(context.Context) {
 	e := c.book.open()
-	for i := range c.random.Perm(len(c.products))[:1+c.random.IntN(3)] {
-		e.Items = append(e.Items, item{c.products[(i*7+c.random.IntN(7))%len(c.products)].ID, 1 + c.random.IntN(2)})
+	for _, i := range c.random.Perm(len(c.products))[:1+c.random.IntN(3)] {
+		e.Items = append(e.Items, item{c.products[i].ID, 1 + c.random.IntN(2)})
 	}
-	e.Items = once(e.Items)
 	twice, again := c.random.IntN(10) == 0, c.random.IntN(10) == 0
 	pause := time.Duration(c.random.IntN(3000)) * time.Millisecond
 	return func(ctx context.Context) {
@@ -179,18 +178,6 @@ func (c *crowd) repeatOpen(ctx context.Context, limit time.Duration) {
 			return
 		}
 	}
-}
-
-func once(items []item) []item {
-	seen := make(map[string]bool)
-	var out []item
-	for _, i := range items {
-		if !seen[i.Product] {
-			seen[i.Product] = true
-			out = append(out, i)
-		}
-	}
-	return out
 }
 
 // sleep reports false if ctx ended first.

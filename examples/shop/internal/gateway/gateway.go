@@ -16,6 +16,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -44,6 +45,8 @@ type Services struct {
 	Cart      cartpb.CartClient
 	Inventory inventorypb.InventoryClient
 	Orders    orderspb.OrdersClient
+	// Log is told why a customer was asked to come back: the answer does not say.
+	Log *slog.Logger
 }
 
 // New returns the gateway's handler.
@@ -59,25 +62,30 @@ func New(s Services) (http.Handler, error) {
 	engine := ginrest.New()
 	engine.Use(securityHeaders)
 	api := engine.Group("/api", func(c *gin.Context) { c.Header("Cache-Control", "no-store") })
-	api.GET("/products", within(browseTimeout, s.listProducts))
-	api.GET("/products/:id", within(browseTimeout, s.getProduct))
-	api.GET("/carts/:customer", within(cartTimeout, s.getCart))
-	api.PUT("/carts/:customer/items/:product", within(cartTimeout, s.setItem))
-	api.DELETE("/carts/:customer", within(cartTimeout, s.clearCart))
-	api.POST("/orders", within(checkoutTimeout, s.placeOrder))
-	api.GET("/orders", within(cartTimeout, s.listOrders))
-	api.GET("/orders/:id", within(cartTimeout, s.getOrder))
+	api.GET("/products", s.within(browseTimeout, s.listProducts))
+	api.GET("/products/:id", s.within(browseTimeout, s.getProduct))
+	api.GET("/carts/:customer", s.within(cartTimeout, s.getCart))
+	api.PUT("/carts/:customer/items/:product", s.within(cartTimeout, s.setItem))
+	api.DELETE("/carts/:customer", s.within(cartTimeout, s.clearCart))
+	api.POST("/orders", s.within(checkoutTimeout, s.placeOrder))
+	api.GET("/orders", s.within(cartTimeout, s.listOrders))
+	api.GET("/orders/:id", s.within(cartTimeout, s.getOrder))
 	engine.GET("/pictures/:motif/:file", ginrest.Handle(pictures.serve))
 	page.routes(engine)
 	return engine, nil
 }
 
 // within makes a handler of h: with a deadline, and with an error that says what the customer can do.
-func within(limit time.Duration, h func(ctx context.Context, c *gin.Context) error) gin.HandlerFunc {
+func (s Services) within(limit time.Duration, h func(ctx context.Context, c *gin.Context) error) gin.HandlerFunc {
 	return ginrest.Handle(func(c *gin.Context) error {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), limit)
 		defer cancel()
-		return askAgain(h(ctx, c))
+		err := h(ctx, c)
+		later := askAgain(err)
+		if later != err { //nolint:errorlint // the question is whether it is the same, not what it is
+			s.Log.WarnContext(ctx, "asked to come back", "method", c.Request.Method, "path", c.FullPath(), "error", err)
+		}
+		return later
 	})
 }
 

@@ -36,6 +36,7 @@ func shop(t testing.TB, fault shoptest.Fault) http.Handler {
 		Cart:      cartpb.NewCartClient(conn),
 		Inventory: inventorypb.NewInventoryClient(conn),
 		Orders:    orderspb.NewOrdersClient(conn),
+		Log:       shoptest.Quiet(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -24,12 +24,7 @@ const (
 	tryTimeout = 800 * time.Millisecond
 	// callTimeout spans the election of a new leader (1 to 2 s) and stays below the patience of a checkout (4 s).
 	callTimeout = 2500 * time.Millisecond
-	// callMargin is left to the caller's deadline, so that it gets to say "unavailable, come back" instead of
-	// being cut off.
-	callMargin = 100 * time.Millisecond
-	maxBackoff = 200 * time.Millisecond
-	// comeBack is what callers are told to wait when the store is away.
-	comeBack = 2 * time.Second
+	maxBackoff  = 200 * time.Millisecond
 )
 
 // Etcd is a KV on an etcd cluster.
@@ -168,13 +163,11 @@ func (e *Etcd) Watch(ctx context.Context, prefix string, after int64, apply func
 	return fmt.Errorf("watch %s: closed", prefix)
 }
 
-// call runs try until it works, the error is one that trying again does not mend, or time is up.
+// call runs try until it works, the error is one that trying again does not mend, or time is up. Whose time matters: when
+// it is ours, the store is away and the caller is told to come back. When it is the caller's, that may be the short time
+// of one attempt of a call that is tried again elsewhere at once; to tell it to wait would end that.
 func (e *Etcd) call(ctx context.Context, verb string, try func(context.Context) error) error {
-	limit := time.Now().Add(callTimeout)
-	if d, ok := ctx.Deadline(); ok && d.Add(-callMargin).Before(limit) {
-		limit = d.Add(-callMargin)
-	}
-	all, cancel := context.WithDeadline(ctx, limit)
+	all, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	for backoff := 25 * time.Millisecond; ; backoff = min(2*backoff, maxBackoff) {
 		one, cancelOne := context.WithTimeout(all, tryTimeout)
@@ -184,16 +177,24 @@ func (e *Etcd) call(ctx context.Context, verb string, try func(context.Context) 
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-			return failure.Wrap(err, failure.CodeOf(ctx.Err()), "store %s: the caller is gone", verb)
+			return theirs(ctx, verb, err)
 		case !transient(err):
 			return failure.Wrap(err, failure.Internal, "store %s failed", verb)
 		}
 		select {
 		case <-all.Done():
-			return failure.Wrap(err, failure.Unavailable, "the store does not answer; please try again").WithRetryAfter(comeBack)
 		case <-time.After(rand.N(backoff)):
+			continue
 		}
+		if ctx.Err() != nil {
+			return theirs(ctx, verb, err)
+		}
+		return away(err)
 	}
+}
+
+func theirs(ctx context.Context, verb string, cause error) error {
+	return failure.Wrap(cause, failure.CodeOf(ctx.Err()), "store %s: the caller's time is over", verb)
 }
 
 // transient reports whether another try may fare better: no leader, no connection, an answer too late, or a member

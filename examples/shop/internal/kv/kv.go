@@ -17,7 +17,8 @@ import (
 )
 
 // KV is a store of JSON values. All methods are safe for concurrent use and bounded in time, also when the store
-// does not answer; they then return failure.Unavailable with a time to come back after.
+// does not answer: they then return failure.Unavailable with a time to come back after or, if the caller's deadline came
+// first, failure.DeadlineExceeded.
 type KV interface {
 	// Get returns one entry for each key, in the order of keys, as they were at one moment. An entry that does not
 	// exist has Revision 0 and no value.
@@ -95,11 +96,31 @@ type Page struct {
 	More     bool  // Limit cut it short
 }
 
+// comeBack is what callers are told to wait when the store is away.
+const comeBack = 2 * time.Second
+
+func away(cause error) error {
+	return failure.Wrap(cause, failure.Unavailable, "the store does not answer; please try again").WithRetryAfter(comeBack)
+}
+
+const (
+	updateTimeout = 3 * time.Second
+	maxConflicts  = 20
+)
+
 // Update commits what decide returns, calling it again for as long as something else changes what it has read. An
 // empty Txn means that nothing is left to do. decide is called with the ctx of the whole update, which has a deadline.
 func Update(ctx context.Context, kv KV, decide func(context.Context) (Txn, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	all, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
+	err := update(all, kv, decide)
+	if failure.CodeOf(err) == failure.DeadlineExceeded && ctx.Err() == nil {
+		return away(err) // it was our time, not the caller's
+	}
+	return err
+}
+
+func update(ctx context.Context, kv KV, decide func(context.Context) (Txn, error)) error {
 	for conflicts := range maxConflicts {
 		tx, err := decide(ctx)
 		if err != nil {
@@ -120,8 +141,3 @@ func Update(ctx context.Context, kv KV, decide func(context.Context) (Txn, error
 	}
 	return failure.New(failure.Unavailable, "too many changes at once; please try again").WithRetryAfter(time.Second)
 }
-
-const (
-	updateTimeout = 3 * time.Second
-	maxConflicts  = 20
-)
