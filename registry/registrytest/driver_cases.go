@@ -287,7 +287,9 @@ func closeEndsWatches(t *testing.T, e *env) {
 		_, err := w.Next(e.ctx(t))
 		ended <- err
 	}()
-	w.Close()
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
 	if err := <-ended; err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Next on a closed watch = %v", err)
 	}
