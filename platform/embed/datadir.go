@@ -35,6 +35,9 @@ func openDir(cfg EtcdConfig) (*dataDir, error) {
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
+	if err := os.Chmod(d.path, 0o700); err != nil { // it was there before
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
 	b, err := os.ReadFile(d.file())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -16,7 +17,8 @@ type bridge struct {
 	logger *slog.Logger
 	fields []zapcore.Field
 
-	last *lastError
+	last     *lastError
+	stopping *atomic.Bool // what etcd says then of its listeners is no error
 }
 
 // lastError is what was logged before a panic, which itself does not say what was wrong.
@@ -25,7 +27,15 @@ type lastError struct {
 	text string
 }
 
-func newBridge(logger *slog.Logger) *bridge { return &bridge{logger: logger, last: &lastError{}} }
+func newBridge(logger *slog.Logger) *bridge {
+	return &bridge{logger: logger, last: &lastError{}, stopping: new(atomic.Bool)}
+}
+
+// chosen are warnings of what is so on purpose.
+var chosen = []string{
+	"Running http and grpc server on single port. This is not recommended for production.", // little HTTP is spoken
+	"simple token is not cryptographically signed",                                         // there are no users, and so no tokens
+}
 
 // zap returns the logger for etcd. Its Fatal, which would end the process, panics instead.
 func (b *bridge) zap() *zap.Logger {
@@ -37,12 +47,13 @@ func (b *bridge) Enabled(level zapcore.Level) bool { return level >= zapcore.War
 
 // With implements zapcore.Core.
 func (b *bridge) With(fields []zapcore.Field) zapcore.Core {
-	return &bridge{logger: b.logger, fields: slices.Concat(b.fields, fields), last: b.last}
+	return &bridge{logger: b.logger, fields: slices.Concat(b.fields, fields), last: b.last, stopping: b.stopping}
 }
 
 // Check implements zapcore.Core.
 func (b *bridge) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if b.Enabled(entry.Level) {
+	if b.Enabled(entry.Level) && !slices.Contains(chosen, entry.Message) &&
+		(!b.stopping.Load() || entry.Level > zapcore.ErrorLevel) {
 		return checked.AddCore(entry, b)
 	}
 	return checked
@@ -60,6 +71,9 @@ func (b *bridge) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 		if v, ok := enc.Fields[f.Key]; ok {
 			attrs = append(attrs, slog.Any(f.Key, v))
 		}
+	}
+	if err, ok := enc.Fields["error"].(string); ok && err == "cannot detect storage schema version: missing term information" || err == "missing term information" {
+		return nil // a database that has just been made; etcd tries again
 	}
 	level := slog.LevelWarn
 	if entry.Level > zapcore.WarnLevel {

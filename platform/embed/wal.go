@@ -8,7 +8,7 @@ import (
 
 // walSegment is the size of a file of the write-ahead log. etcd allocates two of them per member ahead of time; with its
 // own 64 MB, three members take 384 MB of disk before anything is written.
-const walSegment = 16 << 20
+const walSegment = 8 << 20
 
 // shrinkWAL sets the size, which etcd has as a variable for the whole process: once, before the first server could read
 // it.
