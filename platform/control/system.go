@@ -94,7 +94,7 @@ type Instance struct {
 	Restarts int       `json:"restarts"` // starts after the first
 	Since    time.Time `json:"since"`    // of the present state
 
-	Addrs  map[string]string `json:"addrs,omitempty"`  // all addresses by protocol: "grpc", "http", "etcd"
+	Addrs  map[string]string `json:"addrs,omitempty"`  // all addresses by protocol: "grpc", "http"
 	Reason string            `json:"reason,omitempty"` // why its process ended last; empty if it never did
 }
 

@@ -87,7 +87,6 @@ func (h *Host) startMembers(ctx context.Context) error {
 		Service: control.ControlService,
 		Command: append(append([]string(nil), h.cfg.Self...), "member"),
 		Members: h.members,
-		Ready:   memberReady,
 	})
 	if err != nil {
 		return err
