@@ -110,7 +110,7 @@ func (d *dataDir) write() error {
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	defer os.Remove(tmp.Name()) // gone already if all went well
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone already if all went well
 	_, err = tmp.Write(append(b, '\n'))
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("data directory: %w", err)

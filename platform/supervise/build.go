@@ -236,7 +236,7 @@ func (b Build) gobuild(ctx context.Context, s step, target string) error {
 	output := make(chan string, 1)
 	go func() { output <- b.follow(r) }()
 	err := cmd.Run()
-	w.Close()
+	_ = w.Close() // it never fails
 	said := <-output
 	switch {
 	case err == nil:

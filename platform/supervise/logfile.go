@@ -15,7 +15,8 @@ type logFile struct {
 	limit int64
 	file  *os.File
 	size  int64
-	err   error // after which it is left alone: a full disk must not stop a service
+	// broken is set by an error. Then it is left alone: a full disk must not stop a service.
+	broken bool
 }
 
 func openLog(dir, id string, limit int64) (*logFile, error) {
@@ -38,22 +39,23 @@ func (l *logFile) open() error {
 }
 
 // write appends one line. It returns an error once; after that it does nothing.
-func (l *logFile) write(now time.Time, text string) error {
-	if l.file == nil || l.err != nil {
+func (l *logFile) write(now time.Time, text string) (err error) {
+	if l.file == nil || l.broken {
 		return nil
 	}
+	defer func() { l.broken = err != nil }()
 	line := now.UTC().Format("2006-01-02T15:04:05.000Z ") + text + "\n"
 	if l.size > 0 && l.size+int64(len(line)) > l.limit {
-		if l.err = l.rotate(); l.err != nil {
-			return l.err
+		if err := l.rotate(); err != nil {
+			return err
 		}
 	}
 	n, err := l.file.WriteString(line)
 	l.size += int64(n)
 	if err != nil {
-		l.err = fmt.Errorf("write log: %w", err)
+		return fmt.Errorf("write log: %w", err)
 	}
-	return l.err
+	return nil
 }
 
 func (l *logFile) rotate() error {

@@ -176,6 +176,7 @@ func apply(t *rapid.T, m *machine, w *world, e event, startFails bool) {
 		w.retry = false
 	case evGrace:
 		w.grace = false
+	default:
 	}
 	var next []event
 	for _, a := range m.step(e) {

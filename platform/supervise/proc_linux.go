@@ -46,7 +46,7 @@ func ended(code int32) bool {
 func waitid(pid, options int) (info unix.Siginfo, err error) {
 	for {
 		err = unix.Waitid(unix.P_PID, pid, &info, options, nil)
-		if err != unix.EINTR { //nolint:errorlint // a system call's errno is never wrapped
+		if err != unix.EINTR {
 			return info, err
 		}
 	}
@@ -56,7 +56,7 @@ func waitid(pid, options int) (info unix.Siginfo, err error) {
 func reap(pid int) (status syscall.WaitStatus) {
 	for {
 		_, err := syscall.Wait4(pid, &status, 0, nil)
-		if err != syscall.EINTR { //nolint:errorlint // a system call's errno is never wrapped
+		if err != syscall.EINTR {
 			return status
 		}
 	}

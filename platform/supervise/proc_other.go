@@ -28,7 +28,7 @@ func watch(pid int, stopped func(bool)) {
 		var status syscall.WaitStatus
 		_, err := syscall.Wait4(pid, &status, syscall.WUNTRACED|wcontinued, nil)
 		switch {
-		case err == syscall.EINTR: //nolint:errorlint // a system call's errno is never wrapped
+		case err == syscall.EINTR:
 		case err == nil && status.Stopped():
 			stopped(true)
 		case err == nil && status.Continued():

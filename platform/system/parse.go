@@ -140,12 +140,11 @@ func (p *parser) mapping(n *yaml.Node, what string, fields []field) map[string]*
 	return found
 }
 
-// pairs calls each for the entries of a mapping whose keys are plain and not repeated; the others are problems. It
-// reports whether n is a mapping at all.
-func (p *parser) pairs(n *yaml.Node, what string, each func(key, value *yaml.Node)) bool {
+// pairs calls each for the entries of a mapping whose keys are plain and not repeated; the others are problems.
+func (p *parser) pairs(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
 	if n.Kind != yaml.MappingNode || n.ShortTag() != "!!map" {
 		p.problem(n, "%s: want a mapping, got %s", what, kind(n))
-		return false
+		return
 	}
 	first := make(map[string]int, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -161,7 +160,6 @@ func (p *parser) pairs(n *yaml.Node, what string, each func(key, value *yaml.Nod
 		first[key.Value] = key.Line
 		each(key, value)
 	}
-	return true
 }
 
 // text returns the value of a string node.
@@ -197,7 +195,7 @@ func (p *parser) integer(n *yaml.Node, what string, lo, hi int) (int, bool) {
 
 // kind names what n is, for messages.
 func kind(n *yaml.Node) string {
-	switch n.Kind {
+	switch n.Kind { //nolint:exhaustive // a document is no value
 	case yaml.MappingNode:
 		if n.ShortTag() == "!!map" {
 			return "a mapping"

@@ -32,7 +32,7 @@ func (p Problem) String() string {
 
 // Problems is the error of Parse and Load: everything that is wrong, in the order of the file, never empty, at most 50
 // and then one that says how many more there are.
-type Problems []Problem
+type Problems []Problem //nolint:errname // it is what it holds, and its users handle it as a list
 
 // Error is one line per problem.
 func (p Problems) Error() string {

@@ -1,0 +1,152 @@
+//go:build unix
+
+package supervise_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/platform/supervise"
+)
+
+func TestRollingRestart(t *testing.T) {
+	s := running(t, config(t.TempDir()))
+	check(t, s.Add(childGroup("shop", 2, "http")))
+	check(t, s.WaitReady(soon(t)))
+	events := s.Events()
+	defer events.Stop()
+	check(t, s.Restart(soon(t), "shop"))
+	// shop-3 for shop-1, then shop-1 for shop-2.
+	if got := ids(s); !slices.Equal(got, []string{"shop-1", "shop-3"}) {
+		t.Errorf("got %v", got)
+	}
+	var order []string
+	for len(order) < 6 {
+		e, err := events.Next(soon(t))
+		check(t, err)
+		switch e.State.State {
+		case supervise.Ready, supervise.Draining, supervise.Stopped:
+			order = append(order, e.ID+" "+string(e.State.State))
+		default:
+		}
+	}
+	want := []string{
+		"shop-3 ready", "shop-1 draining", "shop-1 stopped", "shop-1 ready", "shop-2 draining", "shop-2 stopped",
+	}
+	if !slices.Equal(order, want) {
+		t.Errorf("got %q", order)
+	}
+	// One instance alone.
+	pid := state(t, s, "shop-3").PID
+	check(t, s.Restart(soon(t), "shop", "shop-1"))
+	if got := ids(s); !slices.Equal(got, []string{"shop-2", "shop-3"}) || state(t, s, "shop-3").PID != pid {
+		t.Errorf("got %v", got)
+	}
+	wantCode(t, s.Restart(soon(t), "shop", "shop-9"), failure.NotFound)
+}
+
+// A replacement that does not become ready is taken away, and the old one stays.
+func TestRollingRestartThatFails(t *testing.T) {
+	switchFile := filepath.Join(t.TempDir(), "broken")
+	s := running(t, config(t.TempDir()))
+	g := childGroup("shop", 2, "http")
+	g.Command = []string{"sh", "-c", `[ ! -e "$1" ] || exit 7; exec "$2"`, "sh", switchFile, os.Args[0]}
+	check(t, s.Add(g))
+	check(t, s.WaitReady(soon(t)))
+	before := s.States()
+	check(t, os.WriteFile(switchFile, nil, 0o644))
+	err := s.Restart(soon(t), "shop")
+	var crash *supervise.CrashError
+	if !errors.As(err, &crash) || crash.ID != "shop-3" || crash.Reason != "exit status 7" {
+		t.Errorf("got %v", err)
+	}
+	after := s.States()
+	if len(after) != 2 || after[0].PID != before[0].PID || after[1].PID != before[1].PID {
+		t.Errorf("before %v, after %v", before, after)
+	}
+}
+
+func TestScale(t *testing.T) {
+	s := running(t, config(t.TempDir()))
+	check(t, s.Add(childGroup("shop", 1, "http")))
+	check(t, s.WaitReady(soon(t)))
+	check(t, s.Scale(soon(t), "shop", 4))
+	addrs := make(map[string]bool)
+	for _, st := range s.States() {
+		if st.State != supervise.Ready {
+			t.Errorf("%+v", st)
+		}
+		addrs[st.Addrs["http"]] = true
+	}
+	if len(addrs) != 4 {
+		t.Errorf("addresses clash: %v", s.States())
+	}
+	check(t, s.Scale(soon(t), "shop", 2))
+	if got := ids(s); !slices.Equal(got, []string{"shop-1", "shop-2"}) {
+		t.Errorf("got %v", got)
+	}
+	check(t, s.Scale(soon(t), "shop", 0))
+	wantCode(t, s.Scale(soon(t), "shop", 65), failure.OutOfRange)
+	wantCode(t, s.Scale(soon(t), "shop", -1), failure.OutOfRange)
+	wantCode(t, s.Scale(soon(t), "shob", 1), failure.NotFound)
+	wantCode(t, s.Kill("shop-1"), failure.NotFound)
+	wantCode(t, s.Add(childGroup("shop", 1, "http")), failure.AlreadyExists)
+}
+
+func TestCommandsExcludeEachOther(t *testing.T) {
+	s := running(t, config(t.TempDir()))
+	check(t, s.Add(childGroup("shop", 1, "http,not-serving")))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Scale(ctx, "shop", 2) }()
+	eventually(t, "scaled", func() bool { return len(s.States()) == 2 })
+	wantCode(t, s.Restart(soon(t), "shop"), failure.Aborted)
+	for _, st := range s.States() {
+		if st.State != supervise.Starting {
+			t.Errorf("not serving, but %+v", st)
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if len(s.States()) != 2 {
+		t.Errorf("%v", s.States())
+	}
+}
+
+// Members keep their names, addresses and places.
+func TestFixedGroup(t *testing.T) {
+	dir := t.TempDir()
+	cfg := config(dir)
+	addrs, err := supervise.Addresses(filepath.Join(dir, "addresses.json"), "a", "b")
+	check(t, err)
+	s := running(t, cfg)
+	g := childGroup("control", 0, "grpc")
+	for _, id := range []string{"a", "b"} {
+		g.Members = append(g.Members, supervise.Member{ID: id, Addrs: map[string]string{"grpc": addrs[id]}})
+	}
+	check(t, s.Add(g))
+	check(t, s.WaitReady(soon(t)))
+	wantCode(t, s.Scale(soon(t), "control", 3), failure.FailedPrecondition)
+	before := state(t, s, "a")
+	check(t, s.Kill("a"))
+	eventually(t, "back", func() bool {
+		st := state(t, s, "a")
+		return st.State == supervise.Ready && st.PID != before.PID
+	})
+	check(t, s.Restart(soon(t), "control", "a"))
+	if st := state(t, s, "a"); st.Addrs["grpc"] != addrs["a"] || st.State != supervise.Ready {
+		t.Errorf("%+v", st)
+	}
+	check(t, s.Stop(soon(t), "control"))
+	check(t, s.Restart(soon(t), "control"))
+	if got := ids(s); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("got %v", got)
+	}
+}
