@@ -34,7 +34,7 @@ import (
 const (
 	browseTimeout   = 3 * time.Second
 	stockTimeout    = 1500 * time.Millisecond // then the page goes out without
-	cartTimeout     = 4 * time.Second
+	cartTimeout     = 3 * time.Second
 	checkoutTimeout = 4 * time.Second
 	retryAfter      = 2 * time.Second
 )

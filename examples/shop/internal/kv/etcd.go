@@ -21,14 +21,21 @@ import (
 const (
 	// tryTimeout has to be longer than a slow write to disk, and short enough that a frozen member costs one try
 	// and the next goes elsewhere.
-	tryTimeout = 800 * time.Millisecond
-	// callTimeout spans the election of a new leader (1 to 2 s) and stays below the patience of a checkout (4 s).
-	callTimeout = 2500 * time.Millisecond
-	maxBackoff  = 200 * time.Millisecond
+	tryTimeout = 700 * time.Millisecond
+	// callTimeout spans the election of a new leader (about 1 s) and stays well below the patience of a checkout.
+	callTimeout = 2 * time.Second
+	// awayTimeout is all that a call gets while the store is known to be away.
+	awayTimeout = 300 * time.Millisecond
+	// fairTry is long enough to say, when it comes to nothing, that the store does not answer.
+	fairTry    = 200 * time.Millisecond
+	maxBackoff = 200 * time.Millisecond
 )
 
 // Etcd is a KV on an etcd cluster.
-type Etcd struct{ client *clientv3.Client }
+type Etcd struct {
+	client *clientv3.Client
+	pulse  pulse
+}
 
 // OpenEtcd returns a KV on the cluster with these endpoints (host:port). It does not wait for the cluster: that need
 // not be there yet.
@@ -47,7 +54,7 @@ func OpenEtcd(endpoints []string) (*Etcd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open etcd %v: %w", endpoints, err)
 	}
-	return &Etcd{client}, nil
+	return &Etcd{client: client}, nil
 }
 
 // Close gives the connections back.
@@ -167,12 +174,22 @@ func (e *Etcd) Watch(ctx context.Context, prefix string, after int64, apply func
 // it is ours, the store is away and the caller is told to come back. When it is the caller's, that may be the short time
 // of one attempt of a call that is tried again elsewhere at once; to tell it to wait would end that.
 func (e *Etcd) call(ctx context.Context, verb string, try func(context.Context) error) error {
-	all, cancel := context.WithTimeout(ctx, callTimeout)
+	limit := callTimeout
+	if e.pulse.gone(time.Now()) {
+		limit = awayTimeout
+	}
+	all, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for backoff := 25 * time.Millisecond; ; backoff = min(2*backoff, maxBackoff) {
+		start := time.Now()
 		one, cancelOne := context.WithTimeout(all, tryTimeout)
 		err := try(one)
 		cancelOne()
+		// A try that its caller broke off, or gave next to no time, says nothing about the store; after a fair time
+		// without an answer it does, whoever ended it.
+		if ended := time.Now(); err == nil || ctx.Err() == nil || ended.Sub(start) >= fairTry {
+			e.pulse.beat(start, ended, err == nil || ctx.Err() == nil && !transient(err))
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -180,6 +197,8 @@ func (e *Etcd) call(ctx context.Context, verb string, try func(context.Context) 
 			return theirs(ctx, verb, err)
 		case !transient(err):
 			return failure.Wrap(err, failure.Internal, "store %s failed", verb)
+		case e.pulse.gone(time.Now()):
+			return away(err)
 		}
 		select {
 		case <-all.Done():

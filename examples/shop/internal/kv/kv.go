@@ -104,7 +104,7 @@ func away(cause error) error {
 }
 
 const (
-	updateTimeout = 3 * time.Second
+	updateTimeout = 2500 * time.Millisecond
 	maxConflicts  = 20
 )
 

@@ -216,6 +216,17 @@ func TestAFrozenStoreIsUnavailableInTime(t *testing.T) {
 		t.Fatalf("of a caller that is gone: %v", err)
 	}
 
+	// Known to be away, it costs nobody much any more, also after callers who did not wait for the answer.
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(250*time.Millisecond, cancel)
+	if _, err = db.Get(ctx, "a"); err == nil {
+		t.Fatal("no error")
+	}
+	start = time.Now()
+	if _, err = db.Get(t.Context(), "a"); failure.CodeOf(err) != failure.Unavailable || time.Since(start) > time.Second {
+		t.Fatalf("%v after %v", err, time.Since(start))
+	}
+
 	server.Thaw()
 	if _, err = db.Get(t.Context(), "a"); err != nil {
 		t.Fatalf("thawed: %v", err)
