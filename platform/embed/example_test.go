@@ -23,14 +23,14 @@ func ExampleEtcd() {
 
 	member := embed.NewEtcd(embed.EtcdConfig{
 		Name: "control-1", DataDir: dir, ClientAddr: "127.0.0.1:23790", PeerAddr: "127.0.0.1:23800",
-		Logger: slog.Default(),
+		Logger: slog.Default(), // gets warnings
 	})
 	go func() {
 		<-member.Ready()
 		fmt.Println("ready")
 		cancel()
 	}()
-	fmt.Println(lifecycle.Config{DrainDelay: -1}.Run(ctx, member))
+	fmt.Println(lifecycle.Config{DrainDelay: -1, Logger: slog.New(slog.DiscardHandler)}.Run(ctx, member))
 	// Output:
 	// ready
 	// <nil>

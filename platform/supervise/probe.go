@@ -3,6 +3,7 @@
 package supervise
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ const (
 	foreign = 5 * time.Second
 	// late is how long a process that was ready without a port is asked whether it has begun to listen after all.
 	late = time.Minute
+	// maxAnswer bounds what is read of an answer.
+	maxAnswer = 64 << 10
 )
 
 var (
@@ -98,22 +101,34 @@ func healthGRPC(ctx context.Context, addr string) error {
 	}
 }
 
+// healthHTTP speaks by hand: net/http's client logs what it does not understand.
 func healthHTTP(ctx context.Context, addr string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/healthz", http.NoBody)
 	if err != nil {
 		return err
 	}
-	// Not the default transport: it keeps connections, and honours proxies.
-	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
-	resp, err := transport.RoundTrip(req)
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case err != nil:
-		return fmt.Errorf("%w: %w", errForeign, err)
+	req.Close = true
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
 	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err = req.Write(conn); err == nil {
+		var resp *http.Response
+		if resp, err = http.ReadResponse(bufio.NewReader(io.LimitReader(conn, maxAnswer)), req); err == nil {
+			return healthStatus(resp)
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: %w", errForeign, err)
+}
+
+func healthStatus(resp *http.Response) error {
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10))
 	if resp.StatusCode >= http.StatusInternalServerError {
 		return errors.New("/healthz answers " + resp.Status)
 	}
