@@ -1,0 +1,178 @@
+package orders_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/orders"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/payment"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shoptest"
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// Impatient customers: the same checkout from many windows, at several instances at once, is one order; all are told so.
+func TestOneKeyAtTheSameTimeIsOneOrder(t *testing.T) {
+	w := newWorld()
+	acked := make(map[string]*orderspb.Order)
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for range 8 {
+		server, _ := w.process(nil)
+		all.Go(func() {
+			resp, err := server.Place(t.Context(), place("key", 2))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if before := acked["key"]; before != nil && before.GetId() != resp.GetOrder().GetId() {
+				t.Errorf("two orders: %s and %s", before.GetId(), resp.GetOrder().GetId())
+			}
+			acked["key"] = resp.GetOrder()
+		})
+	}
+	all.Wait()
+	w.settle(t, acked)
+}
+
+// More customers than trees: one gets it, the others are told that it is gone, and nobody pays for nothing.
+func TestTheLastOneIsSoldOnce(t *testing.T) {
+	w := newWorld()
+	acked := make(map[string]*orderspb.Order)
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for i := range 6 {
+		server, _ := w.process(nil)
+		key := fmt.Sprintf("key-%d", i)
+		all.Go(func() {
+			resp, err := server.Place(t.Context(), &orderspb.PlaceRequest{
+				IdempotencyKey: key, Customer: key, Items: []*orderspb.Item{{Product: "tree", Quantity: 1}, {Product: "mug", Quantity: 1}},
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				acked[key] = resp.GetOrder()
+			case !errors.Is(err, shop.ErrOutOfStock):
+				t.Errorf("%s: %v", key, err)
+			}
+		})
+	}
+	all.Wait()
+	if len(acked) != 1 {
+		t.Errorf("%d got the one tree", len(acked))
+	}
+	w.settle(t, acked)
+}
+
+func TestARejectionStaysOne(t *testing.T) {
+	w := newWorld()
+	w.behaviour = payment.Behaviour{DeclineRate: 1}
+	server, _ := w.process(nil)
+	_, first := server.Place(t.Context(), place("key", 0))
+	w.behaviour = payment.Behaviour{}
+	_, second := server.Place(t.Context(), place("key", 0))
+	if !errors.Is(first, shop.ErrDeclined) || !errors.Is(second, shop.ErrDeclined) {
+		t.Fatalf("%v, then %v", first, second)
+	}
+	w.settle(t, nil)
+}
+
+// What was not promised is kept for a customer who comes back in time, and given back after that.
+func TestAnAbandonedOrderIsGivenUpInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.behaviour = payment.Behaviour{FailRate: 1}
+		server, _ := w.process(nil)
+		for _, key := range []string{"comes-back", "never-seen-again"} {
+			if _, err := server.Place(t.Context(), place(key, 0)); !errors.Is(err, failure.Unavailable) {
+				t.Fatal(err)
+			}
+		}
+		store := orders.NewStore(w.db)
+		process := orders.NewProcess(store, inventorypb.NewInventoryClient(w.conn), paymentpb.NewPaymentClient(w.conn))
+		recovery := orders.NewRecovery(store, process, orders.RecoveryConfig{}, shoptest.Quiet())
+
+		time.Sleep(100 * time.Second)
+		if err := recovery.Once(t.Context()); err != nil || len(w.unfinished(t)) != 2 {
+			t.Fatalf("too early: %d left, %v", len(w.unfinished(t)), err)
+		}
+		w.behaviour = payment.Behaviour{}
+		back, err := server.Place(t.Context(), place("comes-back", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		if err := recovery.Once(t.Context()); err != nil || len(w.unfinished(t)) != 0 {
+			t.Fatalf("%d left, %v", len(w.unfinished(t)), err)
+		}
+		if _, err := server.Place(t.Context(), place("never-seen-again", 0)); !errors.Is(err, shop.ErrGivenUp) {
+			t.Fatal(err)
+		}
+		w.settle(t, map[string]*orderspb.Order{"comes-back": back.GetOrder()})
+	})
+}
+
+// What was promised is finished, soon and without anybody asking.
+func TestAPaidOrderIsFinishedByTheRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		commitFails := func(op string) shoptest.Fate {
+			if strings.HasSuffix(op, "Inventory/Commit") {
+				return shoptest.Lost
+			}
+			return shoptest.Works
+		}
+		server, _ := w.process(commitFails)
+		resp, err := server.Place(t.Context(), place("key", 0))
+		if err != nil || resp.GetOrder().GetStatus() != orderspb.Status_STATUS_PAID {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		store := orders.NewStore(w.db)
+		process := orders.NewProcess(store, inventorypb.NewInventoryClient(w.conn), paymentpb.NewPaymentClient(w.conn))
+		done := make(chan error)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			done <- orders.NewRecovery(store, process, orders.RecoveryConfig{}, shoptest.Quiet()).Run(ctx)
+		}()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if left := w.unfinished(t); len(left) != 0 {
+			t.Errorf("%+v", left[0])
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		w.settle(t, map[string]*orderspb.Order{"key": resp.GetOrder()})
+	})
+}
+
+func TestAnOrderKeepsThePriceOfItsTime(t *testing.T) {
+	w := newWorld()
+	server, _ := w.process(nil)
+	placed, err := server.Place(t.Context(), place("key", 3))
+	if err != nil || placed.GetOrder().GetTotalMinor() != 2*1690 {
+		t.Fatalf("%v, %v", placed, err)
+	}
+	w.products.Products[0].Price = 9999
+	again, err := server.Place(t.Context(), place("key", 3))
+	if err != nil || again.GetOrder().GetTotalMinor() != 2*1690 {
+		t.Fatalf("%v, %v", again, err)
+	}
+}
