@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) thawCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "thaw TARGET...",
 		Short: "Let frozen instances go on",
 		Long: `Lets frozen instances go on where they were stopped. A service is thawed whole; what is not frozen is left
@@ -26,4 +26,6 @@ alone.`,
 			})
 		},
 	}
+	cmd.Flags().Bool("all", true, "a service is always thawed whole; here so that what froze it can be typed again")
+	return cmd
 }
