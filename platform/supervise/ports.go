@@ -17,35 +17,41 @@ import (
 
 // Ports are taken from below the range that Linux (32768) and macOS (49152) take the local ports of outgoing connections
 // from. Otherwise any connection could take the port of an instance between its crash and its restart.
+// Those that are remembered in files have a range of their own, so that no instance is given the port of a member that
+// happens to be down.
 const (
-	firstPort = 20000
-	lastPort  = 32000
+	firstFixed = 15000
+	firstPort  = 20000
+	lastPort   = 32000
 )
 
-// ports hands out free ports, none to two at a time. The zero value is ready.
+// ports hands out free ports between first and last, none to two at a time.
 type ports struct {
+	first, last int // the last one is not among them
+
 	mu   sync.Mutex
 	used map[int]bool
+}
+
+func newPorts(first, last int) *ports {
+	return &ports{first: first, last: last, used: make(map[int]bool)}
 }
 
 // take returns a port that nobody listens on and that is not given to anybody else until release.
 func (p *ports) take() (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.used == nil {
-		p.used = make(map[int]bool)
-	}
-	const n = lastPort - firstPort
+	n := p.last - p.first
 	// Another supervisor on this machine looks for ports, too: not both from the same place.
 	begin := rand.IntN(n)
 	for i := range n {
-		port := firstPort + (begin+i)%n
+		port := p.first + (begin+i)%n
 		if !p.used[port] && free(port) {
 			p.used[port] = true
 			return port, nil
 		}
 	}
-	return 0, fmt.Errorf("choose a port: none is free between %d and %d", firstPort, lastPort)
+	return 0, fmt.Errorf("choose a port: none is free between %d and %d", p.first, p.last-1)
 }
 
 func (p *ports) release(port int) {
@@ -58,9 +64,6 @@ func (p *ports) release(port int) {
 func (p *ports) reserve(port int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.used == nil {
-		p.used = make(map[int]bool)
-	}
 	p.used[port] = true
 }
 
@@ -98,7 +101,7 @@ func Addresses(file string, names ...string) (map[string]string, error) {
 			return nil, fmt.Errorf("read addresses %s: %w", file, err)
 		}
 	}
-	var pool ports
+	pool := newPorts(firstFixed, firstPort)
 	for name, addr := range all {
 		port := portOf(addr)
 		if port < 1 || port > 65535 {

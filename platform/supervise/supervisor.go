@@ -27,7 +27,7 @@ type Supervisor struct {
 	null *os.File // standard input of all processes
 
 	ready    chan struct{}
-	ports    ports
+	ports    *ports
 	logs     *logs
 	spawner  *spawner  // from Run on
 	guardian *guardian // from Run on
@@ -82,7 +82,7 @@ func New(cfg Config) (*Supervisor, error) {
 		return nil, err
 	}
 	s := &Supervisor{
-		cfg: cfg, lock: lock, ready: make(chan struct{}), logs: newLogs(cfg.LogLines),
+		cfg: cfg, lock: lock, ready: make(chan struct{}), logs: newLogs(cfg.LogLines), ports: newPorts(firstPort, lastPort),
 		changed: make(chan struct{}), feeds: make(map[*feed[Event]]bool),
 	}
 	if err := s.open(); err != nil {
@@ -226,6 +226,11 @@ func (s *Supervisor) Add(add Group) error {
 			if slices.ContainsFunc(other.Members, func(o Member) bool { return o.ID == m.ID }) {
 				return failure.New(failure.AlreadyExists, "there is an instance %s already", m.ID)
 			}
+		}
+	}
+	for _, m := range g.Members {
+		for _, addr := range m.Addrs {
+			s.ports.reserve(portOf(addr))
 		}
 	}
 	s.groups = append(s.groups, g)
