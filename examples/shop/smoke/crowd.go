@@ -66,14 +66,11 @@ func (c *crowd) run(ctx context.Context) {
 	defer cancel()
 	var under sync.WaitGroup
 	slots := make(chan struct{}, maxAtOnce)
-	ticker := time.NewTicker(time.Second / time.Duration(c.cfg.rate))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+	// Each has its time, and none is left out: one that is due already because the machine was busy goes at once.
+	for due := time.Now(); ; due = due.Add(time.Second / time.Duration(c.cfg.rate)) {
+		if !sleep(ctx, time.Until(due)) {
 			under.Wait()
 			return
-		case <-ticker.C:
 		}
 		visit := c.draw()
 		slots <- struct{}{}
@@ -182,6 +179,9 @@ func (c *crowd) repeatOpen(ctx context.Context, limit time.Duration) {
 
 // sleep reports false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
+	if ctx.Err() != nil {
+		return false
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -30,7 +30,7 @@ func (d *director) run(ctx context.Context) error {
 	}{
 		{"calm", func(ctx context.Context) error { return d.pause(ctx, 5*time.Second, 3*time.Second) }},
 		{"kill instances", d.killEach},
-		{"kill a control member", d.killMember},
+		{"kill control members", d.killMembers},
 		{"freeze instances", d.freezeEach},
 		{"rolling restart", d.restartEach},
 		{"control frozen", d.freezeControl},
@@ -121,15 +121,24 @@ func (d *director) killEach(ctx context.Context) error {
 	return nil
 }
 
-func (d *director) killMember(ctx context.Context) error {
-	members, err := d.instances(ctx, control.ControlService)
+// killMembers kills the members of the control plane in turn, so that one of them was its leader; in the short form one.
+func (d *director) killMembers(ctx context.Context) error {
+	victims, err := d.instances(ctx, control.ControlService)
 	if err != nil {
 		return err
 	}
-	if err := d.kill(ctx, members[0]); err != nil {
-		return err
+	if d.short {
+		victims = victims[:1]
 	}
-	return d.pause(ctx, 10*time.Second, 3*time.Second)
+	for _, victim := range victims {
+		if err := d.kill(ctx, victim); err != nil {
+			return err
+		}
+		if err := d.pause(ctx, 5*time.Second, 3*time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // freezeEach freezes one instance of each service, one service after the other.
