@@ -347,15 +347,18 @@ func TestEnvironment(t *testing.T) {
 	cfg.Env = []string{"PATH=" + os.Getenv("PATH"), "A=config", "B=config", "HOLDFAST_INSTANCE=wrong"}
 	s := running(t, cfg)
 	check(t, s.Add(supervise.Group{
-		Service: "shop", Command: []string{"sh", "-c", "env; exec cat /dev/stdin -"}, Replicas: 1, Env: []string{"B=group", "C=group"},
+		Service: "shop", Command: []string{"sh", "-c", "env; echo that is all; exec sleep 1000"}, Replicas: 1, Env: []string{"B=group", "C=group"},
 	}))
 	var said []string
 	eventually(t, "printed", func() bool {
 		lines, _, err := s.Logs("shop", 100, false)
 		check(t, err)
 		said = texts(lines)
-		return slices.ContainsFunc(said, func(l string) bool { return strings.HasPrefix(l, "HOLDFAST_HTTP_ADDR=127.0.0.1:") })
+		return slices.Contains(said, "that is all")
 	})
+	if !slices.ContainsFunc(said, func(l string) bool { return strings.HasPrefix(l, "HOLDFAST_HTTP_ADDR=127.0.0.1:") }) {
+		t.Errorf("no address in %q", said)
+	}
 	for _, want := range []string{"A=config", "B=group", "C=group", "HOLDFAST_INSTANCE=shop-1"} {
 		if !slices.Contains(said, want) {
 			t.Errorf("no %s in %q", want, said)
