@@ -13,7 +13,7 @@ import (
 
 // Behaviour is how the provider behaves. Rates are from 0 (never) to 1 (always).
 type Behaviour struct {
-	LatencyMS   int     `json:"latency_ms"`   // of every charge
+	LatencyMS   int     `json:"latency_ms"`   // of every new charge
 	JitterMS    int     `json:"jitter_ms"`    // at most so much on top
 	DeclineRate float64 `json:"decline_rate"` // new charges refused for good
 	FailRate    float64 `json:"fail_rate"`    // charges that fail without having happened

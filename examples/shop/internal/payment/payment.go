@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
+	"github.com/holdfast-go/holdfast/failure"
 )
 
 // State is the state of a charge.
@@ -31,8 +32,9 @@ type Charge struct {
 
 // Store keeps charges.
 type Store interface {
-	// Charge records c under key unless there is a charge already, and returns the one that is recorded.
-	Charge(ctx context.Context, key string, c Charge) (Charge, error)
+	// Charge records c under key unless there is a charge already, and returns the one that is recorded and whether
+	// it was there before.
+	Charge(ctx context.Context, key string, c Charge) (recorded Charge, before bool, err error)
 	// Void makes the charge under key a voided one, creating it if need be. A declined one stays declined.
 	Void(ctx context.Context, key string) error
 	// Page returns up to limit charges in the order of their keys, those behind the key after.
@@ -69,22 +71,26 @@ func (s *Server) Charge(ctx context.Context, req *paymentpb.ChargeRequest) (*pay
 		return nil, err
 	}
 	b := s.behaviour()
-	if err := s.wait(ctx, b); err != nil {
-		return nil, err
-	}
+	// These errors say nothing of when to come back: the next try may fare better at once.
 	if s.roll() < b.FailRate {
-		return nil, shop.Busy(time.Second, "the payment provider is out of order")
+		return nil, failure.New(failure.Unavailable, "the payment provider is out of order")
 	}
 	want := Charge{req.GetCustomer(), req.GetCurrency(), req.GetMinor(), Captured}
 	if s.roll() < b.DeclineRate {
 		want.State = Declined
 	}
-	got, err := s.store.Charge(ctx, req.GetKey(), want)
+	got, before, err := s.store.Charge(ctx, req.GetKey(), want)
 	if err != nil {
 		return nil, err
 	}
+	if !before {
+		// A caller who does not wait has been charged all the same. It learns so at once when it asks again.
+		if err := s.wait(ctx, b); err != nil {
+			return nil, err
+		}
+	}
 	if s.roll() < b.LoseRate {
-		return nil, shop.Busy(time.Second, "the payment provider's answer was lost")
+		return nil, failure.New(failure.Unavailable, "the payment provider's answer was lost")
 	}
 	switch {
 	case got.State == Voided:

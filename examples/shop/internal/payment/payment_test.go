@@ -82,12 +82,22 @@ func TestAKeyStandsForOneAmount(t *testing.T) {
 	}
 }
 
-func TestTheProviderTakesItsTime(t *testing.T) {
+func TestTheProviderTakesItsTimeOnceForACharge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := payment.NewServer(payment.NewStore(new(kv.Memory)), func() payment.Behaviour { return payment.Behaviour{LatencyMS: 3000} })
 		start := time.Now()
-		if _, err := server.Charge(t.Context(), charge(100)); err != nil || time.Since(start) != 3*time.Second {
-			t.Fatalf("%v after %v", err, time.Since(start))
+		hasty, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := server.Charge(hasty, charge(100)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		if _, err := server.Charge(t.Context(), charge(100)); err != nil || time.Since(start) != time.Second {
+			t.Fatalf("again: %v after %v", err, time.Since(start))
+		}
+		other := charge(100)
+		other.Key = "other"
+		if _, err := server.Charge(t.Context(), other); err != nil || time.Since(start) != 4*time.Second {
+			t.Fatalf("another: %v after %v", err, time.Since(start))
 		}
 	})
 }

@@ -15,17 +15,16 @@ func NewStore(db kv.KV) Store { return charges{db} }
 
 type charges struct{ db kv.KV }
 
-func (s charges) Charge(ctx context.Context, key string, c Charge) (Charge, error) {
-	var recorded Charge
-	err := s.update(ctx, key, func(now *Charge) *Charge {
-		if now != nil {
+func (s charges) Charge(ctx context.Context, key string, c Charge) (recorded Charge, before bool, err error) {
+	err = s.update(ctx, key, func(now *Charge) *Charge {
+		if before = now != nil; before {
 			recorded = *now
 			return nil
 		}
 		recorded = c
 		return &c
 	})
-	return recorded, err
+	return recorded, before, err
 }
 
 func (s charges) Void(ctx context.Context, key string) error {
