@@ -34,7 +34,7 @@ func newHandler(system System, anyHost bool) http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		failure.WriteProblem(w, failure.New(failure.NotFound, "nothing answers %s %.128s; GET / lists what there is", r.Method, r.URL.Path))
 	})
-	return guard(mux, anyHost)
+	return boundBodies(guard(mux, anyHost))
 }
 
 const indexText = `This is the control API of a Holdfast system. The command line uses it: holdfast ps, logs, kill, ...
@@ -84,7 +84,7 @@ func (h *handler) instances(w http.ResponseWriter, r *http.Request) {
 // asked for with "all".
 func (h *handler) each(do func(System, context.Context, string) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		req, sel, err := h.target(w, r)
+		req, sel, err := h.target(r)
 		if err == nil {
 			err = sel.one(req.Target, req.All)
 		}
@@ -103,7 +103,7 @@ func (h *handler) each(do func(System, context.Context, string) error) http.Hand
 
 // thaw takes a service whole, and leaves alone what is not frozen.
 func (h *handler) thaw(w http.ResponseWriter, r *http.Request) {
-	_, sel, err := h.target(w, r)
+	_, sel, err := h.target(r)
 	if err != nil {
 		failure.WriteProblem(w, err)
 		return
@@ -145,7 +145,7 @@ func forEach(instances []string, do func(string) error) ([]string, error) {
 }
 
 func (h *handler) restart(w http.ResponseWriter, r *http.Request) {
-	_, sel, err := h.target(w, r)
+	_, sel, err := h.target(r)
 	if err != nil {
 		failure.WriteProblem(w, err)
 		return
@@ -163,7 +163,7 @@ type scaleAnswer struct {
 }
 
 func (h *handler) scale(w http.ResponseWriter, r *http.Request) {
-	req, err := parseScale(h.body(w, r))
+	req, err := parseScale(r.Body)
 	if err == nil {
 		err = checkService(h.system.Info(), h.system.Instances(), req.Service)
 	}
@@ -182,7 +182,7 @@ func (h *handler) scale(w http.ResponseWriter, r *http.Request) {
 
 func (h *handler) down(w http.ResponseWriter, r *http.Request) {
 	var none struct{}
-	if err := decode(h.body(w, r), &none); err != nil {
+	if err := decode(r.Body, &none); err != nil {
 		failure.WriteProblem(w, err)
 		return
 	}
@@ -191,8 +191,8 @@ func (h *handler) down(w http.ResponseWriter, r *http.Request) {
 }
 
 // target reads a targetRequest and finds what it stands for.
-func (h *handler) target(w http.ResponseWriter, r *http.Request) (targetRequest, selection, error) {
-	req, err := parseTarget(h.body(w, r))
+func (h *handler) target(r *http.Request) (targetRequest, selection, error) {
+	req, err := parseTarget(r.Body)
 	if err != nil {
 		return req, selection{}, err
 	}
@@ -200,21 +200,28 @@ func (h *handler) target(w http.ResponseWriter, r *http.Request) (targetRequest,
 	return req, sel, err
 }
 
-// body bounds a request's body in size and in time.
-func (h *handler) body(w http.ResponseWriter, r *http.Request) io.Reader {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer can (httptest)
-	return &bodyReader{http.MaxBytesReader(w, r.Body, maxBody), http.NewResponseController(w)}
+// boundBodies bounds every request's body in size and in time, also where nobody reads it: net/http does, before it
+// answers.
+func boundBodies(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			rc := http.NewResponseController(w)
+			_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer can (httptest)
+			r.Body = &bodyReader{http.MaxBytesReader(w, r.Body, maxBody), rc}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // bodyReader takes the read deadline away at the end of the body: net/http goes on reading, to notice a client
 // that hangs up, and a restart may take longer than a body.
 type bodyReader struct {
-	r  io.Reader
+	io.ReadCloser
 	rc *http.ResponseController
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
+	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		_ = b.rc.SetReadDeadline(time.Time{})
 	}
