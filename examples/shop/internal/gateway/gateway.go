@@ -18,7 +18,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -26,6 +28,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/catalogpb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/rest/ginrest"
 )
@@ -80,13 +83,27 @@ func (s Services) within(limit time.Duration, h func(ctx context.Context, c *gin
 	return ginrest.Handle(func(c *gin.Context) error {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), limit)
 		defer cancel()
-		err := h(ctx, c)
+		err := readable(c.Request)
+		if err == nil {
+			err = h(ctx, c)
+		}
 		later := askAgain(err)
 		if later != err { //nolint:errorlint // the question is whether it is the same, not what it is
 			s.Log.WarnContext(ctx, "asked to come back", "method", c.Request.Method, "path", c.FullPath(), "error", err)
 		}
 		return later
 	})
+}
+
+// readable refuses what the services cannot be asked with: their messages carry text as UTF-8, and nothing else.
+func readable(r *http.Request) error {
+	query, err := url.QueryUnescape(r.URL.RawQuery)
+	if err != nil || !utf8.ValidString(query) || !utf8.ValidString(r.URL.Path) {
+		return failure.New(failure.InvalidArgument, "the address is not valid: it has to be UTF-8, percent-encoded")
+	}
+	var check shop.Check
+	check.That(utf8.ValidString(r.Header.Get("Idempotency-Key")), "Idempotency-Key", "must be ASCII")
+	return check.Err()
 }
 
 // askAgain turns what is only late or away into failure.Unavailable with a time to ask again after. It may: no call of

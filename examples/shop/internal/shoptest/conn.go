@@ -48,16 +48,23 @@ func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, _ ...
 			continue
 		}
 		return c.Fault.around(method, func() error {
-			decode := func(in any) error { proto.Merge(in.(proto.Message), args.(proto.Message)); return nil }
-			out, err := m.Handler(r.impl, ctx, decode, nil)
+			out, err := m.Handler(r.impl, ctx, func(in any) error { return transfer(in, args) }, nil)
 			if err != nil {
 				return failure.FromStatus(failure.Status(err))
 			}
-			proto.Merge(reply.(proto.Message), out.(proto.Message))
-			return nil
+			return transfer(reply, out)
 		})
 	}
 	return failure.New(failure.Unimplemented, "%s", method)
+}
+
+// transfer copies a message the way it would go over the wire, which not every message can.
+func transfer(to, from any) error {
+	b, err := proto.Marshal(from.(proto.Message))
+	if err != nil {
+		return failure.Wrap(err, failure.Internal, "encode")
+	}
+	return proto.Unmarshal(b, to.(proto.Message))
 }
 
 // NewStream implements grpc.ClientConnInterface: there are no streams.
