@@ -29,9 +29,11 @@ func (h *Host) pump(ctx context.Context) error {
 		h.mu.Lock()
 		before := h.seen[e.ID]
 		h.mu.Unlock()
-		h.feed.publish(control.Event{
-			Time: e.Time, Service: e.Service, Instance: e.ID, State: string(e.State.State), Message: describe(before, e),
-		})
+		if before != e.State.State { // the same phase again is another of its ports found: nothing to tell people
+			h.feed.publish(control.Event{
+				Time: e.Time, Service: e.Service, Instance: e.ID, State: string(e.State.State), Message: describe(before, e),
+			})
+		}
 		h.saw(e)
 	}
 }
