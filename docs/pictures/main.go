@@ -61,7 +61,7 @@ func render(r io.Reader, w io.Writer, title string) error {
 		fmt.Fprintf(out, `<circle cx="%d" cy="17" r="6" fill="%s"/>`+"\n", 20+i*20, c)
 	}
 	fmt.Fprintf(out, `<text x="50%%" y="22" text-anchor="middle" font-family="sans-serif" font-size="13" fill="#7d8590">%s</text>`+"\n", html.EscapeString(title))
-	fmt.Fprintln(out, `<g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="14" fill="#e6edf3" xml:space="preserve">`)
+	fmt.Fprintln(out, `<g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="14" fill="#e6edf3" style="white-space:pre">`)
 	for i, line := range lines {
 		writeLine(out, line, bar+margin+float64(i)*cellHeight)
 	}
@@ -98,7 +98,7 @@ func writeLine(w io.Writer, line string, y float64) {
 		n := utf8.RuneCountInString(text)
 		if strings.TrimSpace(text) != "" {
 			fmt.Fprintf(w, `<text x="%.1f" y="%.1f" textLength="%.1f"%s>%s</text>`+"\n",
-				margin+float64(column)*cellWidth, y+12, float64(n)*cellWidth, st.attributes(), html.EscapeString(text))
+				margin+float64(column)*cellWidth, y+12, float64(n)*cellWidth, st.attributes(), html.EscapeString(strings.ReplaceAll(text, " ", "\u00a0")))
 		}
 		column += n
 	}

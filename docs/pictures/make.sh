@@ -35,7 +35,7 @@ shot() { # name, window size, URL
 }
 shot storefront 1280,900 http://127.0.0.1:8080/
 
-tmux new-session -d -s "$session-ps" -x 104 -y 34 "PS1='$ ' bash --norc --noprofile"
+tmux new-session -d -s "$session-ps" -x 124 -y 34 "PS1='$ ' bash --norc --noprofile"
 tmux send-keys -t "$session-ps" 'clear; bin/holdfast kill orders-1; bin/holdfast ps' Enter
 sleep 3
 capture "$session-ps" ps 'holdfast kill, holdfast ps'
