@@ -26,6 +26,9 @@ import (
 // startLimit is for a start that builds first.
 const startLimit = 5 * time.Minute
 
+// slowDown is how long a stop may take before it is worth a look: the services drain for 2 s.
+const slowDown = 8 * time.Second
+
 var built = sync.OnceValues(build)
 
 func TestMain(m *testing.M) {
@@ -195,7 +198,11 @@ func (r *running) down(t *testing.T) {
 		t.Errorf("up after down: %v\n%s", r.exit, r.output())
 	}
 	eventually(t, goneLimit, "all processes are gone", func() error { return left(processes, r.data) })
-	t.Logf("down in %v", time.Since(begun).Round(time.Millisecond))
+	took := time.Since(begun)
+	t.Logf("down in %v", took.Round(time.Millisecond))
+	if took > slowDown {
+		t.Logf("which is slow; up printed:\n%s", r.output())
+	}
 }
 
 // end stops what a failed test has left.
