@@ -311,6 +311,28 @@ func TestEveryAddressOfThePageIsServed(t *testing.T) {
 	}
 }
 
+func TestAWrongAddressIsAPageForPeopleAndAProblemForPrograms(t *testing.T) {
+	h := shop(t, nil)
+	for _, c := range []struct {
+		path, accept string
+		status       int
+		contentType  string
+	}{
+		{"/nowhere", "text/html,application/xhtml+xml,*/*;q=0.8", 404, "text/html"},
+		{"/nowhere", "*/*", 404, "application/problem+json"},
+		{"/nowhere", "", 404, "application/problem+json"},
+		{"/api/nowhere", "text/html,*/*;q=0.8", 404, "application/problem+json"},
+		{"/healthz", "text/html,*/*;q=0.8", 200, ""},
+	} {
+		r := httptest.NewRequest(http.MethodGet, c.path, nil)
+		r.Header.Set("Accept", c.accept)
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != c.status || !strings.HasPrefix(w.Header().Get("Content-Type"), c.contentType) {
+			t.Errorf("%s for %q: %d %s, want %d %s", c.path, c.accept, w.Code, w.Header().Get("Content-Type"), c.status, c.contentType)
+		}
+	}
+}
+
 // Every product has a picture of its own that is well-formed.
 func TestEveryProductHasAPicture(t *testing.T) {
 	h := shop(t, nil)

@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/rest/ginrest"
 )
 
 //go:embed web
@@ -73,6 +76,16 @@ func (p *page) routes(engine *gin.Engine) {
 	for _, path := range []string{"/", "/products/:id", "/cart", "/orders", "/orders/:id"} {
 		p.route(engine, path, "index.html")
 	}
+	// At an address that is none, people get the page, which says so, and programs a problem.
+	engine.NoRoute(func(c *gin.Context) {
+		if c.Request.Method != http.MethodGet || !strings.Contains(c.GetHeader("Accept"), "text/html") || strings.HasPrefix(c.Request.URL.Path, "/api/") {
+			ginrest.Error(c, failure.New(failure.NotFound, "there is nothing at this path"))
+			return
+		}
+		file := p.files["index.html"]
+		c.Header("Cache-Control", "no-store")
+		c.Data(http.StatusNotFound, file.contentType, file.body)
+	})
 }
 
 func (p *page) route(engine *gin.Engine, path, name string) {
