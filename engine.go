@@ -39,6 +39,17 @@ func checkRegistry(url string) (etcd []string, err error) {
 	}
 }
 
+// redacted is a URL without what stands before its host: credentials have no business there, and least of all in the log
+// of the error that says so.
+func redacted(url string) string {
+	scheme, rest, ok := strings.Cut(url, "://")
+	at := strings.LastIndexByte(rest, '@')
+	if !ok || at < 0 {
+		return url
+	}
+	return scheme + "://…" + rest[at:]
+}
+
 // isScheme reports whether s is a URL's scheme, in lower case: of RFC 3986's characters, beginning with a letter.
 func isScheme(s string) bool {
 	for i, c := range []byte(s) {
@@ -82,7 +93,7 @@ func openRegistry(c *Config) (driver.Registry, error) {
 	}
 	etcd, err := checkRegistry(url)
 	if err != nil {
-		return nil, fmt.Errorf("registry: %q %w", url, err)
+		return nil, fmt.Errorf("registry: %q %w", redacted(url), err)
 	}
 	c.Settings.EtcdEndpoints = etcd
 	if strings.HasPrefix(url, staticScheme+":") {

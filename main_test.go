@@ -105,6 +105,33 @@ func TestMainDrainsOnSIGTERM(t *testing.T) {
 	}
 }
 
+// Ctrl-C also ends the tee that the log goes to, and the drain goes on without it.
+func TestMainDrainsWhenNobodyReadsItsLog(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), asService+"=serving", "GORACE=atexit_sleep_ms=0", "HOLDFAST_DRAIN_DELAY=10ms")
+	cmd.Stderr = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	log := bufio.NewScanner(r)
+	for log.Scan() && !strings.Contains(log.Text(), " http=") {
+	}
+	r.Close()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
 func TestASecondSignalExitsAtOnce(t *testing.T) {
 	p := startProcess(t, "serving", "HOLDFAST_DRAIN_DELAY=1m")
 	p.Process.Signal(syscall.SIGTERM)

@@ -130,7 +130,7 @@ func ReadSettings(lookup func(key string) (string, bool)) (Settings, error) {
 		}
 		if v, ok := lookup(row.key); ok && v != "" {
 			if err := row.set(&s, v); err != nil {
-				problems = append(problems, fmt.Sprintf("%s: %q %v", row.key, v, err))
+				problems = append(problems, fmt.Sprintf("%s: %q %v", row.key, redacted(v), err))
 			}
 		}
 	}

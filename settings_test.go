@@ -104,6 +104,19 @@ func TestWrongRegistries(t *testing.T) {
 	}
 }
 
+// A password that was put where it does not belong is not repeated in the error, which goes to the log.
+func TestWrongRegistriesKeepSecrets(t *testing.T) {
+	for _, url := range []string{"etcd://me:secret@h:1", "etcd://me:se/cret@h:1", "consul://secret@h:1", "etcd://me:secret@@h:1,h:2"} {
+		_, err := read(map[string]string{"HOLDFAST_REGISTRY": url})
+		svc := holdfast.New("alpha", func(c *holdfast.Config) { c.Settings.Registry = url })
+		for _, err := range []error{err, svc.Run(t.Context())} {
+			if err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "cret@") || !strings.Contains(err.Error(), "@h:1") {
+				t.Errorf("%s: got %v", url, err)
+			}
+		}
+	}
+}
+
 // The registry may be set in code too, and is then held to the same rules.
 func TestRegistrySetInCode(t *testing.T) {
 	svc := holdfast.New("alpha", func(c *holdfast.Config) { c.Settings.Registry = "etcd://127.0.0.1:1,127.0.0.1:2" })
