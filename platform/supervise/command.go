@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/system"
@@ -45,6 +46,29 @@ func (s *Supervisor) Freeze(id string) error { return s.command(id, cmdFreeze) }
 
 // Thaw lets a frozen instance go on.
 func (s *Supervisor) Thaw(id string) error { return s.command(id, cmdThaw) }
+
+// Abort kills all processes at once, whatever they are about to finish, and from then on nothing is started. It is for those
+// who cannot wait for the stop that the end of Run's context began; Run still ends by its context.
+func (s *Supervisor) Abort() {
+	s.mu.Lock()
+	if s.life == running {
+		s.life = stopping
+	}
+	var all []*instance
+	for _, g := range s.groups {
+		all = append(all, g.instances...)
+	}
+	s.broadcast()
+	s.mu.Unlock()
+	var told sync.WaitGroup
+	for _, i := range all {
+		told.Go(func() {
+			_ = i.command(cmdStop) // first, or it would be started again
+			_ = i.command(cmdKill) // it may have ended by itself
+		})
+	}
+	told.Wait()
+}
 
 func (s *Supervisor) command(id string, k kind) error {
 	s.mu.Lock()
@@ -188,6 +212,16 @@ func (s *Supervisor) Scale(ctx context.Context, service string, n int) error {
 	return s.resize(ctx, g, n)
 }
 
+// Replicas is the number of instances that a service should have by now, 0 for one that is unknown.
+func (s *Supervisor) Replicas(service string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g := s.group(service); g != nil {
+		return g.desired
+	}
+	return 0
+}
+
 // Stop stops all instances of a service. It stays known: Scale starts it again or, for a fixed group, Restart. Errors are
 // those of Scale.
 func (s *Supervisor) Stop(ctx context.Context, service string) error {
@@ -206,7 +240,8 @@ func (s *Supervisor) resize(ctx context.Context, g *group, n int) error {
 		return errStopping
 	}
 	g.desired = n
-	surplus := slices.Clone(g.instances[min(n, len(g.instances)):])
+	staying := g.staying() // what a command before this one began to stop, and did not wait for, does not count
+	surplus := slices.Clone(staying[min(n, len(staying)):])
 	s.launchAll(g)
 	s.broadcast()
 	s.mu.Unlock()
@@ -240,7 +275,7 @@ func (s *Supervisor) Restart(ctx context.Context, service string, ids ...string)
 	}
 	defer s.end(g)
 	s.mu.Lock()
-	old := slices.Clone(g.instances)
+	old := g.staying()
 	for _, id := range ids {
 		if g.member(id) == nil {
 			s.mu.Unlock()

@@ -5,10 +5,12 @@ package supervise_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/supervise"
@@ -149,4 +151,65 @@ func TestFixedGroup(t *testing.T) {
 	if got := ids(s); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("got %v", got)
 	}
+}
+
+// Whoever gives up waiting for a command may give the next one: instances that the first one is still stopping are on
+// their way out, and are neither counted nor replaced.
+func TestCommandAfterOneThatWasGivenUp(t *testing.T) {
+	cfg := config(t.TempDir())
+	cfg.StopTimeout = 500 * time.Millisecond
+	s := running(t, cfg)
+	check(t, s.Add(childGroup("shop", 3, "http,stubborn")))
+	check(t, s.WaitReady(soon(t)))
+	giveUp := func(command func(context.Context) error, until func() bool) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- command(ctx) }()
+		eventually(t, "begun", until)
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	}
+	draining := func(n int) func() bool {
+		return func() bool {
+			found := 0
+			for _, st := range s.States() {
+				if st.State == supervise.Draining {
+					found++
+				}
+			}
+			return found == n
+		}
+	}
+	three := func(when string) {
+		t.Helper()
+		if got := s.States(); len(got) != 3 || slices.ContainsFunc(got, func(st supervise.State) bool { return st.State != supervise.Ready }) {
+			t.Errorf("%s: %+v", when, got)
+		}
+	}
+	giveUp(func(ctx context.Context) error { return s.Scale(ctx, "shop", 1) }, draining(2))
+	check(t, s.Scale(soon(t), "shop", 3))
+	three("scaled down and up")
+	giveUp(func(ctx context.Context) error { return s.Restart(ctx, "shop") }, draining(1))
+	check(t, s.Restart(soon(t), "shop"))
+	check(t, s.Scale(soon(t), "shop", 3)) // and what the first one was stopping is gone
+	three("restarted twice")
+}
+
+// An abort does not wait for the stop of one wave to begin with the next, and nothing comes back.
+func TestAbort(t *testing.T) {
+	s := running(t, config(t.TempDir()))
+	for wave := range 3 {
+		g := childGroup(fmt.Sprintf("shop%c", 'a'+wave), 1, "http,stubborn")
+		g.Wave = wave
+		check(t, s.Add(g))
+	}
+	check(t, s.Add(childGroup("broken", 1, "crash")))
+	check(t, s.WaitReady(soon(t), "shopa", "shopb", "shopc"))
+	s.Abort()
+	eventually(t, "all gone", func() bool { return len(s.States()) == 0 })
+	wantCode(t, s.Scale(soon(t), "shopa", 2), failure.Unavailable)
+	s.Abort() // of nothing
 }

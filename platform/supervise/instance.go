@@ -376,14 +376,10 @@ func (k *sink) add(text string) {
 	k.i.s.logs.add(Line{Time: now, Service: k.i.g.Service, Instance: k.i.id, Text: text})
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var err error
 	if k.file == nil {
-		k.file, err = openLog(k.i.s.logsDir(), k.i.id, k.i.s.cfg.LogFileBytes)
+		k.file = newLog(k.i.s.logsDir(), k.i.id, k.i.s.cfg.LogFileBytes)
 	}
-	if err == nil {
-		err = k.file.write(now, text)
-	}
-	if err != nil {
+	if err := k.file.write(now, text); err != nil {
 		k.i.s.cfg.Logger.Warn("log not kept on disk", "instance", k.i.id, "error", err)
 	}
 }

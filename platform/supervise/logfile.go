@@ -13,15 +13,21 @@ import (
 type logFile struct {
 	path  string
 	limit int64
-	file  *os.File
+	file  *os.File // nil while it is not open
 	size  int64
-	// broken is set by an error. Then it is left alone: a full disk must not stop a service.
-	broken bool
+
+	// After an error the file is left alone until retry, since a full disk must not slow a service down. lost are the lines
+	// that are missing since.
+	retry time.Time
+	lost  int
 }
 
-func openLog(dir, id string, limit int64) (*logFile, error) {
-	l := &logFile{path: filepath.Join(dir, id+".log"), limit: limit}
-	return l, l.open()
+// logRetry is how long a log file that could not be written is left alone.
+const logRetry = 10 * time.Second
+
+// newLog returns the log of an instance. The file is opened at the first line.
+func newLog(dir, id string, limit int64) *logFile {
+	return &logFile{path: filepath.Join(dir, id+".log"), limit: limit}
 }
 
 func (l *logFile) open() error {
@@ -38,13 +44,36 @@ func (l *logFile) open() error {
 	return nil
 }
 
-// write appends one line. It returns an error once; after that it does nothing.
-func (l *logFile) write(now time.Time, text string) (err error) {
-	if l.file == nil || l.broken {
+// write appends one line. The first error of a row is returned; then lines are dropped, and counted, until it works again.
+func (l *logFile) write(now time.Time, text string) error {
+	if now.Before(l.retry) {
+		l.lost++
 		return nil
 	}
-	defer func() { l.broken = err != nil }()
-	line := now.UTC().Format("2006-01-02T15:04:05.000Z ") + text + "\n"
+	at := now.UTC().Format("2006-01-02T15:04:05.000Z ")
+	lines := at + text + "\n"
+	if l.lost > 0 { // the one that failed may have been written in part
+		lines = fmt.Sprintf("\n%s… %d lines before this one could not be written\n%s", at, l.lost, lines)
+	}
+	err := l.append(lines)
+	if err == nil {
+		l.lost = 0
+		return nil
+	}
+	l.retry = now.Add(logRetry)
+	l.lost++
+	if l.lost > 1 {
+		return nil // reported already
+	}
+	return err
+}
+
+func (l *logFile) append(line string) error {
+	if l.file == nil {
+		if err := l.open(); err != nil {
+			return err
+		}
+	}
 	if l.size > 0 && l.size+int64(len(line)) > l.limit {
 		if err := l.rotate(); err != nil {
 			return err

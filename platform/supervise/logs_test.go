@@ -133,10 +133,7 @@ func TestLogFileRotates(t *testing.T) {
 	const lineLen = len("2030-01-02T03:04:05.006Z line 0\n")
 	write := func(from, to int) {
 		t.Helper()
-		l, err := openLog(dir, "shop-1", 3*int64(lineLen))
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := newLog(dir, "shop-1", 3*int64(lineLen))
 		for i := from; i < to; i++ {
 			if err := l.write(now, fmt.Sprintf("line %d", i)); err != nil {
 				t.Fatal(err)
@@ -164,12 +161,33 @@ func TestLogFileRotates(t *testing.T) {
 }
 
 // A log that cannot be written is reported once; the service goes on.
+// A log file that cannot be written, for which a missing directory stands here, is given up for a while, not for good.
 func TestLogFileThatFails(t *testing.T) {
-	l, err := openLog(filepath.Join(t.TempDir(), "missing"), "shop-1", 100)
-	if err == nil {
+	dir := filepath.Join(t.TempDir(), "missing")
+	now := time.Date(2030, 1, 2, 3, 4, 5, 6e6, time.UTC)
+	l := newLog(dir, "shop-1", 1000)
+	if err := l.write(now, "a"); err == nil {
 		t.Fatal("no error")
 	}
-	if err := l.write(time.Now(), "x"); err != nil {
-		t.Error("reported again:", err)
+	for _, after := range []time.Duration{time.Second, logRetry, logRetry + time.Second} {
+		if err := l.write(now.Add(after), "b"); err != nil {
+			t.Error("reported again:", err)
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"c", "d"} {
+		if err := l.write(now.Add(3*logRetry), text); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := l.close(); err != nil {
+		t.Error(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "shop-1.log"))
+	const at = "2030-01-02T03:04:35.006Z "
+	if want := "\n" + at + "… 4 lines before this one could not be written\n" + at + "c\n" + at + "d\n"; err != nil || string(b) != want {
+		t.Errorf("got %q, %v", b, err)
 	}
 }

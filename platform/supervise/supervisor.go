@@ -269,7 +269,10 @@ func (s *Supervisor) launchAll(g *group) {
 			s.launch(g, 0, &g.Members[n])
 		}
 	}
-	for len(g.Members) == 0 && len(g.instances) < g.desired {
+	if len(g.Members) > 0 {
+		return
+	}
+	for n := len(g.staying()); n < g.desired; n++ {
 		s.launch(g, g.lowestFree(), nil)
 	}
 }
@@ -287,6 +290,17 @@ func (s *Supervisor) launch(g *group, number int, member *Member) *instance {
 	})
 	s.wg.Go(i.run)
 	return i
+}
+
+// staying returns the instances that nobody has told to stop, with mu held. The slice is the caller's.
+func (g *group) staying() []*instance {
+	var staying []*instance
+	for _, i := range g.instances {
+		if i.state.State != Draining && i.state.State != Stopped {
+			staying = append(staying, i)
+		}
+	}
+	return staying
 }
 
 func (g *group) member(id string) *instance {
