@@ -196,7 +196,7 @@ func portProblem(port string) string {
 	return ""
 }
 
-// registry reads etcd://host:port,host:port.
+// registry reads etcd://host:port,host:port[/prefix].
 func (p *parser) registry(n *yaml.Node) string {
 	s, ok := p.text(n, "registry")
 	if !ok {
@@ -208,7 +208,11 @@ func (p *parser) registry(n *yaml.Node) string {
 		return ""
 	}
 	hosts, _, _ = strings.Cut(hosts, "/")
-	for _, addr := range strings.Split(hosts[strings.LastIndexByte(hosts, '@')+1:], ",") {
+	if strings.Contains(hosts, "@") { // which the message does not repeat
+		p.problem(n, "registry: the URL has credentials in it, which do not belong into a file, nor into the environment of every process")
+		return ""
+	}
+	for _, addr := range strings.Split(hosts, ",") {
 		host, port, err := net.SplitHostPort(addr)
 		switch {
 		case err != nil || host == "":
