@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
 		os.Exit(cli.Main(cli.Process{
 			Args: append([]string{"holdfast"}, os.Args[2:]...), In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-			Getenv: os.Getenv, Environ: os.Environ, Interrupts: interrupts,
+			Getenv: os.Getenv, Environ: os.Environ, Interrupts: interrupts, SelfArgs: selfArgs,
 		}))
 	}
 	if len(os.Args) > 1 && os.Args[1] == "be-service" {

@@ -9,9 +9,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,6 +60,7 @@ even if this one is killed with -9. What the system keeps is in the data directo
 }
 
 func (a *app) up(ctx context.Context, path string, opts upOptions) error {
+	surviveReaders()
 	sys, err := system.Load(path)
 	if err != nil {
 		return explainLoad(path, err)
@@ -85,6 +88,11 @@ func (a *app) up(ctx context.Context, path string, opts upOptions) error {
 	}
 	return a.attend(ctx, h, a.newView(h.Addr(), data))
 }
+
+// surviveReaders lets the system outlive whoever reads what up prints. In "holdfast up | tee FILE" a Ctrl-C ends tee, too,
+// and the next line printed would then end this process in the middle of the stop, and with it all others. Asked for, the
+// signal comes here, the line is lost, and nothing else.
+func surviveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // view shows how a system comes up, runs and goes down.
 type view interface {

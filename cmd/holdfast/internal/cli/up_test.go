@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -224,6 +226,70 @@ func TestASecondCtrlCKills(t *testing.T) {
 	}
 	if alive(pid) {
 		t.Error("the deaf service lives on")
+	}
+}
+
+// In "holdfast up | tee FILE" a Ctrl-C ends tee, too, and the next line that up prints has no reader.
+func TestUpOutlivesItsReader(t *testing.T) {
+	t.Parallel()
+	dir, addr := t.TempDir(), freeAddr(t)
+	if err := os.WriteFile(filepath.Join(dir, "system.yaml"), []byte(withoutMembers()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], selfArgs[0], "up", "--control", addr, "--data", filepath.Join(dir, "data"), dir)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	lines := bufio.NewScanner(r)
+	for lines.Scan() && !strings.Contains(lines.Text(), "is ready in") {
+		t.Log(lines.Text())
+	}
+	r.Close()
+	// What it prints of this has no reader; it goes on and says so where it is asked.
+	l := &line{env: map[string]string{"HOLDFAST_CONTROL": addr}}
+	if code := l.run("scale", "web", "3"); code != 0 {
+		t.Errorf("scale: %d %s", code, l.err.String())
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("up ended with %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		_ = cmd.Process.Kill()
+		t.Error("up has not ended")
+	}
+}
+
+// Also what is not being stopped yet, because what needs it is.
+func TestASecondCtrlCKillsEveryWave(t *testing.T) {
+	t.Parallel()
+	deaf := "run: " + yaml("sh -c 'trap \"\" TERM; while :; do sleep 1; done'")
+	s := up(t, "system: deaf\nregistry: etcd://127.0.0.1:1\nservices:\n  web: {"+deaf+", needs: [store]}\n  store: {"+deaf+"}\n")
+	before := s.ps(t)
+	s.interrupts <- os.Interrupt
+	s.await(t, "stopping deaf")
+	s.interrupts <- os.Interrupt
+	s.end(t) // or store would have come back, been told to stop, and not listened
+	if out := s.out.String(); strings.Contains(out, "starting it again") {
+		t.Errorf("something was started again:\n%s", out)
+	}
+	for _, i := range before {
+		if alive(i.PID) {
+			t.Errorf("%s lives on", i.ID)
+		}
 	}
 }
 

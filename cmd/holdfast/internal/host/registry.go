@@ -17,8 +17,8 @@ func openDriver(url string, insecure bool) (driver.Registry, error) {
 	scheme, rest, _ := strings.Cut(url, ":")
 	switch scheme {
 	case "etcd":
-		endpoints := strings.Split(strings.TrimPrefix(rest, "//"), ",")
-		return etcdregistry.Open(etcdregistry.Config{Endpoints: endpoints, Insecure: insecure})
+		members, prefix, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
+		return etcdregistry.Open(etcdregistry.Config{Endpoints: strings.Split(members, ","), Prefix: prefix, Insecure: insecure})
 	case "static":
 		return staticregistry.Parse(url)
 	}

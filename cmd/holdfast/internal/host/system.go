@@ -90,6 +90,9 @@ func (h *Host) Scale(ctx context.Context, service string, n int) error {
 	}
 	h.service(service, func(s *ServiceStatus) { s.Wanted = n })
 	if err := h.sup.Scale(ctx, service, n); err != nil {
+		// Refused, or begun and not yet done: the supervisor knows.
+		wanted := h.sup.Replicas(service)
+		h.service(service, func(s *ServiceStatus) { s.Wanted = wanted })
 		return err
 	}
 	h.finished(service, control.EventScaled, fmt.Sprintf("%s scaled to %d", service, n))
