@@ -18,7 +18,8 @@ const (
 
 // Main runs svc until SIGTERM or SIGINT, which makes it drain, and exits the process: with 0 after a clean stop, 1 after a
 // failure, 2 when the environment's settings are wrong, which it says on standard error, a line for each. A second
-// signal exits at once, with 1. That nobody reads what the process writes any more does not end it. It is the last line of a main function, and does not return.
+// signal exits at once, with 1. That nobody reads the process's output any more does not end it. Main is the last line
+// of a main function, and does not return.
 func Main(svc *Service) {
 	// In "service 2>&1 | tee FILE" a Ctrl-C ends tee, too, and the next record of the log would end this process before it
 	// has drained. Asked for, the signal comes here, and the record is lost.
