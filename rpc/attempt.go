@@ -39,6 +39,7 @@ type attempt struct {
 	// Guarded by call.mu: grpc-go may pick twice for an attempt (its transparent retry), and end a stream anywhere.
 	inst     instance
 	sent     resilience.Sent
+	received bool // something came back: a status is the instance's
 	pushback time.Duration
 	ended    time.Time
 }
@@ -84,14 +85,22 @@ func (a *attempt) picking() (time.Time, []*balance.Node) {
 func (a *attempt) picked(inst instance) {
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
-	a.inst, a.sent, a.none = inst, resilience.MaybeSent, nil
+	a.inst, a.sent, a.none, a.received = inst, resilience.MaybeSent, nil, false
+}
+
+// unpicked is told that there was no instance to pick. If one was picked before, it has not seen the call: within an
+// attempt grpc-go picks again only where it knows that.
+func (a *attempt) unpicked(none *noPicker) {
+	a.call.mu.Lock()
+	defer a.call.mu.Unlock()
+	a.sent, a.none = resilience.NotSent, none
 }
 
 // done is told how it went there until now, and returns what that says about latency.
 func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) balance.Sample {
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
-	a.ended = now
+	a.ended, a.received = now, d.BytesReceived
 	if !d.BytesSent {
 		a.sent = resilience.NotSent
 	}
@@ -147,6 +156,15 @@ func pushback(st *status.Status, trailer metadata.MD) time.Duration {
 // went between the beginning of a unary call and its request. The request has not been handed to the transport then.
 var errLostEarly = failure.New(failure.Unavailable, "the connection was lost before the request was sent")
 
+// broken reports whether e is grpc-go's own description of a connection that broke under the call. It has both addresses
+// in it, and is for logs only.
+func (a *attempt) broken(e *failure.Error) bool {
+	a.call.mu.Lock()
+	defer a.call.mu.Unlock()
+	return e.Code == failure.Unavailable && !a.ended.IsZero() &&
+		(!a.received || strings.HasPrefix(e.Message, "error reading from server: ") || strings.HasPrefix(e.Message, "closing transport due to: "))
+}
+
 // failure returns err, the end of the attempt, as what its caller gets to see. ctx is the call's.
 func (a *attempt) failure(ctx context.Context, now time.Time, err error) *failure.Error {
 	if a.none != nil {
@@ -160,6 +178,9 @@ func (a *attempt) failure(ctx context.Context, now time.Time, err error) *failur
 	}
 	if e == nil {
 		e = failure.From(err)
+	}
+	if e != errLostEarly && a.broken(e) {
+		return failure.Wrap(err, failure.Unavailable, "the connection to %s broke before its answer was complete", a.call.target.service)
 	}
 	// The end of a context is an error of this side, and is one for errors.Is too.
 	switch cause := ctx.Err(); {

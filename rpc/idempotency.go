@@ -46,8 +46,14 @@ func sendKey(ctx context.Context) (_ context.Context, keyed bool, _ error) {
 	if !validKey(key) {
 		return ctx, true, errKey
 	}
-	// Here and not in WithIdempotencyKey, so that what says "safe" and what is sent cannot come apart.
-	return metadata.AppendToOutgoingContext(ctx, keyHeader, key), true, nil
+	// Here and not in WithIdempotencyKey, so that what says "safe" and what is sent cannot come apart. It replaces a key
+	// that came with metadata which somebody passes on: of two keys the server would take neither.
+	if len(metadata.ValueFromOutgoingContext(ctx, keyHeader)) == 0 {
+		return metadata.AppendToOutgoingContext(ctx, keyHeader, key), true, nil
+	}
+	md, _ := metadata.FromOutgoingContext(ctx)
+	md.Set(keyHeader, key)
+	return metadata.NewOutgoingContext(ctx, md), true, nil
 }
 
 func validKey(key string) bool {

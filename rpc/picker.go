@@ -87,7 +87,7 @@ var errNoInstance = status.Error(codes.Unavailable, "no instance reachable")
 // Pick implements balancer.Picker.
 func (p *noPicker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	if a := attemptOf(info.Ctx); a != nil {
-		a.none = p
+		a.unpicked(p)
 	}
 	return balancer.PickResult{}, errNoInstance
 }
