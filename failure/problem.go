@@ -214,7 +214,7 @@ func retryAfter(h http.Header) time.Duration {
 		if s > math.MaxInt64/1000 {
 			return math.MaxInt64
 		}
-		return milliseconds(s * 1000)
+		return milliseconds(max(0, s) * 1000)
 	}
 	at, err := http.ParseTime(v)
 	if err != nil {

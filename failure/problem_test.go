@@ -173,6 +173,13 @@ func TestReadProblemOfOthers(t *testing.T) {
 			failure.Error{Code: failure.Unavailable, Message: "HTTP 503 Service Unavailable", RetryAfter: math.MaxInt64},
 			"",
 		},
+		"retry after a time long past": { // whose milliseconds do not fit into 64 bits
+			503,
+			map[string]string{"Retry-After": "-9300000000000000"},
+			"",
+			failure.Error{Code: failure.Unavailable, Message: "HTTP 503 Service Unavailable"},
+			"",
+		},
 		"retry after nonsense": {
 			503,
 			map[string]string{"Retry-After": "soon"},

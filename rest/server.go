@@ -83,7 +83,7 @@ func NewServer(h http.Handler, cfg ServerConfig) (*Server, error) {
 		// The context's deadline does not reach a handler that blocks in a read or write: a client that sends its
 		// body, or takes the answer, a byte at a time.
 		s.server.ReadTimeout = cfg.Timeout + slack
-		s.server.WriteTimeout = cfg.Timeout + slack
+		s.server.WriteTimeout = s.server.ReadTimeout + slack // or nobody could be told that the body did not come
 	}
 	return s, nil
 }
