@@ -60,7 +60,7 @@ func (w *world) process(f shoptest.Fault) (*orders.Server, *orders.Recovery) {
 }
 
 func (w *world) unfinished(t fataler) []*orders.Order {
-	left, err := orders.NewStore(w.db).Unfinished(context.Background(), 1000)
+	left, _, err := orders.NewStore(w.db).Unfinished(context.Background(), "", 1000)
 	if err != nil {
 		t.Fatalf("unfinished: %v", err)
 	}

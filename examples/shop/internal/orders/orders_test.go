@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/orders"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/payment"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
@@ -175,4 +176,46 @@ func TestAnOrderKeepsThePriceOfItsTime(t *testing.T) {
 	if err != nil || again.GetOrder().GetTotalMinor() != 2*1690 {
 		t.Fatalf("%v, %v", again, err)
 	}
+}
+
+// A service that is away leaves many orders behind, which are not yet to be given up. What was promised does not wait
+// for them, nor for a record that nobody can read.
+func TestAPaidOrderDoesNotWaitForTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		without := func(method string) shoptest.Fault {
+			return func(op string) shoptest.Fate {
+				if strings.HasSuffix(op, method) {
+					return shoptest.Lost
+				}
+				return shoptest.Works
+			}
+		}
+		server, _ := w.process(without("Inventory/Reserve"))
+		for i := range 150 {
+			if _, err := server.Place(t.Context(), place(fmt.Sprint("waits-", i), 0)); !errors.Is(err, failure.Unavailable) {
+				t.Fatal(err)
+			}
+		}
+		waiting := w.unfinished(t)
+		broken := kv.Entry{Key: "shop/orders/by-id/" + waiting[3].ID, Value: []byte(`{"status":7}`)}
+		if _, err := w.db.Commit(t.Context(), kv.Txn{Put: []kv.Entry{broken}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		server, _ = w.process(without("Inventory/Commit"))
+		paid, err := server.Place(t.Context(), place("paid", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		store := orders.NewStore(w.db)
+		process := orders.NewProcess(store, inventorypb.NewInventoryClient(w.conn), paymentpb.NewPaymentClient(w.conn))
+		time.Sleep(10 * time.Second)
+		if err := orders.NewRecovery(store, process, orders.RecoveryConfig{}, shoptest.Quiet()).Once(t.Context()); !errors.Is(err, failure.DataLoss) {
+			t.Errorf("the unreadable record is not reported: %v", err)
+		}
+		if o, err := store.Load(t.Context(), paid.GetOrder().GetId()); err != nil || o.Status != orders.Confirmed {
+			t.Errorf("%+v, %v", o, err)
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -59,20 +60,40 @@ func (r *Recovery) Run(ctx context.Context) error {
 }
 
 const (
-	maxUnfinished = 100             // looked at in one go
-	recoverTime   = 5 * time.Second // for one order
+	unfinishedPage = 100 // the store reads no more at once
+	maxUnfinished  = 1000
+	recoverTime    = 5 * time.Second // for one order
 )
 
-// Once looks at all unfinished orders, the oldest first, and works on those that were left. One that fails does not
-// hold up the others; the first error is returned.
+// Once looks at unfinished orders and works on those that were left: first those that were promised, then the others,
+// the oldest first. One that fails, or cannot be read, does not hold up the others; the first error is returned.
 func (r *Recovery) Once(ctx context.Context) error {
-	unfinished, first := r.store.Unfinished(ctx, maxUnfinished)
+	var unfinished []*Order
+	var first error
+	for next := ""; len(unfinished) < maxUnfinished; {
+		page, after, err := r.store.Unfinished(ctx, next, unfinishedPage)
+		if first == nil {
+			first = err
+		}
+		if unfinished, next = append(unfinished, page...), after; next == "" {
+			break
+		}
+	}
+	// While another service is away, those that wait for it are many, and each takes its time to fail.
+	slices.SortStableFunc(unfinished, func(a, b *Order) int { return promised(b) - promised(a) })
 	for _, o := range unfinished {
 		if err := r.recover(ctx, o); err != nil && first == nil {
 			first = err
 		}
 	}
 	return first
+}
+
+func promised(o *Order) int {
+	if o.Status == Paid {
+		return 1
+	}
+	return 0
 }
 
 func (r *Recovery) recover(ctx context.Context, o *Order) error {

@@ -21,8 +21,9 @@ type Store interface {
 	Update(ctx context.Context, o *Order) (bool, error)
 	// OfCustomer returns up to limit orders of one customer, the newest first.
 	OfCustomer(ctx context.Context, customer string, limit int) ([]*Order, error)
-	// Unfinished returns up to limit orders that are not final, the oldest first.
-	Unfinished(ctx context.Context, limit int) ([]*Order, error)
+	// Unfinished returns up to limit orders that are not final, the oldest first, and where to go on after them: "" at
+	// the end, and to begin with. One that cannot be read does not keep the others back: it returns them with the error.
+	Unfinished(ctx context.Context, after string, limit int) (found []*Order, next string, err error)
 	// Page returns up to limit orders in the order of their ids, those behind the id after.
 	Page(ctx context.Context, after string, limit int) ([]*Order, error)
 }
@@ -87,32 +88,38 @@ func (s shelves) Update(ctx context.Context, o *Order) (bool, error) {
 }
 
 func (s shelves) OfCustomer(ctx context.Context, customer string, limit int) ([]*Order, error) {
-	return s.indexed(ctx, customerPrefix+customer+"/", limit)
+	found, _, err := s.indexed(ctx, kv.Range{Prefix: customerPrefix + customer + "/", Limit: limit})
+	return found, err
 }
 
-func (s shelves) Unfinished(ctx context.Context, limit int) ([]*Order, error) {
-	return s.indexed(ctx, unfinishedPrefix, limit)
+func (s shelves) Unfinished(ctx context.Context, after string, limit int) ([]*Order, string, error) {
+	return s.indexed(ctx, kv.Range{Prefix: unfinishedPrefix, After: after, Limit: limit})
 }
 
-// indexed returns the orders whose ids lie below prefix.
-func (s shelves) indexed(ctx context.Context, prefix string, limit int) ([]*Order, error) {
-	page, err := s.db.List(ctx, kv.Range{Prefix: prefix, Limit: limit})
+// indexed returns the orders whose ids lie in r, and the key to go on after: "" if there are no more.
+func (s shelves) indexed(ctx context.Context, r kv.Range) ([]*Order, string, error) {
+	page, err := s.db.List(ctx, r)
 	if err != nil || len(page.Entries) == 0 {
-		return nil, err
+		return nil, "", err
+	}
+	next := ""
+	if page.More {
+		next = page.Entries[len(page.Entries)-1].Key
 	}
 	keys := make([]string, len(page.Entries))
 	for i, e := range page.Entries {
 		var id string
 		if err := e.Decode(&id); err != nil {
-			return nil, err
+			return nil, next, err
 		}
 		keys[i] = orderPrefix + id
 	}
 	read, err := s.db.Get(ctx, keys...)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return orders(read)
+	found, err := orders(read)
+	return found, next, err
 }
 
 func (s shelves) Page(ctx context.Context, after string, limit int) ([]*Order, error) {
@@ -132,19 +139,22 @@ func order(e kv.Entry) (*Order, error) {
 	return o, e.Decode(o)
 }
 
-func orders(entries []kv.Entry) ([]*Order, error) {
-	var out []*Order
+// orders returns those of entries that can be read, and the first error of those that cannot.
+func orders(entries []kv.Entry) (out []*Order, first error) {
 	for _, e := range entries {
 		if !e.Exists() {
 			continue
 		}
 		o, err := order(e)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", strings.TrimPrefix(e.Key, orderPrefix), err)
+			if first == nil {
+				first = fmt.Errorf("%s: %w", strings.TrimPrefix(e.Key, orderPrefix), err)
+			}
+			continue
 		}
 		out = append(out, o)
 	}
-	return out, nil
+	return out, first
 }
 
 // The keys sort as text, so the times in them have a fixed width.
