@@ -56,6 +56,15 @@ func TestForwardsRequestAndAnswer(t *testing.T) {
 	}
 }
 
+// A part that is left out makes another request of it: the whole list instead of a search, and with a 200.
+func TestQueryThatIsWrittenWronglyReachesTheService(t *testing.T) {
+	s := newSystem(t, Config{})
+	s.serve("a", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.RawQuery) })
+	for _, q := range []string{"query=100%", "a;b=1&c=2", "x=%zz", "q=a+b&q=%2B"} {
+		s.do("GET", "/?"+q, "").want(t, 200, q)
+	}
+}
+
 func TestTrustedProxyInFrontIsBelieved(t *testing.T) {
 	s := newSystem(t, Config{TrustForwarded: true})
 	var got http.Header

@@ -27,7 +27,8 @@ func (e *Edge) forward(w http.ResponseWriter, r *http.Request) {
 func (e *Edge) rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL.Scheme = "http"
 	p.Out.URL.Host = e.service
-	p.Out.Host = p.In.Host // links that the service makes have to lead here
+	p.Out.URL.RawQuery = p.In.URL.RawQuery // ReverseProxy leaves out what it cannot parse; the service is to say so
+	p.Out.Host = p.In.Host                 // links that the service makes have to lead here
 	p.Out.Header.Del(rest.HeaderAttempt)
 	if !e.cfg.TrustForwarded {
 		p.Out.Header.Del("X-Real-Ip")
