@@ -139,6 +139,12 @@ func readMemory(pid int) (m memory, err error) {
 	return m, nil
 }
 
+// openFiles counts what a process has open.
+func openFiles(pid int) (int, error) {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	return len(entries), err
+}
+
 // listening returns the addresses that a process listens at, as the kernel knows them.
 func listening(t *testing.T, pid int) []string {
 	t.Helper()
