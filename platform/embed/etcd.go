@@ -131,7 +131,15 @@ func stop(server *etcd.Etcd, streams *streams) {
 		streams.end()
 		s.HardStop()
 	}
+	end(server, streams)
+}
+
+// end ends the streams and closes the server. Meanwhile another member that ends, too, may make this one the leader, and
+// Close would look for a third, for as long.
+func end(server *etcd.Etcd, streams *streams) {
 	streams.end()
+	late := time.AfterFunc(handover, server.Server.HardStop)
+	defer late.Stop()
 	server.Close()
 }
 
