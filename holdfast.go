@@ -271,6 +271,8 @@ func (s *Service) dial(service string) (*rpc.Client, error) {
 
 // HTTPClient returns a client for services by their names: svc.HTTPClient().Get("http://catalog/items/7"). Package rest
 // documents what a request does. The connections are shared by all clients this returns, and closed with the Service.
+// A redirect is followed within the service that was asked, and is the answer when it leads elsewhere: a service does not
+// get to choose whom its callers call.
 func (s *Service) HTTPClient() *http.Client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -280,7 +282,15 @@ func (s *Service) HTTPClient() *http.Client {
 			_ = s.http.Close() // so that its requests say that it is closed
 		}
 	}
-	return &http.Client{Transport: s.http}
+	return &http.Client{Transport: s.http, CheckRedirect: withinService}
+}
+
+// withinService is a CheckRedirect. Ten redirects are the bound that net/http has.
+func withinService(req *http.Request, via []*http.Request) error {
+	if len(via) >= 10 || req.URL.Scheme != via[0].URL.Scheme || req.URL.Host != via[0].URL.Host {
+		return http.ErrUseLastResponse
+	}
+	return nil
 }
 
 // Go runs fn in the background for as long as the Service runs: restarted with backoff when it fails or panics,

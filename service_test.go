@@ -44,6 +44,30 @@ func TestTwoServicesFindEachOther(t *testing.T) {
 	}
 }
 
+func TestRedirectsStayWithinTheService(t *testing.T) {
+	t.Parallel()
+	engine := memregistry.New()
+	a := newInstance(t, engine, "alpha", "alpha-1", nil).both(nil)
+	a.HandleFunc("GET /here", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/id", http.StatusFound) })
+	a.HandleFunc("GET /away", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://beta/id", http.StatusFound)
+	})
+	a.run(t)
+	b := newInstance(t, engine, "beta", "beta-1", nil).both(nil).run(t)
+
+	if got, err := get(t.Context(), b.HTTPClient(), "http://alpha/here"); err != nil || got != "alpha-1" {
+		t.Errorf("within the service: %q, %v", got, err)
+	}
+	resp, err := b.HTTPClient().Get("http://alpha/away")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusFound {
+		t.Errorf("to another service: %s, want the redirect itself", resp.Status)
+	}
+}
+
 func TestStaticRegistry(t *testing.T) {
 	t.Parallel()
 	l := listener(t)
