@@ -161,6 +161,33 @@ func TestRealKillOfUpLeavesNothing(t *testing.T) {
 	shop.down(t)
 }
 
+// Wherever its start is when it is killed: nothing is left, and the next start is like any other.
+func TestRealKillOfUpWhileItStarts(t *testing.T) {
+	site := newSite(t)
+	site.writeSystem(t, site.programs)
+	for _, after := range []time.Duration{0, 20, 60, 120, 200, 300, 400, 600, 900} {
+		shop := site.start(t)
+		select {
+		case <-time.After(after * time.Millisecond):
+		case <-shop.done:
+			t.Fatalf("up ended: %v\n%s", shop.exit, shop.output())
+		}
+		processes := shop.processes(t)
+		if err := shop.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-shop.done
+		eventually(t, goneLimit, fmt.Sprintf("all of %d processes, killed after %d ms, are gone", len(processes), after), func() error {
+			return left(processes, site.data)
+		})
+	}
+	shop := site.up(t)
+	if _, err := shop.place(t.Context(), "after-all-that", "stoneware-mug"); err != nil {
+		t.Error(err)
+	}
+	shop.down(t)
+}
+
 // order is what the shop says of an order.
 type order struct {
 	ID     string `json:"id"`

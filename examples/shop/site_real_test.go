@@ -126,6 +126,25 @@ func (s *site) holdfast(t *testing.T, args ...string) *exec.Cmd {
 // up starts the system and returns when it is ready: it said so, and its storefront is there.
 func (s *site) up(t *testing.T) *running {
 	t.Helper()
+	begun := time.Now()
+	r := s.start(t)
+	select {
+	case <-r.said.ready:
+	case <-r.done:
+		t.Fatalf("up ended: %v\n%s", r.exit, r.output())
+	case <-time.After(startLimit):
+		t.Fatalf("up is not ready after %v:\n%s", startLimit, r.output())
+	}
+	r.readyAfter = time.Since(begun)
+	if status, body := r.get(t, "/api/products"); status != http.StatusOK {
+		t.Fatalf("up said that it is ready; the storefront answers %d %s", status, body)
+	}
+	return r
+}
+
+// start starts the system and returns at once.
+func (s *site) start(t *testing.T) *running {
+	t.Helper()
 	r := &running{
 		site: s, said: &transcript{ready: make(chan struct{})}, done: make(chan struct{}), api: control.NewClient(s.control),
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second},
@@ -135,7 +154,6 @@ func (s *site) up(t *testing.T) *running {
 	r.cmd.Stdout, r.cmd.Stderr = r.said, r.said
 	// If the tests die, so does it; the thread that starts it has to live as long as it does.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	begun := time.Now()
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -150,17 +168,6 @@ func (s *site) up(t *testing.T) *running {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.end)
-	select {
-	case <-r.said.ready:
-	case <-r.done:
-		t.Fatalf("up ended: %v\n%s", r.exit, r.output())
-	case <-time.After(startLimit):
-		t.Fatalf("up is not ready after %v:\n%s", startLimit, r.output())
-	}
-	r.readyAfter = time.Since(begun)
-	if status, body := r.get(t, "/api/products"); status != http.StatusOK {
-		t.Fatalf("up said that it is ready; the storefront answers %d %s", status, body)
-	}
 	return r
 }
 
