@@ -8,6 +8,11 @@ import (
 const (
 	// firstFloor is the shortest timeout of a method without history. First calls are slow.
 	firstFloor = 100 * time.Millisecond
+	// firstFloors and fewFloors are how many attempt floors a method without any history gets, and at least gets with
+	// little: long enough for a cold start, short enough that a user who meets a frozen instance does not leave.
+	firstFloors, fewFloors = 4, 2
+	// fewTimes is how much slower than the slowest of few an answer may be.
+	fewTimes = 10
 	// maxUnsent bounds the attempts that reached no instance. They load no one, so they do not count as attempts
 	// otherwise; ten of them, backed off, are about a second.
 	maxUnsent = 10
@@ -160,15 +165,26 @@ func (c *Call) bound(now time.Time) time.Duration {
 		s = c.spec.Latency.Summary(now)
 	}
 	if !s.Known() {
-		if half < firstFloor {
-			return 0
-		}
-		return half
+		return c.guess(s, half)
 	}
 	if half < 2*s.Median { // two attempts are not likely to fit
 		return 0
 	}
 	return min(max(s.P999+s.P999/2, c.spec.Policy.attemptFloor()), half)
+}
+
+// guess is bound for a method of which little is known. What was cut off is a sample, so a method that is just slow is
+// given half of what is left the next time.
+func (c *Call) guess(s Summary, half time.Duration) time.Duration {
+	floor := c.spec.Policy.attemptFloor()
+	switch {
+	case half < firstFloor:
+		return 0
+	case s.Samples == 0:
+		return min(firstFloors*floor, half)
+	default:
+		return min(max(fewTimes*s.P999, fewFloors*floor), half)
+	}
 }
 
 // Done ends the attempt that was planned last. pushback is how long the instance asked to wait, 0 if it did not; rnd a

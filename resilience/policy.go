@@ -31,8 +31,9 @@ type Policy struct {
 	Timeout time.Duration
 
 	// AttemptTimeout bounds an attempt, where another one is allowed to follow it.
-	// 0: from the observed latency (1.5 times the 99.9th percentile, at least AttemptFloor), and half of the remaining
-	// time before there is any. Above 0: fixed; if it is shorter than the method usually takes, every call is cut
+	// 0: from the observed latency (1.5 times the 99.9th percentile, at least AttemptFloor); of few answers ten times the
+	// slowest, at least twice AttemptFloor; before there is any four times AttemptFloor. At most half of the remaining
+	// time. Above 0: fixed; if it is shorter than the method usually takes, every call is cut
 	// off and sent again until the budget is empty. Negative: none, so that a frozen instance costs the whole call.
 	AttemptTimeout time.Duration
 
