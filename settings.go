@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/holdfast-go/holdfast/registry"
 )
 
 // Settings are what differs between the places a service runs in, and comes from the environment. Everything else is code.
@@ -59,6 +61,9 @@ func table() []setting {
 			},
 		},
 		{"HOLDFAST_INSTANCE", "(made up)", "id of this instance, unique within its service", func(s *Settings, v string) error {
+			if registry.ValidateID(v) != nil {
+				return errors.New("is longer than 256 bytes, or has a '/' or a control character in it")
+			}
 			s.Instance = v
 			return nil
 		}},

@@ -57,7 +57,7 @@ func TestSettings(t *testing.T) {
 func TestWrongSettings(t *testing.T) {
 	_, err := read(map[string]string{
 		"HOLDFAST_REGISTRY": "consul://10.0.0.1:8500", "HOLDFAST_GRPC_ADDR": "7001", "HOLDFAST_HTTP_ADDR": "h:http",
-		"HOLDFAST_ADVERTISE": "h:1", "HOLDFAST_DRAIN_DELAY": "-1s", "HOLDFAST_LOG": "xml", "HOLDFAST_LOG_LEVEL": "loud",
+		"HOLDFAST_INSTANCE": "a/b", "HOLDFAST_ADVERTISE": "h:1", "HOLDFAST_DRAIN_DELAY": "-1s", "HOLDFAST_LOG": "xml", "HOLDFAST_LOG_LEVEL": "loud",
 		"HOLDFAST_INSECURE": "maybe",
 	})
 	var problems *holdfast.SettingsError
@@ -67,6 +67,7 @@ func TestWrongSettings(t *testing.T) {
 	want := []string{
 		`HOLDFAST_REGISTRY: "consul://10.0.0.1:8500" has an engine that is not linked into this program: for "consul", import its driver ` +
 			`(by convention github.com/holdfast-go/holdfast/registry/consulregistry) and set Config.Registry; etcd and static need no import`,
+		`HOLDFAST_INSTANCE: "a/b" is longer than 256 bytes, or has a '/' or a control character in it`,
 		`HOLDFAST_GRPC_ADDR: "7001" is not HOST:PORT`,
 		`HOLDFAST_HTTP_ADDR: "h:http" is not HOST:PORT`,
 		`HOLDFAST_ADVERTISE: "h:1" is not a host without a port`,

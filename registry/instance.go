@@ -39,19 +39,27 @@ func ValidateService(name string) error {
 	return nil
 }
 
+// ValidateID reports whether id can be the ID of an instance: 1 to 256 bytes without '/' and control characters.
+func ValidateID(id string) error {
+	switch {
+	case id == "":
+		return errors.New("instance id: empty")
+	case len(id) > maxID:
+		return fmt.Errorf("instance id %.20q…: longer than %d bytes", id, maxID)
+	case strings.ContainsFunc(id, func(r rune) bool { return r == '/' || r < ' ' || r == 0x7f || r == 0xfffd }):
+		return fmt.Errorf("instance id %q: '/' or a control character", id)
+	}
+	return nil
+}
+
 // Validate reports every reason why inst cannot be announced.
 func Validate(inst Instance) error {
 	var errs []error
 	if err := ValidateService(inst.Service); err != nil {
 		errs = append(errs, err)
 	}
-	switch {
-	case inst.ID == "":
-		errs = append(errs, errors.New("instance id: empty"))
-	case len(inst.ID) > maxID:
-		errs = append(errs, fmt.Errorf("instance id %.20q…: longer than %d bytes", inst.ID, maxID))
-	case strings.ContainsFunc(inst.ID, func(r rune) bool { return r == '/' || r < ' ' || r == 0x7f || r == 0xfffd }):
-		errs = append(errs, fmt.Errorf("instance id %q: '/' or a control character", inst.ID))
+	if err := ValidateID(inst.ID); err != nil {
+		errs = append(errs, err)
 	}
 	if len(inst.Endpoints) == 0 {
 		errs = append(errs, errors.New("endpoints: none"))

@@ -142,7 +142,11 @@ func (b *sharded) watchConnections(children []endpointsharding.ChildState) {
 			}
 			if !old.failed {
 				now.failed = true
-				b.log(slog.LevelWarn, "instance unreachable", inst, slog.Any("error", connectError(c)))
+				level := slog.LevelWarn
+				if inst.draining { // it has said that it is about to leave
+					level = slog.LevelDebug
+				}
+				b.log(level, "instance unreachable", inst, slog.Any("error", connectError(c)))
 			}
 		case connectivity.Ready:
 			if old.failed {
