@@ -28,6 +28,9 @@ const (
 // ErrNotRunning is matched by errors of a Client that found nobody listening at its address.
 var ErrNotRunning = errors.New("no system is running")
 
+// ErrGone is matched by the error of a stream that broke off: the system ended without a goodbye, as by kill -9.
+var ErrGone = errors.New("the system is gone")
+
 // ErrNotControl is matched by errors of a Client whose address is taken by another program.
 var ErrNotControl = errors.New("not a Holdfast control API")
 
@@ -117,13 +120,13 @@ func (c *Client) Down(ctx context.Context) error {
 }
 
 // Logs hands log lines to emit until there are no more or, with q.Follow, until ctx ends (its error is returned) or the
-// system is gone (nil). An error of emit ends it and is returned.
+// system has stopped (nil) or broke off (ErrGone). An error of emit ends it and is returned.
 func (c *Client) Logs(ctx context.Context, q LogQuery, emit func(LogLine) error) error {
 	return follow(ctx, c, "/v1/logs?"+logQueryValues(q).Encode(), nil, emit)
 }
 
-// Events hands events to emit until ctx ends (its error is returned) or the system is gone (nil). If connected is not
-// nil, it is called once before the first event, when nothing that happens from then on will be missed.
+// Events hands events to emit until ctx ends (its error is returned), or the system has stopped (nil) or broke off
+// (ErrGone). If connected is not nil, it is called once before the first event, when nothing that happens from then on will be missed.
 func (c *Client) Events(ctx context.Context, connected func(), emit func(Event) error) error {
 	return follow(ctx, c, "/v1/events", connected, emit)
 }
@@ -215,7 +218,7 @@ func follow[T any](ctx context.Context, c *Client, path string, connected func()
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		return nil // the system went away with its streams
+		return ErrGone // an orderly end of the system ends its streams
 	case err != nil:
 		return fmt.Errorf("GET %s: %w", path, err)
 	}

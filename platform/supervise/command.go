@@ -14,8 +14,12 @@ import (
 	"github.com/holdfast-go/holdfast/platform/system"
 )
 
-// crashOutput is how many lines of output a CrashError has.
-const crashOutput = 10
+const (
+	// crashOutput is how many lines of output a CrashError has.
+	crashOutput = 10
+	// crashLine is how many bytes of each: all of it fits into an answer of the control API.
+	crashLine = 1 << 10
+)
 
 // CrashError says that an instance crashes whenever it is started.
 type CrashError struct {
@@ -23,7 +27,7 @@ type CrashError struct {
 	ID string
 	// Reason says how it ended last: "exit status 1".
 	Reason string
-	// Output is the last lines that it wrote, oldest first.
+	// Output is the last lines that it wrote, oldest first, each cut at 1 KiB.
 	Output []string
 }
 
@@ -122,7 +126,7 @@ func (s *Supervisor) isReady(i *instance) (bool, error) {
 	}
 	crash := &CrashError{ID: i.id, Reason: i.state.Reason}
 	for _, line := range s.logs.last(i.id, crashOutput) {
-		crash.Output = append(crash.Output, line.Text)
+		crash.Output = append(crash.Output, strings.ToValidUTF8(line.Text[:min(len(line.Text), crashLine)], ""))
 	}
 	return false, crash
 }

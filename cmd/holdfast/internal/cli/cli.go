@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -34,7 +36,7 @@ type Process struct {
 	Out, Err   io.Writer
 	Getenv     func(string) string
 	Environ    func() []string
-	Interrupts <-chan os.Signal // each one is a Ctrl-C; nil for none
+	Interrupts <-chan os.Signal // each one is a Ctrl-C, but SIGHUP only as the first; nil for none
 	SelfArgs   []string         // what this program wants before a command when it calls itself; empty but in tests
 }
 
@@ -63,9 +65,12 @@ func Main(p Process) int {
 	root := a.root()
 	root.SetArgs(p.Args[1:])
 	root.SetIn(p.In)
-	root.SetOut(p.Out)
+	root.SetOut(output{a})
 	root.SetErr(p.Err)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = a.lostOutput()
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -81,19 +86,27 @@ type app struct {
 	again chan struct{}     // interrupts after the first
 
 	control string // --control
+
+	unread bool       // output may be lost: this is up
+	mu     sync.Mutex // guards lost
+	lost   error      // the first error of writing to Out
 }
 
 // watch ends the context at the first interrupt and passes on that there were more.
 func (a *app) watch(interrupts <-chan os.Signal, done <-chan struct{}, cancel func()) {
 	for first := true; ; first = false {
+		var sig os.Signal
 		select {
 		case <-done:
 			return
-		case <-interrupts:
+		case sig = <-interrupts:
 		}
 		if first {
 			cancel()
 			continue
+		}
+		if sig == syscall.SIGHUP {
+			continue // the kernel and the shell each send one when a terminal closes: nobody is in a hurry
 		}
 		select {
 		case a.again <- struct{}{}:
@@ -103,6 +116,7 @@ func (a *app) watch(interrupts <-chan os.Signal, done <-chan struct{}, cancel fu
 }
 
 func (a *app) root() *cobra.Command {
+	var showVersion bool
 	root := &cobra.Command{
 		Use:   "holdfast",
 		Short: "Runs systems of services that stay up",
@@ -119,9 +133,16 @@ and every service as processes of their own, keeps them running, and forwards us
 		DisableAutoGenTag: true,
 		Args:              a.unknownCommand,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkControl() },
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if showVersion {
+				a.printVersion()
+				return nil
+			}
+			return cmd.Help()
+		},
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
+	root.Flags().BoolVar(&showVersion, "version", false, "print the version of this program")
 	root.PersistentFlags().StringVar(&a.control, "control", cmp.Or(a.Getenv("HOLDFAST_CONTROL"), control.DefaultAddr),
 		"`ADDR` of the running system's control API; HOLDFAST_CONTROL in the environment sets the default")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -230,8 +251,33 @@ func (a *app) checkControl() error {
 // client returns a client for the running system, to be closed.
 func (a *app) client() *control.Client { return control.NewClient(a.control) }
 
-// printf writes a line of output. An output that is gone is noticed by whoever reads it.
-func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.Out, format+"\n", args...) }
+// printf writes a line of output. See lostOutput for errors.
+func (a *app) printf(format string, args ...any) { fmt.Fprintf(output{a}, format+"\n", args...) }
+
+// output is Out, and remembers the first error.
+type output struct{ app *app }
+
+func (o output) Write(p []byte) (int, error) {
+	n, err := o.app.Out.Write(p)
+	if err != nil {
+		o.app.mu.Lock()
+		defer o.app.mu.Unlock()
+		if o.app.lost == nil {
+			o.app.lost = err
+		}
+	}
+	return n, err
+}
+
+// lostOutput is the first error of writing output, where that is what the command is for.
+func (a *app) lostOutput() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.unread {
+		return nil
+	}
+	return a.lost
+}
 
 // invocation is how to call this program again: the path it was called by, or go run, whose program has no path that
 // lasts.

@@ -11,7 +11,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/cli"
 )
 
 var (
@@ -136,6 +139,8 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 		{"scale orders", "holdfast scale: N is missing; usage: holdfast scale SERVICE N"},
 		{"scale", "holdfast scale: SERVICE and N are missing; usage: holdfast scale SERVICE N"},
 		{"scale orders three", `holdfast scale: N must be a number from 0 to 64, not "three"`},
+		{"scale orders -1", `holdfast scale: N must be a number from 0 to 64, not "-1"`},
+		{"scale -x orders", `holdfast scale: unknown shorthand flag: 'x' in -x; see holdfast scale --help`},
 		{"scale orders 1000", `holdfast scale: N must be a number from 0 to 64, not "1000"`},
 		{"scale orders 1 2", `holdfast scale: unexpected argument "2"; usage: holdfast scale SERVICE N`},
 		{"scale control 5", "holdfast scale: the number of control members is set in the system file and does not change while it runs"},
@@ -144,6 +149,9 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 		{"freeze orders", "holdfast freeze: orders has 2 instances; name one of orders-1, orders-2, or all of them: holdfast freeze orders --all"},
 		{"kill frontend", `holdfast kill: no service "frontend"; services: catalog, orders, gateway, control`},
 		{"kill orders-7", `holdfast kill: no instance "orders-7"; orders has orders-1, orders-2`},
+		{"kill orders-1 orders-9", `holdfast kill: no instance "orders-9"; orders has orders-1, orders-2`},
+		{"freeze catalog orders", "holdfast freeze: orders has 2 instances; name one of orders-1, orders-2, or all of them: holdfast freeze orders --all"},
+		{"restart catalog frontend", `holdfast restart: no service "frontend"; services: catalog, orders, gateway, control`},
 		{"restart ordres-1", `holdfast restart: no service "ordres-1"; services: catalog, orders, gateway, control`},
 		{"ps oders", `holdfast ps: no service "oders"; did you mean orders? services: catalog, orders, gateway, control`},
 		{"logs oders", `holdfast logs: no service "oders"; did you mean orders? services: catalog, orders, gateway, control`},
@@ -266,6 +274,13 @@ func TestCompletion(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	l := &line{}
+	if l.run("--version"); l.out.String() == "" {
+		t.Error("--version prints nothing")
+	}
+	flag := l.out.String()
+	if l.run("version"); l.out.String() != flag {
+		t.Errorf("--version = %q, version = %q", flag, l.out.String())
+	}
 	if code := l.run("version"); code != 0 || !regexp.MustCompile(`^holdfast \S+ go1\.\S+ \w+/\w+\n$`).MatchString(l.out.String()) {
 		t.Errorf("version = %d, %q", code, l.out.String())
 	}
@@ -293,4 +308,37 @@ func smallSystem(t *testing.T, addr string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// fullDisk is an output that takes nothing.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestOutputThatIsLostIsAnError(t *testing.T) {
+	_, l := serve(t)
+	for _, args := range []string{"ps", "ps --json", "logs", "logs -f", "version", "--help", "kill orders-1"} {
+		l.err.Reset()
+		code := cli.Main(cli.Process{
+			Args: append([]string{"holdfast"}, strings.Fields(args)...), In: strings.NewReader(""), Out: fullDisk{}, Err: &l.err,
+			Getenv: func(key string) string { return l.env[key] }, Environ: os.Environ,
+		})
+		if code != 1 || !strings.Contains(l.err.String(), "no space left on device") {
+			t.Errorf("%s: exit code %d, %q", args, code, l.err.String())
+		}
+	}
+}
+
+// A system that is killed says no goodbye: its streams break off.
+func TestFollowedLogsEndWithTheSystem(t *testing.T) {
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Server", "holdfast-control")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	defer web.Close()
+	l := &line{env: map[string]string{"HOLDFAST_CONTROL": web.Listener.Addr().String()}}
+	if code := l.run("logs", "-f"); code != 1 || l.err.String() != "holdfast logs: the system is gone\n" {
+		t.Errorf("exit code %d, %q", code, l.err.String())
+	}
 }

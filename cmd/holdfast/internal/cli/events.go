@@ -47,7 +47,11 @@ func (a *app) following(ctx context.Context, c *control.Client, target string, d
 		}
 	}
 	cancel()
-	if streamErr := <-ended; streamErr != nil && !errors.Is(streamErr, context.Canceled) && !errors.Is(streamErr, errLast) {
+	streamErr := <-ended
+	if errors.Is(streamErr, control.ErrGone) {
+		return streamErr // says it better than what became of the request
+	}
+	if streamErr != nil && !errors.Is(streamErr, context.Canceled) && !errors.Is(streamErr, errLast) {
 		err = errors.Join(err, streamErr)
 	}
 	return err

@@ -24,7 +24,7 @@ Targets are those of "holdfast kill".`,
 		Args:              targets,
 		ValidArgsFunction: a.completeTargets(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.eachTarget(cmd.Context(), args, "frozen", func(ctx context.Context, c *control.Client, target string) ([]string, error) {
+			return a.eachTarget(cmd.Context(), args, !all, "frozen", func(ctx context.Context, c *control.Client, target string) ([]string, error) {
 				return c.Freeze(ctx, target, all)
 			})
 		},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -27,7 +28,7 @@ its users without it for a moment. Control members are control-1, control-2 and 
 		Args:              targets,
 		ValidArgsFunction: a.completeTargets(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.eachTarget(cmd.Context(), args, "killed", func(ctx context.Context, c *control.Client, target string) ([]string, error) {
+			return a.eachTarget(cmd.Context(), args, !all, "killed", func(ctx context.Context, c *control.Client, target string) ([]string, error) {
 				return c.Kill(ctx, target, all)
 			})
 		},
@@ -36,11 +37,14 @@ its users without it for a moment. Control members are control-1, control-2 and 
 	return cmd
 }
 
-// eachTarget does the same to all targets and says what was done. It stops at the first error: the ones after it
-// have not been touched.
-func (a *app) eachTarget(ctx context.Context, targets []string, done string, do func(context.Context, *control.Client, string) ([]string, error)) error {
+// eachTarget does the same to all targets and says what was done. Nothing is done if one of them does not exist or, with
+// single, is a service of several instances. It stops at the first error: the ones after it have not been touched.
+func (a *app) eachTarget(ctx context.Context, targets []string, single bool, done string, do func(context.Context, *control.Client, string) ([]string, error)) error {
 	c := a.client()
 	defer c.Close()
+	if err := checkTargets(ctx, c, targets, single); err != nil {
+		return err
+	}
 	for _, target := range targets {
 		ids, err := do(ctx, c, target)
 		if err != nil {
@@ -51,6 +55,31 @@ func (a *app) eachTarget(ctx context.Context, targets []string, done string, do 
 			continue
 		}
 		a.printf("%s %s", strings.Join(ids, ", "), done)
+	}
+	return nil
+}
+
+// checkTargets looks at all targets before something is done to the first. One alone is checked where it is acted on.
+func checkTargets(ctx context.Context, c *control.Client, targets []string, single bool) error {
+	if len(targets) < 2 {
+		return nil
+	}
+	for _, target := range targets {
+		instances, err := c.InstancesOf(ctx, target)
+		switch {
+		case err != nil:
+			return err
+		case len(instances) == 0:
+			return failure.New(failure.FailedPrecondition, "%s has no instances", target)
+		case single && len(instances) > 1:
+			var ids []string
+			for _, i := range instances {
+				ids = append(ids, i.ID)
+			}
+			return failure.New(failure.InvalidArgument, "%s has %d instances", target, len(ids)).
+				WithReason(control.ReasonAmbiguous, control.Domain).
+				WithMetadata("service", target).WithMetadata("instances", strings.Join(ids, " "))
+		}
 	}
 	return nil
 }

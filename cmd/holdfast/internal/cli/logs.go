@@ -38,7 +38,7 @@ instance, of the control members ("control"), or of everything. All that was wri
 			err := c.Logs(cmd.Context(), q, func(l control.LogLine) error {
 				widest = max(widest, len(l.Instance))
 				a.printf("%s", a.logLine(l, widest, times))
-				return nil
+				return a.lostOutput()
 			})
 			if q.Follow && errors.Is(err, context.Canceled) {
 				return nil // Ctrl-C is how following ends

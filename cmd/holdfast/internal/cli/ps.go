@@ -38,7 +38,7 @@ SINCE is how long an instance has been in its state; LAST EXIT says why its proc
 				return err
 			}
 			if asJSON {
-				enc := json.NewEncoder(a.Out)
+				enc := json.NewEncoder(output{a})
 				enc.SetIndent("", "  ")
 				return enc.Encode(instances)
 			}

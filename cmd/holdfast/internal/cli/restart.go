@@ -27,6 +27,9 @@ A target is a service (orders) or an instance (orders-1). Ctrl-C ends it after t
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c := a.client()
 			defer c.Close()
+			if err := checkTargets(cmd.Context(), c, args, false); err != nil {
+				return err
+			}
 			for _, target := range args {
 				began := time.Now()
 				var ids []string

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,7 +14,7 @@ import (
 )
 
 func (a *app) scaleCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "scale SERVICE N",
 		Short: "Set how many instances a service has",
 		Long: `Starts or stops instances until the service has N of them, and waits until that is so. Those that go finish what they
@@ -26,7 +27,7 @@ have begun. The system file is not changed: the next "holdfast up" starts with w
 			service := args[0]
 			n, err := strconv.Atoi(args[1])
 			if err != nil || n < 0 || n > control.MaxReplicas {
-				return usage("N must be a number from 0 to %d, not %q", control.MaxReplicas, args[1])
+				return wrongReplicas(args[1])
 			}
 			c := a.client()
 			defer c.Close()
@@ -39,6 +40,19 @@ have begun. The system file is not changed: the next "holdfast up" starts with w
 			return nil
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// A number below zero looks like a flag: "unknown shorthand flag: '1' in -1".
+		_, word, _ := strings.Cut(err.Error(), " in ")
+		if _, e := strconv.Atoi(word); e == nil {
+			return wrongReplicas(word)
+		}
+		return cmd.Parent().FlagErrorFunc()(cmd, err)
+	})
+	return cmd
+}
+
+func wrongReplicas(word string) error {
+	return usage("N must be a number from 0 to %d, not %q", control.MaxReplicas, word)
 }
 
 func plural(n int, what string) string {

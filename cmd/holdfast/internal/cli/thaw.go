@@ -21,7 +21,7 @@ alone.`,
 		Args:              targets,
 		ValidArgsFunction: a.completeTargets("frozen"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.eachTarget(cmd.Context(), args, "thawed", func(ctx context.Context, c *control.Client, target string) ([]string, error) {
+			return a.eachTarget(cmd.Context(), args, false, "thawed", func(ctx context.Context, c *control.Client, target string) ([]string, error) {
 				return c.Thaw(ctx, target)
 			})
 		},

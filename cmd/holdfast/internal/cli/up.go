@@ -61,6 +61,7 @@ even if this one is killed with -9. What the system keeps is in the data directo
 
 func (a *app) up(ctx context.Context, path string, opts upOptions) error {
 	surviveReaders()
+	a.unread = true
 	sys, err := system.Load(path)
 	if err != nil {
 		return explainLoad(path, err)
@@ -102,8 +103,8 @@ type view interface {
 	tick(p host.Progress)
 	// note says what Ctrl-C has done.
 	note(text string)
-	// end is called once, after the last event.
-	end(p host.Progress)
+	// end is called once, after the last event; killed says that a second Ctrl-C has ended the stop.
+	end(p host.Progress, killed bool)
 }
 
 // attend runs the host and shows what happens until it has ended.
@@ -115,6 +116,7 @@ func (a *app) attend(ctx context.Context, h *host.Host, v view) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	interrupted := ctx.Done()
+	killed := false
 	for events != nil {
 		select {
 		case e, ok := <-events:
@@ -129,17 +131,23 @@ func (a *app) attend(ctx context.Context, h *host.Host, v view) error {
 			interrupted = nil
 			v.note("Ctrl-C again kills everything at once")
 		case <-a.again:
+			killed = true
 			v.note("killing everything")
 			h.KillAll()
 		}
 	}
 	err := <-done
 	p := h.Progress()
-	v.end(p)
-	if err == nil && p.Ready.IsZero() {
+	v.end(p, killed)
+	switch {
+	case err != nil:
+		return a.explainUp(err)
+	case killed:
+		return errors.New("killed before everything had stopped")
+	case p.Ready.IsZero():
 		return errors.New("stopped before it was ready")
 	}
-	return a.explainUp(err)
+	return nil
 }
 
 // explainUp takes a failed build out of its wrapping: what the compiler says speaks for itself.

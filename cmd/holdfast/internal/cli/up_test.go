@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -221,8 +222,11 @@ func TestASecondCtrlCKills(t *testing.T) {
 	s.interrupts <- os.Interrupt
 	s.await(t, "stopping deaf")
 	s.interrupts <- os.Interrupt
-	if code := s.end(t); code != 0 && code != 1 {
+	if code := s.end(t); code != 1 || s.err.String() != "holdfast up: killed before everything had stopped\n" {
 		t.Errorf("up ended with %d: %s", code, s.err.String())
+	}
+	if out := s.out.String(); strings.Contains(out, "is down") || !strings.HasSuffix(out, "deaf was killed\n") {
+		t.Errorf("it says that the stop was one:\n%s", out)
 	}
 	if alive(pid) {
 		t.Error("the deaf service lives on")
@@ -270,6 +274,42 @@ func TestUpOutlivesItsReader(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		_ = cmd.Process.Kill()
 		t.Error("up has not ended")
+	}
+}
+
+// When a terminal closes, the kernel sends one and the shell another.
+func TestTwoHangupsAreNotASecondCtrlC(t *testing.T) {
+	t.Parallel()
+	s := up(t, "system: slow\nregistry: etcd://127.0.0.1:1\nservices:\n  web: {run: "+
+		yaml("sh -c 'trap \"sleep 1; echo finished; exit\" TERM; while :; do sleep 0.1; done'")+"}\n")
+	s.interrupts <- syscall.SIGHUP
+	s.await(t, "stopping slow")
+	s.interrupts <- syscall.SIGHUP
+	if code := s.end(t); code != 0 || !strings.HasSuffix(s.out.String(), "slow is down\n") {
+		t.Errorf("up ended with %d: %s%s", code, s.out.String(), s.err.String())
+	}
+}
+
+func TestCommandsSayWhyAServiceCrashes(t *testing.T) {
+	t.Parallel()
+	switchFile := filepath.Join(t.TempDir(), "broken")
+	s := up(t, "system: sick\nregistry: etcd://127.0.0.1:1\nservices:\n  web: {run: "+
+		yaml("sh -c '[ ! -e "+switchFile+" ] || { echo no database; exit 7; }; exec sleep 60'")+"}\n")
+	if err := os.WriteFile(switchFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"restart web", "scale web 2"} {
+		l := &line{env: s.env}
+		code := l.run(strings.Fields(args)...)
+		if got := l.err.String(); code != 1 || !strings.Contains(got, "web-2 keeps crashing: exit status 7; its last output:\n") ||
+			!strings.Contains(got, "no database") {
+			t.Errorf("%s: exit code %d, %q", args, code, got)
+		}
+	}
+	client := control.NewClient(s.control)
+	defer client.Close()
+	if err := client.Scale(t.Context(), "web", 3); failure.CodeOf(err) != failure.FailedPrecondition {
+		t.Errorf("scale = %v, want FAILED_PRECONDITION", err)
 	}
 }
 
@@ -322,6 +362,9 @@ func TestUpEndsWhenAServiceKeepsDying(t *testing.T) {
 	s := start(t, "system: sick\nregistry: etcd://127.0.0.1:1\nservices:\n  web: {run: "+yaml("sh -c 'echo no database; exit 3'")+"}\n")
 	if code := s.end(t); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
+	}
+	if out := s.out.String(); !strings.Contains(out, "stopping sick: web-1 keeps crashing: exit status 3\n") {
+		t.Errorf("the stop does not say why:\n%s", out)
 	}
 	got := s.err.String()
 	if !strings.Contains(got, "holdfast up: web-1 keeps crashing: exit status 3") || !strings.Contains(got, "no database") {

@@ -48,8 +48,16 @@ func (v *lineView) tick(host.Progress) {}
 
 func (v *lineView) note(text string) { v.app.printf("%s", text) }
 
-func (v *lineView) end(p host.Progress) {
-	v.app.printf("%s is down", p.System)
+func (v *lineView) end(p host.Progress, killed bool) {
+	v.app.printf("%s", downLine(p, killed))
+}
+
+// downLine is the last line of up.
+func downLine(p host.Progress, killed bool) string {
+	if killed {
+		return p.System + " was killed"
+	}
+	return p.System + " is down"
 }
 
 // worthALine leaves out what is only interesting while one waits for what comes after it.
@@ -110,9 +118,9 @@ func (v *liveView) note(text string) {
 	v.hint = text
 }
 
-func (v *liveView) end(p host.Progress) {
+func (v *liveView) end(p host.Progress, killed bool) {
 	v.screen.Clear()
-	v.app.printf("%s is down", p.System)
+	v.app.printf("%s", downLine(p, killed))
 }
 
 // summary says where everything is, and what to do next.
@@ -237,7 +245,11 @@ func waitsFor(s host.ServiceStatus, p host.Progress) string {
 
 // drawStop is the block while a system goes down.
 func drawStop(p host.Progress, now time.Time, frame int, hint string, f terminal.Features) []string {
-	head := f.Paint(terminal.Bold, "stopping "+p.System) + " " + host.Seconds(now.Sub(p.Stopping))
+	head := f.Paint(terminal.Bold, "stopping "+p.System)
+	if p.Why != "" {
+		head += ": " + f.Paint(terminal.Red, terminal.Clean(p.Why))
+	}
+	head += " " + host.Seconds(now.Sub(p.Stopping))
 	if hint != "" {
 		head += "  " + f.Paint(terminal.Dim, hint)
 	}

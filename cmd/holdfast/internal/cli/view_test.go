@@ -129,7 +129,7 @@ func TestLiveViewPrintsEventsBetweenTheBlocks(t *testing.T) {
 	if got := since(); !strings.Contains(got, "stopping shop") || !strings.Contains(got, "Ctrl-C again kills") || !strings.Contains(got, "orders  1 left") {
 		t.Errorf("stop: %q", got)
 	}
-	v.end(p)
+	v.end(p, false)
 	if got := since(); !strings.Contains(got, "\x1b[J") || !strings.HasSuffix(got, "\x1b[?25hshop is down\n") {
 		t.Errorf("end: %q", got)
 	}

@@ -3,8 +3,10 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/platform/control"
@@ -19,6 +21,7 @@ type Progress struct {
 	Begun    time.Time       // when it was started
 	Ready    time.Time       // when all services were ready for the first time; zero before
 	Stopping time.Time       // when the stop began; zero before
+	Why      string          // why the start failed, in one line, if that began the stop
 	Build    BuildProgress   //
 	Services []ServiceStatus // "control" first, if there is one, then in the order of the system file
 }
@@ -129,9 +132,28 @@ func (h *Host) enter(state control.State) {
 	case control.Stopping:
 		h.progress.Stopping = now
 		message = "stopping " + name
+		if h.failure != nil {
+			h.progress.Why = brief(h.failure)
+			message += ": " + h.progress.Why
+		}
 	}
 	h.mu.Unlock()
 	h.feed.publish(control.Event{Time: now, State: string(state), Message: message})
+}
+
+// brief is an error in one line, without what a service or the compiler wrote.
+func brief(err error) string {
+	var crash *supervise.CrashError
+	var build *supervise.BuildError
+	text := err.Error()
+	switch {
+	case errors.As(err, &crash):
+		text = crash.ID + " keeps crashing: " + crash.Reason
+	case errors.As(err, &build) && build.Output != "":
+		text = "the build failed"
+	}
+	line, _, _ := strings.Cut(text, "\n")
+	return line
 }
 
 // Seconds prints a duration for people who wait: "0.4 s", "3.2 s", "2 min 5 s".

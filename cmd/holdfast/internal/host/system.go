@@ -77,7 +77,7 @@ func (h *Host) Restart(ctx context.Context, service string, ids []string) error 
 		return err
 	}
 	if err := h.sup.Restart(ctx, service, ids...); err != nil {
-		return err
+		return h.answer(err)
 	}
 	h.finished(service, control.EventRestarted, strings.Join(ids, ", ")+" restarted")
 	return nil
@@ -93,10 +93,26 @@ func (h *Host) Scale(ctx context.Context, service string, n int) error {
 		// Refused, or begun and not yet done: the supervisor knows.
 		wanted := h.sup.Replicas(service)
 		h.service(service, func(s *ServiceStatus) { s.Wanted = wanted })
-		return err
+		return h.answer(err)
 	}
 	h.finished(service, control.EventScaled, fmt.Sprintf("%s scaled to %d", service, n))
 	return nil
+}
+
+// answer gives an error the code and the words that control.System promises: without them the API hides what it is.
+func (h *Host) answer(err error) error {
+	var crash *supervise.CrashError
+	var coded *failure.Error
+	switch {
+	case errors.As(err, &crash):
+		return failure.Wrap(err, failure.FailedPrecondition, "%s", crash.Error())
+	case errors.As(err, &coded):
+		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		// Nobody but the end of the system, or whoever asked and has left, ends these contexts.
+		return failure.Wrap(err, failure.CodeOf(err), "given up: %s is stopping, or the request was ended", h.sys.Name)
+	}
+	return failure.Wrap(err, failure.FailedPrecondition, "%s", err.Error())
 }
 
 // finished publishes that a command is done, after all that it did.
