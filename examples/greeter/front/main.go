@@ -1,4 +1,4 @@
-// Front asks one of the instances of hello, found by its name, and passes on what it says.
+// Command front asks one of the instances of hello, found by its name, and passes on what it says.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Hello greets people. It is the smallest service: REST, and no interface description.
+// Command hello greets people. It is the smallest service: REST, and no interface description.
 package main
 
 import (
