@@ -363,8 +363,9 @@ func TestUpEndsWhenAServiceKeepsDying(t *testing.T) {
 	if code := s.end(t); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	if out := s.out.String(); !strings.Contains(out, "stopping sick: web-1 keeps crashing: exit status 3\n") {
-		t.Errorf("the stop does not say why:\n%s", out)
+	_, after, said := strings.Cut(s.out.String(), "stopping sick: web-1 keeps crashing: exit status 3\n")
+	if out := s.out.String(); !said || !strings.Contains(after, "web-1 stopped\n") {
+		t.Errorf("the stop does not say why before it stops anything:\n%s", out)
 	}
 	got := s.err.String()
 	if !strings.Contains(got, "holdfast up: web-1 keeps crashing: exit status 3") || !strings.Contains(got, "no database") {

@@ -188,6 +188,7 @@ func (h *Host) fail(err error) {
 	h.mu.Lock()
 	h.failure = err
 	h.mu.Unlock()
+	h.enter(control.Stopping) // before anything stops, which the end of the start begins, too
 	h.Down()
 }
 
