@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,7 +94,11 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 		}
 	}
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = incomingBody{r.Body}
+		body := &incomingBody{ReadCloser: r.Body}
+		r.Body = body
+		if r.Header.Get("Expect") != "" {
+			defer body.linger(rw.ResponseWriter)
+		}
 	}
 
 	err := lifecycle.Recover(func() error {
@@ -155,14 +160,30 @@ func (h *Handler) health(rw *responseWriter, r *http.Request) {
 
 // incomingBody gives the errors of a body a code: one that does not come, or not to its end, is the client's fault and not
 // the handler's, which is likely to just return the error.
-type incomingBody struct{ io.ReadCloser }
+type incomingBody struct {
+	io.ReadCloser
+	ended atomic.Bool // read to its end
+}
 
-func (b incomingBody) Read(p []byte) (int, error) {
+func (b *incomingBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == nil || err == io.EOF {
+	if err == nil {
+		return n, nil
+	}
+	if err == io.EOF {
+		b.ended.Store(true)
 		return n, err
 	}
 	return n, readError(err)
+}
+
+// linger makes the server read on for a moment after an answer that came before the end of the body, so that the client gets
+// to see it and not a reset connection. net/http does so by itself, but not for a body that was announced with
+// "Expect: 100-continue"; that a limit was hit is the one way to tell it.
+func (b *incomingBody) linger(w http.ResponseWriter) {
+	if !b.ended.Load() {
+		_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1))
+	}
 }
 
 func (x *exchange) streaming() bool {

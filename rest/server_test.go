@@ -15,12 +15,14 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/registry"
 )
@@ -400,4 +402,39 @@ func TestTLSVerifiesTheNameOfTheService(t *testing.T) {
 	if e := callError(t, err); !strings.Contains(err.Error(), "x509") || e.Attempts[0].Sent != 1 {
 		t.Errorf("error %v", err)
 	}
+}
+
+// The answer to a body that is too long comes while the client still sends, and must not be lost to a reset connection.
+func TestAnEarlyAnswerToAnExpectedBodyArrives(t *testing.T) {
+	h := Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.CopyN(io.Discard, r.Body, 64<<10)
+		Error(w, r, failure.New(failure.InvalidArgument, "enough"))
+	}), ServerConfig{MaxBodyBytes: -1})
+	server := httptest.NewServer(h)
+	defer server.Close()
+	transport := &http.Transport{ExpectContinueTimeout: time.Second, DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	for range 20 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, io.LimitReader(zeros{}, 50<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Expect", "100-continue")
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest {
+			t.Fatal(resp.Status)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
