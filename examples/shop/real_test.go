@@ -165,10 +165,10 @@ func TestRealKillOfUpLeavesNothing(t *testing.T) {
 func TestRealKillOfUpWhileItStarts(t *testing.T) {
 	site := newSite(t)
 	site.writeSystem(t, site.programs)
-	for _, after := range []time.Duration{0, 20, 60, 120, 200, 300, 400, 600, 900} {
+	for _, ms := range []int{0, 20, 60, 120, 200, 300, 400, 600, 900} {
 		shop := site.start(t)
 		select {
-		case <-time.After(after * time.Millisecond):
+		case <-time.After(time.Duration(ms) * time.Millisecond):
 		case <-shop.done:
 			t.Fatalf("up ended: %v\n%s", shop.exit, shop.output())
 		}
@@ -177,7 +177,7 @@ func TestRealKillOfUpWhileItStarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-shop.done
-		eventually(t, goneLimit, fmt.Sprintf("all of %d processes, killed after %d ms, are gone", len(processes), after), func() error {
+		eventually(t, goneLimit, fmt.Sprintf("all of %d processes, killed after %d ms, are gone", len(processes), ms), func() error {
 			return left(processes, site.data)
 		})
 	}

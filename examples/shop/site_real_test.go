@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -252,17 +253,24 @@ func (w *transcript) String() string {
 
 var _ io.Writer = (*transcript)(nil)
 
-// freeAddrs returns loopback addresses that nobody listens at.
+// freeAddrs returns loopback addresses that nobody listens at. They are below the ports that Linux takes for outgoing
+// connections, any of which could have the port by the time it is listened on, and below those that holdfast itself
+// chooses from.
 func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
-	addrs := make([]string, n)
-	for i := range addrs {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	const first, last, tries = 10_000, 15_000, 1000
+	var addrs []string
+	for range tries {
+		addr := fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first))
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		defer l.Close() // all of them at once, so that they differ
-		addrs[i] = l.Addr().String()
+		if addrs = append(addrs, addr); len(addrs) == n {
+			return addrs
+		}
 	}
-	return addrs
+	t.Fatalf("no free port among %d", tries)
+	return nil
 }
