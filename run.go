@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 
@@ -39,7 +40,13 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	return s.cfg.Lifecycle.Run(ctx, s.components(servers, endpoints)...)
+	err = s.cfg.Lifecycle.Run(ctx, s.components(servers, endpoints)...)
+	for _, srv := range servers {
+		if !srv.begun.Load() { // ctx ended before its turn came
+			err = errors.Join(err, srv.Close())
+		}
+	}
+	return err
 }
 
 func (s *Service) begin() (problems []error, err error) {
@@ -55,13 +62,26 @@ func (s *Service) begin() (problems []error, err error) {
 // server is what rpc and rest have in common.
 type server interface {
 	lifecycle.Component
+	lifecycle.Namer
 	lifecycle.Readier
+	lifecycle.Drainer
 	Addr() net.Addr
 	Close() error
 }
 
+// serving is a server of which is known whether it has been run. Otherwise it is to be closed.
+type serving struct {
+	server
+	begun atomic.Bool
+}
+
+func (s *serving) Run(ctx context.Context) error {
+	s.begun.Store(true)
+	return s.server.Run(ctx)
+}
+
 // listen opens the listeners that are needed. The servers it returns are to be run or closed.
-func (s *Service) listen() (servers []server, endpoints map[string]string, err error) {
+func (s *Service) listen() (servers []*serving, endpoints map[string]string, err error) {
 	var errs []error
 	endpoints = make(map[string]string)
 	add := func(protocol string, srv server, err error) {
@@ -69,7 +89,7 @@ func (s *Service) listen() (servers []server, endpoints map[string]string, err e
 			errs = append(errs, err)
 			return
 		}
-		servers = append(servers, srv)
+		servers = append(servers, &serving{server: srv})
 		addr, err := advertised(srv.Addr(), s.cfg.Settings.Advertise)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("advertise %s: %w", protocol, err))
@@ -93,7 +113,7 @@ func (s *Service) listen() (servers []server, endpoints map[string]string, err e
 }
 
 // components are in the order of the start; the stop is the reverse: servers, tasks, then out of the registry.
-func (s *Service) components(servers []server, endpoints map[string]string) []lifecycle.Component {
+func (s *Service) components(servers []*serving, endpoints map[string]string) []lifecycle.Component {
 	tasks := lifecycle.Component(s.tasks)
 	if len(servers) == 0 {
 		s.cfg.Logger.Info("running without a listener")
@@ -103,7 +123,7 @@ func (s *Service) components(servers []server, endpoints map[string]string) []li
 	for i, srv := range servers {
 		members[i] = srv
 	}
-	serving := lifecycle.Group("servers", members...)
+	group := lifecycle.Group("servers", members...)
 	attrs := []any{"registry", s.cfg.registryKind()}
 	for _, protocol := range []string{"grpc", "http"} {
 		if addr, ok := endpoints[protocol]; ok {
@@ -118,7 +138,7 @@ func (s *Service) components(servers []server, endpoints map[string]string) []li
 		Zone:      s.cfg.Settings.Zone,
 		Version:   s.cfg.Settings.Version,
 	})
-	return []lifecycle.Component{&presence{announcement, serving.(lifecycle.Readier).Ready()}, tasks, serving}
+	return []lifecycle.Component{&presence{announcement, group.(lifecycle.Readier).Ready()}, tasks, group}
 }
 
 // presence is the announcement as the first component, so that it is the last to stop, which yet waits for the servers.

@@ -302,6 +302,22 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
+// What was listening for a Service that is stopped before it serves is closed, too.
+func TestStoppedBeforeItServes(t *testing.T) {
+	t.Parallel()
+	a := newInstance(t, memregistry.New(), "alpha", "alpha-1", nil).both(nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := a.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	for _, addr := range []string{a.grpc, a.http} {
+		if !refusing(addr) {
+			t.Errorf("%s is still listened on", addr)
+		}
+	}
+}
+
 func TestOnceAndTooLate(t *testing.T) {
 	t.Parallel()
 	a := newInstance(t, memregistry.New(), "alpha", "alpha-1", nil).both(nil).run(t)

@@ -147,12 +147,12 @@ func TestServerChecksAndAnswersFromMemory(t *testing.T) {
 		want error
 	}{
 		"no order":      {&inventorypb.ReserveRequest{Lines: []*inventorypb.Line{mug}}, failure.InvalidArgument},
-		"no lines":      {&inventorypb.ReserveRequest{Order: "o"}, failure.InvalidArgument},
-		"a line twice":  {&inventorypb.ReserveRequest{Order: "o", Lines: []*inventorypb.Line{mug, mug}}, failure.InvalidArgument},
-		"nothing":       {&inventorypb.ReserveRequest{Order: "o", Lines: []*inventorypb.Line{{Product: "mug"}}}, failure.InvalidArgument},
-		"a submarine":   {&inventorypb.ReserveRequest{Order: "o", Lines: []*inventorypb.Line{{Product: "submarine", Quantity: 1}}}, failure.NotFound},
-		"what is gone":  {&inventorypb.ReserveRequest{Order: "o", Lines: []*inventorypb.Line{{Product: "tree", Quantity: 1}}}, shop.ErrOutOfStock},
-		"what is there": {&inventorypb.ReserveRequest{Order: "o", Lines: []*inventorypb.Line{mug}}, nil},
+		"no lines":      {&inventorypb.ReserveRequest{Order: "1"}, failure.InvalidArgument},
+		"a line twice":  {&inventorypb.ReserveRequest{Order: "2", Lines: []*inventorypb.Line{mug, mug}}, failure.InvalidArgument},
+		"nothing":       {&inventorypb.ReserveRequest{Order: "3", Lines: []*inventorypb.Line{{Product: "mug"}}}, failure.InvalidArgument},
+		"a submarine":   {&inventorypb.ReserveRequest{Order: "4", Lines: []*inventorypb.Line{{Product: "submarine", Quantity: 1}}}, failure.NotFound},
+		"what is gone":  {&inventorypb.ReserveRequest{Order: "5", Lines: []*inventorypb.Line{{Product: "tree", Quantity: 1}}}, shop.ErrOutOfStock},
+		"what is there": {&inventorypb.ReserveRequest{Order: "6", Lines: []*inventorypb.Line{mug}}, nil},
 	} {
 		if _, err := client.Reserve(t.Context(), c.req); !errors.Is(err, c.want) {
 			t.Errorf("reserve %s: %v, want %v", name, err, c.want)
