@@ -26,12 +26,16 @@ const Module = "github.com/holdfast-go/holdfast"
 // below it; the longest pattern that matches decides. "." is the module's root package.
 var Layers = [][]string{
 	0: {"lifecycle", "failure", "internal/..."},
-	1: {"resilience", "balance", "platform/system"},
-	2: {"registry", "registry/driver", "registry/registrytest", "registry/memregistry"},
+	1: {"resilience", "balance", "admission", "platform/system"},
+	2: {
+		"registry", "registry/driver", "registry/registrytest", "registry/memregistry",
+		"config", "config/driver", "config/configtest", "config/memconfig", "policy",
+	},
 	3: {"rpc", "rest"},
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
 		"registry/etcdregistry", "registry/staticregistry", "rest/ginrest", "rest/echorest",
+		"config/etcdconfig", "config/fileconfig",
 	},
 	5: {},
 	6: {"cmd/...", "examples/...", "bench/...", "docs/..."},
@@ -40,8 +44,12 @@ var Layers = [][]string{
 // Siblings lists what a package may import of its own layer: within a family the contract stands above its driver
 // package, and the suites and memory drivers stand beside it.
 var Siblings = map[string][]string{
-	".":                     {"registry/etcdregistry", "registry/staticregistry"},
+	".":                     {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig"},
 	"resilience":            {"balance"},
+	"admission":             {"resilience"},
+	"config":                {"config/driver"},
+	"config/memconfig":      {"config/driver"},
+	"config/configtest":     {"config", "config/driver"},
 	"registry":              {"registry/driver"},
 	"registry/memregistry":  {"registry", "registry/driver"},
 	"registry/registrytest": {"registry", "registry/driver"},
@@ -142,7 +150,7 @@ func allowed(pkg string, layer int, target string, test bool) bool {
 	if internalTo := strings.HasPrefix(target, "internal/"); internalTo {
 		return true
 	}
-	if test && (strings.HasSuffix(target, "test") || path.Base(target) == "memregistry") {
+	if test && (strings.HasSuffix(target, "test") || path.Base(target) == "memregistry" || path.Base(target) == "memconfig") {
 		return true
 	}
 	if to < layer {
@@ -151,9 +159,10 @@ func allowed(pkg string, layer int, target string, test bool) bool {
 	if to > layer {
 		return false
 	}
-	// Programs are trees of their own: one may use what stands below it, never another program.
+	// Programs are trees of their own: one may use what stands below it, never another program; what several of a kind
+	// share is in an internal directory beside them.
 	if layer == len(Layers)-1 {
-		return tree(pkg) == tree(target)
+		return tree(pkg) == tree(target) || path.Base(tree(target)) == "internal"
 	}
 	return slices.Contains(Siblings[pkg], target)
 }

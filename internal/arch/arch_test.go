@@ -33,6 +33,7 @@ func TestCheckFindsWhatTheLayersForbid(t *testing.T) {
 		{"test support", "rpc/a_test.go", `import "` + m + `/internal/memnet"`, ""},
 		{"another example", "examples/a/a.go", `import "` + m + `/examples/b"`, "may not import"},
 		{"its own tree", "examples/a/x/a.go", `import "` + m + `/examples/a/y"`, ""},
+		{"shared by programs of a kind", "bench/a/a.go", `import "` + m + `/bench/internal/load"`, ""},
 		{"no layer", "nowhere/a.go", ``, "stands in no layer"},
 		{"others are not ours", "balance/a.go", `import "google.golang.org/grpc"`, ""},
 	} {
