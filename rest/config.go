@@ -8,6 +8,10 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/holdfast-go/holdfast/admission"
+	"github.com/holdfast-go/holdfast/policy"
+	"github.com/holdfast-go/holdfast/resilience"
 )
 
 // Defaults of ServerConfig.
@@ -39,6 +43,18 @@ type ServerConfig struct {
 	// HealthPath is answered by the Handler: 503 while draining, else with what the wrapped handler answers, or 200 if that
 	// has nothing there (404 or 405). "" means /healthz, "-" leaves every path to the wrapped handler.
 	HealthPath string
+	// Admission says when requests are turned away, so that those which are begun can be finished. The zero value is on.
+	// Requests for HealthPath are always let in.
+	Admission admission.Config
+	// MaxCriticality is the highest criticality that a caller may claim with X-Criticality; a higher one counts as this.
+	// 0: Critical, which is also that of requests which claim none, so that nobody comes before others by saying so.
+	// A server that only trusted callers reach can set CriticalPlus. It counts with Admission off, too: the calls that
+	// handlers make inherit the criticality.
+	MaxCriticality resilience.Criticality
+	// Service is the name of the service that this server is an instance of, and Policies, if set, are the policies in
+	// force: what that of Service says it serves takes the place of Timeout and Admission, as soon as it changes.
+	Service  string
+	Policies *policy.Live
 	// Logger receives panics with their stacks. nil means slog.Default().
 	Logger *slog.Logger
 
@@ -81,6 +97,9 @@ func (c ServerConfig) Validate() error {
 	}
 	if p := c.HealthPath; p != "" && p != "-" && !strings.HasPrefix(p, "/") {
 		bad("HealthPath: %q does not start with /", p)
+	}
+	if err := c.Admission.Validate(); err != nil {
+		bad("Admission: %w", err)
 	}
 	return errors.Join(errs...)
 }

@@ -9,6 +9,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/holdfast-go/holdfast/admission"
+	"github.com/holdfast-go/holdfast/policy"
+	"github.com/holdfast-go/holdfast/resilience"
 )
 
 // The defaults of a ServerConfig.
@@ -42,6 +46,20 @@ type ServerConfig struct {
 	// are cut at once. Longer than what stops the process (lifecycle's StopTimeout, 25 s) has no effect.
 	DrainTimeout time.Duration
 
+	// Admission says when calls are turned away, so that those which are begun can be finished. The zero value is on.
+	// Health checks and reflection are always answered.
+	Admission admission.Config
+	// MaxCriticality is the highest criticality that a caller may claim for a call; a higher one counts as this. 0:
+	// Critical, which is also that of calls which claim none, so that nobody comes before others by saying so. A
+	// server that only trusted callers reach can set CriticalPlus. It counts with Admission off, too: the calls that
+	// handlers make inherit the criticality.
+	MaxCriticality resilience.Criticality
+
+	// Service is the name of the service that this server is an instance of, and Policies, if set, are the policies in
+	// force: what that of Service says it serves takes the place of Timeout and Admission, as soon as it changes.
+	Service  string
+	Policies *policy.Live
+
 	// MaxRecvBytes bounds a received message. 0: 4 MiB. A larger message is answered RESOURCE_EXHAUSTED.
 	MaxRecvBytes int
 	// MaxConcurrentStreams bounds the calls in flight on one connection. 0: 1000. A client's further calls wait.
@@ -68,6 +86,9 @@ func (c ServerConfig) Validate() error {
 	}
 	if c.MaxRecvBytes < 0 {
 		errs = append(errs, fmt.Errorf("rpc server: MaxRecvBytes %d is negative", c.MaxRecvBytes))
+	}
+	if err := c.Admission.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("rpc server: %w", err))
 	}
 	if c.MaxConnectionAge < 0 {
 		errs = append(errs, fmt.Errorf("rpc server: MaxConnectionAge %v is negative", c.MaxConnectionAge))
