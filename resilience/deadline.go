@@ -5,25 +5,11 @@ import (
 	"time"
 )
 
-type incomingKey struct{}
-
-// WithIncoming marks ctx as that of a request being served, so that calls made with it know that their deadline is
-// inherited: somebody else is waiting until then, and the answer has to get there first. Servers call it.
-func WithIncoming(ctx context.Context) context.Context {
-	return context.WithValue(ctx, incomingKey{}, true)
-}
-
-// Incoming reports whether ctx comes from a request being served.
-func Incoming(ctx context.Context) bool {
-	marked, _ := ctx.Value(incomingKey{}).(bool)
-	return marked
-}
-
 // Deadline returns when a call made with ctx at now has to be over. It is never zero. p may be nil for the defaults.
 //
 //   - ctx has a deadline of its own: that one, or now + p.Timeout if it is set and earlier.
 //   - ctx has none: now + p.Timeout (5 s by default).
-//   - ctx comes from a request being served ([WithIncoming]): what remains less a margin for the answer's way back
+//   - ctx comes from a request being served ([WithRequest]): what remains less a margin for the answer's way back
 //     (5 %, at least 2 ms, at most 50 ms), or now + p.Timeout (5 s by default) if that is earlier.
 //
 // With an inherited deadline that has passed, the result is not after now.

@@ -24,6 +24,12 @@ const (
 	Canceled
 	// Exhausted: RESOURCE_EXHAUSTED; over a quota, or too large.
 	Exhausted
+	// Shed: the instance was too busy to begin with it.
+	Shed
+	// Local: refused on this side, by throttle, bulkhead, rate limit or breaker.
+	Local
+	// Overdue: the time of the call ran out at an instance that had more of it than such calls take.
+	Overdue
 	// Fault: INTERNAL, UNKNOWN or DATA_LOSS. Another instance runs the same code.
 	Fault
 	// Aborted: lost a race. What to repeat is more than this one call, and only its caller knows it.
@@ -46,25 +52,42 @@ type Verdict struct {
 	Cost int
 	// Sample is what the attempt's duration is worth.
 	Sample balance.Sample
+	// Throttle is what it says about how busy the service is.
+	Throttle Vote
+	// Health is what it says about the instance.
+	Health balance.Health
 }
+
+// Vote is what an attempt says about whether the service can take more. It is about load, not about being right.
+type Vote uint8
+
+// The votes.
+const (
+	Neutral Vote = iota // nothing
+	Accept              // the service dealt with it
+	Reject              // it did not come to that
+)
 
 // table is the only place where it is decided what counts as what. All clients go by it.
 var table = [outcomes]struct {
 	name string
 	Verdict
 }{
-	//                 name                 safe   unsafe cost sample
-	OK:               {"ok", Verdict{false, false, 0, balance.Latency}},
-	Unsent:           {"unsent", Verdict{true, true, 0, balance.None}},
-	Unavailable:      {"unavailable", Verdict{true, false, 1, balance.None}},
-	AttemptTimeout:   {"attempt timeout", Verdict{true, false, 2, balance.LowerBound}},
-	DeadlineExceeded: {"deadline exceeded", Verdict{false, false, 0, balance.LowerBound}},
-	Canceled:         {"canceled", Verdict{false, false, 0, balance.None}},
-	Exhausted:        {"exhausted", Verdict{false, false, 0, balance.None}},
-	Fault:            {"fault", Verdict{false, false, 0, balance.Latency}},
-	Aborted:          {"aborted", Verdict{false, false, 0, balance.Latency}},
-	Denied:           {"denied", Verdict{false, false, 0, balance.None}},
-	Refused:          {"refused", Verdict{false, false, 0, balance.Latency}},
+	//                 name                 safe   unsafe cost sample              throttle health
+	OK:               {"ok", Verdict{false, false, 0, balance.Latency, Accept, balance.Good}},
+	Unsent:           {"unsent", Verdict{true, true, 0, balance.None, Reject, balance.Bad}},
+	Unavailable:      {"unavailable", Verdict{true, false, 1, balance.None, Reject, balance.Bad}},
+	AttemptTimeout:   {"attempt timeout", Verdict{true, false, 2, balance.LowerBound, Reject, balance.Bad}},
+	DeadlineExceeded: {"deadline exceeded", Verdict{false, false, 0, balance.LowerBound, Neutral, balance.Neutral}},
+	Canceled:         {"canceled", Verdict{false, false, 0, balance.None, Neutral, balance.Neutral}},
+	Exhausted:        {"exhausted", Verdict{false, false, 0, balance.None, Neutral, balance.Neutral}},
+	Shed:             {"shed", Verdict{true, true, 1, balance.None, Reject, balance.Neutral}},
+	Local:            {"local", Verdict{false, false, 0, balance.None, Neutral, balance.Neutral}},
+	Overdue:          {"overdue", Verdict{false, false, 0, balance.LowerBound, Reject, balance.Bad}},
+	Fault:            {"fault", Verdict{false, false, 0, balance.Latency, Accept, balance.Suspicious}},
+	Aborted:          {"aborted", Verdict{false, false, 0, balance.Latency, Accept, balance.Good}},
+	Denied:           {"denied", Verdict{false, false, 0, balance.None, Accept, balance.Good}},
+	Refused:          {"refused", Verdict{false, false, 0, balance.Latency, Accept, balance.Good}},
 }
 
 // Verdict returns what o means.

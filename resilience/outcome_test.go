@@ -52,7 +52,7 @@ func TestOutcomeTableIsConsistent(t *testing.T) {
 		if o.String() == "" {
 			t.Errorf("outcome %d has no name", o)
 		}
-		if v.RetryUnsafe && (o != Unsent || v.Sample != balance.None) {
+		if v.RetryUnsafe && (o != Unsent && o != Shed || v.Sample != balance.None) {
 			t.Errorf("%v: what may have run is tried again although it is not safe", o)
 		}
 		if v.RetryUnsafe && !v.RetrySafe {
@@ -63,6 +63,12 @@ func TestOutcomeTableIsConsistent(t *testing.T) {
 		}
 		if v.RetrySafe && o != Unsent && v.Cost == 0 {
 			t.Errorf("%v: loads an instance again for nothing", o)
+		}
+		if v.RetrySafe && v.Throttle != Reject {
+			t.Errorf("%v: tried again, and not counted as refused", o)
+		}
+		if v.Health == balance.Bad && v.Throttle != Reject || v.Health == balance.Good && v.Throttle != Accept {
+			t.Errorf("%v: %v and %v contradict each other", o, v.Health, v.Throttle)
 		}
 		if v.Cost > reserve {
 			t.Errorf("%v: costs %d, more than is held for it", o, v.Cost)

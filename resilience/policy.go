@@ -52,6 +52,62 @@ type Policy struct {
 	// Budget bounds the attempts beyond the first of all calls together. One budget is shared by all methods of a
 	// client of one target, so it is that client's policy that counts, not a method's.
 	Budget BudgetPolicy
+
+	// Hedge is when a second attempt is made although the first has not failed.
+	Hedge HedgePolicy
+
+	// Throttle is when calls are held back since the service refuses most of them. Like Budget, and like what follows, it
+	// is for all calls of a client of one target, so it is that client's policy that counts, not a method's.
+	Throttle ThrottlePolicy
+
+	// MaxInFlight bounds the calls that are under way at a time; one more fails at once. 0: no bound. What is sensible
+	// is twice the calls a second times their 99th percentile. Too low, it refuses what the service could do.
+	MaxInFlight int
+
+	// Rate bounds the attempts a second; one more fails at once. 0: no bound. Burst is how many may come at once.
+	// 0: what Rate allows in a tenth of a second, at least 1.
+	Rate  float64
+	Burst int
+
+	// Breaker is a classic circuit breaker. nil: none, see there why.
+	Breaker *BreakerPolicy
+}
+
+// HedgePolicy is when a call that may run twice, and that has not been answered when most are, is sent to a second instance
+// as well. The first answer counts; the other attempt is cancelled.
+// Source: J. Dean, L. A. Barroso, "The Tail at Scale", CACM 56 (2013).
+type HedgePolicy struct {
+	// Share bounds the hedges, as a share of the calls, inside the Budget. 0: 0.05. Negative: no hedges.
+	Share float64
+	// Delay is how long an attempt runs before it is hedged. 0: the observed 95th percentile of the method, at least
+	// 1 ms, at most half of the attempt's time. Above 0: fixed; when everything becomes slower, every call is hedged
+	// until Share is used up.
+	Delay time.Duration
+}
+
+// ThrottlePolicy are the numbers of a [Throttle].
+type ThrottlePolicy struct {
+	// K is how many requests are sent for each that is accepted, so that recovery is noticed. 0: 2. Negative: no
+	// throttle. Below 1.1, ordinary failures throttle.
+	K float64
+	// Window is how long an answer counts. 0: 30 s. Longer recovers later, shorter throttles on little evidence.
+	Window time.Duration
+	// Floor is the share of requests that is let through at the worst, but 1 a second if that is more. 0: 0.05.
+	Floor float64
+}
+
+// BreakerPolicy are the numbers of a [Breaker]. The zero value of each is its default.
+type BreakerPolicy struct {
+	// Failures is the share of failed attempts from which the breaker opens. 0: 0.5.
+	Failures float64
+	// Calls is how many attempts there must have been in Window. 0: 20.
+	Calls int
+	// Window is over which time they are counted. 0: 10 s.
+	Window time.Duration
+	// Open is how long nothing is sent after that. 0: 5 s.
+	Open time.Duration
+	// Probes is how many attempts may be under way after that, and have to succeed in a row for it to close. 0: 3.
+	Probes int
 }
 
 // Backoff is a full-jitter exponential backoff: a uniform random wait below a bound that doubles. The jitter is full
@@ -105,8 +161,45 @@ func (p Policy) Validate() error {
 	if math.IsNaN(p.Budget.Ratio) || math.IsNaN(p.Budget.Floor) || math.IsNaN(p.Budget.Burst) {
 		bad("Budget: %+v has a field that is no number", p.Budget)
 	}
+	for name, v := range map[string]float64{
+		"Hedge.Share": p.Hedge.Share, "Throttle.K": p.Throttle.K, "Throttle.Floor": p.Throttle.Floor, "Rate": p.Rate,
+	} {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			bad("%s: %v is no number to go by", name, v)
+		}
+	}
+	if p.Hedge.Share > 1 || p.Hedge.Delay < 0 {
+		bad("Hedge: %+v: a Share above 1, or a negative Delay", p.Hedge)
+	}
+	if k := p.Throttle.K; k > 0 && k < 1 {
+		bad("Throttle.K: %v would hold back what the service accepts; it is 1.1 or more", k)
+	}
+	if w := p.Throttle.Window; w != 0 && w < minWindow || w > maxWindow {
+		bad("Throttle.Window: %v is not within %v to %v", w, minWindow, maxWindow)
+	}
+	if p.Throttle.Floor < 0 || p.Throttle.Floor > 1 {
+		bad("Throttle.Floor: %v is no share; without any the recovery would not be noticed", p.Throttle.Floor)
+	}
+	if p.MaxInFlight < 0 || p.Rate < 0 || p.Burst < 0 {
+		bad("MaxInFlight, Rate, Burst: %d, %v, %d: one is negative; 0 is no bound", p.MaxInFlight, p.Rate, p.Burst)
+	}
+	if b := p.Breaker; b != nil {
+		if !(b.Failures >= 0 && b.Failures <= 1) || b.Calls < 0 || b.Open < 0 || b.Probes < 0 || b.Probes > maxProbes {
+			bad("Breaker: %+v has a field out of bounds", *b)
+		}
+		if b.Window != 0 && b.Window < minWindow || b.Window > maxWindow {
+			bad("Breaker.Window: %v is not within %v to %v", b.Window, minWindow, maxWindow)
+		}
+	}
 	return errors.Join(errs...)
 }
+
+const (
+	// minWindow and maxWindow bound over what time answers are counted.
+	minWindow, maxWindow = time.Second, 5 * time.Minute
+	// maxProbes bounds the probes of a breaker.
+	maxProbes = 1000
+)
 
 // maxAttempts is the largest MaxAttempts. More attempts than this are not resilience.
 const maxAttempts = 10

@@ -1,0 +1,4 @@
+package resilience
+
+// Breaker is a classic circuit breaker.
+type Breaker struct{}
