@@ -20,6 +20,11 @@ type Call struct {
 	Rand uint64
 	// Tried are the nodes that earlier attempts of this call went to. None of them is picked while another is left.
 	Tried []*Node
+	// Key is what ring_hash goes by: calls with the same key go to the same node. 0: none.
+	Key uint64
+	// Safe says that the call may run twice. Such calls are the first to be sent to a node of which it is not known
+	// whether it is well again.
+	Safe bool
 }
 
 // A Picker chooses a node. Implementations are safe for concurrent use and do not keep or change nodes or c.
