@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -12,9 +13,14 @@ var (
 	errLost     = errors.New("rest: request body is too large to be sent again")
 )
 
-// maxUnwritten is what is kept of a body that is too long to be sent twice: more than net/http reads ahead of the first
-// write to the connection, so that the body of a request that was not sent is still whole.
-const maxUnwritten = 16 << 10
+const (
+	// maxUnwritten is what is kept of a body that is too long to be sent twice: more than net/http reads ahead of the
+	// first write to the connection, so that the body of a request that was not sent is still whole.
+	maxUnwritten = 16 << 10
+	// maxUnsafe is what is kept of the body of a request that may not run twice. It is sent again only if no instance has
+	// begun with it, which a busy one says before it has read much.
+	maxUnsafe = 64 << 10
+)
 
 // requestBody hands the body of one request to its attempts, one after the other. It exists because a body can be read
 // once, and because net/http may still be reading it for an attempt that is over. A nil *requestBody is an empty body.
@@ -35,9 +41,13 @@ type requestBody struct {
 	once  sync.Once
 }
 
-func newRequestBody(req *http.Request, keep int64) *requestBody {
+// newRequestBody keeps at most keep bytes of the body, and of one that is not safe to repeat maxUnsafe.
+func newRequestBody(req *http.Request, keep int64, safe bool) *requestBody {
 	if req.Body == nil || req.Body == http.NoBody {
 		return nil
+	}
+	if !safe {
+		keep = min(keep, maxUnsafe)
 	}
 	b := &requestBody{src: req.Body, keep: int(max(0, keep))}
 	switch {
@@ -64,6 +74,20 @@ func (b *requestBody) next() (io.ReadCloser, error) {
 	return b.view, nil
 }
 
+// share returns a body for an attempt that runs beside the present one. It is false if the body has not been read to its
+// end, or not been kept.
+func (b *requestBody) share() (io.ReadCloser, bool) {
+	if b == nil {
+		return http.NoBody, true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lost || !errors.Is(b.err, io.EOF) {
+		return nil, false
+	}
+	return io.NopCloser(bytes.NewReader(b.kept)), true
+}
+
 // repeatable reports whether next would give a body.
 func (b *requestBody) repeatable() bool {
 	if b == nil {
@@ -87,13 +111,18 @@ func (b *requestBody) failed() error {
 	return b.err
 }
 
-// end says that no attempt follows: the source is closed as soon as the last one is through with it.
+// end says that no attempt follows: the source is closed as soon as the last one is through with it, and what is kept is
+// not any more.
 func (b *requestBody) end() {
 	if b == nil {
 		return
 	}
 	b.mu.Lock()
 	b.ended = true
+	if b.reading.TryLock() { // whoever reads now does it afterwards
+		b.forget()
+		b.reading.Unlock()
+	}
 	through := b.view == nil || b.view.closed
 	b.mu.Unlock()
 	if through {
@@ -101,11 +130,20 @@ func (b *requestBody) end() {
 	}
 }
 
-// close closes the source at once, also under a Read that blocks, which it thereby ends.
+// close closes the source at once, also under a Read that blocks. Most end thereby; the Close of a body that a server reads
+// waits for it instead, and is not waited for here.
 func (b *requestBody) close() {
-	if b != nil {
-		b.once.Do(func() { _ = b.src.Close() })
+	if b == nil {
+		return
 	}
+	b.once.Do(func() {
+		if b.reading.TryLock() {
+			defer b.reading.Unlock()
+			_ = b.src.Close()
+			return
+		}
+		go func() { _ = b.src.Close() }()
+	})
 }
 
 // bodyView is the body as one attempt sees it: what is kept, then the rest of the source.
@@ -132,6 +170,7 @@ func (v *bodyView) Read(p []byte) (int, error) {
 	b.remember(p[:n])
 	b.err = err
 	v.off += int64(n)
+	b.forget()
 	return n, err
 }
 
@@ -155,6 +194,14 @@ func (v *bodyView) replay(p []byte) (n int, done bool, err error) {
 		return 0, true, b.err
 	}
 	return 0, false, nil
+}
+
+// forget drops what is kept once nobody can ask for it. b.reading and b.mu are held: what a dead attempt is just reading
+// belongs to the last one.
+func (b *requestBody) forget() {
+	if b.ended && (b.view == nil || b.view.closed || b.view.off == b.taken) {
+		b.lost, b.kept = true, nil
+	}
 }
 
 func (b *requestBody) remember(p []byte) {

@@ -12,7 +12,7 @@ import (
 )
 
 func bodyOf(src io.Reader, length, keep int64) *requestBody {
-	return newRequestBody(&http.Request{Body: io.NopCloser(src), ContentLength: length}, keep)
+	return newRequestBody(&http.Request{Body: io.NopCloser(src), ContentLength: length}, keep, true)
 }
 
 // Whatever is read of it by whom, each attempt gets the body from its beginning, or an error, never something else.
@@ -62,7 +62,7 @@ func TestAttemptThatIsReplacedCannotReadOn(t *testing.T) {
 // A dead attempt may be stuck in a read of a slow client's body. What it gets then belongs to the next one.
 func TestReadOfADeadAttemptIsNotLost(t *testing.T) {
 	slow, client := net.Pipe()
-	b := newRequestBody(&http.Request{Body: slow, ContentLength: -1}, 100)
+	b := newRequestBody(&http.Request{Body: slow, ContentLength: -1}, 100, true)
 	first, _ := b.next()
 	stuck := make(chan struct{})
 	go func() {
@@ -106,7 +106,7 @@ func TestBodyThatIsLostUnderAnAttemptIsAnError(t *testing.T) {
 
 func TestSourceIsClosedOnceAfterTheLastAttempt(t *testing.T) {
 	closed := make(chan struct{})
-	b := newRequestBody(&http.Request{Body: &closing{Reader: strings.NewReader("x"), closed: closed}, ContentLength: 1}, 100)
+	b := newRequestBody(&http.Request{Body: &closing{Reader: strings.NewReader("x"), closed: closed}, ContentLength: 1}, 100, true)
 	first, _ := b.next()
 	_ = first.Close()
 	second, _ := b.next()
@@ -120,6 +120,49 @@ func TestSourceIsClosedOnceAfterTheLastAttempt(t *testing.T) {
 	<-closed
 	b.end()
 	b.close()
+}
+
+// A request that may not run twice is sent again only if no instance has begun with it, so little of it is kept; and nothing
+// of any once the answer is there.
+func TestLittleIsKeptOfABodyThatIsNotSentAgain(t *testing.T) {
+	text := strings.Repeat("x", maxUnsafe)
+	b := newRequestBody(&http.Request{Body: io.NopCloser(strings.NewReader(text + "y")), ContentLength: -1}, 1<<20, false)
+	first, _ := b.next()
+	_, _ = io.ReadFull(first, make([]byte, maxUnsafe))
+	if !b.repeatable() {
+		t.Fatalf("a body of %d bytes is not kept", maxUnsafe)
+	}
+	second, _ := b.next()
+	if got, err := io.ReadAll(second); err != nil || string(got) != text+"y" || b.repeatable() || b.kept != nil {
+		t.Errorf("%d bytes, %v, %d kept", len(got), err, len(b.kept))
+	}
+	b = bodyOf(strings.NewReader(text), -1, 1<<20)
+	only, _ := b.next()
+	_, _ = io.ReadFull(only, make([]byte, 10))
+	b.end()
+	if got, err := io.ReadAll(only); err != nil || len(got) != maxUnsafe-10 || b.kept != nil {
+		t.Errorf("%d bytes after the answer, %v, %d kept", len(got), err, len(b.kept))
+	}
+}
+
+func TestAttemptsSideBySideShareABodyThatIsThere(t *testing.T) {
+	b := bodyOf(strings.NewReader("abc"), -1, 100)
+	first, _ := b.next()
+	if _, ok := b.share(); ok {
+		t.Error("a body of which nothing is there is shared")
+	}
+	if got, err := io.ReadAll(first); string(got) != "abc" || err != nil {
+		t.Fatal(string(got), err)
+	}
+	for range 2 {
+		beside, ok := b.share()
+		if !ok {
+			t.Fatal("not shared")
+		}
+		if got, err := io.ReadAll(beside); string(got) != "abc" || err != nil {
+			t.Errorf("%q %v", got, err)
+		}
+	}
 }
 
 func TestConnKnowsWhetherAnythingWasWritten(t *testing.T) {

@@ -28,6 +28,14 @@ var errClosed = failure.New(failure.Unavailable, "transport is closed").WithReas
 type ClientConfig struct {
 	// Policy rules deadlines, attempts, backoff and the retry budget of every service. The zero value means its defaults.
 	Policy resilience.Policy
+	// Methods is what is different for some requests, by path or by method and path: "GET /orders/7". A path that ends
+	// with a slash stands for all below it ("POST /orders/", "/orders/"). The longest that fits wins; of equal ones, the
+	// one with a method. It holds for all services of the Transport.
+	Methods map[string]MethodPolicy
+	// IgnoreKeys: an Idempotency-Key does not make a request repeatable, but for those whose MethodPolicy says so. For
+	// requests that come from outside, such as a proxy's: the key is the sender's word, and whether anybody does things
+	// once per key is the service's. By default it does, since it is this program's own code that sets it.
+	IgnoreKeys bool
 	// TLS is the client side configuration, cloned; nil means plaintext. An empty ServerName means the name of the
 	// service. With it https is spoken to the instances also for URLs that say http.
 	TLS *tls.Config
@@ -40,7 +48,8 @@ type ClientConfig struct {
 	Picker func() balance.Picker
 	// MaxReplayBytes bounds what is kept of a request's body so that it can be sent again; a longer one is sent as it
 	// comes, once, unless the first bytes of it were not read yet. A request with GetBody is not kept. 0 means 1 MiB,
-	// negative keeps nothing. It bounds the memory of one call.
+	// negative keeps nothing. It bounds the memory of one call. Of a request that may not run twice at most 64 KiB are
+	// kept, for an instance that was too busy to begin with it.
 	MaxReplayBytes int64
 	// Logger receives what no request reports: instances that become unreachable and reachable again. nil means
 	// slog.Default().
@@ -49,7 +58,7 @@ type ClientConfig struct {
 
 // Validate returns all that is wrong with the configuration, joined, or nil.
 func (c ClientConfig) Validate() error {
-	err := c.Policy.Validate()
+	err := errors.Join(c.Policy.Validate(), validateMethods(c.Policy, c.Methods))
 	if c.Wait < 0 {
 		err = errors.Join(err, fmt.Errorf("wait %v is negative", c.Wait))
 	}

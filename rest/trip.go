@@ -36,7 +36,7 @@ func newTrip(g *target, req *http.Request) *trip {
 	if req.GetBody != nil && req.Body != nil && req.Body != http.NoBody {
 		t.getBody = req.GetBody
 	} else {
-		t.body = newRequestBody(req, g.cfg.MaxReplayBytes)
+		t.body = newRequestBody(req, g.cfg.MaxReplayBytes, t.safe)
 	}
 	now := time.Now()
 	t.deadline = resilience.Deadline(t.ctx, now, &g.cfg.Policy)

@@ -2,8 +2,18 @@
 // request to an instance of that service, so that an instance which dies, freezes or is replaced is not noticed.
 //
 // It is a reverse proxy over the Transport of package rest, with the same rules about what is tried again: safe and
-// idempotent methods, requests with an Idempotency-Key, and whatever was not sent. Every path is forwarded,
-// /healthz as well: it is the service that is healthy or not.
+// idempotent methods, and whatever was not sent. Requests with an Idempotency-Key are if the service is declared to do
+// things once per key; the header alone is only the user's word. Every path is forwarded, /healthz as well: it is the
+// service that is healthy or not.
+//
+// # What comes from outside
+//
+// What users say of themselves is bounded here, since everything behind believes it: the criticality of a request is at most
+// Config.MaxCriticality; the tenant, the number of an attempt and the question for an instance's load are dropped, and so is
+// the instance's answer to the latter. The number of connections is bounded, in all and of one client.
+//
+// The edge turns no request away for its own sake. The services do, each by what it measures itself, and their 503 with its
+// Retry-After reaches the user after it was tried once more elsewhere.
 //
 // # Whose retry
 //
@@ -26,6 +36,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-go/holdfast/admission"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/resilience"
 	"github.com/holdfast-go/holdfast/rest"
@@ -37,6 +48,8 @@ const (
 	defaultWait         = 5 * time.Second
 	attemptFloor        = time.Second
 	copyBuffer          = 32 << 10
+	defaultMaxConns     = 10_000
+	defaultClients      = 10 // who fill the edge together, if each of them takes what one may
 )
 
 // Config is the configuration of an Edge. Its zero value works.
@@ -52,13 +65,31 @@ type Config struct {
 	// 0 means 5 s: long enough for a process that was killed to be started again.
 	Wait time.Duration
 	// MaxBodyBytes bounds a request's body; more is answered with 413. 0 means 10 MiB, negative no bound. Bodies pass
-	// through: what is kept of one is at most 1 MiB, to send it again.
+	// through: what is kept of one is at most 1 MiB, to send it again, and 64 KiB if it may not run twice.
 	MaxBodyBytes int64
 	// DrainTimeout is how long requests in flight may take to end once Run's context is done. 0 means 20 s.
 	DrainTimeout time.Duration
 	// TrustForwarded keeps the X-Forwarded-* headers of the client. Only for an edge that is reached through another proxy
 	// alone: otherwise clients could claim any address.
 	TrustForwarded bool
+	// MaxCriticality is the highest criticality that a user may claim with X-Criticality; a higher one counts as this one.
+	// 0 is Critical, which is also that of requests which claim none.
+	MaxCriticality resilience.Criticality
+	// TrustTenant hands on the X-Tenant of the client. Only where something in front has made sure that it is true:
+	// otherwise anybody uses up anybody's quota.
+	TrustTenant bool
+	// Idempotency declares that the service does things once per Idempotency-Key, so that requests with one are repeated
+	// whatever their method. Declared wrongly, an answer that is lost means that something happens twice.
+	Idempotency bool
+	// Methods is what is different for some requests; see rest.ClientConfig.
+	Methods map[string]rest.MethodPolicy
+	// MaxConns bounds the connections of users; who comes then is answered 503 and closed. From three quarters of it on no
+	// connection is kept open after its answer. 0 means 10,000, negative no bound: then whoever likes uses up the
+	// process's file descriptors.
+	MaxConns int
+	// MaxConnsPerClient bounds those of one IP address (IPv6: of a /64), this machine's own excepted. 0 means a tenth of
+	// MaxConns, negative no bound. With TrustForwarded there is none: they are all the proxy's.
+	MaxConnsPerClient int
 	// Policy rules the attempts. The zero value means the defaults of package resilience, with at least 1 s for an attempt.
 	// Its Timeout is not used: there is the one above.
 	Policy resilience.Policy
@@ -76,6 +107,15 @@ func (c Config) withDefaults() Config {
 	if c.MaxBodyBytes == 0 {
 		c.MaxBodyBytes = defaultMaxBodyBytes
 	}
+	if c.MaxConns == 0 {
+		c.MaxConns = defaultMaxConns
+	}
+	if c.MaxConnsPerClient == 0 {
+		c.MaxConnsPerClient = (c.MaxConns + defaultClients - 1) / defaultClients
+	}
+	if c.TrustForwarded {
+		c.MaxConnsPerClient = -1
+	}
 	if c.Policy.AttemptFloor == 0 {
 		c.Policy.AttemptFloor = attemptFloor
 	}
@@ -90,6 +130,7 @@ func (c Config) withDefaults() Config {
 type Edge struct {
 	service   string
 	cfg       Config
+	gate      *gate
 	server    *rest.Server
 	transport *rest.Transport
 	proxy     *httputil.ReverseProxy
@@ -103,22 +144,36 @@ func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error
 		return nil, fmt.Errorf("edge: %w", err)
 	}
 	cfg = cfg.withDefaults()
-	client := rest.ClientConfig{Policy: cfg.Policy, TLS: cfg.ClientTLS, Insecure: cfg.Insecure, Wait: cfg.Wait, Logger: cfg.Logger}
+	client := rest.ClientConfig{
+		Policy:     cfg.Policy,
+		Methods:    cfg.Methods,
+		IgnoreKeys: !cfg.Idempotency,
+		TLS:        cfg.ClientTLS,
+		Insecure:   cfg.Insecure,
+		Wait:       cfg.Wait,
+		Logger:     cfg.Logger,
+	}
 	if err := client.Validate(); err != nil {
 		return nil, fmt.Errorf("edge %s: %w", service, err)
 	}
-	e := &Edge{service: service, cfg: cfg}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("edge %s: listen: %w", service, err)
+	}
+	e := &Edge{service: service, cfg: cfg, gate: newGate(l, cfg.MaxConns, cfg.MaxConnsPerClient, cfg.TLS == nil)}
 	server, err := rest.NewServer(http.HandlerFunc(e.forward), rest.ServerConfig{
-		Addr:         addr,
+		Listener:     e.gate,
 		TLS:          cfg.TLS,
 		Insecure:     cfg.Insecure,
 		Timeout:      cfg.Timeout,
 		MaxBodyBytes: cfg.MaxBodyBytes,
 		DrainTimeout: cfg.DrainTimeout,
 		HealthPath:   "-",
+		Admission:    admission.Config{Off: true},
 		Logger:       cfg.Logger,
 	})
 	if err != nil {
+		_ = l.Close()
 		return nil, fmt.Errorf("edge %s: %w", service, err)
 	}
 	e.server = server
@@ -126,7 +181,7 @@ func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error
 	e.proxy = &httputil.ReverseProxy{
 		Rewrite:        e.rewrite,
 		Transport:      e.transport,
-		ModifyResponse: liftForStreams,
+		ModifyResponse: answered,
 		ErrorHandler:   e.failed,
 		ErrorLog:       slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug), // clients that go away in the middle
 		BufferPool:     &buffers{},
@@ -150,6 +205,7 @@ func (e *Edge) Drain(ctx context.Context) error { return e.server.Drain(ctx) }
 // Run forwards until ctx is done and then ends like rest.Server.Run.
 func (e *Edge) Run(ctx context.Context) error {
 	err := e.server.Run(ctx)
+	e.gate.wait()
 	if cerr := e.transport.Close(); err == nil {
 		err = cerr
 	}
@@ -162,6 +218,7 @@ func (e *Edge) Run(ctx context.Context) error {
 // Close closes the listener, the connections and the watch at once. It may be called more than once.
 func (e *Edge) Close() error {
 	err := e.server.Close()
+	e.gate.wait()
 	if cerr := e.transport.Close(); err == nil {
 		err = cerr
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"sync"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -15,11 +16,40 @@ import (
 
 const retryAfter = time.Second
 
+// Headers between services, which say nothing to users and nothing about them.
+const (
+	headerLoad      = "X-Load"
+	headerLoadProbe = "X-Load-Probe"
+)
+
 // forward sends one request to an instance.
 func (e *Edge) forward(w http.ResponseWriter, r *http.Request) {
 	ctx, end := newLease(w, r)
 	defer end()
-	e.proxy.ServeHTTP(w, r.WithContext(ctx))
+	if e.gate.crowded() && r.Header.Get("Upgrade") == "" {
+		w.Header().Set("Connection", "close")
+	}
+	e.proxy.ServeHTTP(w, r.WithContext(resilience.WithRequest(ctx, e.claims(r.Header))))
+}
+
+// claims is what is believed of what a request says of itself. The Transport takes it from the context, and puts it where
+// the header had it.
+func (e *Edge) claims(h http.Header) resilience.Request {
+	tenant := ""
+	if e.cfg.TrustTenant {
+		tenant = one(h, resilience.HeaderTenant)
+	}
+	r := resilience.ParseRequest(one(h, resilience.HeaderCriticality), tenant, "")
+	r.Criticality = min(r.Criticality, e.cfg.MaxCriticality)
+	return r
+}
+
+// one returns the value of a header that is there once.
+func one(h http.Header, name string) string {
+	if v := h.Values(name); len(v) == 1 {
+		return v[0]
+	}
+	return ""
 }
 
 // rewrite makes the request for the instance. ReverseProxy has removed the hop-by-hop headers and the client's
@@ -29,7 +59,9 @@ func (e *Edge) rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL.Host = e.service
 	p.Out.URL.RawQuery = p.In.URL.RawQuery // ReverseProxy leaves out what it cannot parse; the service is to say so
 	p.Out.Host = p.In.Host                 // links that the service makes have to lead here
-	p.Out.Header.Del(rest.HeaderAttempt)
+	for _, h := range []string{resilience.HeaderAttempt, resilience.HeaderCriticality, resilience.HeaderTenant, headerLoadProbe} {
+		p.Out.Header.Del(h)
+	}
 	if !e.cfg.TrustForwarded {
 		p.Out.Header.Del("X-Real-Ip")
 		p.SetXForwarded()
@@ -60,7 +92,13 @@ func (e *Edge) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	e.cfg.Logger.LogAttrs(r.Context(), slog.LevelWarn, "request not forwarded",
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", err))
+	var own *failure.Error
 	switch {
+	case errors.As(err, &own) && own.Local():
+		// Refused here for the service's sake. 429 would blame the user.
+		rest.ErrorStatus(w, r, http.StatusServiceUnavailable,
+			failure.Wrap(err, failure.Unavailable, "%s is busy", e.service).
+				WithReason(failure.ReasonShed, failure.Domain).WithRetryAfter(max(retryAfter, own.RetryAfter)))
 	case code == failure.DeadlineExceeded:
 		rest.Error(w, r, failure.Wrap(err, failure.DeadlineExceeded, "%s did not answer in time", e.service))
 	case code != failure.Unavailable:
@@ -111,7 +149,18 @@ func (l *lease) Value(key any) any {
 
 func newLease(w http.ResponseWriter, r *http.Request) (_ *lease, end func()) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
-	stop := context.AfterFunc(r.Context(), func() { cancel(cause(r.Context())) })
+	var mu sync.Mutex
+	over := false
+	stop := context.AfterFunc(r.Context(), func() {
+		cancel(cause(r.Context()))
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			// A client that has stopped in the middle of its body would hold up the answer: net/http reads on before
+			// it writes.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+		}
+	})
 	l := &lease{Context: ctx}
 	l.deadline, _ = r.Context().Deadline()
 	l.lift = func() {
@@ -121,6 +170,9 @@ func newLease(w http.ResponseWriter, r *http.Request) (_ *lease, end func()) {
 	}
 	return l, func() {
 		stop()
+		mu.Lock()
+		over = true // the connection is that of the next request
+		mu.Unlock()
 		cancel(context.Canceled)
 	}
 }
@@ -142,6 +194,12 @@ func (l *lease) Err() error {
 		return context.DeadlineExceeded
 	}
 	return context.Canceled
+}
+
+// answered makes the answer of an instance that of the edge.
+func answered(resp *http.Response) error {
+	resp.Header.Del(headerLoad)
+	return liftForStreams(resp)
 }
 
 // liftForStreams lets upgraded connections and server-sent events outlive the deadline, as rest.Transport does.
