@@ -94,7 +94,7 @@ func Execute(ctx context.Context, t Trial, args []string, out io.Writer) error {
 			if o.timeline && !o.json {
 				r.Timeline = out
 			}
-			fmt.Fprintf(r.Log, "%s, seed %d\n", name, seed)
+			fmt.Fprintf(r.Log, "%s, seed %d …\n", name, seed)
 			if err := t.Run(ctx, r); err != nil {
 				return fmt.Errorf("%s, seed %d: %w", name, seed, err)
 			}

@@ -19,7 +19,7 @@ import (
 )
 
 // Dial returns a Holdfast client with all its defaults of the servers in reg. watch sees every attempt.
-func Dial(reg *registry.Registry, watch stats.Handler) (client workpb.WorkClient, closeClient func(), err error) {
+func Dial(reg *registry.Registry, watch stats.Handler) (client workpb.WorkClient, hangUp func(), err error) {
 	c, err := rpc.Dial(reg, ServiceName, rpc.ClientConfig{
 		Logger:  slog.New(slog.DiscardHandler),
 		Options: []grpc.DialOption{grpc.WithStatsHandler(watch)},
@@ -31,7 +31,7 @@ func Dial(reg *registry.Registry, watch stats.Handler) (client workpb.WorkClient
 }
 
 // DialStatic is Dial for servers that are at these addresses and nowhere else.
-func DialStatic(watch stats.Handler, addrs ...string) (client workpb.WorkClient, closeClient func(), err error) {
+func DialStatic(watch stats.Handler, addrs ...string) (workpb.WorkClient, func(), error) {
 	instances := make([]registry.Instance, len(addrs))
 	for i, addr := range addrs {
 		instances[i] = registry.Instance{ID: fmt.Sprintf("work-%d", i+1), Endpoints: map[string]string{"grpc": addr}}
@@ -39,12 +39,12 @@ func DialStatic(watch stats.Handler, addrs ...string) (client workpb.WorkClient,
 	driver := staticregistry.New(map[string][]registry.Instance{ServiceName: instances})
 	reg := registry.New(driver, registry.Config{Logger: slog.New(slog.DiscardHandler)})
 	closeRegistry := func() { _ = errors.Join(reg.Close(), driver.Close()) }
-	client, closeClient, err = Dial(reg, watch)
+	client, hangUp, err := Dial(reg, watch)
 	if err != nil {
 		closeRegistry()
 		return nil, nil, err
 	}
-	return client, func() { closeClient(); closeRegistry() }, nil
+	return client, func() { hangUp(); closeRegistry() }, nil
 }
 
 // DialBare returns a bare grpc-go client, round robin over the addresses. Each call of follow replaces the addresses.
@@ -68,7 +68,7 @@ func DialBare(watch stats.Handler, addrs ...string) (client workpb.WorkClient, f
 	return workpb.NewWorkClient(conn), func(addrs ...string) { r.UpdateState(state(addrs)) }, func() { _ = conn.Close() }, nil
 }
 
-// Do makes the call, again and again until one succeeds: the way to whoever is called is open then.
+// Warm makes a call, again and again until it has succeeded that many times: connections are open then.
 func Warm(ctx context.Context, client workpb.WorkClient, calls int) error {
 	for range calls {
 		for {
