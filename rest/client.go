@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/balance"
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/resilience"
 )
@@ -31,8 +32,11 @@ type ClientConfig struct {
 	// Methods is what is different for some requests, by path or by method and path: "GET /orders/7". A path that ends
 	// with a slash stands for all below it ("POST /orders/", "/orders/"). The longest that fits wins; of equal ones, the
 	// one with a method. It holds for all services of the Transport.
-	Methods map[string]MethodPolicy
-	// IgnoreKeys: an Idempotency-Key does not make a request repeatable, but for those whose MethodPolicy says so. For
+	Methods map[string]policy.Method
+	// Policies are those in force for the services, if any: what that of a service says takes the place of Policy, Balance
+	// and Methods, for the calls that begin after it was changed. nil: none.
+	Policies *policy.Live
+	// IgnoreKeys: an Idempotency-Key does not make a request repeatable, but for the Methods whose Safe says so. For
 	// requests that come from outside, such as a proxy's: the key is the sender's word, and whether anybody does things
 	// once per key is the service's. By default it does, since it is this program's own code that sets it.
 	IgnoreKeys bool

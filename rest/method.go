@@ -4,47 +4,30 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/resilience"
 )
 
-// Repeat says which requests may run twice for one call, so that an attempt that may have run can be followed by another.
-type Repeat uint8
-
-// The choices.
-const (
-	// RepeatDefault: what HTTP declares safe or idempotent (RFC 9110, section 9.2), and what has an Idempotency-Key,
-	// unless ClientConfig.IgnoreKeys is set.
-	RepeatDefault Repeat = iota
-	// RepeatNever: none, for a GET that does something. What was provably not sent is sent again all the same.
-	RepeatNever
-	// RepeatKeyed: what HTTP declares safe or idempotent, and what has an Idempotency-Key, also with IgnoreKeys.
-	RepeatKeyed
-	// RepeatAlways: all, for a POST that only asks.
-	RepeatAlways
-)
-
-// MethodPolicy is what is different for some of a service's requests. Zero fields change nothing.
-type MethodPolicy struct {
-	// Repeat declares which of the requests may run twice. Declared wrongly, a lost answer means that something happens
-	// twice.
-	Repeat Repeat
-	// Timeout, AttemptTimeout and MaxAttempts replace those of the client's Policy.
-	Timeout        time.Duration
-	AttemptTimeout time.Duration
-	MaxAttempts    int
+// method is what the requests of one kind go by.
+type method struct {
+	policy      resilience.Policy
+	safe        policy.Safe            // SafeDefault: what HTTP declares, whether or not there is a key
+	hedged      bool                   // also if HTTP does not declare it safe
+	criticality resilience.Criticality // of requests that have none
 }
 
-// ruleSet finds the policy of a request. It is not changed once it is made.
+// ruleSet finds what a request goes by. It is not changed once it is made.
 type ruleSet struct {
 	base  method
 	rules []rule // the longest path first, of equal ones those with a method
 }
 
+// rule is one of the Methods.
 type rule struct {
 	verb   string // "" for any
 	path   string
@@ -52,33 +35,32 @@ type rule struct {
 	method method
 }
 
-// method is what a request goes by.
-type method struct {
-	policy resilience.Policy
-	repeat Repeat
-}
-
-func newRuleSet(p resilience.Policy, ignoreKeys bool, methods map[string]MethodPolicy) *ruleSet {
-	s := &ruleSet{base: method{policy: p, repeat: RepeatKeyed}}
+func newRuleSet(p resilience.Policy, ignoreKeys bool, methods map[string]policy.Method) *ruleSet {
+	s := &ruleSet{base: method{policy: p, safe: policy.SafeKeyed}}
 	if ignoreKeys {
-		s.base.repeat = RepeatDefault
+		s.base.safe = policy.SafeDefault
 	}
-	for key, m := range methods {
+	for _, key := range slices.Sorted(maps.Keys(methods)) {
 		verb, path := splitMethod(key)
+		m := methods[key]
 		r := rule{verb: verb, path: path, prefix: strings.HasSuffix(path, "/"), method: s.base}
-		r.method.policy = m.apply(p)
-		if m.Repeat != RepeatDefault {
-			r.method.repeat = m.Repeat
+		r.method.policy = applied(m, p)
+		r.method.hedged = m.Hedge.Share > 0 || m.Hedge.Delay > 0
+		if m.Safe != policy.SafeDefault {
+			r.method.safe = m.Safe
+		}
+		if m.Criticality != nil {
+			r.method.criticality = *m.Criticality
 		}
 		s.rules = append(s.rules, r)
 	}
-	slices.SortFunc(s.rules, func(a, b rule) int {
-		return cmp.Or(cmp.Compare(len(b.path), len(a.path)), -cmp.Compare(a.verb, b.verb), cmp.Compare(a.path, b.path))
+	slices.SortStableFunc(s.rules, func(a, b rule) int {
+		return cmp.Or(cmp.Compare(len(b.path), len(a.path)), cmp.Compare(b.verb, a.verb))
 	})
 	return s
 }
 
-// of returns the policy of a request. It does not allocate.
+// of returns what a request goes by. It does not allocate.
 func (s *ruleSet) of(verb, path string) *method {
 	for i := range s.rules {
 		if r := &s.rules[i]; r.matches(verb, path) {
@@ -97,31 +79,31 @@ func (r *rule) matches(verb, path string) bool {
 
 // repeatable reports whether the request may run twice.
 func (m *method) repeatable(req *http.Request) bool {
-	switch m.repeat {
-	case RepeatNever:
+	switch m.safe {
+	case policy.SafeNever:
 		return false
-	case RepeatAlways:
+	case policy.SafeAlways:
 		return true
-	case RepeatDefault, RepeatKeyed:
+	case policy.SafeDefault, policy.SafeKeyed:
 	}
-	return idempotent(req.Method) || m.repeat == RepeatKeyed && req.Header.Get(HeaderIdempotencyKey) != ""
+	return idempotent(req.Method) || m.safe == policy.SafeKeyed && req.Header.Get(HeaderIdempotencyKey) != ""
 }
 
-// idempotent reports whether HTTP declares the method safe or idempotent (RFC 9110, section 9.2).
-func idempotent(method string) bool {
-	return readOnly(method) || method == http.MethodPut || method == http.MethodDelete
+// idempotent reports whether HTTP declares that repeating a request does no harm (RFC 9110, section 9.2.2).
+func idempotent(verb string) bool {
+	return readOnly(verb) || verb == http.MethodPut || verb == http.MethodDelete
 }
 
-// readOnly reports whether HTTP declares the method safe: a request that only asks.
-func readOnly(method string) bool {
-	switch method {
+// readOnly reports whether HTTP declares that a request only asks (RFC 9110, section 9.2.1).
+func readOnly(verb string) bool {
+	switch verb {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 		return true
 	}
 	return false
 }
 
-// splitMethod splits a key of ClientConfig.Methods.
+// splitMethod splits a key of Methods, such as "GET /orders/".
 func splitMethod(key string) (verb, path string) {
 	if verb, path, ok := strings.Cut(key, " "); ok {
 		return verb, path
@@ -129,25 +111,22 @@ func splitMethod(key string) (verb, path string) {
 	return "", key
 }
 
-func validateMethods(p resilience.Policy, methods map[string]MethodPolicy) error {
+func validateMethods(p resilience.Policy, methods map[string]policy.Method) error {
 	var errs []error
-	for key, m := range methods {
+	for _, key := range slices.Sorted(maps.Keys(methods)) {
 		verb, path := splitMethod(key)
-		if !strings.HasPrefix(path, "/") || strings.ToUpper(verb) != verb || strings.ContainsAny(key[len(verb):], "?#") {
-			errs = append(errs, fmt.Errorf("Methods: %q is neither a path nor a method and a path, such as \"GET /orders/\"", key))
+		if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?# ") || verb != strings.ToUpper(verb) {
+			errs = append(errs, fmt.Errorf("methods: %q is neither a path nor a method and a path, such as \"GET /orders/\"", key))
 		}
-		if m.Repeat > RepeatAlways {
-			errs = append(errs, fmt.Errorf("Methods: %s: Repeat: there is no %d", key, m.Repeat))
-		}
-		if err := m.apply(p).Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("Methods: %s: %w", key, err))
+		if err := applied(methods[key], p).Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("methods: %s: %w", key, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// apply returns p as it is for the requests.
-func (m MethodPolicy) apply(p resilience.Policy) resilience.Policy {
+// applied is p as it is for a method.
+func applied(m policy.Method, p resilience.Policy) resilience.Policy {
 	if m.Timeout != 0 {
 		p.Timeout = m.Timeout
 	}
@@ -157,5 +136,6 @@ func (m MethodPolicy) apply(p resilience.Policy) resilience.Policy {
 	if m.MaxAttempts != 0 {
 		p.MaxAttempts = m.MaxAttempts
 	}
+	p.Hedge = policy.Overlay(p.Hedge, m.Hedge)
 	return p
 }

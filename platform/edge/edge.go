@@ -37,6 +37,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/admission"
+	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/resilience"
 	"github.com/holdfast-go/holdfast/rest"
@@ -82,7 +83,9 @@ type Config struct {
 	// whatever their method. Declared wrongly, an answer that is lost means that something happens twice.
 	Idempotency bool
 	// Methods is what is different for some requests; see rest.ClientConfig.
-	Methods map[string]rest.MethodPolicy
+	Methods map[string]policy.Method
+	// Policies are those in force; that of the service rules the attempts as soon as it changes. nil: none.
+	Policies *policy.Live
 	// MaxConns bounds the connections of users; who comes then is answered 503 and closed. From three quarters of it on no
 	// connection is kept open after its answer. 0 means 10,000, negative no bound: then whoever likes uses up the
 	// process's file descriptors.
@@ -147,6 +150,7 @@ func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error
 	client := rest.ClientConfig{
 		Policy:     cfg.Policy,
 		Methods:    cfg.Methods,
+		Policies:   cfg.Policies,
 		IgnoreKeys: !cfg.Idempotency,
 		TLS:        cfg.ClientTLS,
 		Insecure:   cfg.Insecure,
