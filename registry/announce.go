@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-go/holdfast/internal/backoff"
 	"github.com/holdfast-go/holdfast/registry/driver"
 )
 
@@ -96,7 +97,7 @@ func (a *Announcement) Run(ctx context.Context) error {
 	// The first registration replaces whatever is there: a restarted process finds the record of the one before it,
 	// whose lease still runs. A later one must not, or two processes with one ID would take it from each other for ever.
 	takeOver := true
-	b := backoff{base: registerBackoffBase, max: registerBackoffMax}
+	b := backoff.Backoff{Base: registerBackoffBase, Max: registerBackoffMax}
 	var down outage
 	again := false
 	for ctx.Err() == nil {
@@ -104,10 +105,10 @@ func (a *Announcement) Run(ctx context.Context) error {
 		switch {
 		case errors.Is(err, driver.ErrTaken):
 			a.log.Error("another process announces this instance, standing by", "error", err)
-			pause(ctx, jitter(a.reg.cfg.TTL/2, a.reg.cfg.TTL))
+			backoff.Pause(ctx, backoff.Jitter(a.reg.cfg.TTL/2, a.reg.cfg.TTL))
 		case err != nil:
 			down.begin(ctx, a.log, "registration failed, trying on", err)
-			pause(ctx, b.next())
+			backoff.Pause(ctx, b.Next())
 		default:
 			if again && down.tries == 0 {
 				a.log.Info("registered again")
@@ -118,9 +119,9 @@ func (a *Announcement) Run(ctx context.Context) error {
 			a.hold(ctx, held)
 			// What is lost is written again at once; what is lost over and over, with back-off.
 			if time.Since(started) >= a.reg.cfg.TTL/6 {
-				b.reset()
+				b.Reset()
 			} else if ctx.Err() == nil {
-				pause(ctx, b.next())
+				backoff.Pause(ctx, b.Next())
 			}
 		}
 	}
@@ -130,9 +131,9 @@ func (a *Announcement) Run(ctx context.Context) error {
 // hold keeps a registration until it is lost or ctx ends; in that case it removes it.
 func (a *Announcement) hold(ctx context.Context, held driver.Registration) {
 	every := a.reg.cfg.TTL / 3
-	next := time.NewTimer(jitter(every*8/10, every))
+	next := time.NewTimer(backoff.Jitter(every*8/10, every))
 	defer next.Stop()
-	b := backoff{base: registerBackoffBase, max: min(registerBackoffMax, every)}
+	b := backoff.Backoff{Base: registerBackoffBase, Max: min(registerBackoffMax, every)}
 	var down outage
 	for {
 		var err error
@@ -153,15 +154,15 @@ func (a *Announcement) hold(ctx context.Context, held driver.Registration) {
 		switch {
 		case err == nil:
 			down.end(a.log, "registry answers again, registration is held")
-			b.reset()
-			next.Reset(jitter(every*8/10, every))
+			b.Reset()
+			next.Reset(backoff.Jitter(every*8/10, every))
 		case errors.Is(err, driver.ErrLost), errors.Is(err, driver.ErrTaken):
 			a.log.Warn("registration lost, registering again", "error", err)
 			return
 		default:
 			// The lease may run out meanwhile. If it did, the first answer says so.
 			down.begin(ctx, a.log, "registration cannot be renewed, trying on", err)
-			next.Reset(b.next())
+			next.Reset(b.Next())
 		}
 	}
 }
@@ -223,7 +224,7 @@ func (a *Announcement) call(ctx context.Context, f func(context.Context) error) 
 	callCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.reg.cfg.CallTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
-		if pause(callCtx, leaveTimeout/2) {
+		if backoff.Pause(callCtx, leaveTimeout/2) {
 			cancel()
 		}
 	})

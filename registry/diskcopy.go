@@ -5,14 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/holdfast-go/holdfast/internal/backoff"
+	"github.com/holdfast-go/holdfast/internal/diskfile"
 )
 
 const (
@@ -63,7 +64,7 @@ func (c *diskCopy) path() string { return filepath.Join(c.dir, c.service+".json"
 
 // load returns what the file holds. Whatever is wrong with it is logged, and then there is no copy.
 func (c *diskCopy) load() []Instance {
-	b, err := readBounded(c.path(), maxDiskCopy)
+	b, err := diskfile.Read(c.path(), maxDiskCopy)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -144,13 +145,13 @@ func (c *diskCopy) put(instances []Instance, changed bool) {
 
 // run writes what put left, at most once a second, and once more when ctx ends.
 func (c *diskCopy) run(ctx context.Context) {
-	c.sweep()
+	diskfile.Sweep(c.path())
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-c.wake:
 			c.flush()
-			pause(ctx, diskEvery)
+			backoff.Pause(ctx, diskEvery)
 		}
 	}
 	c.flush()
@@ -167,64 +168,11 @@ func (c *diskCopy) flush() {
 	}
 	b, err := encodeDiskCopy(c.service, instances, time.Now())
 	if err == nil {
-		err = writeAtomic(c.path(), b)
+		err = diskfile.Replace(c.path(), b)
 	}
 	if err != nil {
 		c.log.Warn("disk copy of the registry not written", "file", c.path(), "error", err)
 	}
-}
-
-// sweep removes the temporary files of processes that were killed while writing.
-func (c *diskCopy) sweep() {
-	names, err := filepath.Glob(filepath.Join(c.dir, "."+c.service+".json.*"))
-	if err != nil {
-		return // the directory's name is no valid pattern; the files are harmless
-	}
-	for _, name := range names {
-		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > time.Minute {
-			_ = os.Remove(name) // another process may have been quicker
-		}
-	}
-}
-
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(fmt.Errorf("read %s: not a regular file", path), err)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("read %s: larger than %d bytes", path, limit)
-	}
-	return b, err
-}
-
-// writeAtomic replaces path, so that a reader finds the old content or the new, also after the power was cut.
-func writeAtomic(path string, b []byte) (err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // usable reports why an instance from outside cannot be a candidate. It asks less than Validate, because other

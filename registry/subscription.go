@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-go/holdfast/internal/backoff"
 	"github.com/holdfast-go/holdfast/registry/driver"
 )
 
@@ -79,7 +80,7 @@ func (s *subscription) run(ctx context.Context, seed []Instance) {
 	cold := time.AfterFunc(coldWait, func() { s.seed(seed, source) })
 	defer cold.Stop()
 
-	b := backoff{base: listBackoffBase, max: listBackoffMax}
+	b := backoff.Backoff{Base: listBackoffBase, Max: listBackoffMax}
 	for ctx.Err() == nil {
 		l, err := s.list(ctx)
 		if err != nil {
@@ -87,7 +88,7 @@ func (s *subscription) run(ctx context.Context, seed []Instance) {
 				s.seed(seed, source)
 				s.failed(err)
 			}
-			pause(ctx, b.next())
+			backoff.Pause(ctx, b.Next())
 			continue
 		}
 		cold.Stop()
@@ -95,11 +96,11 @@ func (s *subscription) run(ctx context.Context, seed []Instance) {
 		started := time.Now()
 		err = s.follow(ctx, l.Revision)
 		if time.Since(started) > listBackoffMax {
-			b.reset()
+			b.Reset()
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Debug("registry watch ended, listing again", "error", err)
-			pause(ctx, b.next())
+			backoff.Pause(ctx, b.Next())
 		}
 	}
 }
@@ -113,7 +114,7 @@ func (s *subscription) list(ctx context.Context) (driver.Listing, error) {
 // follow applies what a watch reports until the watch fails, which is an error, or it is time to list again.
 func (s *subscription) follow(ctx context.Context, revision uint64) error {
 	every := s.reg.cfg.RelistEvery
-	ctx, cancel := context.WithTimeout(ctx, jitter(every*8/10, every*12/10))
+	ctx, cancel := context.WithTimeout(ctx, backoff.Jitter(every*8/10, every*12/10))
 	defer cancel()
 	w, err := s.open(ctx, revision)
 	if err != nil {
