@@ -34,10 +34,10 @@ var Layers = [][]string{
 	3: {"rpc", "rest"},
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
-		"registry/etcdregistry", "registry/staticregistry", "rest/ginrest", "rest/echorest",
-		"config/etcdconfig", "config/fileconfig",
+		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
+		"config/etcdconfig", "config/fileconfig", "config/consulconfig",
 	},
-	5: {},
+	5: {"drivers"},
 	6: {"cmd/...", "examples/...", "bench/...", "docs/..."},
 }
 
