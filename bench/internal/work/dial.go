@@ -20,10 +20,13 @@ import (
 
 // Dial returns a Holdfast client with all its defaults of the servers in reg. watch sees every attempt.
 func Dial(reg *registry.Registry, watch stats.Handler) (client workpb.WorkClient, hangUp func(), err error) {
-	c, err := rpc.Dial(reg, ServiceName, rpc.ClientConfig{
-		Logger:  slog.New(slog.DiscardHandler),
-		Options: []grpc.DialOption{grpc.WithStatsHandler(watch)},
-	})
+	return dial(reg, rpc.ClientConfig{}, watch)
+}
+
+func dial(reg *registry.Registry, cfg rpc.ClientConfig, watch stats.Handler) (client workpb.WorkClient, hangUp func(), err error) {
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg.Options = []grpc.DialOption{grpc.WithStatsHandler(watch)}
+	c, err := rpc.Dial(reg, ServiceName, cfg)
 	if err != nil {
 		return nil, nil, fmt.Errorf("dial: %w", err)
 	}
@@ -32,6 +35,11 @@ func Dial(reg *registry.Registry, watch stats.Handler) (client workpb.WorkClient
 
 // DialStatic is Dial for servers that are at these addresses and nowhere else.
 func DialStatic(watch stats.Handler, addrs ...string) (workpb.WorkClient, func(), error) {
+	return DialStaticWith(rpc.ClientConfig{}, watch, addrs...)
+}
+
+// DialStaticWith is DialStatic with what cfg says of how calls are made.
+func DialStaticWith(cfg rpc.ClientConfig, watch stats.Handler, addrs ...string) (workpb.WorkClient, func(), error) {
 	instances := make([]registry.Instance, len(addrs))
 	for i, addr := range addrs {
 		instances[i] = registry.Instance{ID: fmt.Sprintf("work-%d", i+1), Endpoints: map[string]string{"grpc": addr}}
@@ -39,7 +47,7 @@ func DialStatic(watch stats.Handler, addrs ...string) (workpb.WorkClient, func()
 	driver := staticregistry.New(map[string][]registry.Instance{ServiceName: instances})
 	reg := registry.New(driver, registry.Config{Logger: slog.New(slog.DiscardHandler)})
 	closeRegistry := func() { _ = errors.Join(reg.Close(), driver.Close()) }
-	client, hangUp, err := Dial(reg, watch)
+	client, hangUp, err := dial(reg, cfg, watch)
 	if err != nil {
 		closeRegistry()
 		return nil, nil, err
