@@ -5,22 +5,26 @@ import (
 	"time"
 )
 
-// savings is how much of its traffic a client can save up in its budget.
-const savings = 10 * time.Second
+const (
+	// savings is how much of its traffic a client can save up in its budget.
+	savings = 10 * time.Second
+	// hedgeBurst is how many hedges can be saved up.
+	hedgeBurst = 10
+)
 
 // Budget bounds the attempts beyond the first of all calls to one target: a token bucket that fills with the calls and
 // with time. Without one, three attempts a call are three times the load on a service that is failing because of its
 // load, and it does not recover. Safe for concurrent use; no method allocates.
 //
 // Invariants: over any history, what was taken is at most Burst + Floor a second + Ratio a call. What is held is never
-// more than what there was to take when it was held.
+// more than what there was to take when it was held. Hedges are at most 10 + their share of the calls, and are taken
+// from the same tokens as retries.
 //
 // Sources: Finagle's RetryBudget; SRE book, "Handling Overload". Unlike gRPC's retryThrottling it is relative to the rate
 // of calls, so that one dead instance of ten does not switch retries off.
 type Budget struct {
-	policy BudgetPolicy
-
 	mu     sync.Mutex
+	policy BudgetPolicy
 	tokens float64
 	held   int
 	last   time.Time // of the last refill; zero before the first
@@ -28,12 +32,21 @@ type Budget struct {
 	// is sized.
 	window    time.Time
 	now, prev int
+	// unhedged are the calls that no hedge has used up yet: a hedge at a share of 5 % uses up 20.
+	unhedged float64
 }
 
 // NewBudget returns a budget with its Burst in it. Zero fields of p are the defaults.
 func NewBudget(p BudgetPolicy) *Budget {
 	p = p.defaults()
 	return &Budget{policy: p, tokens: p.Burst}
+}
+
+// Configure changes the numbers from now on. What has been saved up stays, as far as it still can be.
+func (b *Budget) Configure(p BudgetPolicy) {
+	b.mu.Lock()
+	b.policy = p.defaults()
+	b.mu.Unlock()
 }
 
 // Call counts a call, which adds to the budget.
@@ -53,6 +66,20 @@ func (b *Budget) Take(now time.Time, n int) bool {
 		return false
 	}
 	b.tokens -= float64(n)
+	return true
+}
+
+// hedge takes a token for a hedge, if there is one and hedges have not used up their share (above 0) of the calls.
+func (b *Budget) hedge(now time.Time, share float64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refill(now)
+	b.unhedged = min(b.unhedged, hedgeBurst/share)
+	if b.tokens < 1 || b.unhedged < 1/share {
+		return false
+	}
+	b.tokens--
+	b.unhedged -= 1 / share
 	return true
 }
 
@@ -91,6 +118,7 @@ func (b *Budget) begin(now time.Time, n int) bool {
 
 func (b *Budget) call() {
 	b.now++
+	b.unhedged++
 	b.add(b.policy.Ratio)
 }
 

@@ -139,19 +139,20 @@ func TestFreshBudgetCoversTheLossOfAnInstance(t *testing.T) {
 		end   Outcome
 	}{{50, AttemptTimeout}, {100, Unavailable}} {
 		b := NewBudget(BudgetPolicy{})
-		calls := make([]Call, tt.calls)
+		calls, plans := make([]Call, tt.calls), make([]Plan, tt.calls)
 		for i := range calls {
 			calls[i] = Begin(Spec{Budget: b, Deadline: epoch.Add(time.Minute), Safe: true})
-			plan, ok := calls[i].Next(epoch)
-			if !ok || tt.end == AttemptTimeout && !plan.Bounded {
-				t.Fatalf("%v: call %d has the plan %+v, %v", tt.end, i, plan, ok)
+			plan, stop := calls[i].Next(epoch, 0)
+			plans[i] = plan
+			if stop != StopDone || tt.end == AttemptTimeout && !plan.Bounded {
+				t.Fatalf("%v: call %d has the plan %+v, %v", tt.end, i, plan, stop)
 			}
 		}
 		for i := range calls {
-			if d := calls[i].Done(epoch.Add(time.Second), tt.end, 0, math.MaxUint64); !d.Retry {
+			if d := calls[i].Done(epoch.Add(time.Second), plans[i], tt.end, 0, math.MaxUint64); !d.Retry {
 				t.Fatalf("%v: call %d stops: %v", tt.end, i, d.Stop)
 			}
-			calls[i].Next(epoch.Add(time.Second))
+			calls[i].Next(epoch.Add(time.Second), 0)
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package resilience
 
 import (
-	"fmt"
+	"math"
 	"time"
+
+	"github.com/holdfast-go/holdfast/balance"
 )
 
 const (
@@ -18,14 +20,30 @@ const (
 	maxUnsent = 10
 	// reserve is what a bounded attempt holds of the budget: the cost of the attempt that follows if it is cut off.
 	reserve = 2
+	// overdueFloor is the least time after which an instance that has not answered is blamed for it.
+	overdueFloor = 50 * time.Millisecond
+	// minHedge is the shortest wait for a hedge: what is faster has no tail worth it.
+	minHedge = time.Millisecond
+	// maxFlights is how many attempts of a call are under way at most: one, and its hedge.
+	maxFlights = 2
+)
+
+// What an instance can ask for besides a time to wait.
+const (
+	// AtOnce is a pushback of nothing: another instance may be tried now.
+	AtOnce = time.Nanosecond
+	// Never is a pushback that no call waits for.
+	Never = time.Duration(math.MaxInt64)
 )
 
 // Spec is what a call starts from.
 type Spec struct {
 	// Policy of the method; nil for the defaults. It is not changed and has to stay until the call is over.
 	Policy *Policy
-	// Budget of the target, shared by all its calls. nil: nothing that may have run is tried again.
+	// Budget of the target, shared by all its calls. nil: nothing that may have run is tried again, and nothing hedged.
 	Budget *Budget
+	// Guard of the target, shared by all its calls. nil: nothing is refused here.
+	Guard *Guard
 	// Latency of the method, shared by all its calls. nil: never any history.
 	Latency *Latency
 	// Deadline is when the call has to be over in total; see the function of that name.
@@ -33,100 +51,144 @@ type Spec struct {
 	// Safe: running the call twice does no harm. Declared by the method, or by an idempotency key that the server
 	// de-duplicates.
 	Safe bool
+	// Single: whoever makes the attempts makes one at a time, so nothing is hedged.
+	Single bool
+	// Criticality of the call. What is below Critical is not hedged.
+	Criticality Criticality
 }
 
-// Call decides the attempts of one call: a state machine that whoever makes the attempts asks before and tells after
-// each one.
+// Call decides the attempts of one call, retries and hedges alike: a state machine that whoever makes the attempts
+// asks before and tells after each one.
 //
 //	call := resilience.Begin(spec)
-//	for plan, ok := call.Next(now); ok; plan, ok = call.Next(now) {
+//	defer call.End(…)
+//	plan, stop := call.Next(now, rnd)
+//	for stop == resilience.StopDone {
 //		… attempt until plan.Deadline …
-//		d := call.Done(now, outcome, pushback, rnd)
+//		d := call.Done(now, plan, outcome, pushback, rnd)
 //		if !d.Retry {
 //			break
 //		}
 //		… wait d.Wait, or until the caller gives up …
+//		plan, stop = call.Next(now, rnd)
 //	}
 //
-// Every Next that returned true is followed by exactly one Done, since a plan may hold tokens of the budget. A Call is
-// not safe for concurrent use.
+// Who can make two attempts at a time asks Hedge at plan.Hedge, if that is set and the attempt is still under way then.
+// With two of them under way, an end that is no answer is Pending: the other one decides. An end that is one makes the
+// other one a loser, which is cancelled and reported with Lost.
+//
+// Every Next, and every Hedge, that was granted is followed by exactly one Done or Lost, and the call by End, since they
+// hold places and tokens; End gives back whatever is still held. A Call is not safe for concurrent use.
 //
 // Invariants: no attempt is planned at or beyond the total deadline, nor a wait up to it. At most MaxAttempts attempts
-// may have reached an instance. An attempt is cut off before the total deadline only if another one is allowed to
-// follow it, and the budget had the tokens for all attempts that may be cut off at that time: cutting off the last one,
-// or one that must not be repeated, gains nothing.
+// may have reached an instance, and at most one of them is a hedge. An attempt is cut off before the total deadline only
+// if another one is allowed to follow it, and the budget had the tokens for all attempts that may be cut off at that
+// time: cutting off the last one, or one that must not be repeated, gains nothing.
 type Call struct {
-	spec    Spec
-	started time.Time // the attempt under way
-	sent    int       // attempts that may have reached an instance, the one under way not counted
-	unsent  int       // attempts that provably did not
-	holding bool      // the attempt under way holds tokens
+	spec     Spec
+	flights  [maxFlights]flight
+	planned  int           // attempts
+	sent     int           // attempts that have ended and may have reached an instance
+	unsent   int           // attempts that provably did not
+	sheds    int           // attempts that met an instance which was too busy
+	pushback time.Duration // the longest that an instance has asked for
+	hedged   bool          // the one hedge has been made
+	entered  bool          // the guard counts the call as under way
+}
+
+// flight is an attempt under way.
+type flight struct {
+	active  bool
+	holding bool // tokens of the budget
+	number  int
+	started time.Time
+	pass    pass
 }
 
 // Plan is one attempt.
 type Plan struct {
-	// Number counts attempts from 0.
+	// Number counts attempts from 0, hedges included.
 	Number int
 	// Deadline is when the attempt has to be over. Never later than the call's.
 	Deadline time.Time
 	// Bounded: Deadline is earlier than the call's, and another attempt is allowed to follow.
 	Bounded bool
+	// Hedge is when to ask Call.Hedge, if this attempt is still under way. Zero: it is not to be hedged.
+	Hedge time.Time
+	// Hedged: this attempt is a hedge.
+	Hedged bool
+
+	// usual is how long such calls take at the most; see Classify.
+	usual time.Duration
 }
 
 // Decision is what to do after an attempt.
 type Decision struct {
 	// Retry: wait for Wait, then ask Next. Otherwise return the error of the last attempt; Stop says why.
 	Retry bool
-	Wait  time.Duration
-	Stop  Stop
-}
-
-// Stop is why there is no further attempt.
-type Stop uint8
-
-// The reasons.
-const (
-	StopDone     Stop = iota // the attempt succeeded
-	StopFinal                // another attempt would fail alike
-	StopUnsafe               // it may have run, and must not run twice
-	StopAttempts             // all attempts are used up
-	StopDeadline             // too little time is left
-	StopBudget               // the retry budget is empty
-	StopPushback             // the instance asks to come back later than a retry can wait
-	StopCanceled             // the caller gave up
-)
-
-var stops = [...]string{
-	StopDone:     "done",
-	StopFinal:    "another attempt would fail alike",
-	StopUnsafe:   "not declared safe to repeat",
-	StopAttempts: "attempts used up",
-	StopDeadline: "too little time left",
-	StopBudget:   "retry budget empty",
-	StopPushback: "asked to come back later",
-	StopCanceled: "canceled",
-}
-
-// String returns the reason in words, as it stands in errors.
-func (s Stop) String() string {
-	if int(s) < len(stops) {
-		return stops[s]
-	}
-	return fmt.Sprintf("stop %d", s)
+	// Pending: another attempt is under way. Wait for its end, which decides.
+	Pending bool
+	Wait    time.Duration
+	Stop    Stop
 }
 
 // Begin starts a call.
 func Begin(s Spec) Call { return Call{spec: s} }
 
-// Next plans the next attempt. It is false if the deadline has passed: before the first attempt the call failed with
-// DEADLINE_EXCEEDED, later with the previous error. The first attempt counts as a call in the budget.
-func (c *Call) Next(now time.Time) (Plan, bool) {
+// Next plans the next attempt; rnd is a fresh uniform random number. With any stop but StopDone there is none: before the
+// first attempt the call failed with the stop's Failure, later with the previous attempt's error. The first attempt
+// counts as a call in the budget.
+func (c *Call) Next(now time.Time, rnd uint64) (Plan, Stop) {
 	if !now.Before(c.spec.Deadline) {
-		return Plan{}, false
+		return Plan{}, StopDeadline
 	}
-	p := Plan{Number: c.sent + c.unsent, Deadline: c.spec.Deadline}
-	c.started = now
-	t := c.bound(now)
+	p, stop := c.admit(now, rnd)
+	if stop != StopDone {
+		return Plan{}, stop
+	}
+	f := c.fly(now, c.planned, p)
+	var s Summary
+	if c.spec.Latency != nil {
+		s = c.spec.Latency.Summary(now)
+	}
+	plan := c.plan(now, s, f)
+	if d := c.hedgeDelay(s, plan.Deadline.Sub(now)); d > 0 {
+		plan.Hedge = now.Add(d)
+	}
+	return plan, StopDone
+}
+
+// admit asks the guard.
+func (c *Call) admit(now time.Time, rnd uint64) (pass, Stop) {
+	g := c.spec.Guard
+	if g == nil {
+		return pass{}, StopDone
+	}
+	if c.planned == 0 && !c.entered {
+		var stop Stop
+		if c.entered, stop = g.enter(); stop != StopDone {
+			return pass{}, stop
+		}
+	}
+	return g.allow(now, c.spec.Criticality, rnd)
+}
+
+// fly begins an attempt.
+func (c *Call) fly(now time.Time, number int, p pass) *flight {
+	c.planned++
+	for i := range c.flights {
+		if f := &c.flights[i]; !f.active {
+			*f = flight{active: true, number: number, started: now, pass: p}
+			return f
+		}
+	}
+	panic("resilience: more attempts under way than were planned")
+}
+
+// plan bounds an attempt that has begun.
+func (c *Call) plan(now time.Time, s Summary, f *flight) Plan {
+	p := Plan{Number: f.number, Deadline: c.spec.Deadline, usual: c.usual(s)}
+	t := c.bound(now, s)
 	hold := 0
 	if t > 0 {
 		hold = reserve
@@ -134,20 +196,39 @@ func (c *Call) Next(now time.Time) (Plan, bool) {
 	switch b := c.spec.Budget; {
 	case b == nil:
 	case p.Number == 0:
-		c.holding = b.begin(now, hold)
+		f.holding = b.begin(now, hold)
 	case hold > 0:
-		c.holding = b.Hold(now, hold)
+		f.holding = b.Hold(now, hold)
 	}
-	if c.holding {
+	if f.holding {
 		p.Deadline, p.Bounded = now.Add(t), true
 	}
-	return p, true
+	return p
 }
 
-// bound returns the timeout for an attempt, 0 if it gets all the time that is left.
-func (c *Call) bound(now time.Time) time.Duration {
+// usual returns how long calls of the method take at the most, as far as one can tell.
+func (c *Call) usual(s Summary) time.Duration {
+	if !s.Known() {
+		return firstFloors * c.spec.Policy.attemptFloor()
+	}
+	return max(s.P999+s.P999/2, overdueFloor)
+}
+
+// reached counts the attempts that may have reached an instance, those under way included.
+func (c *Call) reached() int {
+	n := c.sent
+	for i := range c.flights {
+		if c.flights[i].active {
+			n++
+		}
+	}
+	return n
+}
+
+// bound returns the timeout for the attempt that has just begun, 0 if it gets all the time that is left.
+func (c *Call) bound(now time.Time, s Summary) time.Duration {
 	fixed := c.spec.Policy.attemptTimeout()
-	if !c.spec.Safe || c.spec.Budget == nil || fixed < 0 || c.sent+1 >= c.spec.Policy.attempts() {
+	if !c.spec.Safe || c.spec.Budget == nil || fixed < 0 || c.reached() >= c.spec.Policy.attempts() {
 		return 0
 	}
 	left := c.spec.Deadline.Sub(now)
@@ -160,10 +241,6 @@ func (c *Call) bound(now time.Time) time.Duration {
 	// Half of what is left, so that the attempt after it has as much. Inherited deadlines make it less and less further
 	// in, so of nested calls the innermost, the one next to the instance that does not answer, is the first to move on.
 	half := left / 2
-	var s Summary
-	if c.spec.Latency != nil {
-		s = c.spec.Latency.Summary(now)
-	}
 	if !s.Known() {
 		return c.guess(s, half)
 	}
@@ -187,59 +264,198 @@ func (c *Call) guess(s Summary, half time.Duration) time.Duration {
 	}
 }
 
-// Done ends the attempt that was planned last. pushback is how long the instance asked to wait, 0 if it did not; rnd a
-// fresh uniform random number.
-func (c *Call) Done(now time.Time, o Outcome, pushback time.Duration, rnd uint64) Decision {
-	v := o.Verdict()
-	if l := c.spec.Latency; l != nil {
-		l.Observe(now, now.Sub(c.started), v.Sample)
+// hedgeDelay returns how long an attempt runs until it is hedged, 0 if it is not; limit is all the time it has.
+func (c *Call) hedgeDelay(s Summary, limit time.Duration) time.Duration {
+	p := c.spec.Policy.hedge()
+	if !c.mayHedge() || p.Share <= 0 || !s.Known() {
+		return 0
 	}
-	if o == Unsent {
-		c.unsent++
-	} else {
-		c.sent++
+	d := p.Delay
+	if d <= 0 {
+		d = min(max(s.P95, minHedge), limit/2)
 	}
-	if c.holding {
-		c.holding = false
-		c.spec.Budget.Release(reserve)
-	}
-	d := c.decide(now, o, v, pushback, rnd)
-	if d.Retry && v.Cost > 0 && (c.spec.Budget == nil || !c.spec.Budget.Take(now, v.Cost)) {
-		return Decision{Stop: StopBudget}
+	if d >= limit-s.Median { // no time for another answer
+		return 0
 	}
 	return d
 }
 
+// mayHedge reports whether the call is one that is hedged, and has not been.
+func (c *Call) mayHedge() bool {
+	return c.spec.Safe && !c.spec.Single && !c.hedged && c.spec.Budget != nil && c.spec.Criticality >= Critical &&
+		c.pushback == 0 && c.reached() < c.spec.Policy.attempts()
+}
+
+// Hedge plans another attempt beside the one under way, or does not: then there is none in this call. It costs a token
+// of the budget, within the hedges' share of it.
+func (c *Call) Hedge(now time.Time, rnd uint64) (Plan, bool) {
+	n := 0
+	for i := range c.flights {
+		if c.flights[i].active {
+			n++
+		}
+	}
+	if n != 1 || !c.mayHedge() || !now.Before(c.spec.Deadline) {
+		return Plan{}, false
+	}
+	g := c.spec.Guard
+	if g != nil && !g.calm(c.spec.Criticality) {
+		return Plan{}, false
+	}
+	share := c.spec.Policy.hedge().Share
+	if share <= 0 || !c.spec.Budget.hedge(now, share) {
+		return Plan{}, false
+	}
+	c.hedged = true
+	ps, stop := c.admit(now, rnd)
+	if stop != StopDone {
+		return Plan{}, false
+	}
+	var s Summary
+	if c.spec.Latency != nil {
+		s = c.spec.Latency.Summary(now)
+	}
+	plan := c.plan(now, s, c.fly(now, c.planned, ps))
+	plan.Hedged = true
+	return plan, true
+}
+
+// land ends an attempt and reports whether it was under way.
+func (c *Call) land(now time.Time, number int, v Vote) (*flight, bool) {
+	for i := range c.flights {
+		f := &c.flights[i]
+		if !f.active || f.number != number {
+			continue
+		}
+		f.active = false
+		if f.holding {
+			f.holding = false
+			c.spec.Budget.Release(reserve)
+		}
+		if c.spec.Guard != nil {
+			c.spec.Guard.done(now, c.spec.Criticality, f.pass, v)
+		}
+		return f, true
+	}
+	return nil, false
+}
+
+// Done ends an attempt. pushback is how long the instance asked to wait: 0 if it did not, AtOnce or Never; rnd a fresh
+// uniform random number. An attempt that has ended already is not ended again.
+func (c *Call) Done(now time.Time, p Plan, o Outcome, pushback time.Duration, rnd uint64) Decision {
+	v := o.Verdict()
+	f, ok := c.land(now, p.Number, v.Throttle)
+	if !ok {
+		return Decision{Stop: StopFinal}
+	}
+	if l := c.spec.Latency; l != nil {
+		l.Observe(now, now.Sub(f.started), v.Sample)
+	}
+	switch o { //nolint:exhaustive // the others may have been sent
+	case Unsent, NoInstance, Local:
+		c.unsent++
+	case Shed:
+		c.sheds++
+		c.sent++
+	default:
+		c.sent++
+	}
+	c.pushback = max(c.pushback, pushback)
+	if v.RetrySafe && c.flying() {
+		return Decision{Pending: true}
+	}
+	d := c.decide(now, o, v, rnd)
+	if d.Retry && v.Cost > 0 && (c.spec.Budget == nil || !c.spec.Budget.Take(now, v.Cost)) {
+		return Decision{Stop: StopBudget}
+	}
+	if d.Retry {
+		c.pushback = min(c.pushback, AtOnce) // it is being waited for; that there was one is not forgotten
+	}
+	return d
+}
+
+func (c *Call) flying() bool {
+	for i := range c.flights {
+		if c.flights[i].active {
+			return true
+		}
+	}
+	return false
+}
+
+// Lost ends an attempt that was cancelled because another one was answered. That it has not been is worth something
+// where it was slower than usual; its instance is not to blame.
+func (c *Call) Lost(now time.Time, p Plan) {
+	f, ok := c.land(now, p.Number, Neutral)
+	if !ok {
+		return
+	}
+	c.sent++
+	if l := c.spec.Latency; l != nil {
+		if took := now.Sub(f.started); took >= l.Summary(now).Median {
+			l.Observe(now, took, balance.LowerBound)
+		}
+	}
+}
+
+// End ends the call. What is still under way ends with it, and counts for nothing. A second End does nothing.
+func (c *Call) End(now time.Time) {
+	for i := range c.flights {
+		if c.flights[i].active {
+			c.land(now, c.flights[i].number, Neutral)
+		}
+	}
+	if c.entered {
+		c.entered = false
+		c.spec.Guard.leave()
+	}
+}
+
 // decide is Done without the budget.
-func (c *Call) decide(now time.Time, o Outcome, v Verdict, pushback time.Duration, rnd uint64) Decision {
+func (c *Call) decide(now time.Time, o Outcome, v Verdict, rnd uint64) Decision {
 	switch {
 	case o == OK:
 		return Decision{Stop: StopDone}
 	case o == Canceled:
 		return Decision{Stop: StopCanceled}
-	case o == DeadlineExceeded:
+	case o == DeadlineExceeded, o == Overdue:
 		return Decision{Stop: StopDeadline}
 	case !v.RetrySafe:
 		return Decision{Stop: StopFinal}
 	case !v.RetryUnsafe && !c.spec.Safe:
 		return Decision{Stop: StopUnsafe}
+	case c.sheds > 1:
+		return Decision{Stop: StopShed}
 	case c.sent >= c.spec.Policy.attempts(), c.unsent >= maxUnsent:
 		return Decision{Stop: StopAttempts}
 	}
 	backoff := c.spec.Policy.backoff()
-	if pushback > backoff.Max {
+	if c.pushback > backoff.Max {
 		return Decision{Stop: StopPushback}
 	}
-	var wait time.Duration
-	if n := c.sent + c.unsent - 1; o != Unsent || n > 0 { // the first unsent attempt moves on at once
-		wait = max(backoff.Wait(n, rnd), pushback)
-	}
+	wait := c.wait(o, backoff, rnd)
 	// Where the drawn wait would leave too little time for an attempt, a shorter one is better than none.
 	spare := c.spec.Deadline.Sub(now) - c.need(now)
-	if spare <= 0 || pushback >= spare {
+	if spare <= 0 || c.pushback >= spare {
 		return Decision{Stop: StopDeadline}
 	}
 	return Decision{Retry: true, Wait: min(wait, spare-1)}
+}
+
+// wait returns how long to wait after o.
+func (c *Call) wait(o Outcome, backoff Backoff, rnd uint64) time.Duration {
+	asked := c.pushback
+	if asked == AtOnce {
+		asked = 0
+	}
+	n := c.sent + c.unsent - 1
+	switch {
+	case o == Shed, c.pushback == AtOnce: // what is wrong there is not wrong elsewhere
+		return asked
+	case n == 0 && (o == Unsent || o == NoInstance): // the first one that was not sent moves on at once
+		return asked
+	}
+	return max(backoff.Wait(n, rnd), asked)
 }
 
 // need is the least time that an attempt is worth starting with: what half of them take, or a millisecond.

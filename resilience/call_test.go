@@ -28,8 +28,8 @@ func TestCallKeepsItsInvariants(t *testing.T) {
 			call := Begin(Spec{Policy: policy, Budget: budget, Latency: latency, Deadline: deadline, Safe: safe})
 			ran, unsent, tokens := 0, 0, budget.Tokens(now)
 			for n := 0; ; n++ {
-				plan, ok := call.Next(now)
-				if !ok {
+				plan, stop := call.Next(now, 0)
+				if stop != StopDone {
 					if now.Before(deadline) {
 						t.Fatalf("no attempt although %v is left", deadline.Sub(now))
 					}
@@ -50,20 +50,20 @@ func TestCallKeepsItsInvariants(t *testing.T) {
 				// Ends may be noticed late.
 				now = now.Add(time.Duration(rapid.Int64Range(0, int64(plan.Deadline.Sub(now))*5/4).Draw(t, "took")))
 				o := Outcome(rapid.IntRange(0, int(outcomes)-1).Draw(t, "outcome"))
-				if o == Unsent {
+				if o == Unsent || o == NoInstance || o == Local {
 					unsent++
 				} else {
 					ran++
 				}
 				pushback := time.Duration(rapid.Int64Range(0, int64(400*time.Millisecond)).Draw(t, "pushback"))
-				d := call.Done(now, o, pushback, rapid.Uint64().Draw(t, "rnd"))
+				d := call.Done(now, plan, o, pushback, rapid.Uint64().Draw(t, "rnd"))
 				if d.Retry != (d.Stop == StopDone && o != OK) {
 					t.Fatalf("%v: %+v", o, d)
 				}
 				if !d.Retry {
 					break
 				}
-				if o != Unsent && !safe {
+				if !o.Verdict().RetryUnsafe && !safe {
 					t.Fatalf("%v of an unsafe call is tried again", o)
 				}
 				if ran >= policy.attempts() || unsent >= maxUnsent {
@@ -72,7 +72,7 @@ func TestCallKeepsItsInvariants(t *testing.T) {
 				if !now.Add(d.Wait).Before(deadline) || d.Wait < 0 {
 					t.Fatalf("waits %v with %v left", d.Wait, deadline.Sub(now))
 				}
-				if o != Unsent && d.Wait < pushback {
+				if pushback != AtOnce && d.Wait < pushback {
 					t.Fatalf("waits %v though asked to wait %v", d.Wait, pushback)
 				}
 				now = now.Add(d.Wait)
@@ -94,19 +94,18 @@ func TestSlowMachineIsNotCutOffUnpaid(t *testing.T) {
 		l.Observe(epoch, 5*time.Millisecond, balance.Latency)
 	}
 	calls := make([]Call, 500)
-	bounded := make([]bool, len(calls))
+	plans := make([]Plan, len(calls))
 	for i := range calls {
 		calls[i] = Begin(Spec{Budget: b, Latency: l, Deadline: epoch.Add(5 * time.Second), Safe: true})
-		plan, _ := calls[i].Next(epoch)
-		bounded[i] = plan.Bounded
+		plans[i], _ = calls[i].Next(epoch, 0)
 	}
 	cut := 0
 	for i := range calls {
-		if !bounded[i] {
+		if !plans[i].Bounded {
 			continue
 		}
 		cut++
-		if d := calls[i].Done(epoch.Add(defaultAttemptFloor), AttemptTimeout, 0, 0); !d.Retry {
+		if d := calls[i].Done(epoch.Add(defaultAttemptFloor), plans[i], AttemptTimeout, 0, 0); !d.Retry {
 			t.Fatalf("call %d is cut off and then %v", i, d.Stop)
 		}
 	}
@@ -117,7 +116,7 @@ func TestSlowMachineIsNotCutOffUnpaid(t *testing.T) {
 
 func TestCallWithoutSpecIsOver(t *testing.T) {
 	c := Begin(Spec{})
-	if _, ok := c.Next(epoch); ok {
+	if _, stop := c.Next(epoch, 0); stop != StopDeadline {
 		t.Error("a call without a deadline has an attempt")
 	}
 }
@@ -125,10 +124,11 @@ func TestCallWithoutSpecIsOver(t *testing.T) {
 func TestCallWithoutBudgetTriesOnlyTheUnsentAgain(t *testing.T) {
 	for o, want := range map[Outcome]Stop{Unsent: StopDone, Unavailable: StopBudget} {
 		c := Begin(Spec{Deadline: epoch.Add(time.Second), Safe: true})
-		if plan, ok := c.Next(epoch); !ok || plan.Bounded {
-			t.Fatalf("plan %+v, %v", plan, ok)
+		plan, stop := c.Next(epoch, 0)
+		if stop != StopDone || plan.Bounded {
+			t.Fatalf("plan %+v, %v", plan, stop)
 		}
-		if d := c.Done(epoch, o, 0, 0); d.Stop != want || d.Retry != (o == Unsent) {
+		if d := c.Done(epoch, plan, o, 0, 0); d.Stop != want || d.Retry != (o == Unsent) {
 			t.Errorf("%v: %+v", o, d)
 		}
 	}
@@ -163,11 +163,13 @@ func TestPolicyReportsEveryProblem(t *testing.T) {
 	p := Policy{
 		Timeout: -1, AttemptTimeout: time.Minute, AttemptFloor: -1, MaxAttempts: 11,
 		Backoff: Backoff{Base: time.Second}, Budget: BudgetPolicy{Ratio: 2, Floor: nan},
+		Hedge: HedgePolicy{Share: 2}, Throttle: ThrottlePolicy{K: 0.5, Window: time.Hour, Floor: 2}, MaxInFlight: -1, Rate: nan,
+		Breaker: &BreakerPolicy{Failures: 2, Window: time.Hour},
 	}
 	err := p.Validate()
 	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok || len(joined.Unwrap()) != 6 {
-		t.Errorf("6 problems are reported as %v", err)
+	if !ok || len(joined.Unwrap()) != 14 {
+		t.Errorf("14 problems are reported as %v", err)
 	}
 	if err := (Policy{}).Validate(); err != nil {
 		t.Errorf("the zero policy is valid, but %v", err)
@@ -178,19 +180,21 @@ func TestPolicyReportsEveryProblem(t *testing.T) {
 }
 
 func BenchmarkCall(b *testing.B) {
-	budget, latency, policy := NewBudget(BudgetPolicy{}), new(Latency), new(Policy)
+	budget, latency, policy, guard := NewBudget(BudgetPolicy{}), new(Latency), new(Policy), NewGuard(Policy{})
 	now := time.Now()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		now := now
 		for pb.Next() {
 			now = now.Add(10 * time.Microsecond)
-			c := Begin(Spec{Policy: policy, Budget: budget, Latency: latency, Deadline: now.Add(5 * time.Second), Safe: true})
-			if _, ok := c.Next(now); !ok {
+			c := Begin(Spec{Policy: policy, Budget: budget, Guard: guard, Latency: latency, Deadline: now.Add(5 * time.Second), Safe: true})
+			plan, stop := c.Next(now, 0)
+			if stop != StopDone {
 				b.Error("no attempt")
 				return
 			}
-			c.Done(now.Add(time.Millisecond), OK, 0, 0)
+			c.Done(now.Add(time.Millisecond), plan, OK, 0, 0)
+			c.End(now)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -24,17 +25,21 @@ func ExampleCall() {
 		Policy: policy, Budget: budget, Latency: latency, Safe: true,
 		Deadline: resilience.Deadline(ctx, time.Now(), policy),
 	})
-	err := error(failure.DeadlineExceeded)
-	for plan, ok := call.Next(time.Now()); ok; plan, ok = call.Next(time.Now()) {
+	defer func() { call.End(time.Now()) }()
+	plan, stop := call.Next(time.Now(), rand.Uint64())
+	err := error(stop.Failure("inventory"))
+	for stop == resilience.StopDone {
+		start := time.Now()
 		err = answers[plan.Number] // the attempt, until plan.Deadline
 		fmt.Printf("attempt %d: %v\n", plan.Number+1, err)
-		outcome := resilience.Classify(failure.CodeOf(err), resilience.MaybeSent, plan.Bounded)
-		decision := call.Done(time.Now(), outcome, 0, 0)
+		outcome := plan.Classify(failure.From(err), resilience.MaybeSent, time.Since(start))
+		decision := call.Done(time.Now(), plan, outcome, 0, 0)
 		if !decision.Retry {
 			fmt.Println("stopped:", decision.Stop)
 			break
 		}
 		// Wait for decision.Wait, or until ctx is done.
+		plan, stop = call.Next(time.Now(), rand.Uint64())
 	}
 	fmt.Println(err)
 	// Output:

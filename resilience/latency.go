@@ -33,7 +33,7 @@ type Latency struct {
 	epoch   atomic.Int64 // of the newer window, which is counts[epoch&1]
 	counts  [2][buckets]atomic.Uint32
 	at      atomic.Int64  // when summary was made, in nanoseconds; 0: it is out of date
-	summary atomic.Uint64 // samples (32 bits), bucket of the median (16), bucket of the 99.9th percentile (16)
+	summary atomic.Uint64 // samples (32 bits), buckets of the median, the 95th and the 99.9th percentile (8 each)
 }
 
 // Observe adds a sample: an answer took d, or, with balance.LowerBound, was not waited for any longer than d. The latter
@@ -53,6 +53,7 @@ func (l *Latency) Observe(now time.Time, d time.Duration, s balance.Sample) {
 type Summary struct {
 	Samples int
 	Median  time.Duration
+	P95     time.Duration // the 95th percentile
 	P999    time.Duration // the 99.9th percentile, which of fewer than 1,000 samples is the largest
 }
 
@@ -74,8 +75,9 @@ func (l *Latency) Summary(now time.Time) Summary {
 	}
 	return Summary{
 		Samples: int(word >> 32),
-		Median:  upper(int(word >> 16 & 0xffff)),
-		P999:    upper(int(word & 0xffff)),
+		Median:  upper(int(word >> 16 & 0xff)),
+		P95:     upper(int(word >> 8 & 0xff)),
+		P999:    upper(int(word & 0xff)),
 	}
 }
 
@@ -91,19 +93,22 @@ func (l *Latency) summarize(now time.Time) uint64 {
 		return 0
 	}
 	// The ranks are those of the nearest-rank method: the smallest value that at least this share does not exceed.
-	median, p999 := -1, -1
+	median, p95, p999 := -1, -1, -1
 	var seen uint64
 	for i, n := range sum {
 		seen += n
 		if median < 0 && seen*2 >= total {
 			median = i
 		}
+		if p95 < 0 && seen*100 >= total*95 {
+			p95 = i
+		}
 		if seen*1000 >= total*999 {
 			p999 = i
 			break
 		}
 	}
-	return min(total, 1<<32-1)<<32 | uint64(median)<<16 | uint64(p999)
+	return min(total, 1<<32-1)<<32 | uint64(median)<<16 | uint64(p95)<<8 | uint64(p999)
 }
 
 // turn makes the windows those of now and returns the newer one's epoch.

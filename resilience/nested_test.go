@@ -17,13 +17,17 @@ type world struct {
 	processes map[[2]int]*process // by level and instance
 	levels    int
 	pauses    float64 // the share of requests that take 200 ms more on average
+	single    bool    // no hedges
 	rnd       *rand.Rand
+
+	attempts, hedges int
 }
 
 // process is an instance's client of the next level.
 type process struct {
 	nodes   []*balance.Node
 	budget  *Budget
+	guard   *Guard
 	latency *Latency
 }
 
@@ -37,7 +41,7 @@ func newWorld(seed uint64, levels, instances int, frozen func(level, instance in
 func (w *world) process(level, instance int) *process {
 	p := w.processes[[2]int{level, instance}]
 	if p == nil {
-		p = &process{budget: NewBudget(BudgetPolicy{}), latency: new(Latency)}
+		p = &process{budget: NewBudget(BudgetPolicy{}), guard: NewGuard(Policy{}), latency: new(Latency)}
 		for range w.instances {
 			p.nodes = append(p.nodes, balance.NewNode(""))
 		}
@@ -61,30 +65,70 @@ func (w *world) serve(level, instance int, now, deadline time.Time) (time.Time, 
 	return w.call(level, instance, now, deadline.Add(-margin(deadline.Sub(now))))
 }
 
+// try is an attempt that has been made: what happens at an instance is known when it begins.
+type try struct {
+	plan Plan
+	node *balance.Node
+	from time.Time
+	end  time.Time
+	code failure.Code
+}
+
+func (w *world) try(p *process, level int, plan Plan, now time.Time, tried []*balance.Node) try {
+	i := balance.NewP2C().Pick(p.nodes, balance.Call{Now: now, Rand: w.rnd.Uint64(), Tried: tried})
+	t := try{plan: plan, node: p.nodes[i], from: now}
+	t.node.Start()
+	if t.end, t.code = w.serve(level+1, i, now, plan.Deadline); t.end.After(plan.Deadline) {
+		t.end, t.code = plan.Deadline, failure.DeadlineExceeded
+	}
+	w.attempts++
+	return t
+}
+
 // call is the call that a process of one level makes of the next.
 func (w *world) call(level, instance int, now, deadline time.Time) (time.Time, failure.Code) {
 	p := w.process(level, instance)
-	c := Begin(Spec{Budget: p.budget, Latency: p.latency, Deadline: deadline, Safe: true})
+	c := Begin(Spec{Budget: p.budget, Guard: p.guard, Latency: p.latency, Deadline: deadline, Safe: true, Single: w.single})
+	defer func() { c.End(now) }()
 	var tried []*balance.Node
 	code := failure.DeadlineExceeded
-	for plan, ok := c.Next(now); ok; plan, ok = c.Next(now) {
-		i := balance.NewP2C().Pick(p.nodes, balance.Call{Now: now, Rand: w.rnd.Uint64(), Tried: tried})
-		node, start := p.nodes[i], now
-		node.Start()
-		now, code = w.serve(level+1, i, now, plan.Deadline)
-		if now.After(plan.Deadline) {
-			now, code = plan.Deadline, failure.DeadlineExceeded
+	for {
+		plan, stop := c.Next(now, w.rnd.Uint64())
+		if stop != StopDone {
+			return now, code
 		}
-		o := Classify(code, MaybeSent, plan.Bounded)
-		node.Done(now, start, o.Verdict().Sample)
-		d := c.Done(now, o, 0, w.rnd.Uint64())
-		if !d.Retry {
+		tries := []try{w.try(p, level, plan, now, tried)}
+		tried = append(tried, tries[0].node)
+		if first := tries[0]; !plan.Hedge.IsZero() && first.end.After(plan.Hedge) {
+			if hedge, ok := c.Hedge(plan.Hedge, w.rnd.Uint64()); ok {
+				w.hedges++
+				second := w.try(p, level, hedge, plan.Hedge, tried)
+				tried = append(tried, second.node)
+				if tries = append(tries, second); second.end.Before(first.end) {
+					tries[0], tries[1] = second, first
+				}
+			}
+		}
+		var d Decision
+		for i, t := range tries {
+			now, code = t.end, t.code
+			o := Classify(code, MaybeSent, t.plan.Bounded)
+			t.node.Done(now, t.from, o.Verdict().Sample)
+			d = c.Done(now, t.plan, o, 0, w.rnd.Uint64())
+			if d.Pending {
+				continue
+			}
+			for _, lost := range tries[i+1:] {
+				lost.node.Done(now, lost.from, balance.LowerBound)
+				c.Lost(now, lost.plan)
+			}
 			break
 		}
-		tried = append(tried, node)
+		if !d.Retry {
+			return now, code
+		}
 		now = now.Add(d.Wait)
 	}
-	return now, code
 }
 
 // An instance of two is frozen from the start, of one service or of each, and nobody knows it yet. No call fails, and

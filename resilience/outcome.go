@@ -1,6 +1,8 @@
 package resilience
 
 import (
+	"time"
+
 	"github.com/holdfast-go/holdfast/balance"
 	"github.com/holdfast-go/holdfast/failure"
 )
@@ -14,6 +16,8 @@ const (
 	OK Outcome = iota
 	// Unsent: the request provably reached no handler (no connection, refused stream, GOAWAY before it).
 	Unsent
+	// NoInstance: there was none to send the request to.
+	NoInstance
 	// Unavailable: the connection broke, or the instance said UNAVAILABLE. The request may have run.
 	Unavailable
 	// AttemptTimeout: the time of this attempt ran out while that of the call had not.
@@ -76,6 +80,7 @@ var table = [outcomes]struct {
 	//                 name                 safe   unsafe cost sample              throttle health
 	OK:               {"ok", Verdict{false, false, 0, balance.Latency, Accept, balance.Good}},
 	Unsent:           {"unsent", Verdict{true, true, 0, balance.None, Reject, balance.Bad}},
+	NoInstance:       {"no instance", Verdict{true, true, 0, balance.None, Neutral, balance.Neutral}},
 	Unavailable:      {"unavailable", Verdict{true, false, 1, balance.None, Reject, balance.Bad}},
 	AttemptTimeout:   {"attempt timeout", Verdict{true, false, 2, balance.LowerBound, Reject, balance.Bad}},
 	DeadlineExceeded: {"deadline exceeded", Verdict{false, false, 0, balance.LowerBound, Neutral, balance.Neutral}},
@@ -160,4 +165,22 @@ func Classify(code failure.Code, sent Sent, bounded bool) Outcome {
 	default:
 		return Fault
 	}
+}
+
+// Classify returns the outcome of the attempt that was planned so, that took so long, and that ended with e; nil is OK.
+// It knows more than the function of that name: what was refused and by whom, and whether the instance had the time.
+func (p Plan) Classify(e *failure.Error, sent Sent, took time.Duration) Outcome {
+	switch {
+	case e == nil:
+		return OK
+	case e.Local():
+		return Local
+	case e.Shed() && e.Code == failure.ResourceExhausted:
+		return Shed
+	}
+	o := Classify(e.Code, sent, p.Bounded)
+	if o == DeadlineExceeded && p.usual > 0 && took >= p.usual {
+		return Overdue
+	}
+	return o
 }

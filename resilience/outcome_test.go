@@ -52,7 +52,7 @@ func TestOutcomeTableIsConsistent(t *testing.T) {
 		if o.String() == "" {
 			t.Errorf("outcome %d has no name", o)
 		}
-		if v.RetryUnsafe && (o != Unsent && o != Shed || v.Sample != balance.None) {
+		if v.RetryUnsafe && (o != Unsent && o != NoInstance && o != Shed || v.Sample != balance.None) {
 			t.Errorf("%v: what may have run is tried again although it is not safe", o)
 		}
 		if v.RetryUnsafe && !v.RetrySafe {
@@ -61,10 +61,10 @@ func TestOutcomeTableIsConsistent(t *testing.T) {
 		if v.Cost != 0 && !v.RetrySafe {
 			t.Errorf("%v: costs %d and is never tried again", o, v.Cost)
 		}
-		if v.RetrySafe && o != Unsent && v.Cost == 0 {
+		if v.RetrySafe && o != Unsent && o != NoInstance && v.Cost == 0 {
 			t.Errorf("%v: loads an instance again for nothing", o)
 		}
-		if v.RetrySafe && v.Throttle != Reject {
+		if v.RetrySafe && o != NoInstance && v.Throttle != Reject {
 			t.Errorf("%v: tried again, and not counted as refused", o)
 		}
 		if v.Health == balance.Bad && v.Throttle != Reject || v.Health == balance.Good && v.Throttle != Accept {

@@ -21,6 +21,7 @@ const (
 	defaultRatio       = 0.1
 	defaultFloor       = 3
 	defaultBurst       = 100
+	defaultHedges      = 0.05
 )
 
 // Policy is how the calls of a method are made. The zero value is the default and fit for production.
@@ -223,6 +224,15 @@ func (p *Policy) backoff() Backoff {
 		return Backoff{}.defaults()
 	}
 	return p.Backoff.defaults()
+}
+
+func (p *Policy) hedge() HedgePolicy {
+	if p == nil {
+		return HedgePolicy{Share: defaultHedges}
+	}
+	h := p.Hedge
+	h.Share = orDefault(h.Share, defaultHedges)
+	return h
 }
 
 func (p *Policy) attemptTimeout() time.Duration {

@@ -50,13 +50,15 @@ type stage struct {
 	budget  *Budget
 	latency *Latency
 	call    Call
-	plan    Plan
+	guard   *Guard
+	plan    Plan // of the attempt that is under way and not a hedge, if there is one
+	hedge   Plan
 	begun   time.Time
 }
 
 func play(t *testing.T, script string) string {
 	s := &stage{now: epoch, latency: new(Latency)}
-	s.budget = NewBudget(s.policy.Budget)
+	s.budget, s.guard = NewBudget(s.policy.Budget), NewGuard(s.policy)
 	var out strings.Builder
 	for line := range strings.Lines(script) {
 		if strings.HasPrefix(line, "  ") {
@@ -86,7 +88,7 @@ func (s *stage) do(t *testing.T, cmd string, args []string) []string {
 	}
 	duration := func(name string) time.Duration {
 		v, ok := arg(name)
-		if !ok {
+		if !ok || v == "never" {
 			return 0
 		}
 		d, err := time.ParseDuration(v)
@@ -107,15 +109,20 @@ func (s *stage) do(t *testing.T, cmd string, args []string) []string {
 		return f
 	}
 	switch cmd {
-	case "policy": // policy timeout= attempt-timeout= attempts= burst= floor=
+	case "policy": // policy timeout= attempt-timeout= attempts= burst= floor= hedges= hedge-after= in-flight= rate= breaker
 		s.policy = Policy{
 			Timeout: duration("timeout"), AttemptTimeout: duration("attempt-timeout"), MaxAttempts: int(number("attempts")),
-			Budget: BudgetPolicy{Burst: number("burst"), Floor: number("floor")},
+			Budget:      BudgetPolicy{Burst: number("burst"), Floor: number("floor")},
+			Hedge:       HedgePolicy{Share: number("hedges"), Delay: duration("hedge-after")},
+			MaxInFlight: int(number("in-flight")), Rate: number("rate"),
+		}
+		if _, ok := arg("breaker"); ok {
+			s.policy.Breaker = &BreakerPolicy{}
 		}
 		if err := s.policy.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		s.budget = NewBudget(s.policy.Budget)
+		s.budget, s.guard = NewBudget(s.policy.Budget), NewGuard(s.policy)
 	case "latency": // latency n= d=
 		for range int(number("n")) {
 			s.latency.Observe(s.now, duration("d"), balance.Latency)
@@ -127,20 +134,53 @@ func (s *stage) do(t *testing.T, cmd string, args []string) []string {
 		s.now = s.now.Add(duration("for"))
 	case "budget":
 		return []string{fmt.Sprintf("%.1f tokens", s.budget.Tokens(s.now))}
-	case "call": // call [safe] [left=]
+	case "calls": // calls n= as= : earlier ones, as far as budget and guard know them
+		name, _ := arg("as")
+		for range int(number("n")) {
+			s.budget.Call(s.now)
+			s.guard.done(s.now, Critical, pass{}, outcome(t, name).Verdict().Throttle)
+		}
+	case "call": // call [safe] [left=] [criticality=]
 		deadline := s.now.Add(s.policy.timeout())
 		if left := duration("left"); left > 0 {
 			deadline = s.now.Add(left)
 		}
 		_, safe := arg("safe")
-		s.call = Begin(Spec{Policy: &s.policy, Budget: s.budget, Latency: s.latency, Deadline: deadline, Safe: safe})
+		name, _ := arg("criticality")
+		level, _ := ParseCriticality(name)
+		s.call = Begin(Spec{
+			Policy: &s.policy, Budget: s.budget, Guard: s.guard, Latency: s.latency, Deadline: deadline, Safe: safe, Criticality: level,
+		})
 		s.begun = s.now
 		return s.attempt()
-	case "end": // end after= as= pushback=
+	case "hedge": // the time of the hedge has come
+		s.now = s.plan.Hedge
+		plan, ok := s.call.Hedge(s.now, 1<<63)
+		if !ok {
+			return []string{"no hedge"}
+		}
+		s.hedge = plan
+		return []string{s.show("hedge", plan)}
+	case "end": // end [hedge] after= as= pushback= [lost]; lost: the other one is cancelled then
 		s.now = s.now.Add(duration("after"))
 		name, _ := arg("as")
-		d := s.call.Done(s.now, outcome(t, name), duration("pushback"), 1<<63)
+		plan, other := s.plan, s.hedge
+		if _, ok := arg("hedge"); ok {
+			plan, other = other, plan
+		}
+		pushback := duration("pushback")
+		if v, _ := arg("pushback"); v == "never" {
+			pushback = Never
+		}
+		d := s.call.Done(s.now, plan, outcome(t, name), pushback, 1<<63)
+		if d.Pending {
+			return []string{"pending"}
+		}
+		if _, ok := arg("lost"); ok {
+			s.call.Lost(s.now, other)
+		}
 		if !d.Retry {
+			s.call.End(s.now)
 			return []string{"stop: " + d.Stop.String()}
 		}
 		said := "retry"
@@ -163,16 +203,24 @@ func (s *stage) do(t *testing.T, cmd string, args []string) []string {
 }
 
 func (s *stage) attempt() []string {
-	plan, ok := s.call.Next(s.now)
-	if !ok {
-		return []string{"no attempt: the deadline has passed"}
+	plan, stop := s.call.Next(s.now, 1<<63)
+	if stop != StopDone {
+		s.call.End(s.now)
+		return []string{"no attempt: " + stop.String()}
 	}
 	s.plan = plan
+	return []string{s.show("attempt", plan)}
+}
+
+func (s *stage) show(what string, plan Plan) string {
 	kind := "all that is left"
 	if plan.Bounded {
 		kind = "then another"
 	}
-	return []string{fmt.Sprintf("attempt %d at %v until %v (%s)", plan.Number+1, s.now.Sub(s.begun), plan.Deadline.Sub(s.begun), kind)}
+	if !plan.Hedge.IsZero() {
+		kind += fmt.Sprintf(", hedged at %v", plan.Hedge.Sub(s.begun))
+	}
+	return fmt.Sprintf("%s %d at %v until %v (%s)", what, plan.Number+1, s.now.Sub(s.begun), plan.Deadline.Sub(s.begun), kind)
 }
 
 func outcome(t *testing.T, name string) Outcome {

@@ -53,6 +53,7 @@ func newTrip(g *target, req *http.Request) *trip {
 		Latency:  latency,
 		Deadline: t.deadline,
 		Safe:     t.safe,
+		Single:   true,
 	})
 	return t
 }
@@ -90,10 +91,13 @@ func (t *trip) run() (*http.Response, error) {
 			return t.giveUp(resilience.StopUnsafe, err)
 		}
 		start := time.Now()
-		plan, ok := t.call.Next(start)
-		if !ok { // no time left
+		plan, stop := t.call.Next(start, rand.Uint64())
+		if stop != resilience.StopDone {
 			_ = body.Close()
-			return t.giveUp(resilience.StopDeadline, nil)
+			if len(t.failed) == 0 {
+				return t.giveUp(stop, stop.Failure(t.target.service))
+			}
+			return t.giveUp(stop, nil)
 		}
 		a := newAttempt(t, p, plan, start)
 		resp, err := a.do(body)
@@ -163,7 +167,7 @@ func (t *trip) judge(a *attempt, resp *http.Response, err error) resilience.Deci
 	if t.also != nil {
 		t.also.Observe(now, a.took, outcome.Verdict().Sample)
 	}
-	d := t.call.Done(now, outcome, pushback, rand.Uint64())
+	d := t.call.Done(now, a.plan, outcome, pushback, rand.Uint64())
 	if d.Retry && !t.body.repeatable() {
 		// The verdict would allow it; the body is gone.
 		d = resilience.Decision{Stop: resilience.StopUnsafe}

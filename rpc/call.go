@@ -71,7 +71,7 @@ func (d *dialer) call(ctx context.Context, now time.Time, name string, cc *grpc.
 	t := d.of(cc)
 	m := t.method(name)
 	c := &call{target: t, method: name, stream: stream, deadline: resilience.Deadline(ctx, now, &m.policy)}
-	spec := resilience.Spec{Policy: &m.policy, Budget: t.budget, Deadline: c.deadline}
+	spec := resilience.Spec{Policy: &m.policy, Budget: t.budget, Deadline: c.deadline, Single: true}
 	if !stream {
 		spec.Latency, spec.Safe = m.latency, m.safe || keyed
 	}
@@ -84,23 +84,25 @@ func (c *call) run(ctx context.Context, now time.Time, try func(*attempt) error)
 	var last *failure.Error
 	begun := now
 	for {
-		plan, ok := c.loop.Next(now)
-		if !ok {
-			if last == nil {
+		plan, stop := c.loop.Next(now, rand.Uint64()) //nolint:gosec // not a secret
+		if stop != resilience.StopDone {
+			if last == nil && stop == resilience.StopDeadline {
 				last = failure.Wrap(context.DeadlineExceeded, failure.DeadlineExceeded, "no time left")
+			} else if last == nil {
+				last = stop.Failure(c.target.service)
 			}
-			return c.fail(now, last, resilience.StopDeadline)
+			return c.fail(now, last, stop)
 		}
 		a := c.begin(ctx, plan, now)
 		err := try(a)
 		if err == nil {
-			c.loop.Done(a.end(), resilience.OK, 0, 0)
+			c.loop.Done(a.end(), plan, resilience.OK, 0, 0)
 			return nil
 		}
 		now = time.Now()
 		last = a.failure(ctx, now, err)
 		o, pushback := a.outcome(last.Code)
-		next := c.loop.Done(now, o, pushback, rand.Uint64()) //nolint:gosec // not a secret
+		next := c.loop.Done(now, plan, o, pushback, rand.Uint64()) //nolint:gosec // not a secret
 		if !next.Retry {
 			c.past = append(c.past, a.record(now, last))
 			return c.fail(now, last, next.Stop)
