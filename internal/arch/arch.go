@@ -26,7 +26,7 @@ const Module = "github.com/holdfast-go/holdfast"
 // below it; the longest pattern that matches decides. "." is the module's root package.
 var Layers = [][]string{
 	0: {"lifecycle", "failure", "internal/..."},
-	1: {"resilience", "balance", "admission", "platform/system"},
+	1: {"resilience", "balance", "admission", "idempotency", "idempotency/idempotencytest", "platform/system"},
 	2: {
 		"registry", "registry/driver", "registry/registrytest", "registry/memregistry",
 		"config", "config/driver", "config/configtest", "config/memconfig", "policy",
@@ -44,15 +44,16 @@ var Layers = [][]string{
 // Siblings lists what a package may import of its own layer: within a family the contract stands above its driver
 // package, and the suites and memory drivers stand beside it.
 var Siblings = map[string][]string{
-	".":                     {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig"},
-	"resilience":            {"balance"},
-	"admission":             {"resilience"},
-	"config":                {"config/driver"},
-	"config/memconfig":      {"config/driver"},
-	"config/configtest":     {"config", "config/driver"},
-	"registry":              {"registry/driver"},
-	"registry/memregistry":  {"registry", "registry/driver"},
-	"registry/registrytest": {"registry", "registry/driver"},
+	".":                           {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig"},
+	"resilience":                  {"balance"},
+	"admission":                   {"resilience"},
+	"config":                      {"config/driver"},
+	"idempotency/idempotencytest": {"idempotency"},
+	"config/memconfig":            {"config/driver"},
+	"config/configtest":           {"config", "config/driver"},
+	"registry":                    {"registry/driver"},
+	"registry/memregistry":        {"registry", "registry/driver"},
+	"registry/registrytest":       {"registry", "registry/driver"},
 }
 
 // Violation is one import that the layers do not allow, or one package that stands in no layer.
