@@ -22,8 +22,9 @@ const maxInFlight = 20_000
 
 // Config is the load of one run.
 type Config struct {
-	// For is how long calls are offered.
-	For time.Duration
+	// For is how long calls are offered; until Enough is closed, if that is sooner.
+	For    time.Duration
+	Enough <-chan struct{}
 	// Rate is how many calls a second are offered at a time after the start. Required, and above 0.
 	Rate func(at time.Duration) float64
 	// Seed of the arrivals and classes.
@@ -47,10 +48,21 @@ func (r *Recorder) Run(ctx context.Context, cfg Config) Calls {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, maxInFlight)
 	begin := r.Now()
+	offering, stop := context.WithCancel(ctx)
+	defer stop()
+	if cfg.Enough != nil {
+		wg.Go(func() {
+			select {
+			case <-cfg.Enough:
+				stop()
+			case <-offering.Done():
+			}
+		})
+	}
 	for due := begin; ; {
 		due += time.Duration(rng.ExpFloat64() / cfg.Rate(due) * float64(time.Second))
 		class := draw(rng, cfg.Classes)
-		if due >= begin+cfg.For || !r.Until(ctx, due) {
+		if due >= begin+cfg.For || !r.Until(offering, due) {
 			break
 		}
 		select {
@@ -70,6 +82,7 @@ func (r *Recorder) Run(ctx context.Context, cfg Config) Calls {
 			r.add(c)
 		})
 	}
+	stop()
 	wg.Wait()
 	return r.Calls()
 }

@@ -44,6 +44,9 @@ const (
 	Stop Kind = "stop"
 	// Etcd is an etcd member: Addr for clients, Peer for others, Dir for data.
 	Etcd Kind = "etcd"
+	// Consul is a Consul agent that is a server: the program Agent, with Addr for clients, Peer and Gossip for others, Dir
+	// for data. It says hello before it serves.
+	Consul Kind = "consul"
 )
 
 // Spec is what a child process is to be.
@@ -58,11 +61,11 @@ type Spec struct {
 	Registry string
 	// Version is what is announced with the instance.
 	Version string
-	// Peer and Dir are an etcd's.
-	Peer, Dir string
+	// These are an engine's.
+	Peer, Gossip, Dir, Agent string
 }
 
-// hello is what a child says once it serves, and reply what it answers to each command.
+// hello is what a child says once it serves.
 type hello struct{ Addr string }
 
 // Child is to be called first in main, and in TestMain, of a program that has child processes. It returns unless this
@@ -93,6 +96,8 @@ func runChild(arg string) error {
 	}()
 	say := func(addr string) error { return json.NewEncoder(os.Stdout).Encode(hello{addr}) }
 	switch {
+	case spec.Kind == Consul:
+		return consul(spec, say)
 	case spec.Kind == Etcd:
 		return etcd(ctx, spec, say)
 	case spec.Kind == Holdfast && spec.Registry != "":
@@ -122,6 +127,18 @@ func etcd(ctx context.Context, spec Spec, say func(string) error) error {
 		_ = say(spec.Addr) // whoever does not hear it gives up
 	}()
 	return e.Run(ctx)
+}
+
+// consul becomes the agent, which so has the parent that this process had.
+func consul(spec Spec, say func(string) error) error {
+	args, err := agentArgs(spec)
+	if err == nil {
+		err = say(spec.Addr)
+	}
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(args[0], args, os.Environ()) //nolint:gosec // the agent
 }
 
 func service(ctx context.Context, spec Spec, srv *server, say func(string) error) error {
