@@ -1,8 +1,21 @@
 package balance
 
 import (
+	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+)
+
+const (
+	// retain is how long the state of an instance is kept that has left the set: a registration that lapsed comes back.
+	retain = time.Minute
+	// retained bounds how many are, besides as many as there are members.
+	retained = 16
+	// blink is the absence after which a node that can be reached again starts slowly: a connection that was renewed
+	// is no cold cache.
+	blink = time.Second
 )
 
 // Member is one instance of a target.
@@ -18,75 +31,163 @@ type Member struct {
 // Balancer chooses the instances for the calls to one target. It keeps what is known about them over every change of
 // the set. Safe for concurrent use; the time is passed to it, and it starts nothing.
 type Balancer struct {
-	table  Table
-	mu     sync.Mutex
-	cfg    Config
-	picker Picker
+	onEject func(Event)
+	seed    uint64
+	set     atomic.Pointer[settings]
+	turn    atomic.Uint64 // of round robin
+	pool    pool          // of hcl
+	judged  atomic.Int64  // when success rates were compared last, in Unix nanoseconds
+
+	// epoch grows whenever plans of views are out of date: after what they depend on has changed.
+	epoch atomic.Uint64
+
+	mu      sync.Mutex
+	nodes   map[string]*Node // of members, and of those that left lately
+	members []*Node          // as of the last Update
+	reach   []*Node          // of the last View, the subset only
 }
 
-// New returns a balancer without members. What Validate would report in cfg is replaced by its default.
+// settings is a configuration, and what follows from it. It is immutable.
+type settings struct {
+	Config
+	policy policy
+	picker Picker // of one's own
+}
+
+// New returns a balancer without members. What Validate would report in cfg has no defined meaning, but does no harm.
 func New(cfg Config) *Balancer {
-	b := &Balancer{}
+	b := &Balancer{onEject: cfg.OnEject, seed: cfg.Seed, nodes: make(map[string]*Node)}
+	if b.seed == 0 {
+		b.seed = rand.Uint64() //nolint:gosec // not a secret
+	}
 	b.Configure(cfg)
 	return b
 }
 
-// Configure replaces the configuration, save OnEject. What is known about the nodes stays.
+// Configure replaces the configuration, save OnEject and Seed. What is known about the nodes stays, except that
+// Ejection.Off re-admits all of them. Another Subset chooses the nodes anew.
 func (b *Balancer) Configure(cfg Config) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.cfg = cfg.defaults()
-	switch {
-	case cfg.Picker != nil:
-		b.picker = cfg.Picker()
-	case cfg.Policy == RoundRobin:
-		b.picker = NewRoundRobin()
-	default:
-		b.picker = NewP2C()
+	s := &settings{Config: cfg.defaults()}
+	s.policy = policies[s.Policy]
+	if cfg.Picker != nil {
+		s.policy, s.picker = custom, cfg.Picker()
 	}
+	b.mu.Lock()
+	b.set.Store(s)
+	if s.Ejection.Off {
+		for _, n := range b.nodes {
+			n.ejected.Store(false)
+		}
+	}
+	b.choose()
+	b.mu.Unlock()
+	b.epoch.Add(1)
 }
 
 // Update makes members the instances of the target and returns their nodes in the order of members: the node that the
 // balancer already has for an ID, else a new one. The returned slice is the caller's.
-func (b *Balancer) Update(_ time.Time, members []Member) []*Node {
-	ids := make([]string, len(members))
+func (b *Balancer) Update(now time.Time, members []Member) []*Node {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := now.UnixNano()
+	joining := len(b.reach) > 0 // there are others to compare them with
+	next := make(map[string]*Node, len(members))
+	out := make([]*Node, len(members))
 	for i, m := range members {
-		ids[i] = m.ID
+		n := next[m.ID]
+		if n == nil {
+			n = b.nodes[m.ID]
+		}
+		if n == nil {
+			n = NewNode(m.ID)
+			n.absent, n.newcomer = at, joining
+		}
+		n.zone, n.weight, n.gone = m.Zone, max(m.Weight, 1), 0
+		next[m.ID], out[i] = n, n
 	}
-	return b.table.Update(ids)
+	room := len(members) + retained
+	for id, n := range b.nodes {
+		if next[id] != nil {
+			continue
+		}
+		if n.gone == 0 {
+			n.gone = at
+			if n.absent == 0 {
+				n.absent = at
+			}
+		}
+		if at-n.gone < int64(retain) && room > 0 {
+			next[id] = n
+			room--
+		}
+	}
+	b.nodes, b.members = next, slices.Clone(out)
+	b.choose()
+	b.epoch.Add(1)
+	return out
 }
 
-// View returns the nodes that can be reached, to pick from. It is immutable but for what is known of the nodes, and is
-// replaced by a new one when a connection comes or goes. It keeps nodes, which is not changed from here on.
-func (b *Balancer) View(_ time.Time, nodes []*Node) *View { return &View{b, nodes} }
-
-// InSubset reports whether n is one of those that this client uses: all, unless Config.Subset says otherwise.
-func (b *Balancer) InSubset(*Node) bool { return true }
-
-// Done ends a call to n that began at start; now is the time of its end, s what its duration is worth, and h what it
-// says about the node. Each [Node.Start] is followed by one Done.
-func (b *Balancer) Done(n *Node, now, start time.Time, s Sample, _ Health) { n.Done(now, start, s) }
-
-// Probed tells the answer to a probe that [View.Probes] asked for.
-func (b *Balancer) Probed(*Node, time.Time, Report) {}
-
-// View is the nodes of a balancer that can be reached. Safe for concurrent use.
-type View struct {
-	b     *Balancer
-	nodes []*Node
+// choose chooses the subset: the members with the highest hashes (rendezvous hashing, gRFC A68), so that a change of
+// one instance changes at most one of the subset. b.mu is held.
+func (b *Balancer) choose() {
+	size := b.set.Load().Subset
+	if size <= 0 || size >= len(b.members) {
+		for _, n := range b.members {
+			n.spare = false
+		}
+		return
+	}
+	ranked := slices.Clone(b.members)
+	rank := func(n *Node) uint64 { return mix(b.seed ^ hash(n.id)) }
+	slices.SortFunc(ranked, func(x, y *Node) int {
+		if rank(x) > rank(y) {
+			return -1
+		}
+		return 1
+	})
+	for i, n := range ranked {
+		n.spare = i >= size
+	}
 }
 
-// Pick returns the index of the chosen node among the nodes of the view, or -1 if and only if there are none. It
-// does not allocate.
-func (v *View) Pick(c Call) int { return v.b.picker.Pick(v.nodes, c) }
+// InSubset reports whether n is one of those that this client uses, so that connections are made to them only: all,
+// unless Config.Subset says otherwise.
+func (b *Balancer) InSubset(n *Node) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !n.spare
+}
 
-// MaxProbes is the most that one call asks for.
-const MaxProbes = 8
-
-// Probes puts into dst the indices of the nodes that are to be asked for their load now, after a pick, and returns how
-// many. It is 0 for every policy but hcl. The answers are handed to [Balancer.Probed]; a probe that fails or that
-// takes longer than a second is forgotten.
-func (v *View) Probes(Call, *[MaxProbes]int) int { return 0 }
-
-// Nodes returns the nodes of the view. It is not changed by the caller.
-func (v *View) Nodes() []*Node { return v.nodes }
+// View returns the nodes that can be reached, to pick from. It is replaced by a new one when a connection comes or
+// goes. It keeps nodes, which is not changed from here on.
+func (b *Balancer) View(now time.Time, nodes []*Node) *View {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := now.UnixNano()
+	settled := slices.ContainsFunc(nodes, func(n *Node) bool { return n.absent == 0 })
+	in := make(map[*Node]struct{}, len(nodes))
+	b.reach = make([]*Node, 0, len(nodes))
+	for _, n := range nodes {
+		if _, twice := in[n]; twice {
+			continue
+		}
+		in[n] = struct{}{}
+		if !n.spare {
+			b.reach = append(b.reach, n)
+		}
+		if n.absent == 0 {
+			continue
+		}
+		if settled && (n.newcomer || n.seen && at-n.absent >= int64(blink)) {
+			n.warm.Store(at)
+		}
+		n.absent, n.newcomer, n.seen = 0, false, true
+	}
+	for _, n := range b.nodes {
+		if _, here := in[n]; !here && n.absent == 0 {
+			n.absent = at
+		}
+	}
+	b.epoch.Add(1)
+	return &View{b: b, nodes: nodes}
+}

@@ -50,6 +50,9 @@ type Config struct {
 	// Subset bounds the nodes that this client uses, chosen by a rendezvous hash with a seed of its own, so that each of
 	// many clients has connections to a few of many instances. Below about 20 instances are loaded unevenly. 0: all.
 	Subset int
+	// Seed makes the subset of one client another than that of the next. 0: a random one. It is not changed by
+	// Configure.
+	Seed uint64
 
 	// Ejection rules when a node gets no calls for a while.
 	Ejection Ejection

@@ -49,10 +49,26 @@ type Node struct {
 	// guess) with the tick of the last sample (the lower half), so that all change together and a reader needs one
 	// load. Zero: no sample yet.
 	avg atomic.Uint64
+
+	record
+
+	// warm is when slow start began, in Unix nanoseconds; 0: it is over.
+	warm atomic.Int64
+	// next is when the node, if it is ejected or shunned, is to be tried next, in Unix nanoseconds.
+	next atomic.Int64
+
+	// Guarded by the balancer's mu.
+	zone     string
+	weight   int   // at least 1
+	spare    bool  // not in the subset
+	newcomer bool  // came to a set that was not empty, and was in no view yet
+	seen     bool  // was in a view
+	absent   int64 // since when it is in no view, in Unix nanoseconds; 0: it is in one
+	gone     int64 // since when it is no member; 0: it is one
 }
 
-// NewNode returns a node without history. The id is its instance's.
-func NewNode(id string) *Node { return &Node{id: id} }
+// NewNode returns a node without history and balancer, for tests and pickers of one's own. The id is its instance's.
+func NewNode(id string) *Node { return &Node{id: id, weight: 1} }
 
 // ID returns the instance's id.
 func (n *Node) ID() string { return n.id }
@@ -99,6 +115,9 @@ func follow(prev float64, since time.Duration, guessed bool, took float64, s Sam
 		return next, next > took
 	case took >= prev:
 		return took, false // a peak counts in full
+	case since >= idle && took < prev*w/4:
+		// It was slow, and nobody has asked since. To decay to what it is now would take a minute of such answers.
+		return prev * w / 4, true
 	default:
 		return prev*w + took*(1-w), false
 	}
@@ -116,6 +135,12 @@ func (n *Node) Latency(now time.Time) (time.Duration, bool) {
 func (n *Node) Cost(now time.Time) float64 {
 	v, _ := n.latency(now)
 	return v * float64(n.InFlight()+1)
+}
+
+// since returns the time since the last sample.
+func (n *Node) since(now time.Time) time.Duration {
+	_, ago, _ := unpack(n.avg.Load(), ticks(now))
+	return ago
 }
 
 func (n *Node) latency(now time.Time) (float64, bool) {

@@ -71,14 +71,14 @@ func (c *call) begin(ctx context.Context, plan resilience.Plan, now time.Time) *
 	return a
 }
 
-// picking returns the time, and the nodes that failed the call.
-func (a *attempt) picking() (time.Time, []*balance.Node) {
+// picking returns the time, the nodes that failed the call, and whether it may run twice.
+func (a *attempt) picking() (time.Time, []*balance.Node, bool) {
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
 	if a.inst.addr == "" { // has just begun, and asking for the time costs more than the rest of a pick
-		return a.start, a.call.tried
+		return a.start, a.call.tried, a.call.safe
 	}
-	return time.Now(), a.call.tried
+	return time.Now(), a.call.tried, a.call.safe
 }
 
 // picked is told which instance was picked.
@@ -96,8 +96,8 @@ func (a *attempt) unpicked(none *noPicker) {
 	a.sent, a.none = resilience.NotSent, none
 }
 
-// done is told how it went there until now, and returns what that says about latency.
-func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) balance.Sample {
+// done is told how it went there until now, and returns what that says about the instance's latency and health.
+func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) (balance.Sample, balance.Health) {
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
 	a.ended, a.received = now, d.BytesReceived
@@ -106,15 +106,19 @@ func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) b
 	}
 	if d.Err == nil {
 		switch {
-		case !d.BytesSent, a.call.stream: // never had a transport; lasted as long as both sides liked
-			return balance.None
+		case !d.BytesSent: // never had a transport
+			return balance.None, balance.Neutral
+		case d.BytesReceived && a.call.stream: // lasted as long as both sides liked
+			return balance.None, balance.Good
+		case a.call.stream:
+			return balance.None, balance.Neutral
 		case d.BytesReceived:
-			return balance.Latency
+			return balance.Latency, balance.Good
 		}
 		// No success: the stream was over when the request was about to be written (see errLostEarly).
 		a.sent = resilience.NotSent
 		a.call.tried = append(a.call.tried, node)
-		return balance.None
+		return balance.None, resilience.Unsent.Verdict().Health
 	}
 	st := status.Convert(d.Err)
 	if unprocessed(st, d) {
@@ -124,10 +128,11 @@ func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) b
 		a.call.tried = append(a.call.tried, node)
 	}
 	a.pushback = pushback(st, d.Trailer)
+	v := resilience.Classify(failure.Code(st.Code()), a.sent, a.plan.Bounded).Verdict()
 	if a.call.stream {
-		return balance.None
+		return balance.None, v.Health
 	}
-	return resilience.Classify(failure.Code(st.Code()), a.sent, a.plan.Bounded).Verdict().Sample
+	return v.Sample, v.Health
 }
 
 // unprocessed reports whether the transport says that the server has not begun with the call: its GOAWAY excluded it,

@@ -3,7 +3,9 @@ package rpc
 import (
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/endpointsharding"
@@ -53,7 +55,7 @@ func (balancerBuilder) Build(cc balancer.ClientConn, opts balancer.BuildOptions)
 }
 
 // sharded keeps one connection to each instance (a pick_first child of endpointsharding) and makes the pickers. What is
-// measured about the instances is in the target's table, which outlives pickers, updates and this balancer.
+// measured about the instances is in the target's balancer, which outlives pickers, updates and this balancer.
 type sharded struct {
 	balancer.ClientConn // of the parent, to intercept the child's UpdateState
 	child               balancer.Balancer
@@ -86,18 +88,24 @@ func (b *sharded) UpdateClientConnState(ccs balancer.ClientConnState) error {
 			}
 		}
 	}
-	ids := make([]string, 0, len(s.instances))
+	members := make([]balance.Member, 0, len(s.instances))
 	for _, inst := range s.instances {
-		ids = append(ids, inst.id)
+		members = append(members, balance.Member{ID: inst.id, Zone: inst.zone, Weight: inst.weight})
 	}
 	b.snapshot = s
-	b.nodes = make(map[string]*balance.Node, len(ids))
-	for _, n := range s.target.table.Update(ids) {
+	b.nodes = make(map[string]*balance.Node, len(members))
+	for _, n := range s.target.balancer.Update(time.Now(), members) {
 		b.nodes[n.ID()] = n
 	}
+	state := ccs.ResolverState
+	// A connection each to those that are used, and none to the others.
+	state.Endpoints = slices.DeleteFunc(slices.Clone(state.Endpoints), func(e resolver.Endpoint) bool {
+		inst, known := s.instances[address(e)]
+		return known && !s.target.balancer.InSubset(b.nodes[inst.id])
+	})
 	b.mu.Unlock()
 	// Its error says that there are no endpoints. That is no error here, and must not make grpc-go resolve again.
-	_ = b.child.UpdateClientConnState(balancer.ClientConnState{ResolverState: ccs.ResolverState})
+	_ = b.child.UpdateClientConnState(balancer.ClientConnState{ResolverState: state})
 	return nil
 }
 
@@ -168,8 +176,8 @@ func (b *sharded) log(level slog.Level, msg string, inst instance, attrs ...slog
 
 // picker makes the picker for the connections as they are.
 func (b *sharded) picker(children []endpointsharding.ChildState, state connectivity.State) balancer.State {
-	ready := &picker{picker: b.snapshot.target.picker}
-	leaving := &picker{picker: ready.picker}
+	ready := &picker{target: b.snapshot.target}
+	leaving := &picker{target: ready.target}
 	for _, c := range children {
 		inst, ok := b.snapshot.instances[address(c.Endpoint)]
 		if !ok || c.State.ConnectivityState != connectivity.Ready {
@@ -184,6 +192,8 @@ func (b *sharded) picker(children []endpointsharding.ChildState, state connectiv
 	if len(ready.nodes) == 0 {
 		ready = leaving
 	}
+	// Also of none, so that those who come back are known to have been away.
+	ready.view = ready.target.balancer.View(time.Now(), ready.nodes)
 	if len(ready.nodes) > 0 {
 		return balancer.State{ConnectivityState: connectivity.Ready, Picker: ready}
 	}

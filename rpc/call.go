@@ -19,6 +19,7 @@ type call struct {
 	target   *target
 	method   string
 	stream   bool
+	safe     bool      // may run twice
 	deadline time.Time // of all attempts together; of a stream, of its set-up
 	loop     resilience.Call
 	first    attempt // spares an allocation where one attempt is enough
@@ -30,6 +31,9 @@ type call struct {
 
 // unary makes a unary call, as an interceptor; invoker makes one attempt.
 func (d *dialer) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	if probeOf(ctx) != nil {
+		return invoker(ctx, method, req, reply, cc, opts...)
+	}
 	now := time.Now()
 	ctx, keyed, err := sendKey(ctx)
 	c := d.call(ctx, now, method, cc, keyed, false)
@@ -73,7 +77,8 @@ func (d *dialer) call(ctx context.Context, now time.Time, name string, cc *grpc.
 	c := &call{target: t, method: name, stream: stream, deadline: resilience.Deadline(ctx, now, &m.policy)}
 	spec := resilience.Spec{Policy: &m.policy, Budget: t.budget, Deadline: c.deadline, Single: true}
 	if !stream {
-		spec.Latency, spec.Safe = m.latency, m.safe || keyed
+		c.safe = m.safe || keyed
+		spec.Latency, spec.Safe = m.latency, c.safe
 	}
 	c.loop = resilience.Begin(spec)
 	return c

@@ -222,7 +222,7 @@ func TestRoundRobinTakesTurns(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.start("a")
 		w.start("b")
-		c := w.dial(func(cfg *rpc.ClientConfig) { cfg.Picker = balance.NewRoundRobin })
+		c := w.dial(func(cfg *rpc.ClientConfig) { cfg.Balance.Policy = balance.RoundRobin })
 		connected()
 		if counts := share(t, c, say, 10); counts["a"] != 5 || counts["b"] != 5 {
 			t.Errorf("%v", counts)

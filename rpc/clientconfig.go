@@ -28,10 +28,11 @@ type ClientConfig struct {
 	// Insecure allows plaintext beyond loopback: everyone on the way can read and change the calls.
 	Insecure bool
 
-	// Picker makes the picker of one target. nil: balance.NewP2C.
-	Picker func() balance.Picker
+	// Balance is how an instance is chosen for each attempt, and when one is left alone for a while.
+	Balance balance.Config
 
-	// Logger gets instances that are found to be unreachable, and reachable again. nil: slog.Default().
+	// Logger gets instances that are found to be unreachable or are ejected, and reachable or re-admitted again.
+	// nil: slog.Default().
 	Logger *slog.Logger
 
 	// Options are applied last and win over everything above. Interceptors among them see every attempt, not the
@@ -55,6 +56,9 @@ type MethodPolicy struct {
 func (c ClientConfig) Validate() error {
 	var errs []error
 	if err := c.Policy.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("rpc client: %w", err))
+	}
+	if err := c.Balance.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("rpc client: %w", err))
 	}
 	for name, m := range c.Methods {
@@ -83,9 +87,6 @@ func (m MethodPolicy) apply(p resilience.Policy) resilience.Policy {
 }
 
 func (c ClientConfig) defaults() ClientConfig {
-	if c.Picker == nil {
-		c.Picker = balance.NewP2C
-	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

@@ -21,8 +21,9 @@ import (
 
 // picker picks among the instances whose connections are ready. It is immutable.
 type picker struct {
-	picker    balance.Picker
-	nodes     []*balance.Node
+	target    *target
+	view      *balance.View
+	nodes     []*balance.Node // of view
 	instances []instance
 	children  []balancer.Picker
 }
@@ -35,14 +36,19 @@ func (p *picker) add(n *balance.Node, inst instance, child balancer.Picker) {
 
 // Pick implements balancer.Picker.
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
-	a := attemptOf(info.Ctx)
 	c := balance.Call{Rand: rand.Uint64()} //nolint:gosec // not a secret
+	a := attemptOf(info.Ctx)
 	if a != nil {
-		c.Now, c.Tried = a.picking()
+		c.Now, c.Tried, c.Safe = a.picking()
+	} else if probed := probeOf(info.Ctx); probed != nil {
+		return p.pickProbed(info, probed)
 	} else {
 		c.Now = time.Now()
 	}
-	i := p.picker.Pick(p.nodes, c)
+	if p.view.Keyed() {
+		c.Key = balance.KeyOf(info.Ctx)
+	}
+	i := p.view.Pick(c)
 	if i < 0 {
 		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 	}
@@ -59,12 +65,13 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	result.Done = func(d balancer.DoneInfo) {
 		now := time.Now()
 		// Without a transport (Err is nil then, and nothing was sent) nothing is learnt, least of all a latency.
-		sample := balance.None
+		sample, health := balance.None, balance.Neutral
 		if a != nil {
-			sample = a.done(now, node, d)
+			sample, health = a.done(now, node, d)
 		}
-		node.Done(now, c.Now, sample)
+		p.target.balancer.Done(node, now, c.Now, sample, health)
 	}
+	p.target.prober.after(p, c)
 	return result, nil
 }
 

@@ -23,6 +23,8 @@ type snapshot struct {
 // instance is what a call needs to know of a registry.Instance.
 type instance struct {
 	id, addr string
+	zone     string
+	weight   int
 	draining bool
 	suspect  bool
 }
@@ -88,7 +90,7 @@ func (r *watchResolver) update(set registry.Set) {
 		if addr == "" {
 			continue
 		}
-		next := instance{id: inst.ID, addr: addr, draining: inst.Draining, suspect: set.Suspect[inst.ID]}
+		next := instance{id: inst.ID, addr: addr, zone: inst.Zone, weight: inst.Weight, draining: inst.Draining, suspect: set.Suspect[inst.ID]}
 		prev, taken := s.instances[addr]
 		if !taken {
 			endpoints = append(endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: addr}}})

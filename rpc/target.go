@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,9 +36,10 @@ type dialled struct {
 type target struct {
 	service string
 	cfg     ClientConfig
-	table   balance.Table
-	picker  balance.Picker
 	budget  *resilience.Budget
+
+	balancer *balance.Balancer
+	prober   prober
 
 	methods sync.Map // full method name → *method
 	count   atomic.Int64
@@ -54,14 +56,32 @@ type method struct {
 }
 
 func newTarget(service string, cfg ClientConfig) *target {
-	return &target{
+	t := &target{
 		service:    service,
 		cfg:        cfg,
-		picker:     cfg.Picker(),
 		budget:     resilience.NewBudget(cfg.Policy.Budget),
 		other:      &method{policy: cfg.Policy},
 		background: context.Background(),
 	}
+	t.balancer = balance.New(t.balance(cfg.Balance))
+	return t
+}
+
+// balance returns cfg with ejections and re-admissions logged.
+func (t *target) balance(cfg balance.Config) balance.Config {
+	told := cfg.OnEject
+	cfg.OnEject = func(e balance.Event) {
+		attrs := []slog.Attr{slog.String("service", t.service), slog.String("instance", e.ID), slog.String("reason", e.Reason)}
+		if e.Ejected {
+			t.cfg.Logger.LogAttrs(t.background, slog.LevelWarn, "rpc client: instance ejected", append(attrs, slog.Int("times", e.Times))...)
+		} else {
+			t.cfg.Logger.LogAttrs(t.background, slog.LevelInfo, "rpc client: instance re-admitted", append(attrs, slog.Duration("after", e.Out))...)
+		}
+		if told != nil {
+			told(e)
+		}
+	}
+	return cfg
 }
 
 // target returns the target that was dialled by name.
@@ -80,6 +100,7 @@ func (d *dialer) of(cc *grpc.ClientConn) *target {
 	}
 	name := cc.CanonicalTarget()
 	t := d.target(name, name[strings.LastIndexByte(name, '/')+1:])
+	t.prober.conn.Store(cc)
 	d.last.Store(&dialled{cc, t})
 	return t
 }
