@@ -33,6 +33,9 @@ type Entry struct {
 	// Revision is another one after each change of this key, of the engine's own making; it tells people and logs which
 	// version is meant, and nothing is computed from it. It is never 0.
 	Revision uint64
+	// Err, if not nil, says why the value cannot be read although the key is there. Package config then keeps the value
+	// that it has, so one such entry is no error of List.
+	Err error
 }
 
 // Store is one engine. All methods are safe for concurrent use, honour ctx promptly even when the engine is dead or
@@ -57,11 +60,28 @@ type Store interface {
 	Close() error
 }
 
+// Opener opens a Store by a URL, for programs whose engine is a setting.
+type Opener interface {
+	// Scheme is that of the URLs it opens, such as "consul".
+	Scheme() string
+	// CheckURL says what is wrong with a URL of that scheme. It does no I/O.
+	CheckURL(url string) error
+	// OpenStore opens what the URL names. It connects to nothing, so that it works while the engine is dead.
+	OpenStore(url string, options OpenOptions) (Store, error)
+}
+
+// OpenOptions are what is said beside the URL.
+type OpenOptions struct {
+	// Insecure allows plaintext beyond loopback.
+	Insecure bool
+}
+
 // Listing is everything a store has below a prefix at one moment.
 type Listing struct {
 	// Entries are in no order, each key once.
 	Entries []Entry
-	// Revision is where a watch has to start to miss nothing. It means something to its driver only.
+	// Revision is where a watch has to start to miss nothing. It never becomes less, unless the engine has lost what it
+	// had: package config then keeps what it has until that is confirmed.
 	Revision uint64
 }
 
