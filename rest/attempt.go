@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httptrace"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,22 +21,32 @@ import (
 // stale is the age from which an answer's latency is no news any more: its body was a stream.
 const stale = 10 * time.Second
 
-// errLate ends an attempt whose time is over.
-var errLate = errors.New("time is over")
+var (
+	errLate   = errors.New("time is over")             // ends an attempt
+	errBeaten = errors.New("another attempt answered") // ends the other one
+)
 
 // attempt is one request to one instance.
 type attempt struct {
-	trip    *trip
-	peer    *peer
-	plan    resilience.Plan
-	start   time.Time
-	took    time.Duration // until the header, or the failure
-	outcome resilience.Outcome
+	trip     *trip
+	peer     *peer
+	plan     resilience.Plan
+	number   int // of the attempts that may have reached an instance
+	start    time.Time
+	took     time.Duration       // until the header, or the failure
+	decision resilience.Decision // of a hedge; to be read once trip.done is closed
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	once   sync.Once // release
+	timer  *time.Timer // calls tick
+	once   sync.Once   // release
+
+	// Guarded by trip.mu.
+	until   time.Time // when it is late; zero if never
+	hedgeAt time.Time // when it is hedged; zero if it is not, or was
+	late    bool
+	lost    bool // another one answered before
+	outcome resilience.Outcome
 
 	// What httptrace saw. It is called by the goroutine that called do.
 	began bool // a connection was asked for: what failed before is the request itself
@@ -46,16 +55,60 @@ type attempt struct {
 	maybe bool  // something was written on a connection before conn, or conn cannot be looked into
 }
 
+// newAttempt begins an attempt. t.mu is held.
 func newAttempt(t *trip, p *peer, plan resilience.Plan, start time.Time) *attempt {
-	a := &attempt{trip: t, peer: p, plan: plan, start: start}
+	a := &attempt{trip: t, peer: p, plan: plan, number: t.past, start: start, until: plan.Deadline, hedgeAt: plan.Hedge}
+	t.past++
 	ctx := httptrace.WithClientTrace(t.ctx, &httptrace.ClientTrace{
 		GetConn: func(string) { a.began = true },
 		GotConn: a.gotConn,
 	})
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
-	a.timer = time.AfterFunc(plan.Deadline.Sub(start), func() { a.cancel(errLate) })
+	next := a.until
+	if !a.hedgeAt.IsZero() && a.hedgeAt.Before(next) {
+		next = a.hedgeAt
+	}
+	a.timer = time.AfterFunc(next.Sub(start), a.tick)
 	p.begin()
 	return a
+}
+
+// tick is called when the attempt is to be hedged, and when it is late.
+func (a *attempt) tick() {
+	t := a.trip
+	t.mu.Lock()
+	now := time.Now()
+	switch {
+	case a.until.IsZero():
+		t.mu.Unlock()
+	case !now.Before(a.until):
+		a.late = true
+		t.mu.Unlock()
+		a.cancel(errLate)
+	default: // for the hedge, or the time was extended
+		hedge := !a.hedgeAt.IsZero() && t.first == a
+		a.hedgeAt = time.Time{}
+		a.timer.Reset(a.until.Sub(now))
+		t.mu.Unlock()
+		if hedge {
+			t.beside(a)
+		}
+	}
+}
+
+// answered makes the attempt's time that of the call, of which the answer's body is a part, and reports whether it was in
+// time. endless: the body has no end.
+func (a *attempt) answered(endless bool) bool {
+	a.trip.mu.Lock()
+	defer a.trip.mu.Unlock()
+	if a.late {
+		return false
+	}
+	a.until = a.trip.deadline
+	if endless {
+		a.until = time.Time{}
+	}
+	return true
 }
 
 // gotConn may be called more than once: net/http goes to another connection by itself if a reused one turns out to be
@@ -102,10 +155,9 @@ func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 	req.Header = make(http.Header, len(t.req.Header)+2)
 	maps.Copy(req.Header, t.req.Header)
 	req.Header[HeaderTimeout] = []string{formatTimeout(t.deadline.Sub(a.start))}
-	delete(req.Header, HeaderAttempt)
-	if a.plan.Number > 0 {
-		req.Header[HeaderAttempt] = []string{strconv.Itoa(a.plan.Number)}
-	}
+	along := t.request
+	along.Attempt += a.number
+	putRequest(req.Header, along)
 	resp, err := a.peer.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -119,8 +171,7 @@ func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 		}
 	}
 	// An attempt that is cut off may be followed by another, and from here on that cannot be any more.
-	late := a.plan.Bounded && !a.timer.Stop()
-	if late || a.ctx.Err() != nil {
+	if !a.answered(IsStream(resp)) || a.ctx.Err() != nil {
 		_ = resp.Body.Close()
 		a.cancel(errLate)
 		return nil, context.Cause(a.ctx)
@@ -129,7 +180,7 @@ func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 }
 
 // explain gives an error of net/http a code.
-func (a *attempt) explain(err error, sent resilience.Sent) error {
+func (a *attempt) explain(err error, sent resilience.Sent) *failure.Error {
 	switch {
 	case a.trip.ctx.Err() != nil:
 		return failure.Wrap(a.trip.ctx.Err(), failure.CodeOf(a.trip.ctx.Err()), "the caller did not wait for an answer")
@@ -151,11 +202,17 @@ func (a *attempt) release() {
 		a.timer.Stop()
 		a.cancel(nil)
 		now := time.Now()
-		sample := a.outcome.Verdict().Sample
-		if now.Sub(a.start)-a.took > stale {
-			sample = balance.None
+		a.trip.mu.Lock()
+		v, lost := a.outcome.Verdict(), a.lost
+		a.trip.mu.Unlock()
+		switch {
+		case lost:
+			// It was not waited for any longer than this. That is no failure.
+			v.Sample, v.Health = balance.LowerBound, balance.Neutral
+		case now.Sub(a.start)-a.took > stale:
+			v.Sample = balance.None
 		}
-		a.peer.node.Done(now, now.Add(-a.took), sample)
+		a.trip.target.done(a.peer, now, now.Add(-a.took), v.Sample, v.Health)
 		a.peer.end()
 	})
 }
@@ -163,12 +220,6 @@ func (a *attempt) release() {
 // deliver makes the response the caller's: from here on the time of the call counts, not that of the attempt.
 func (a *attempt) deliver(resp *http.Response) *http.Response {
 	resp.Request = a.trip.req
-	switch {
-	case IsStream(resp):
-		a.timer.Stop()
-	case a.plan.Bounded:
-		a.timer.Reset(time.Until(a.trip.deadline))
-	}
 	body := &responseBody{body: resp.Body, attempt: a}
 	if w, ok := resp.Body.(io.Writer); ok {
 		resp.Body = upgradedBody{responseBody: body, Writer: w}
@@ -232,6 +283,9 @@ func (a *attempt) broken(err error) error {
 		e.Stopped = resilience.StopDeadline.String()
 		e.Err = failure.Wrap(err, failure.DeadlineExceeded, "the answer did not end in time")
 	default:
+		t.mu.Lock()
+		a.outcome = resilience.Unavailable
+		t.mu.Unlock()
 		e.Err = failure.Wrap(err, failure.Unavailable, "the connection broke in the middle of the answer")
 	}
 	e.Attempts = append(t.failed, resilience.Attempt{Instance: a.peer.id, Addr: a.peer.addr, Duration: time.Since(a.start), Err: e.Err})
@@ -245,21 +299,20 @@ type upgradedBody struct {
 }
 
 // judgeResponse finds the outcome of a response, and the failure it stands for if it may be tried again.
-func judgeResponse(resp *http.Response) (resilience.Outcome, *failure.Error) {
-	code := failure.FromHTTPStatus(resp.StatusCode)
-	var e *failure.Error
-	switch {
-	case resp.StatusCode < 400:
+func judgeResponse(resp *http.Response, plan resilience.Plan, took time.Duration) (resilience.Outcome, *failure.Error) {
+	if resp.StatusCode < 400 {
 		return resilience.OK, nil
-	case mayRetry(resp.StatusCode):
-		e = readFailure(resp)
-		code = e.Code
 	}
-	// That DEADLINE_EXCEEDED is the instance's own report: it had the deadline of the whole call, or a shorter one of
-	// its own, and another instance has neither more time nor more patience.
-	o := resilience.Classify(code, resilience.MaybeSent, false)
+	e := &failure.Error{Code: failure.FromHTTPStatus(resp.StatusCode)}
+	if mayRetry(resp.StatusCode) {
+		e = readFailure(resp)
+	}
+	// A DEADLINE_EXCEEDED is the instance's own report: it had the deadline of the whole call, or a shorter one of its own,
+	// and another instance has neither more time nor more patience.
+	plan.Bounded = false
+	o := plan.Classify(e, resilience.MaybeSent, took)
 	if !o.Verdict().RetrySafe {
-		e = nil
+		return o, nil
 	}
 	return o, e
 }

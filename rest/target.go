@@ -13,7 +13,6 @@ import (
 	"github.com/holdfast-go/holdfast/balance"
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/registry"
-	"github.com/holdfast-go/holdfast/resilience"
 )
 
 const (
@@ -31,8 +30,7 @@ type target struct {
 	cfg     *ClientConfig
 	watch   *registry.Watch
 	picker  balance.Picker
-	budget  *resilience.Budget
-	latency latencies
+	terms   *terms
 	table   balance.Table
 
 	now atomic.Pointer[members]
@@ -58,7 +56,7 @@ func newTarget(reg *registry.Registry, service string, cfg *ClientConfig) *targe
 		cfg:     cfg,
 		watch:   reg.Watch(service),
 		picker:  cfg.Picker(),
-		budget:  resilience.NewBudget(cfg.Policy.Budget),
+		terms:   newTerms(service, cfg),
 	}
 	g.now.Store(&members{changed: make(chan struct{})})
 	return g
@@ -157,6 +155,11 @@ func (g *target) pick(ctx context.Context, now, at time.Time, tried []*balance.N
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// done ends a call of p.
+func (g *target) done(p *peer, now, start time.Time, s balance.Sample, _ balance.Health) {
+	p.node.Done(now, start, s)
 }
 
 // unreachable says why nobody could be picked.

@@ -237,6 +237,7 @@ func TestRetriesStayWithinTheBudget(t *testing.T) {
 		AttemptTimeout: -1,
 		Backoff:        resilience.Backoff{Base: time.Microsecond, Max: time.Microsecond},
 		Budget:         resilience.BudgetPolicy{Ratio: 0.1, Floor: -1, Burst: 5},
+		Throttle:       resilience.ThrottlePolicy{K: -1},
 	}})
 	const calls = 200
 	for range calls {
@@ -324,7 +325,7 @@ func TestFrozenInstanceIsFoundOutByWhatOtherRequestsTook(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the frozen instance is known, and the latency", func() bool {
-		_, all := g.latency.of(http.MethodGet, "/")
+		_, all := g.terms.latency.of(http.MethodGet, "/")
 		return len(g.now.Load().peers) == 2 && all.Summary(time.Now()).Known()
 	})
 	begun := time.Now()

@@ -6,6 +6,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/holdfast-go/holdfast/balance"
@@ -13,7 +16,8 @@ import (
 	"github.com/holdfast-go/holdfast/resilience"
 )
 
-// trip is one call of RoundTrip: the attempts, and what is left to say when they failed.
+// trip is one call of RoundTrip: the attempts, and what is left to say when they failed. The goroutine of RoundTrip makes
+// the attempts one after the other; a hedge runs beside one of them, in a goroutine of its own that RoundTrip waits for.
 type trip struct {
 	target   *target
 	req      *http.Request
@@ -21,26 +25,44 @@ type trip struct {
 	body     *requestBody    // nil if there is none, or if getBody makes new ones
 	getBody  func() (io.ReadCloser, error)
 	deadline time.Time
-	call     resilience.Call
+	request  resilience.Request // what the call takes along
 	safe     bool
 	also     *resilience.Latency // observed besides that of the call; nil if there is none
 
+	mu     sync.Mutex // guards what follows, for there may be a hedge
+	call   resilience.Call
+	past   int  // attempts that may have reached an instance, those under way included
+	used   bool // the body of req
 	tried  []*balance.Node
 	room   [resilience.DefaultMaxAttempts]*balance.Node // for tried
 	failed []resilience.Attempt
+	first  *attempt // the one under way that may be hedged
+	hedge  *attempt // beside it
+	done   chan struct{}
+	end    ending
+}
+
+// ending is what the call comes to.
+type ending struct {
+	is      bool
+	attempt *attempt // whose answer is the caller's; nil if there is none
+	resp    *http.Response
+	stop    resilience.Stop
 }
 
 func newTrip(g *target, req *http.Request) *trip {
-	t := &trip{target: g, req: req, ctx: req.Context(), safe: repeatable(req)}
+	rules := g.terms.rules().of(req.Method, req.URL.Path)
+	t := &trip{target: g, req: req, ctx: req.Context(), safe: rules.repeatable(req)}
 	t.tried = t.room[:0]
+	t.request, _ = resilience.Outgoing(t.ctx, rules.criticality)
 	if req.GetBody != nil && req.Body != nil && req.Body != http.NoBody {
 		t.getBody = req.GetBody
 	} else {
 		t.body = newRequestBody(req, g.cfg.MaxReplayBytes, t.safe)
 	}
 	now := time.Now()
-	t.deadline = resilience.Deadline(t.ctx, now, &g.cfg.Policy)
-	latency, coarse := g.latency.of(req.Method, req.URL.Path)
+	t.deadline = resilience.Deadline(t.ctx, now, &rules.policy)
+	latency, coarse := g.terms.latency.of(req.Method, req.URL.Path)
 	if latency != coarse {
 		t.also = coarse
 		if latency == nil || coarse != nil && !latency.Summary(now).Known() {
@@ -48,23 +70,25 @@ func newTrip(g *target, req *http.Request) *trip {
 		}
 	}
 	t.call = resilience.Begin(resilience.Spec{
-		Policy:   &g.cfg.Policy,
-		Budget:   g.budget,
-		Latency:  latency,
-		Deadline: t.deadline,
-		Safe:     t.safe,
-		Single:   true,
+		Policy:      &rules.policy,
+		Budget:      g.terms.budget,
+		Guard:       g.terms.guard,
+		Latency:     latency,
+		Deadline:    t.deadline,
+		Safe:        t.safe,
+		Single:      !rules.hedged && !readOnly(req.Method) || isOpenEnded(req),
+		Criticality: t.request.Criticality,
 	})
 	return t
 }
 
-// repeatable reports whether the request says of itself that it may run twice.
-func repeatable(req *http.Request) bool {
-	switch req.Method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+// isOpenEnded reports whether the request asks for an answer without an end, of which one is enough.
+func isOpenEnded(req *http.Request) bool {
+	if len(req.Header["Upgrade"]) > 0 {
 		return true
 	}
-	return req.Header.Get(HeaderIdempotencyKey) != ""
+	accept := req.Header["Accept"]
+	return len(accept) > 0 && strings.Contains(accept[0], "text/event-stream")
 }
 
 func methodOf(req *http.Request) string {
@@ -80,44 +104,47 @@ func methodOf(req *http.Request) string {
 
 // run makes the attempts.
 func (t *trip) run() (*http.Response, error) {
+	defer func() { t.call.End(time.Now()) }()
+	var p *peer
 	for {
 		now := time.Now()
-		p, err := t.target.pick(t.ctx, now, t.patience(now), t.tried)
-		if err != nil {
-			return t.giveUp(resilience.StopDeadline, err)
-		}
-		body, err := t.nextBody()
-		if err != nil {
-			return t.giveUp(resilience.StopUnsafe, err)
-		}
-		start := time.Now()
-		plan, stop := t.call.Next(start, rand.Uint64())
+		plan, stop := t.call.Next(now, rand.Uint64())
 		if stop != resilience.StopDone {
-			_ = body.Close()
-			if len(t.failed) == 0 {
-				return t.giveUp(stop, stop.Failure(t.target.service))
-			}
 			return t.giveUp(stop, nil)
 		}
-		a := newAttempt(t, p, plan, start)
-		resp, err := a.do(body)
-		decision := t.judge(a, resp, err)
-		if resp != nil && !decision.Retry {
+		if p == nil {
+			var none error
+			if p, none = t.pick(now, now); none != nil {
+				d := t.call.Done(time.Now(), plan, resilience.NoInstance, 0, rand.Uint64())
+				if !d.Retry {
+					return t.giveUp(d.Stop, none)
+				}
+				if p, none = t.pick(now, t.patience(now)); none != nil {
+					return t.giveUp(resilience.StopDeadline, none)
+				}
+				continue
+			}
+		}
+		d, err := t.attempt(p, plan, now)
+		switch {
+		case err != nil:
+			return t.giveUp(resilience.StopUnsafe, err)
+		case t.end.attempt != nil:
 			t.body.end()
-			return a.deliver(resp), nil
+			return t.end.attempt.deliver(t.end.resp), nil
+		case t.end.is:
+			return t.giveUp(t.end.stop, nil)
 		}
-		if resp != nil {
-			_ = resp.Body.Close()
-		}
-		a.release()
-		t.tried = append(t.tried, p.node)
-		if !decision.Retry {
-			return t.giveUp(decision.Stop, nil)
-		}
-		if err := t.wait(decision.Wait); err != nil {
+		if err := t.wait(d.Wait); err != nil {
 			return t.giveUp(resilience.StopDeadline, err)
 		}
+		p = nil
 	}
+}
+
+// pick chooses an instance, and waits for one until at.
+func (t *trip) pick(now, at time.Time) (*peer, error) {
+	return t.target.pick(t.ctx, now, at, t.tried)
 }
 
 // patience is until when it is worth waiting for an instance that can be reached.
@@ -128,12 +155,172 @@ func (t *trip) patience(now time.Time) time.Time {
 	return t.deadline
 }
 
-// nextBody returns the body for another attempt.
-func (t *trip) nextBody() (io.ReadCloser, error) {
-	if t.getBody == nil {
-		return t.body.next()
+// attempt makes one attempt, and waits for its hedge if it gets one. The error says that there is no body for it.
+func (t *trip) attempt(p *peer, plan resilience.Plan, now time.Time) (resilience.Decision, error) {
+	body, err := t.nextBody()
+	if err != nil {
+		return resilience.Decision{}, err
 	}
-	if len(t.tried) == 0 {
+	t.mu.Lock()
+	a := newAttempt(t, p, plan, now)
+	t.first = a
+	t.mu.Unlock()
+	resp, err := a.do(body)
+	d := t.settle(a, resp, err)
+	t.mu.Lock()
+	hedge, done := t.hedge, t.done // there will be no other: a is not the first any more
+	t.hedge, t.done = nil, nil
+	t.mu.Unlock()
+	if hedge == nil {
+		return d, nil
+	}
+	<-done // soon if the call has come to its end: the hedge is cancelled then
+	if d.Pending {
+		d = hedge.decision
+	}
+	return d, nil
+}
+
+// beside makes a hedge for an attempt, in the goroutine of its timer.
+func (t *trip) beside(first *attempt) {
+	others := t.target.now.Load()
+	if len(others.peers) < 2 {
+		return
+	}
+	body, ok := t.anotherBody()
+	if !ok {
+		return
+	}
+	now := time.Now()
+	t.mu.Lock()
+	if t.first != first {
+		t.mu.Unlock()
+		_ = body.Close()
+		return
+	}
+	plan, ok := t.call.Hedge(now, rand.Uint64())
+	if !ok {
+		t.mu.Unlock()
+		_ = body.Close()
+		return
+	}
+	tried := append(slices.Clone(t.tried), first.peer.node)
+	p, err := t.target.pick(t.ctx, now, now, tried)
+	if err != nil || p == first.peer {
+		t.call.Done(now, plan, resilience.Local, 0, 0)
+		t.mu.Unlock()
+		_ = body.Close()
+		return
+	}
+	a := newAttempt(t, p, plan, now)
+	done := make(chan struct{})
+	t.hedge, t.done = a, done
+	t.mu.Unlock()
+	resp, err := a.do(body)
+	a.decision = t.settle(a, resp, err)
+	close(done)
+}
+
+// settle ends an attempt: it tells the call, records what failed, and if that is the end of the call, cancels the other
+// attempt.
+func (t *trip) settle(a *attempt, resp *http.Response, err error) resilience.Decision {
+	now := time.Now()
+	a.took = now.Sub(a.start)
+	t.mu.Lock()
+	if t.first == a {
+		t.first = nil
+	}
+	var d resilience.Decision
+	if t.end.is {
+		t.call.Lost(now, a.plan)
+		a.lost = true
+	} else {
+		d = t.judge(a, now, resp, err)
+		if !d.Retry && !d.Pending {
+			t.end = ending{is: true, stop: d.Stop}
+			if resp != nil {
+				t.end.attempt, t.end.resp = a, resp
+			}
+			for _, other := range [...]*attempt{t.first, t.hedge} {
+				if other != nil && other != a {
+					other.cancel(errBeaten)
+				}
+			}
+		}
+	}
+	answers := t.end.attempt == a
+	if !answers && !a.lost {
+		t.tried = append(t.tried, a.peer.node)
+	}
+	t.mu.Unlock()
+	if !answers {
+		if resp != nil {
+			_ = resp.Body.Close()
+		}
+		a.release()
+	}
+	return d
+}
+
+// judge tells the call how the attempt ended, and records it if it failed. t.mu is held.
+func (t *trip) judge(a *attempt, now time.Time, resp *http.Response, err error) resilience.Decision {
+	var outcome resilience.Outcome
+	var pushback time.Duration
+	record := resilience.Attempt{Instance: a.peer.id, Addr: a.peer.addr, Duration: a.took}
+	switch {
+	case err != nil:
+		sent := a.sent()
+		e := a.explain(err, sent)
+		outcome = a.plan.Classify(e, sent, a.took)
+		if e.Code == failure.InvalidArgument { // the request itself; it says nothing about the instance
+			outcome = resilience.Local
+		}
+		record.Err, record.Sent = e, sent
+		t.failed = append(t.failed, record)
+	default:
+		var e *failure.Error
+		outcome, e = judgeResponse(resp, a.plan, a.took)
+		if e != nil {
+			pushback = e.RetryAfter
+			record.Err = e
+			t.failed = append(t.failed, record)
+		}
+	}
+	a.outcome = outcome
+	if outcome == resilience.Unsent {
+		t.past--
+	}
+	if t.also != nil {
+		t.also.Observe(now, a.took, outcome.Verdict().Sample)
+	}
+	d := t.call.Done(now, a.plan, outcome, pushback, rand.Uint64())
+	switch {
+	case d.Retry && !t.repeatable():
+		// The verdict would allow it; the body is gone.
+		d = resilience.Decision{Stop: resilience.StopUnsafe}
+	case d.Retry && outcome == resilience.Shed && !t.elsewhere(a):
+		d = resilience.Decision{Stop: resilience.StopShed}
+	}
+	return d
+}
+
+// elsewhere reports whether there is an instance that this call has not been to; a has just ended.
+func (t *trip) elsewhere(a *attempt) bool {
+	for _, p := range t.target.now.Load().peers {
+		if p.node != a.peer.node && !slices.Contains(t.tried, p.node) {
+			return true
+		}
+	}
+	return false
+}
+
+// nextBody returns the body for the next attempt that is not a hedge.
+func (t *trip) nextBody() (io.ReadCloser, error) {
+	switch {
+	case t.getBody == nil:
+		return t.body.next()
+	case !t.used:
+		t.used = true
 		return t.req.Body, nil
 	}
 	body, err := t.getBody()
@@ -143,37 +330,16 @@ func (t *trip) nextBody() (io.ReadCloser, error) {
 	return body, nil
 }
 
-// judge tells the call how the attempt ended, and records it if it failed.
-func (t *trip) judge(a *attempt, resp *http.Response, err error) resilience.Decision {
-	now := time.Now()
-	a.took = now.Sub(a.start)
-	var outcome resilience.Outcome
-	var pushback time.Duration
-	switch {
-	case err != nil:
-		sent := a.sent()
-		err = a.explain(err, sent)
-		outcome = resilience.Classify(failure.CodeOf(err), sent, a.plan.Bounded)
-		t.failed = append(t.failed, resilience.Attempt{Instance: a.peer.id, Addr: a.peer.addr, Duration: a.took, Err: err, Sent: sent})
-	default:
-		var e *failure.Error
-		outcome, e = judgeResponse(resp)
-		if e != nil {
-			pushback = e.RetryAfter
-			t.failed = append(t.failed, resilience.Attempt{Instance: a.peer.id, Addr: a.peer.addr, Duration: a.took, Err: e})
-		}
+// anotherBody returns a body for an attempt beside another one. It is false if there is none.
+func (t *trip) anotherBody() (io.ReadCloser, bool) {
+	if t.getBody == nil {
+		return t.body.share()
 	}
-	a.outcome = outcome
-	if t.also != nil {
-		t.also.Observe(now, a.took, outcome.Verdict().Sample)
-	}
-	d := t.call.Done(now, a.plan, outcome, pushback, rand.Uint64())
-	if d.Retry && !t.body.repeatable() {
-		// The verdict would allow it; the body is gone.
-		d = resilience.Decision{Stop: resilience.StopUnsafe}
-	}
-	return d
+	body, err := t.getBody()
+	return body, err == nil
 }
+
+func (t *trip) repeatable() bool { return t.getBody != nil || t.body.repeatable() }
 
 func (t *trip) wait(d time.Duration) error {
 	if d <= 0 {
@@ -191,9 +357,10 @@ func (t *trip) wait(d time.Duration) error {
 
 // giveUp is the end without a response. cause is what came after the last attempt, if anything did.
 func (t *trip) giveUp(stop resilience.Stop, cause error) (*http.Response, error) {
-	if t.getBody == nil {
+	switch {
+	case t.getBody == nil:
 		t.body.close()
-	} else if len(t.tried) == 0 {
+	case !t.used:
 		_ = t.req.Body.Close()
 	}
 	if errors.Is(cause, context.Canceled) {
@@ -203,7 +370,7 @@ func (t *trip) giveUp(stop resilience.Stop, cause error) (*http.Response, error)
 		cause = t.failed[n-1].Err // says more than that the time is over
 	}
 	if cause == nil {
-		cause = failure.New(failure.DeadlineExceeded, "no time left for the call to %s", t.target.service)
+		cause = stop.Failure(t.target.service)
 	}
 	return nil, &resilience.CallError{
 		Service:   t.target.service,

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/resilience"
 	"github.com/holdfast-go/holdfast/rest"
@@ -77,7 +78,7 @@ func TestTrustedProxyInFrontIsBelieved(t *testing.T) {
 
 func TestDyingInstanceIsNotNoticed(t *testing.T) {
 	for _, r := range [][]string{{"GET", ""}, {"PUT", "x"}, {"POST", "x", "Idempotency-Key", "k"}} {
-		s := newSystem(t, Config{})
+		s := newSystem(t, Config{Idempotency: true})
 		s.serve("b", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
 		hits := s.broken("a", killed)
 		for range 20 { // until the dying one was met
@@ -85,6 +86,31 @@ func TestDyingInstanceIsNotNoticed(t *testing.T) {
 		}
 		if hits.Load() == 0 {
 			t.Errorf("%s: the dying instance was never asked", r[0])
+		}
+	}
+}
+
+// Anybody can write an Idempotency-Key. Whether anything is done once per key is the service's to say.
+func TestKeyOfAUserIsBelievedOnlyWhereTheServiceIsDeclaredToKeepIt(t *testing.T) {
+	for _, tt := range []struct {
+		cfg   Config
+		path  string
+		again bool
+	}{
+		{Config{}, "/orders", false},
+		{Config{Idempotency: true}, "/orders", true},
+		{Config{Methods: map[string]policy.Method{"POST /orders": {Safe: policy.SafeKeyed}}}, "/orders", true},
+		{Config{Methods: map[string]policy.Method{"POST /orders": {Safe: policy.SafeKeyed}}}, "/carts", false},
+		{Config{Idempotency: true, Methods: map[string]policy.Method{"/carts/": {Safe: policy.SafeNever}}}, "/carts/7", false},
+		{Config{Policies: policy.NewLive(map[string]policy.Service{
+			"shop": {Calls: policy.Calls{Methods: map[string]policy.Method{"/": {Safe: policy.SafeKeyed}}}},
+		})}, "/orders", true},
+	} {
+		s := newSystem(t, tt.cfg)
+		hits := s.broken("a", killed)
+		s.do("POST", tt.path, "x", "Idempotency-Key", "k").want(t, 502, "")
+		if n := hits.Load(); (n > 1) != tt.again {
+			t.Errorf("%s: sent %d times", tt.path, n)
 		}
 	}
 }
