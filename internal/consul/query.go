@@ -81,38 +81,38 @@ func (c *Client) Query(ctx context.Context, path string, query url.Values, after
 // Close ends the query, and a Next that is under way. It is idempotent.
 func (q *Query) Close() { q.stop(errQueryOver) }
 
-// Next blocks until there is a newer state, decodes it into what out returns, and returns its index. out is called for
+// Next blocks until there is a newer state, decodes it into what out returns, and returns what its headers say. out is called for
 // each answer, so that nothing is left of one before. After an error other than ctx's own the query is over. Next is
 // for one goroutine.
-func (q *Query) Next(ctx context.Context, out func() any) (uint64, error) {
+func (q *Query) Next(ctx context.Context, out func() any) (Meta, error) {
 	for {
 		if err := q.rest(ctx); err != nil {
-			return 0, err
+			return Meta{}, err
 		}
 		began := time.Now()
 		m, err := q.ask(ctx, out())
 		switch {
 		case ctx.Err() != nil:
-			return 0, ctx.Err()
+			return Meta{}, ctx.Err()
 		case q.ctx.Err() != nil:
-			return 0, q.over()
+			return Meta{}, q.over()
 		case err == nil:
 			err = m.trusted()
 		}
 		if err != nil {
 			q.stop(err)
-			return 0, err
+			return Meta{}, err
 		}
 		next, changed, err := advance(q.index, m.Index)
 		if err != nil {
 			err = fmt.Errorf("%s: %w", q.agent.addr, err)
 			q.stop(err)
-			return 0, err
+			return Meta{}, err
 		}
 		q.pace(time.Since(began) < calm)
 		q.index = next
 		if changed {
-			return next, nil
+			return m, nil
 		}
 	}
 }
