@@ -23,7 +23,7 @@ func BenchmarkClient(b *testing.B) {
 	defer bare.CloseIdleConnections()
 	b.Run("bare", func(b *testing.B) { calls(b, &http.Client{Transport: bare}, s.URL) })
 	b.Run("holdfast", func(b *testing.B) {
-		calls(b, w.client(ClientConfig{Picker: balance.NewP2C}), "http://shop")
+		calls(b, w.client(ClientConfig{Balance: balance.Config{Policy: balance.P2C}}), "http://shop")
 	})
 }
 

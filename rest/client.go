@@ -48,21 +48,21 @@ type ClientConfig struct {
 	// Wait is how long a call waits for an instance that can be reached before it fails with Unavailable. 0 means as long as
 	// its deadline allows, so that a service of one instance can be restarted unnoticed.
 	Wait time.Duration
-	// Picker makes the picker of each service. nil means balance.NewP2C.
-	Picker func() balance.Picker
+	// Balance is how an instance of a service is chosen for each attempt, and when one is left alone for a while.
+	Balance balance.Config
 	// MaxReplayBytes bounds what is kept of a request's body so that it can be sent again; a longer one is sent as it
 	// comes, once, unless the first bytes of it were not read yet. A request with GetBody is not kept. 0 means 1 MiB,
 	// negative keeps nothing. It bounds the memory of one call. Of a request that may not run twice at most 64 KiB are
 	// kept, for an instance that was too busy to begin with it.
 	MaxReplayBytes int64
-	// Logger receives what no request reports: instances that become unreachable and reachable again. nil means
+	// Logger receives what no request reports: instances that become unreachable or are ejected, and are back. nil means
 	// slog.Default().
 	Logger *slog.Logger
 }
 
 // Validate returns all that is wrong with the configuration, joined, or nil.
 func (c ClientConfig) Validate() error {
-	err := errors.Join(c.Policy.Validate(), validateMethods(c.Policy, c.Methods))
+	err := errors.Join(c.Policy.Validate(), c.Balance.Validate(), validateMethods(c.Policy, c.Methods))
 	if c.Wait < 0 {
 		err = errors.Join(err, fmt.Errorf("wait %v is negative", c.Wait))
 	}
@@ -73,9 +73,6 @@ func (c ClientConfig) Validate() error {
 }
 
 func (c ClientConfig) withDefaults() ClientConfig {
-	if c.Picker == nil {
-		c.Picker = balance.NewP2C
-	}
 	if c.MaxReplayBytes == 0 {
 		c.MaxReplayBytes = DefaultMaxReplayBytes
 	}

@@ -130,6 +130,11 @@ func (p *peer) tidy() {
 
 func (p *peer) begin() {
 	p.node.Start()
+	p.use()
+}
+
+// use holds off that idle connections are closed, until end.
+func (p *peer) use() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.busy++

@@ -325,7 +325,7 @@ func TestDrainUnderLoadLosesNothing(t *testing.T) {
 		w.add(id, s.Addr().String())
 		return s, stop, id
 	}
-	client := w.client(ClientConfig{Picker: nil})
+	client := w.client(ClientConfig{})
 	ctx, cancel := context.WithCancel(t.Context())
 	var users sync.WaitGroup
 	s, stop, id := start(0)

@@ -26,12 +26,12 @@ const (
 
 // target is one service as this client knows it.
 type target struct {
-	service string
-	cfg     *ClientConfig
-	watch   *registry.Watch
-	picker  balance.Picker
-	terms   *terms
-	table   balance.Table
+	service  string
+	cfg      *ClientConfig
+	watch    *registry.Watch
+	terms    *terms
+	balancer *balance.Balancer
+	prober   prober
 
 	now atomic.Pointer[members]
 
@@ -46,7 +46,7 @@ type target struct {
 // members is who can be picked at the moment. It is not changed once it is published.
 type members struct {
 	peers   []*peer
-	nodes   []*balance.Node // of peers
+	view    *balance.View // of their nodes
 	changed chan struct{}   // closed when another one was published
 }
 
@@ -55,11 +55,28 @@ func newTarget(reg *registry.Registry, service string, cfg *ClientConfig) *targe
 		service: service,
 		cfg:     cfg,
 		watch:   reg.Watch(service),
-		picker:  cfg.Picker(),
 		terms:   newTerms(service, cfg),
 	}
-	g.now.Store(&members{changed: make(chan struct{})})
+	g.balancer = balance.New(g.balance(cfg.Balance))
+	g.now.Store(&members{view: g.balancer.View(time.Now(), nil), changed: make(chan struct{})})
 	return g
+}
+
+// balance returns cfg with ejections and re-admissions logged.
+func (g *target) balance(cfg balance.Config) balance.Config {
+	told := cfg.OnEject
+	cfg.OnEject = func(e balance.Event) {
+		attrs := []slog.Attr{slog.String("service", g.service), slog.String("instance", e.ID), slog.String("reason", e.Reason)}
+		if e.Ejected {
+			g.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, "instance ejected", append(attrs, slog.Int("times", e.Times))...)
+		} else {
+			g.cfg.Logger.LogAttrs(context.Background(), slog.LevelInfo, "instance re-admitted", append(attrs, slog.Duration("after", e.Out))...)
+		}
+		if told != nil {
+			told(e)
+		}
+	}
+	return cfg
 }
 
 // run follows the instances until the watch is stopped.
@@ -80,6 +97,7 @@ func (g *target) update(set registry.Set) {
 		return
 	}
 	ids := make([]string, 0, len(set.Instances))
+	list := make([]balance.Member, 0, len(set.Instances))
 	addrs := make([]string, 0, len(set.Instances))
 	leaving := make(map[string]bool)
 	for _, inst := range set.Instances {
@@ -88,12 +106,13 @@ func (g *target) update(set registry.Set) {
 			continue
 		}
 		ids, addrs = append(ids, inst.ID), append(addrs, addr)
+		list = append(list, balance.Member{ID: inst.ID, Zone: inst.Zone, Weight: inst.Weight})
 		if inst.Draining {
 			leaving[inst.ID] = true
 		}
 	}
 	next := make(map[string]*peer, len(ids))
-	for i, node := range g.table.Update(ids) {
+	for i, node := range g.balancer.Update(time.Now(), list) {
 		p := g.peers[ids[i]]
 		if p == nil || p.addr != addrs[i] {
 			p = newPeer(ids[i], addrs[i], g.service, node, g.cfg, g.failed)
@@ -117,26 +136,34 @@ func (g *target) update(set registry.Set) {
 // publish makes those the members that are up; draining ones only if there is nobody else. g.mu is held.
 func (g *target) publish() {
 	m := &members{changed: make(chan struct{})}
+	var nodes []*balance.Node
 	for _, leaving := range []bool{false, true} {
 		for _, id := range g.order {
 			if p := g.peers[id]; g.leaving[id] == leaving && !p.down.Load() {
 				m.peers = append(m.peers, p)
-				m.nodes = append(m.nodes, p.node)
+				nodes = append(nodes, p.node)
 			}
 		}
 		if len(m.peers) > 0 {
 			break
 		}
 	}
+	m.view = g.balancer.View(time.Now(), nodes)
 	close(g.now.Swap(m).changed)
 }
 
-// pick chooses an instance, and waits for one, until ctx is done or at has come, if none can be reached.
-func (g *target) pick(ctx context.Context, now, at time.Time, tried []*balance.Node) (*peer, error) {
+// pick chooses an instance, and waits for one, until ctx is done or at has come, if none can be reached. safe: the call
+// may run twice.
+func (g *target) pick(ctx context.Context, now, at time.Time, tried []*balance.Node, safe bool) (*peer, error) {
 	var late *time.Timer
 	for {
 		m := g.now.Load()
-		if i := g.picker.Pick(m.nodes, balance.Call{Now: now, Tried: tried, Rand: rand.Uint64()}); i >= 0 {
+		c := balance.Call{Now: now, Tried: tried, Rand: rand.Uint64(), Safe: safe}
+		if m.view.Keyed() {
+			c.Key = balance.KeyOf(ctx)
+		}
+		if i := m.view.Pick(c); i >= 0 {
+			g.prober.after(g, m, c)
 			return m.peers[i], nil
 		}
 		if late == nil {
@@ -157,9 +184,9 @@ func (g *target) pick(ctx context.Context, now, at time.Time, tried []*balance.N
 	}
 }
 
-// done ends a call of p.
-func (g *target) done(p *peer, now, start time.Time, s balance.Sample, _ balance.Health) {
-	p.node.Done(now, start, s)
+// done ends an attempt at p that began at start.
+func (g *target) done(p *peer, now, start time.Time, s balance.Sample, h balance.Health) {
+	g.balancer.Done(p.node, now, start, s, h)
 }
 
 // unreachable says why nobody could be picked.
@@ -260,6 +287,7 @@ func (g *target) close() {
 	}
 	g.mu.Unlock()
 	g.loops.Wait()
+	g.prober.close()
 }
 
 func (g *target) closeIdle() {

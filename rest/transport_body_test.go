@@ -119,7 +119,7 @@ func TestResponseHoldsItsInstanceUntilItIsReadOrClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inFlight := func() int { return g.now.Load().nodes[0].InFlight() }
+	inFlight := func() int { return g.now.Load().peers[0].node.InFlight() }
 	for name, end := range map[string]func(*http.Response){
 		"close":    func(r *http.Response) { _ = r.Body.Close() },
 		"end":      func(r *http.Response) { _, _ = io.Copy(io.Discard, r.Body) },

@@ -144,7 +144,7 @@ func (t *trip) run() (*http.Response, error) {
 
 // pick chooses an instance, and waits for one until at.
 func (t *trip) pick(now, at time.Time) (*peer, error) {
-	return t.target.pick(t.ctx, now, at, t.tried)
+	return t.target.pick(t.ctx, now, at, t.tried, t.safe)
 }
 
 // patience is until when it is worth waiting for an instance that can be reached.
@@ -205,7 +205,7 @@ func (t *trip) beside(first *attempt) {
 		return
 	}
 	tried := append(slices.Clone(t.tried), first.peer.node)
-	p, err := t.target.pick(t.ctx, now, now, tried)
+	p, err := t.target.pick(t.ctx, now, now, tried, t.safe)
 	if err != nil || p == first.peer {
 		t.call.Done(now, plan, resilience.Local, 0, 0)
 		t.mu.Unlock()

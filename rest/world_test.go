@@ -54,8 +54,8 @@ func (w *world) client(cfg ClientConfig) *http.Client {
 	if cfg.Logger == nil {
 		cfg.Logger = quiet
 	}
-	if cfg.Picker == nil {
-		cfg.Picker = func() balance.Picker { return inOrder{} }
+	if cfg.Balance.Policy == "" && cfg.Balance.Picker == nil {
+		cfg.Balance.Picker = func() balance.Picker { return inOrder{} }
 	}
 	tr := NewTransport(w.reg, cfg)
 	w.t.Cleanup(func() {
