@@ -160,12 +160,21 @@ const finishTries = 3
 // get this answer, and may run; the caller answers with it all the same, since it is true. It has been logged.
 // Finish takes result over. A replayed Claim has nothing to finish, one that is finished or released neither.
 func (c *Claim) Finish(ctx context.Context, result []byte) error {
+	if !c.replayed && len(result) > c.ledger.cfg.MaxResult {
+		return c.FinishUnkept(ctx)
+	}
+	return c.end(ctx, Record{State: Done, Fingerprint: c.print, Result: result})
+}
+
+// FinishUnkept is Finish for an answer that cannot be kept: the request will not run again, and its repetitions get
+// ErrNotKept. Finish does so by itself for an answer that is larger than Config.MaxResult.
+func (c *Claim) FinishUnkept(ctx context.Context) error {
+	return c.end(ctx, Record{State: NotKept, Fingerprint: c.print})
+}
+
+func (c *Claim) end(ctx context.Context, r Record) error {
 	if !c.close() {
 		return nil
-	}
-	r := Record{State: Done, Fingerprint: c.print, Result: result}
-	if len(result) > c.ledger.cfg.MaxResult {
-		r.State, r.Result = NotKept, nil
 	}
 	err := c.finish(context.WithoutCancel(ctx), r)
 	c.leave(r) // whoever waits in this process need not be told that others will not know
