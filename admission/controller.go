@@ -2,24 +2,55 @@ package admission
 
 import (
 	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/resilience"
 )
 
-// Controller decides for one server. Make one with [New]. Safe for concurrent use.
+// Controller decides which calls a server begins with. Make one with [New]. Safe for concurrent use.
 type Controller struct {
-	cfg Config
+	off  atomic.Bool
+	zero time.Time // the core's time 0
+
+	mu     sync.Mutex // held for everything below
+	core   *core
+	quotas *quotas
+	timer  *time.Timer // nil until calls have waited
+	due    int64       // when the timer fires; 0: it will not
 }
 
 // New returns a Controller. Values in cfg that Validate finds wrong count as their defaults.
-func New(cfg Config) *Controller { return &Controller{cfg: cfg.defaults()} }
+func New(cfg Config) *Controller {
+	c := &Controller{zero: time.Now()}
+	cfg = cfg.defaults()
+	c.off.Store(cfg.Off)
+	c.core = newCore(0, cfg)
+	c.quotas = newQuotas(cfg)
+	return c
+}
 
-// Configure changes the configuration of a running Controller; calls in progress and waiting are kept.
-func (c *Controller) Configure(Config) {}
+// Configure changes the configuration. What has been measured, the calls in progress and those waiting are kept.
+func (c *Controller) Configure(cfg Config) {
+	cfg = cfg.defaults()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.off.Store(cfg.Off)
+	now := c.now()
+	c.core.configure(now, cfg)
+	c.quotas.configure(cfg)
+	c.act(now)
+}
 
 // Request is what is decided on.
 type Request struct {
+	// Method is the kind of the call: calls of one kind take about the same time. What is kept for kinds is bounded;
+	// beyond 1,000 they count as one.
+	Method string
+	// Criticality says who goes first.
 	Criticality resilience.Criticality
 	// Tenant is on whose behalf the call is made; "" nobody's.
 	Tenant string
@@ -32,21 +63,20 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	// Done: the handler did its work; how long it took says something about the server.
+	// Done: the handler did its work.
 	Done Outcome = iota
-	// Failed: it ended early, or for a reason that says nothing about the server: a wrong argument, a caller who
-	// hung up, a fault.
+	// Failed: it returned an error. If that was much faster than the work, it says nothing about the server.
 	Failed
-	// Late: it was given up at its deadline: it would have taken longer than it did.
+	// Late: it was given up, at its deadline or by its caller: the work would have taken longer than it did.
 	Late
 )
 
-// OutcomeOf is how a handler's answer with code counts.
+// OutcomeOf is how a handler's answer with the given code counts.
 func OutcomeOf(code failure.Code) Outcome {
 	switch code {
 	case failure.OK:
 		return Done
-	case failure.DeadlineExceeded:
+	case failure.DeadlineExceeded, failure.Canceled:
 		return Late
 	default:
 		return Failed
@@ -55,20 +85,140 @@ func OutcomeOf(code failure.Code) Outcome {
 
 // Ticket is the right to run one call.
 type Ticket struct {
-	c *Controller
+	c     *Controller // nil: there was nothing to ask
+	kind  *kind
+	start int64
 }
 
-// Admit waits until the call may begin, which under no load is at once.
+// Admit waits until the call may begin, which without load is at once. The error is nil or a *failure.Error:
+//
+//   - RESOURCE_EXHAUSTED with reason SHED: there is too much to do; [Pushback] says whether and when to try again.
+//   - RESOURCE_EXHAUSTED with reason QUOTA: the tenant has had its share; RetryAfter is until there is more of it.
+//   - DEADLINE_EXCEEDED: ctx ends before the call could, or ended while it waited.
+//   - CANCELLED: ctx was canceled while the call waited.
+//
+// After a nil error [Ticket.Done] must be called.
 func (c *Controller) Admit(ctx context.Context, r Request) (Ticket, error) {
-	return Ticket{c: c}, nil
+	if c.off.Load() {
+		return Ticket{}, nil
+	}
+	var deadline int64
+	if d, ok := ctx.Deadline(); ok {
+		// 0 is for none.
+		if deadline = int64(d.Sub(c.zero)); deadline == 0 {
+			deadline = 1
+		}
+	}
+	now := c.now()
+	c.mu.Lock()
+	if wait, ok := c.quotas.take(now, r.Tenant); !ok {
+		c.core.stats.Quota++
+		c.mu.Unlock()
+		return Ticket{}, refusal(overQuota, wait, 0)
+	}
+	k := c.core.kind(r.Method)
+	v, w := c.core.arrive(now, deadline, k, rank(r.Criticality, r.Attempt))
+	if v == queued {
+		w.ready = make(chan struct{}, 1)
+	}
+	if len(c.core.decided) > 0 || c.core.queue.n > 0 {
+		c.act(now)
+	}
+	c.mu.Unlock()
+	switch v {
+	case admitted:
+		return Ticket{c: c, kind: k, start: now}, nil
+	case queued:
+		return c.await(ctx, w)
+	default:
+		return Ticket{}, refusal(v, 0, rand.Uint64())
+	}
 }
 
-// Done gives the right back. It must be called once, when the handler really has returned.
-func (t Ticket) Done(Outcome) {}
+// await waits for the verdict on w.
+func (c *Controller) await(ctx context.Context, w *waiter) (Ticket, error) {
+	select {
+	case <-w.ready:
+	case <-ctx.Done():
+		c.mu.Lock()
+		now := c.now()
+		if w.verdict == undecided {
+			c.core.cancel(now, w)
+			c.act(now)
+			c.mu.Unlock()
+			return Ticket{}, gone(ctx)
+		}
+		if w.verdict == admitted { // at the same moment
+			c.core.end(now, w.begun, w.kind, Failed)
+			c.act(now)
+			c.mu.Unlock()
+			return Ticket{}, gone(ctx)
+		}
+		c.mu.Unlock()
+	}
+	if w.verdict == admitted {
+		return Ticket{c: c, kind: w.kind, start: w.begun}, nil
+	}
+	return Ticket{}, refusal(w.verdict, 0, rand.Uint64())
+}
 
-// Pushback is what a caller whose call was refused with err should be told about repeating it: after how many
-// milliseconds, or -1 for not at all. ok: err is a refusal of this package.
-func Pushback(err *failure.Error) (ms int, ok bool) { return 0, false }
+func gone(ctx context.Context) error {
+	if ctx.Err() == context.Canceled { //nolint:errorlint // a context returns its own
+		return failure.Wrap(ctx.Err(), failure.Canceled, "the caller has gone")
+	}
+	return errLate
+}
+
+// Done gives the right back. It must be called once, when the handler has really returned and not when nobody waits for it
+// any more.
+func (t Ticket) Done(o Outcome) {
+	c := t.c
+	if c == nil {
+		return
+	}
+	now := c.now()
+	c.mu.Lock()
+	c.core.end(now, t.start, t.kind, o)
+	if len(c.core.decided) > 0 || c.core.queue.n > 0 {
+		c.act(now)
+	}
+	c.mu.Unlock()
+}
 
 // Stats returns what the Controller is doing.
-func (c *Controller) Stats() Stats { return Stats{} }
+func (c *Controller) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.core.snapshot()
+}
+
+func (c *Controller) now() int64 { return int64(time.Since(c.zero)) }
+
+// act passes on what the core has decided, and sees to it that it is asked again in time. c.mu is held.
+func (c *Controller) act(now int64) {
+	for i, w := range c.core.decided {
+		w.ready <- struct{}{} // has room: there is one verdict for a waiter
+		c.core.decided[i] = nil
+	}
+	c.core.decided = c.core.decided[:0]
+	next := c.core.next(now)
+	if next == 0 || c.due > now && c.due <= next {
+		return
+	}
+	c.due = next
+	d := time.Duration(max(next-now, int64(time.Millisecond)))
+	if c.timer == nil {
+		c.timer = time.AfterFunc(d, c.tick)
+	} else {
+		c.timer.Reset(d)
+	}
+}
+
+func (c *Controller) tick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	c.due = 0
+	c.core.tick(now)
+	c.act(now)
+}

@@ -29,7 +29,7 @@ const (
 
 // serverOptions: cfg has its defaults.
 func serverOptions(cfg ServerConfig, end *ending) []grpc.ServerOption {
-	h := &handling{log: cfg.Logger, timeout: cfg.Timeout, ending: end}
+	h := newHandling(cfg, end)
 	opts := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{h.unary}, cfg.UnaryInterceptors...)...),
 		grpc.ChainStreamInterceptor(append([]grpc.StreamServerInterceptor{h.stream}, cfg.StreamInterceptors...)...),
@@ -58,36 +58,50 @@ func serverOptions(cfg ServerConfig, end *ending) []grpc.ServerOption {
 
 // handling is what is around every handler.
 type handling struct {
-	log     *slog.Logger
-	timeout time.Duration // of calls that came without a deadline; not above 0: none
-	ending  *ending
+	log    *slog.Logger
+	ending *ending
+	gate   *gate
+}
+
+func newHandling(cfg ServerConfig, end *ending) *handling {
+	return &handling{log: cfg.Logger, ending: end, gate: newGate(cfg)}
 }
 
 func (h *handling) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	h.ending.calls.Add(1)
+	in := h.gate.read(ctx, info.FullMethod)
+	ctx = resilience.WithRequest(ctx, in.request)
+	var cancel context.CancelFunc
+	if timeout := h.gate.timeout(); timeout > 0 {
+		if _, ok := ctx.Deadline(); !ok {
+			ctx, cancel = context.WithTimeout(ctx, timeout)
+		}
+	}
+	refused := false
 	defer func() {
 		h.ending.calls.Add(-1)
 		if v := recover(); v != nil {
 			err = contain(v)
 		}
-		if err != nil {
+		h.gate.leave(ctx, &in, err)
+		if cancel != nil {
+			cancel()
+		}
+		if err != nil && !refused {
 			resp, err = nil, h.answer(ctx, info.FullMethod, err)
 		}
 	}()
-	ctx = resilience.WithIncoming(ctx)
-	if h.timeout > 0 {
-		if _, ok := ctx.Deadline(); !ok {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, h.timeout)
-			defer cancel()
-		}
+	if err := h.gate.enter(ctx, info.FullMethod, &in); err != nil {
+		refused = true
+		return nil, err
 	}
 	return handler(ctx, req)
 }
 
 func (h *handling) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	h.ending.calls.Add(1)
-	ctx := resilience.WithIncoming(context.WithValue(ss.Context(), endingKey{}, h.ending))
+	in := h.gate.read(ss.Context(), info.FullMethod)
+	ctx := resilience.WithRequest(context.WithValue(ss.Context(), endingKey{}, h.ending), in.request)
 	if info.FullMethod == healthWatch {
 		// It would go on until its client is gone, and draining would wait for that.
 		var cancel context.CancelFunc
@@ -95,15 +109,20 @@ func (h *handling) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServer
 		defer cancel()
 		defer context.AfterFunc(h.ending.ctx, cancel)()
 	}
+	refused := false
 	defer func() {
 		h.ending.calls.Add(-1)
 		if v := recover(); v != nil {
 			err = contain(v)
 		}
-		if err != nil {
+		if err != nil && !refused {
 			err = h.answer(ctx, info.FullMethod, err)
 		}
 	}()
+	if err := h.gate.set(ctx, info.FullMethod, &in); err != nil {
+		refused = true
+		return err
+	}
 	return handler(srv, &serverStream{ServerStream: ss, ctx: ctx})
 }
 
@@ -111,7 +130,7 @@ const healthWatch = "/grpc.health.v1.Health/Watch"
 
 // answer returns err as the status that is sent. A fault is logged, since its cause is not sent.
 func (h *handling) answer(ctx context.Context, method string, err error) error {
-	e := failure.From(err)
+	e := ownWord(failure.From(err))
 	switch e.Code {
 	case failure.Internal, failure.Unknown, failure.DataLoss:
 		attrs := []slog.Attr{slog.String("method", method), slog.Any("error", err)}
@@ -123,6 +142,15 @@ func (h *handling) answer(ctx context.Context, method string, err error) error {
 	default:
 	}
 	return e.GRPCStatus().Err()
+}
+
+// ownWord returns e without a reason that is this server's to give: passed on from another one, it would tell the caller
+// that its call has not run here.
+func ownWord(e *failure.Error) *failure.Error {
+	if e.Shed() || e.Local() || e.Domain == failure.Domain && e.Reason == failure.ReasonQuota {
+		return e.WithReason("", "")
+	}
+	return e
 }
 
 // contain returns the panic that v was recovered from as an error.

@@ -49,11 +49,11 @@ type ServerConfig struct {
 	// Admission says when calls are turned away, so that those which are begun can be finished. The zero value is on.
 	// Health checks and reflection are always answered.
 	Admission admission.Config
-	// MaxCriticality is the highest criticality that a caller may claim for a call; a higher one counts as this. 0:
-	// Critical, which is also that of calls which claim none, so that nobody comes before others by saying so. A
-	// server that only trusted callers reach can set CriticalPlus. It counts with Admission off, too: the calls that
-	// handlers make inherit the criticality.
-	MaxCriticality resilience.Criticality
+	// MaxCriticality is the highest criticality that a caller may claim for a call; a higher one counts as this. nil:
+	// CriticalPlus, since whoever reaches a server inside a system is trusted; one that strangers reach should set
+	// Critical, as the edge does, or they all come first. It counts with Admission off, too: the calls that handlers
+	// make inherit the criticality.
+	MaxCriticality *resilience.Criticality
 
 	// Service is the name of the service that this server is an instance of, and Policies, if set, are the policies in
 	// force: what that of Service says it serves takes the place of Timeout and Admission, as soon as it changes.

@@ -1,0 +1,301 @@
+package admission
+
+import (
+	"time"
+)
+
+const (
+	// interval is how long calls have to have been waiting without a break, more coming than are let in, until it
+	// counts as pressure.
+	interval = 100 * time.Millisecond
+	// calm is how many intervals without it end pressure.
+	calm = 5
+	// target is how long a call waits under pressure at least before it is turned away. CoDel's.
+	target = 5 * time.Millisecond
+	// general is the share of calls turned away above which repeating them elsewhere would not help.
+	general = 0.10
+)
+
+// verdict is what was decided on a call.
+type verdict uint8
+
+const (
+	undecided verdict = iota
+	admitted
+	queued
+	shed      // for load
+	shedAll   // for load, and so are many
+	overdue   // it cannot be finished before its deadline
+	overQuota //
+)
+
+// core is all the decisions. It knows no clock, does not wait, and is not safe for concurrent use; times are in ns since
+// some moment.
+type core struct {
+	cfg      Config
+	limiter  limiter
+	queue    queue
+	inFlight int
+	kinds    map[string]*kind
+	other    kind // of what is beyond maxKinds
+
+	// decided are the waiters that were taken from the queue since the shell looked, each with its verdict.
+	decided []*waiter
+
+	// Pressure is judged over intervals.
+	pressed  bool
+	judged   int64 // when the current interval began
+	came     int
+	went     int
+	standing bool // there was always somebody waiting in it
+	calm     int  // intervals under pressure without any
+
+	recent window
+	wait   float64 // ns, smoothed
+	stats  Stats
+}
+
+func newCore(now int64, cfg Config) *core {
+	cfg = cfg.defaults()
+	return &core{
+		cfg:     cfg,
+		limiter: newLimiter(now, cfg.MinLimit, cfg.MaxLimit),
+		kinds:   make(map[string]*kind),
+		judged:  now,
+	}
+}
+
+// kind returns the estimates for calls of the given name.
+func (c *core) kind(name string) *kind {
+	if k, ok := c.kinds[name]; ok {
+		return k
+	}
+	if len(c.kinds) >= maxKinds {
+		return &c.other
+	}
+	k := &kind{}
+	c.kinds[name] = k
+	return k
+}
+
+// arrive decides on a call that comes at now: admitted, queued (w, which is filled in and has its place), or refused.
+// deadline is 0 if it has none.
+func (c *core) arrive(now, deadline int64, k *kind, r int) (verdict, *waiter) {
+	c.advance(now)
+	c.limiter.arrive()
+	c.recent.arrive(now)
+	c.came++
+	if deadline != 0 && c.hopeless(now, deadline, k) {
+		c.stats.Late++
+		return overdue, nil
+	}
+	c.drain(now)
+	if c.queue.n == 0 && c.limiter.allows(c.inFlight) {
+		c.went++
+		c.admit(0)
+		return admitted, nil
+	}
+	if c.queue.n >= c.cfg.Queue {
+		if c.cfg.Queue <= 0 {
+			return c.refuse(now), nil
+		}
+		w := c.queue.displace(r)
+		if w == nil {
+			return c.refuse(now), nil
+		}
+		c.decide(w, c.refuse(now))
+	}
+	w := &waiter{rank: r, at: now, deadline: deadline, kind: k}
+	c.queue.push(w)
+	return queued, w
+}
+
+// hopeless reports whether a call that would begin now at the earliest is more likely than not to be given up. Unless
+// others wait for the place that it would take, it is worth trying.
+func (c *core) hopeless(now, deadline int64, k *kind) bool {
+	left := deadline - now
+	if left <= 0 {
+		return true
+	}
+	return c.queue.n > 0 && k.known(now) && float64(left) < k.median
+}
+
+// end counts the end of a call that began at start.
+func (c *core) end(now, start int64, k *kind, o Outcome) {
+	c.advance(now)
+	c.inFlight--
+	d := time.Duration(now - start)
+	if o != Failed {
+		k.observe(now, d, o == Late)
+	}
+	c.limiter.end(d, o)
+	c.drain(now)
+}
+
+// cancel takes a waiter whose caller has gone, or whose deadline has come, out of the queue.
+func (c *core) cancel(now int64, w *waiter) {
+	c.advance(now)
+	if w.list != nil {
+		c.queue.remove(w)
+	}
+	c.drain(now)
+}
+
+// advance accounts for the time up to now. It changes nothing but what is known.
+func (c *core) advance(now int64) {
+	c.limiter.advance(now, c.inFlight, c.queue.n > 0)
+	c.standing = c.standing && c.queue.n > 0
+	if now-c.judged < int64(interval) {
+		return
+	}
+	more := c.came > c.went && c.limiter.sure()
+	switch {
+	case !c.pressed:
+		c.pressed = more && c.standing && c.queue.age(now) > 4*c.patience()
+		c.calm = 0
+	case more:
+		c.calm = 0
+	default:
+		c.calm++
+		c.pressed = c.calm < calm
+	}
+	c.judge(now)
+}
+
+func (c *core) judge(now int64) {
+	c.judged, c.came, c.went = now, 0, 0
+	c.standing = c.queue.n > 0
+}
+
+// drain lets waiters in as long as the limit allows, and turns those away that have waited too long.
+func (c *core) drain(now int64) {
+	for c.queue.n > 0 && c.limiter.allows(c.inFlight) {
+		w := c.queue.take(c.pressed)
+		if w.deadline != 0 {
+			left := w.deadline - now
+			if left <= 0 || w.kind.known(now) && float64(left) < w.kind.p95 {
+				c.stats.Late++
+				c.decide(w, overdue)
+				continue
+			}
+		}
+		c.went++
+		w.begun = now
+		c.admit(now - w.at)
+		c.decide(w, admitted)
+	}
+	if !c.pressed {
+		return
+	}
+	most := c.patience()
+	for r := range ranks {
+		for w := c.queue.oldest(r); w != nil && now-w.at > most; w = c.queue.oldest(r) {
+			c.queue.remove(w)
+			c.decide(w, c.refuse(now))
+		}
+	}
+}
+
+// patience is how long calls wait under pressure.
+func (c *core) patience() int64 {
+	return max(int64(target), int64(c.limiter.ref.mean/2))
+}
+
+// next returns when drain should be called again although nothing has happened; 0: not before something does.
+func (c *core) next(now int64) int64 {
+	if c.queue.n == 0 {
+		return 0
+	}
+	if !c.pressed {
+		return c.judged + int64(interval)
+	}
+	at := now + int64(interval)
+	most := c.patience()
+	for r := range ranks {
+		if w := c.queue.oldest(r); w != nil {
+			at = min(at, w.at+most+1)
+		}
+	}
+	return at
+}
+
+// tick does what is due at now.
+func (c *core) tick(now int64) {
+	c.advance(now)
+	c.drain(now)
+}
+
+func (c *core) admit(waited int64) {
+	c.inFlight++
+	c.wait += (float64(waited) - c.wait) / 16
+}
+
+func (c *core) decide(w *waiter, v verdict) {
+	w.verdict = v
+	c.decided = append(c.decided, w)
+}
+
+// refuse counts a call that is turned away for load, and returns how.
+func (c *core) refuse(now int64) verdict {
+	c.stats.Shed++
+	c.recent.refuse(now)
+	if c.recent.share(now) > general {
+		return shedAll
+	}
+	return shed
+}
+
+// configure changes the configuration.
+func (c *core) configure(now int64, cfg Config) {
+	c.advance(now)
+	c.cfg = cfg.defaults()
+	c.limiter.configure(now, c.cfg.MinLimit, c.cfg.MaxLimit)
+	c.drain(now)
+	for c.queue.n > max(c.cfg.Queue, 0) {
+		w := c.queue.displace(ranks)
+		c.decide(w, c.refuse(now))
+	}
+}
+
+func (c *core) snapshot() Stats {
+	s := c.stats
+	s.Limit = int(c.limiter.limit)
+	s.InFlight = c.inFlight
+	s.Waiting = c.queue.n
+	s.Wait = time.Duration(c.wait)
+	return s
+}
+
+// window counts calls over the last second.
+type window struct {
+	slots [10]struct{ at, came, refused int64 }
+}
+
+const slot = int64(100 * time.Millisecond)
+
+func (w *window) slot(now int64) *struct{ at, came, refused int64 } {
+	n := now / slot
+	s := &w.slots[n%int64(len(w.slots))]
+	if s.at != n {
+		s.at, s.came, s.refused = n, 0, 0
+	}
+	return s
+}
+
+func (w *window) arrive(now int64) { w.slot(now).came++ }
+func (w *window) refuse(now int64) { w.slot(now).refused++ }
+
+// share is that of the calls turned away.
+func (w *window) share(now int64) float64 {
+	var came, refused int64
+	for i := range w.slots {
+		if s := &w.slots[i]; s.at > now/slot-int64(len(w.slots)) {
+			came += s.came
+			refused += s.refused
+		}
+	}
+	if came == 0 {
+		return 0
+	}
+	return float64(refused) / float64(came)
+}
