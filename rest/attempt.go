@@ -179,6 +179,11 @@ func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 	return resp, nil
 }
 
+// record is the attempt in the error of its call.
+func (a *attempt) record(err error, sent resilience.Sent) resilience.Attempt {
+	return resilience.Attempt{Instance: a.peer.id, Addr: a.peer.addr, Duration: a.took, Err: err, Sent: sent}
+}
+
 // explain gives an error of net/http a code.
 func (a *attempt) explain(err error, sent resilience.Sent) *failure.Error {
 	switch {

@@ -47,7 +47,7 @@ type target struct {
 type members struct {
 	peers   []*peer
 	view    *balance.View // of their nodes
-	changed chan struct{}   // closed when another one was published
+	changed chan struct{} // closed when another one was published
 }
 
 func newTarget(reg *registry.Registry, service string, cfg *ClientConfig) *target {
@@ -55,8 +55,8 @@ func newTarget(reg *registry.Registry, service string, cfg *ClientConfig) *targe
 		service: service,
 		cfg:     cfg,
 		watch:   reg.Watch(service),
-		terms:   newTerms(service, cfg),
 	}
+	g.terms = newTerms(service, cfg, func(c balance.Config) { g.balancer.Configure(g.balance(c)) })
 	g.balancer = balance.New(g.balance(cfg.Balance))
 	g.now.Store(&members{view: g.balancer.View(time.Now(), nil), changed: make(chan struct{})})
 	return g

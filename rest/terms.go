@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/holdfast-go/holdfast/balance"
 	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/resilience"
 )
@@ -17,6 +18,7 @@ type terms struct {
 	budget  *resilience.Budget
 	guard   *resilience.Guard
 	latency latencies
+	balance func(balance.Config) // is told when another way of balancing is in force; never nil
 
 	inForce atomic.Pointer[inForce]
 	mu      sync.Mutex // held to change inForce
@@ -29,12 +31,14 @@ type inForce struct {
 	rules   *ruleSet
 }
 
-func newTerms(service string, cfg *ClientConfig) *terms {
+// newTerms returns the terms of a service. balance is not told of cfg.Balance, which is known.
+func newTerms(service string, cfg *ClientConfig, balance func(balance.Config)) *terms {
 	t := &terms{
 		service: service,
 		cfg:     cfg,
 		budget:  resilience.NewBudget(cfg.Policy.Budget),
 		guard:   resilience.NewGuard(cfg.Policy),
+		balance: balance,
 	}
 	t.inForce.Store(&inForce{rules: newRuleSet(cfg.Policy, cfg.IgnoreKeys, cfg.Methods)})
 	return t
@@ -65,7 +69,7 @@ func (t *terms) renew() *inForce {
 		if s == nil {
 			s = new(policy.Service)
 		}
-		calls := policy.Overlay(policy.Calls{Policy: t.cfg.Policy, Methods: t.cfg.Methods}, s.Calls)
+		calls := policy.Overlay(policy.Calls{Policy: t.cfg.Policy, Balance: t.cfg.Balance, Methods: t.cfg.Methods}, s.Calls)
 		if err := t.apply(next, calls); err != nil {
 			t.cfg.Logger.Warn("policy does not go with the configuration; what was in force stays",
 				slog.String("service", t.service), slog.Any("error", err))
@@ -76,12 +80,13 @@ func (t *terms) renew() *inForce {
 }
 
 func (t *terms) apply(next *inForce, calls policy.Calls) error {
-	cfg := ClientConfig{Policy: calls.Policy, Methods: calls.Methods}
+	cfg := ClientConfig{Policy: calls.Policy, Balance: calls.Balance, Methods: calls.Methods}
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("policy of %s: %w", t.service, err)
 	}
 	next.rules = newRuleSet(calls.Policy, t.cfg.IgnoreKeys, calls.Methods)
 	t.budget.Configure(calls.Policy.Budget)
 	t.guard.Configure(calls.Policy)
+	t.balance(calls.Balance)
 	return nil
 }

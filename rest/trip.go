@@ -36,8 +36,9 @@ type trip struct {
 	tried  []*balance.Node
 	room   [resilience.DefaultMaxAttempts]*balance.Node // for tried
 	failed []resilience.Attempt
-	first  *attempt // the one under way that may be hedged
-	hedge  *attempt // beside it
+	last   *failure.Error // of the last attempt that was waited for
+	first  *attempt       // the one under way that may be hedged
+	hedge  *attempt       // beside it
 	done   chan struct{}
 	end    ending
 }
@@ -234,6 +235,9 @@ func (t *trip) settle(a *attempt, resp *http.Response, err error) resilience.Dec
 	if t.end.is {
 		t.call.Lost(now, a.plan)
 		a.lost = true
+		if t.end.attempt == nil { // of a call that failed, all is told
+			t.failed = append(t.failed, a.record(failure.New(failure.Canceled, "still under way when the call ended"), resilience.MaybeSent))
+		}
 	} else {
 		d = t.judge(a, now, resp, err)
 		if !d.Retry && !d.Pending {
@@ -266,7 +270,6 @@ func (t *trip) settle(a *attempt, resp *http.Response, err error) resilience.Dec
 func (t *trip) judge(a *attempt, now time.Time, resp *http.Response, err error) resilience.Decision {
 	var outcome resilience.Outcome
 	var pushback time.Duration
-	record := resilience.Attempt{Instance: a.peer.id, Addr: a.peer.addr, Duration: a.took}
 	switch {
 	case err != nil:
 		sent := a.sent()
@@ -275,15 +278,15 @@ func (t *trip) judge(a *attempt, now time.Time, resp *http.Response, err error) 
 		if e.Code == failure.InvalidArgument { // the request itself; it says nothing about the instance
 			outcome = resilience.Local
 		}
-		record.Err, record.Sent = e, sent
-		t.failed = append(t.failed, record)
+		t.last = e
+		t.failed = append(t.failed, a.record(e, sent))
 	default:
 		var e *failure.Error
 		outcome, e = judgeResponse(resp, a.plan, a.took)
 		if e != nil {
 			pushback = e.RetryAfter
-			record.Err = e
-			t.failed = append(t.failed, record)
+			t.last = e
+			t.failed = append(t.failed, a.record(e, resilience.MaybeSent))
 		}
 	}
 	a.outcome = outcome
@@ -366,8 +369,8 @@ func (t *trip) giveUp(stop resilience.Stop, cause error) (*http.Response, error)
 	if errors.Is(cause, context.Canceled) {
 		stop = resilience.StopCanceled
 	}
-	if n := len(t.failed); n > 0 && (cause == nil || errors.Is(cause, context.DeadlineExceeded)) {
-		cause = t.failed[n-1].Err // says more than that the time is over
+	if t.last != nil && (cause == nil || errors.Is(cause, context.DeadlineExceeded)) {
+		cause = t.last // says more than that the time is over
 	}
 	if cause == nil {
 		cause = stop.Failure(t.target.service)
