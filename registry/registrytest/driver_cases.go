@@ -59,25 +59,25 @@ func roundTrip(t *testing.T, e *env) {
 	if len(l.Records) != 0 || len(l.Unreadable) != 0 {
 		t.Fatalf("an empty engine lists %+v", l)
 	}
-	w, err := d.Watch(e.ctx(t), service, l.Revision)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = w.Close() }()
+	w := e.follow(t, d, l)
 	want := record("1", "me")
 	held := e.register(t, d, want)
 	same(t, "list", e.list(t, e.Open(t)).Records, want)
-	changes := e.next(t, w, 1)
-	if changes[0].Record == nil {
-		t.Fatalf("watch: %+v", changes[0])
+	if c := w.next(1)["1"]; c.Record == nil {
+		t.Fatalf("watch: %+v", c)
+	} else {
+		same(t, "watch", []driver.Record{*c.Record}, want)
 	}
-	same(t, "watch", []driver.Record{*changes[0].Record}, want)
 
 	want.Draining, want.Weight = true, 7
 	if err := held.Update(e.ctx(t), want); err != nil {
 		t.Fatal(err)
 	}
 	same(t, "list after update", e.list(t, d).Records, want)
+	w.until("the update", func(all map[string]driver.Change) bool {
+		r := all["1"].Record
+		return r != nil && r.Draining && r.Weight == 7
+	})
 	if err := held.Renew(e.ctx(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -85,39 +85,109 @@ func roundTrip(t *testing.T, e *env) {
 		t.Fatal(err)
 	}
 	same(t, "list after deregistration", e.list(t, d).Records)
-	changes = e.next(t, w, 2)
-	if changes[0].Record == nil || !changes[0].Record.Draining || changes[1].Record != nil || changes[1].ID != "1" {
-		t.Errorf("watch after update and deregistration: %+v", changes)
-	}
+	w.until("the removal", func(all map[string]driver.Change) bool { return len(all) == 0 })
 }
 
 func same(t *testing.T, what string, got []driver.Record, want ...driver.Record) {
 	t.Helper()
 	slices.SortFunc(got, func(a, b driver.Record) int { return len(a.ID) - len(b.ID) })
-	ok := slices.EqualFunc(got, want, func(a, b driver.Record) bool {
-		return a.Service == b.Service && a.ID == b.ID && a.Zone == b.Zone && a.Version == b.Version && a.Weight == b.Weight &&
-			a.Draining == b.Draining && a.Owner == b.Owner && maps.Equal(a.Endpoints, b.Endpoints) && maps.Equal(a.Metadata, b.Metadata)
-	})
-	if !ok {
+	if !slices.EqualFunc(got, want, sameRecord) {
 		t.Errorf("%s:\n got %+v\nwant %+v", what, got, want)
 	}
 }
 
-// next reads n changes.
-func (e *env) next(t *testing.T, w driver.Watcher, n int) []driver.Change {
+func sameRecord(a, b driver.Record) bool {
+	return a.Service == b.Service && a.ID == b.ID && a.Zone == b.Zone && a.Version == b.Version && a.Weight == b.Weight &&
+		a.Draining == b.Draining && a.Owner == b.Owner && maps.Equal(a.Endpoints, b.Endpoints) && maps.Equal(a.Metadata, b.Metadata)
+}
+
+// tracked is a watch of the primitive kind, of changes or of whole lists, and what is known by it.
+type tracked struct {
+	driver.Watcher
+	e   *env
+	t   *testing.T
+	all map[string]driver.Change // what there is: a record, or the error of one that cannot be decoded
+}
+
+// follow opens a watch of what comes after l.
+func (e *env) follow(t *testing.T, d driver.Registry, l driver.Listing) *tracked {
 	t.Helper()
-	var out []driver.Change
-	for len(out) < n {
-		u, err := w.Next(e.ctx(t))
-		if err != nil {
-			t.Fatalf("watch after %d of %d changes: %v", len(out), n, err)
-		}
-		if u.Full != nil {
-			t.Fatal("the suite does not know watches of full lists yet")
-		}
-		out = append(out, u.Changes...)
+	w, err := d.Watch(e.ctx(t), service, l.Revision)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out
+	t.Cleanup(func() { _ = w.Close() })
+	return &tracked{Watcher: w, e: e, t: t, all: contents(l)}
+}
+
+func contents(l driver.Listing) map[string]driver.Change {
+	all := make(map[string]driver.Change)
+	for _, r := range l.Records {
+		all[r.ID] = driver.Change{ID: r.ID, Record: &r}
+	}
+	for _, u := range l.Unreadable {
+		all[u.ID] = driver.Change{ID: u.ID, Err: u.Err}
+	}
+	return all
+}
+
+// read takes one update and returns what it changed: also what it removed, as a Change with nothing in it. A watch of
+// whole lists may have skipped states in between, and may tell of one that is as before.
+func (w *tracked) read() map[string]driver.Change {
+	w.t.Helper()
+	u, err := w.Next(w.e.ctx(w.t))
+	if err != nil {
+		w.t.Fatalf("watch: %v, with %+v known", err, w.all)
+	}
+	before := maps.Clone(w.all)
+	if u.Full != nil {
+		w.all = contents(*u.Full)
+	}
+	for _, c := range u.Changes {
+		if c.Record == nil && c.Err == nil {
+			delete(w.all, c.ID)
+		} else {
+			w.all[c.ID] = c
+		}
+	}
+	changed := make(map[string]driver.Change)
+	for id, c := range w.all {
+		if old, had := before[id]; !had || !sameChange(old, c) {
+			changed[id] = c
+		}
+	}
+	for id := range before {
+		if _, has := w.all[id]; !has {
+			changed[id] = driver.Change{ID: id}
+		}
+	}
+	return changed
+}
+
+func sameChange(a, b driver.Change) bool {
+	return (a.Record == nil) == (b.Record == nil) && (a.Err == nil) == (b.Err == nil) &&
+		(a.Record == nil || sameRecord(*a.Record, *b.Record))
+}
+
+// next reads until n records have changed, and returns how.
+func (w *tracked) next(n int) map[string]driver.Change {
+	w.t.Helper()
+	changed := make(map[string]driver.Change)
+	for len(changed) < n {
+		maps.Copy(changed, w.read())
+	}
+	return changed
+}
+
+// until reads until what is known is as wanted.
+func (w *tracked) until(what string, want func(map[string]driver.Change) bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(w.e.longest())
+	for !want(w.all) {
+		if w.read(); time.Now().After(deadline) {
+			w.t.Fatalf("%s: not within %v; known is %+v", what, w.e.longest(), w.all)
+		}
+	}
 }
 
 // watchMissesNothing: what happens between a list and the watch from its revision is delivered.
@@ -127,14 +197,9 @@ func watchMissesNothing(t *testing.T, e *env) {
 	l := e.list(t, d)
 	e.register(t, d, record("between", "me"))
 	e.DeleteKey(service, "before")
-	w, err := d.Watch(e.ctx(t), service, l.Revision)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = w.Close() }()
-	changes := e.next(t, w, 2)
-	if changes[0].ID != "between" || changes[0].Record == nil || changes[1].ID != "before" || changes[1].Record != nil {
-		t.Errorf("changes = %+v, want between added, before removed", changes)
+	changed := e.follow(t, d, l).next(2)
+	if changed["between"].Record == nil || changed["before"].Record != nil || len(changed) != 2 {
+		t.Errorf("changes = %+v, want between added, before removed", changed)
 	}
 }
 
@@ -260,12 +325,7 @@ func unreadableIsApart(t *testing.T, e *env) {
 	e.register(t, d, record("good", "me"))
 	l := e.list(t, d)
 	e.Corrupt(service, "bad")
-	w, err := d.Watch(e.ctx(t), service, l.Revision)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = w.Close() }()
-	if c := e.next(t, w, 1)[0]; c.ID != "bad" || c.Err == nil || c.Record != nil {
+	if c := e.follow(t, d, l).next(1)["bad"]; c.Err == nil || c.Record != nil {
 		t.Errorf("watch: %+v, want an error for bad", c)
 	}
 	l = e.list(t, d)
