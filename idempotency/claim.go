@@ -127,13 +127,15 @@ func (c *Claim) renew() {
 	}
 	l := c.ledger
 	e, ok, err := l.swap(context.Background(), c.id, c.version, c.owner, l.cfg.Lease)
+	if err == nil && !ok && e.Version == 0 { // the lease has ended, and nobody has begun since: it is taken again
+		c.version = 0
+		e, ok, err = l.swap(context.Background(), c.id, 0, c.owner, l.cfg.Lease)
+	}
 	switch {
 	case err != nil: // next time
 	case ok, bytes.Equal(e.Data, c.owner): // the latter: one that had failed was made
 		c.version = e.Version
-	case e.Version == 0:
-		c.version = 0 // the lease has ended, and nobody has begun since: take it again
-	default:
+	case e.Version != 0:
 		c.lost = true
 		return
 	}

@@ -139,7 +139,7 @@ func (e expiry) Swap(i, j int) {
 }
 
 func (e *expiry) Push(x any) {
-	k := x.(*kept) //nolint:errcheck // only we push
+	k := x.(*kept)
 	k.index = len(*e)
 	*e = append(*e, k)
 }
