@@ -47,9 +47,10 @@ func (c *Controller) Configure(cfg Config) {
 
 // Request is what is decided on.
 type Request struct {
-	// Method is the kind of the call: calls of one kind take about the same time. What is kept for kinds is bounded;
-	// beyond 1,000 they count as one.
-	Method string
+	// Method and Path, either of which may be empty, say of what kind the call is. Calls of one kind should take about
+	// the same time: how long they do says whether another one can meet its deadline. At most 1,000 kinds are known, and
+	// calls of others are not judged by their deadlines before these have passed.
+	Method, Path string
 	// Criticality says who goes first.
 	Criticality resilience.Criticality
 	// Tenant is on whose behalf the call is made; "" nobody's.
@@ -116,7 +117,7 @@ func (c *Controller) Admit(ctx context.Context, r Request) (Ticket, error) {
 		c.mu.Unlock()
 		return Ticket{}, refusal(overQuota, wait, 0)
 	}
-	k := c.core.kind(r.Method)
+	k := c.core.kind(r.Method, r.Path)
 	v, w := c.core.arrive(now, deadline, k, rank(r.Criticality, r.Attempt))
 	if v == queued {
 		w.ready = make(chan struct{}, 1)

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"strings"
 	"time"
 )
 
@@ -36,8 +37,7 @@ type core struct {
 	limiter  limiter
 	queue    queue
 	inFlight int
-	kinds    map[string]*kind
-	other    kind // of what is beyond maxKinds
+	kinds    map[kindName]*kind
 
 	// decided are the waiters that were taken from the queue since the shell looked, each with its verdict.
 	decided []*waiter
@@ -60,21 +60,21 @@ func newCore(now int64, cfg Config) *core {
 	return &core{
 		cfg:     cfg,
 		limiter: newLimiter(now, cfg.MinLimit, cfg.MaxLimit),
-		kinds:   make(map[string]*kind),
+		kinds:   make(map[kindName]*kind),
 		judged:  now,
 	}
 }
 
-// kind returns the estimates for calls of the given name.
-func (c *core) kind(name string) *kind {
-	if k, ok := c.kinds[name]; ok {
+// kind returns the estimates for calls of a kind, or nil.
+func (c *core) kind(method, path string) *kind {
+	if k, ok := c.kinds[kindName{method, path}]; ok {
 		return k
 	}
-	if len(c.kinds) >= maxKinds {
-		return &c.other
+	if len(c.kinds) >= maxKinds || len(method)+len(path) > maxKindName {
+		return nil
 	}
 	k := &kind{}
-	c.kinds[name] = k
+	c.kinds[kindName{strings.Clone(method), strings.Clone(path)}] = k // they may be part of something large
 	return k
 }
 

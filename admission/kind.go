@@ -8,6 +8,8 @@ import (
 const (
 	// maxKinds bounds the kinds of calls that are kept apart.
 	maxKinds = 1_000
+	// maxKindName bounds their names.
+	maxKindName = 256
 	// kindSamples is how many calls have to have ended before there is something to go by.
 	kindSamples = 20
 	// kindFresh is how long an estimate is worth something.
@@ -16,8 +18,12 @@ const (
 	kindGain = 0.07
 )
 
+// kindName tells kinds apart.
+type kindName struct{ method, path string }
+
 // kind estimates how long calls of one kind take: the median and the 95th percentile, by a walk that one step up and one
-// down keep in balance there, as of late rather than of ever.
+// down keep in balance there, as of late rather than of ever. A nil one
+// knows nothing.
 type kind struct {
 	median, p95 float64 // ns
 	samples     int
@@ -26,6 +32,9 @@ type kind struct {
 
 // observe adds a call that took d. late: it was given up after d, so what it would have taken is more.
 func (k *kind) observe(now int64, d time.Duration, late bool) {
+	if k == nil {
+		return
+	}
 	v := math.Max(float64(d), 1)
 	if k.samples == 0 {
 		if !late {
@@ -60,5 +69,5 @@ func (k *kind) observe(now int64, d time.Duration, late bool) {
 
 // known reports whether the estimates are worth something.
 func (k *kind) known(now int64) bool {
-	return k.samples >= kindSamples && now-k.at < int64(kindFresh)
+	return k != nil && k.samples >= kindSamples && now-k.at < int64(kindFresh)
 }

@@ -103,7 +103,7 @@ func constant(rate float64) func(time.Duration) float64 {
 func (w *world) run(seed uint64) *world {
 	w.rng = rand.New(rand.NewPCG(seed, 7))
 	w.core = newCore(0, w.cfg)
-	w.k = w.core.kind("")
+	w.k = w.core.kind("", "")
 	var next func()
 	next = func() {
 		gap := w.rng.ExpFloat64() / max(w.rate(time.Duration(w.now)), 1e-9) * float64(time.Second)

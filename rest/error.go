@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/holdfast-go/holdfast/admission"
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/resilience"
@@ -58,10 +59,27 @@ func problemOf(err error) failure.Problem {
 		err = failure.New(failure.Internal, "internal error")
 	}
 	e := failure.From(err)
+	if _, refused := admission.Pushback(e); refused || e.Local() {
+		// Passed on from somewhere else it would tell the client that its request has not run here. Our own refusals do
+		// not come this way.
+		e = e.WithReason("", "")
+	}
 	if e.Code == failure.Unavailable && e.RetryAfter <= 0 && gaveUp(err) {
 		return failure.ProblemOf(e.WithRetryAfter(gaveUpRetryAfter))
 	}
 	return failure.ProblemOf(e)
+}
+
+// refuse answers a request that was not let in. Unlike Error it says so as this server's own word; and a server that has
+// too much to do is 503, whereas 429 is for a caller that has asked for too much.
+func refuse(w http.ResponseWriter, r *http.Request, e *failure.Error) {
+	p := failure.ProblemOf(e)
+	if e.Shed() {
+		p.Status = http.StatusServiceUnavailable
+		p.Title = http.StatusText(p.Status)
+	}
+	p.Instance = r.URL.EscapedPath()
+	_ = p.Write(w)
 }
 
 // Panicked logs a panic that was contained with its stack, and answers 500 without a word of it. If the answer has

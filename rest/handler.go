@@ -20,18 +20,20 @@ type Handler struct {
 	next     http.Handler
 	cfg      ServerConfig // with defaults
 	draining atomic.Bool
-	active   atomic.Int64    // requests inside next
+	active   atomic.Int64 // requests inside next
+	gate     *gate
 	streams  context.Context // ends when streaming handlers have to return
 	stop     context.CancelCauseFunc
 }
 
-// Wrap returns h with the behaviours of this package: deadline, recovery, body limit, drain. It keeps h as it is. A wrong
+// Wrap returns h with the behaviours of this package: admission, deadline, recovery, body limit, drain. It keeps h as it is. A wrong
 // value in cfg counts as its default or as what its field says: use cfg.Validate to know. The result fits any server:
 //
 //	http.ListenAndServe(addr, rest.Wrap(engine, rest.ServerConfig{}))
 func Wrap(h http.Handler, cfg ServerConfig) *Handler {
 	streams, stop := context.WithCancelCause(context.Background())
-	return &Handler{next: h, cfg: cfg.withDefaults(), streams: streams, stop: stop}
+	cfg = cfg.withDefaults()
+	return &Handler{next: h, cfg: cfg, gate: newGate(cfg), streams: streams, stop: stop}
 }
 
 // Drain makes every further answer carry "Connection: close" and the health path fail with 503, so that clients and load
@@ -53,34 +55,45 @@ type exchange struct {
 	mu     sync.Mutex
 	stream bool     // the deadline was lifted
 	ends   []func() // called when the handler returned
+	pass   pass
 }
 
 type exchangeKey struct{}
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rw := &responseWriter{ResponseWriter: w, handler: h}
+	rw := &responseWriter{ResponseWriter: w, handler: h, asked: asked(r)}
 	if r.URL.Path == h.cfg.HealthPath && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		h.health(rw, r)
 		return
 	}
-	h.serve(rw, rw, r)
+	h.serve(rw, rw, r, false)
 }
 
 // serve runs next with all that surrounds it. out is what next writes to: rw, or something in front of it.
-func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Request) {
+// exempt: it is let in whatever the load.
+func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Request, exempt bool) {
 	h.active.Add(1)
 	defer h.active.Add(-1)
 
 	x := &exchange{handler: h, base: r.Context()}
+	rw.exchange = x
 	defer x.end()
-	ctx := resilience.WithIncoming(context.WithValue(x.base, exchangeKey{}, x))
+	request := h.gate.read(r)
+	ctx := resilience.WithRequest(context.WithValue(x.base, exchangeKey{}, x), request)
 	if d := h.timeout(r); d >= 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
 	r = r.WithContext(ctx)
+	if !exempt {
+		if err := h.gate.enter(ctx, r, request, &x.pass); err != nil {
+			refuse(rw, r, err)
+			return
+		}
+		defer func() { x.leave(h.gate, outcome(ctx, rw.status)) }()
+	}
 
 	if limit := h.cfg.MaxBodyBytes; limit >= 0 {
 		if r.ContentLength > limit {
@@ -96,6 +109,11 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 	if r.Body != nil && r.Body != http.NoBody {
 		body := &incomingBody{ReadCloser: r.Body}
 		r.Body = body
+		if d, ok := ctx.Deadline(); ok {
+			// The context's end does not reach a handler that waits for a body which does not come. A moment later than
+			// that end, which should be seen first.
+			_ = http.NewResponseController(rw.ResponseWriter).SetReadDeadline(d.Add(readGrace))
+		}
 		if r.Header.Get("Expect") != "" {
 			defer body.linger(rw.ResponseWriter)
 		}
@@ -123,9 +141,12 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 	rw.begin() // net/http writes an empty 200 by itself
 }
 
+// readGrace is how long after its deadline a request's body is waited for.
+const readGrace = 10 * time.Millisecond
+
 // timeout is the time a request may take: the caller's wish within our own limit. Negative means no limit.
 func (h *Handler) timeout(r *http.Request) time.Duration {
-	own := h.cfg.Timeout
+	own := h.gate.timeout()
 	v := r.Header[HeaderTimeout]
 	if len(v) != 1 {
 		return own
@@ -144,7 +165,7 @@ func (h *Handler) health(rw *responseWriter, r *http.Request) {
 		return
 	}
 	probe := &probeWriter{to: rw, header: make(http.Header)}
-	h.serve(rw, probe, r)
+	h.serve(rw, probe, r, true)
 	if rw.begun {
 		return
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/holdfast-go/holdfast/admission"
 )
 
 // ErrStopping is the cause (context.Cause) of a streaming request's context that ended because the server stops.
@@ -29,6 +31,7 @@ func Stream(w http.ResponseWriter, r *http.Request) *http.Request {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
 	stopBase := context.AfterFunc(x.base, func() { cancel(context.Cause(x.base)) })
 	stopStreams := context.AfterFunc(x.handler.streams, func() { cancel(ErrStopping) })
+	x.leave(x.handler.gate, admission.Failed) // how long it takes from here says nothing about the server
 	x.mu.Lock()
 	x.stream = true
 	x.ends = append(x.ends, func() {

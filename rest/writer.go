@@ -5,14 +5,21 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
+
+	"github.com/holdfast-go/holdfast/admission"
+	"github.com/holdfast-go/holdfast/balance"
 )
 
 // responseWriter knows whether an answer has begun, and announces the end of the connection while draining. It has the
 // optional interfaces that routers assert without asking (Gin panics without them) besides Unwrap.
 type responseWriter struct {
 	http.ResponseWriter
-	handler *Handler
-	begun   bool // a final status, or the connection itself, is out of our hands
+	handler  *Handler
+	exchange *exchange // nil: of no request that is served
+	begun    bool      // a final status, or the connection itself, is out of our hands
+	asked    bool      // for the load
+	status   int       // the final one; 0: none, or that of net/http
 }
 
 // Unwrap is for http.ResponseController.
@@ -24,6 +31,9 @@ func (w *responseWriter) begin() {
 		return
 	}
 	w.begun = true
+	if w.asked {
+		w.Header().Set(balance.HeaderLoad, w.handler.gate.load.Report(time.Now()).String())
+	}
 	if w.handler.draining.Load() {
 		// For HTTP/2 net/http turns this into a GOAWAY.
 		w.Header().Set("Connection", "close")
@@ -35,6 +45,9 @@ func (w *responseWriter) WriteHeader(status int) {
 	case status == http.StatusSwitchingProtocols:
 		w.begun = true
 	case status >= http.StatusOK:
+		if !w.begun {
+			w.status = status
+		}
 		w.begin()
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -62,6 +75,9 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
 		w.begun = true
+		if w.exchange != nil { // what follows is no request
+			w.exchange.leave(w.handler.gate, admission.Failed)
+		}
 	}
 	return conn, rw, err
 }

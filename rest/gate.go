@@ -1,0 +1,150 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-go/holdfast/admission"
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/policy"
+	"github.com/holdfast-go/holdfast/resilience"
+)
+
+// The headers as net/http keeps them.
+var (
+	headerCriticality = textproto.CanonicalMIMEHeaderKey(resilience.HeaderCriticality)
+	headerTenant      = textproto.CanonicalMIMEHeaderKey(resilience.HeaderTenant)
+	headerAttempt     = textproto.CanonicalMIMEHeaderKey(resilience.HeaderAttempt)
+	headerLoadProbe   = textproto.CanonicalMIMEHeaderKey(balance.HeaderLoadProbe)
+)
+
+// gate is what a request passes before its handler: it reads what the request takes along, asks admission, and counts.
+type gate struct {
+	cfg        ServerConfig // with defaults
+	highest    resilience.Criticality
+	controller *admission.Controller
+	load       balance.Load
+
+	// What the policy in force says, as of version.
+	mu      sync.Mutex // held to change it
+	version atomic.Uint64
+	wait    atomic.Int64 // the timeout
+}
+
+func newGate(cfg ServerConfig) *gate {
+	g := &gate{cfg: cfg, highest: resilience.CriticalPlus, controller: admission.New(cfg.Admission)}
+	if cfg.MaxCriticality != nil {
+		g.highest = *cfg.MaxCriticality
+	}
+	g.wait.Store(int64(cfg.Timeout))
+	return g
+}
+
+// pass is what a request that was let in has to give back.
+type pass struct {
+	inside bool
+	ticket admission.Ticket
+	before int // requests in the server when it came
+	start  time.Time
+}
+
+// read returns what r takes along. Nothing in it is trusted.
+func (g *gate) read(r *http.Request) resilience.Request {
+	in := resilience.ParseRequest(single(r, headerCriticality), single(r, headerTenant), single(r, headerAttempt))
+	in.Criticality = min(in.Criticality, g.highest)
+	return in
+}
+
+// single returns the value of a header that came once, and "" for one that did not.
+func single(r *http.Request, key string) string {
+	if v := r.Header[key]; len(v) == 1 {
+		return v[0]
+	}
+	return ""
+}
+
+// asked reports whether r asks for the server's load.
+func asked(r *http.Request) bool { return single(r, headerLoadProbe) == "1" }
+
+// timeout is the longest a request may take.
+func (g *gate) timeout() time.Duration {
+	if g.cfg.Policies.Version() != g.version.Load() {
+		g.follow()
+	}
+	return time.Duration(g.wait.Load())
+}
+
+// follow makes the policy that is in force now that of this server.
+func (g *gate) follow() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	version := g.cfg.Policies.Version()
+	if version == g.version.Load() {
+		return
+	}
+	timeout, rules := g.cfg.Timeout, g.cfg.Admission
+	if p, _ := g.cfg.Policies.Service(g.cfg.Service); p != nil {
+		if p.Serves.Timeout != 0 {
+			timeout = p.Serves.Timeout
+		}
+		rules = policy.Overlay(rules, p.Serves.Admission)
+	}
+	g.controller.Configure(rules)
+	g.wait.Store(int64(timeout))
+	g.version.Store(version)
+}
+
+// enter asks for r to be let in; p is filled in if it is.
+func (g *gate) enter(ctx context.Context, r *http.Request, in resilience.Request, p *pass) *failure.Error {
+	ticket, err := g.controller.Admit(ctx, admission.Request{
+		Method: r.Method, Path: section(r.URL.Path),
+		Criticality: in.Criticality, Tenant: in.Tenant, Attempt: in.Attempt,
+	})
+	if err != nil {
+		return failure.From(err)
+	}
+	*p = pass{inside: true, ticket: ticket, before: g.load.Start(), start: time.Now()}
+	return nil
+}
+
+// section returns the beginning of a path, "/orders" of "/orders/17": which pattern it will match is not known before it
+// has been routed.
+func section(path string) string {
+	if path == "" {
+		return path
+	}
+	if i := strings.IndexByte(path[1:], '/'); i >= 0 {
+		return path[:i+1]
+	}
+	return path
+}
+
+// leave counts the end of the request, once.
+func (x *exchange) leave(g *gate, o admission.Outcome) {
+	x.mu.Lock()
+	p := x.pass
+	x.pass.inside = false
+	x.mu.Unlock()
+	if p.inside {
+		p.ticket.Done(o)
+		g.load.Done(time.Now(), p.start, p.before, o == admission.Done)
+	}
+}
+
+// outcome is how a request ended whose answer has the given status.
+func outcome(ctx context.Context, status int) admission.Outcome {
+	switch {
+	case ctx.Err() != nil:
+		return admission.Late
+	case status >= http.StatusBadRequest:
+		return admission.Failed
+	default:
+		return admission.Done
+	}
+}
