@@ -31,7 +31,7 @@ var Layers = [][]string{
 		"registry", "registry/driver", "registry/registrytest", "registry/memregistry",
 		"config", "config/driver", "config/configtest", "config/memconfig", "policy",
 	},
-	3: {"rpc", "rest"},
+	3: {"rpc", "rest", "platform/system"},
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
@@ -49,7 +49,7 @@ var Siblings = map[string][]string{
 	"admission":                   {"resilience"},
 	"config":                      {"config/driver"},
 	"idempotency/idempotencytest": {"idempotency"},
-	"config/memconfig":            {"config/driver"},
+	"config/memconfig":            {"config", "config/driver"},
 	"config/configtest":           {"config", "config/driver"},
 	"registry":                    {"registry/driver"},
 	"registry/memregistry":        {"registry", "registry/driver"},

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/holdfast-go/holdfast/internal/strictyaml"
 )
 
 // Load reads the system file at path, or system.yaml in the directory at path, and checks also what only the file
@@ -33,7 +35,7 @@ func Load(path string) (*System, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load system: %w", err)
 	}
-	p := &parser{file: path}
+	p := &parser{Parser: strictyaml.Parser{File: path}}
 	p.parse(b)
 	p.sys.Dir = dir
 	p.checkPrograms()
@@ -58,7 +60,7 @@ func (p *parser) checkPrograms() {
 			continue // reported already; or not for us to say what will be found
 		}
 		if message := programProblem(p.sys.Dir, words); message != "" {
-			p.problem(p.runs[i], "%s", message)
+			p.Problem(p.runs[i], "%s", message)
 		}
 	}
 }
@@ -73,29 +75,29 @@ func programProblem(dir string, words []string) string {
 	switch {
 	case err == nil && info.IsDir():
 		if len(words) > 1 {
-			return fmt.Sprintf("run: %s is a directory; a Go package takes no arguments here (use env)", quote(program))
+			return fmt.Sprintf("run: %s is a directory; a Go package takes no arguments here (use env)", strictyaml.Quote(program))
 		}
 		if files, _ := filepath.Glob(filepath.Join(full, "*.go")); len(files) == 0 {
-			return fmt.Sprintf("run: the directory %s has no Go files", quote(program))
+			return fmt.Sprintf("run: the directory %s has no Go files", strictyaml.Quote(program))
 		}
 		return ""
 	case strings.ContainsRune(program, filepath.Separator):
 		if err == nil && info.Mode()&0o111 == 0 {
-			return fmt.Sprintf("run: the file %s is not executable", quote(program))
+			return fmt.Sprintf("run: the file %s is not executable", strictyaml.Quote(program))
 		}
 		if err == nil {
 			return ""
 		}
-		message := fmt.Sprintf("run: no directory or program %s", quote(program))
-		if near := nearest(filepath.Base(program), entries(filepath.Dir(full))); near != "" {
+		message := fmt.Sprintf("run: no directory or program %s", strictyaml.Quote(program))
+		if near := strictyaml.Nearest(filepath.Base(program), entries(filepath.Dir(full))); near != "" {
 			parent := strings.TrimSuffix(program, filepath.Base(program))
 			message += "; did you mean " + parent + near + "?"
 		}
 		return message
 	}
 	if _, err := exec.LookPath(program); err != nil {
-		message := fmt.Sprintf("run: no program %s in PATH", quote(program))
-		if near := nearest(program, entries(dir)); near != "" {
+		message := fmt.Sprintf("run: no program %s in PATH", strictyaml.Quote(program))
+		if near := strictyaml.Nearest(program, entries(dir)); near != "" {
 			message += "; did you mean ./" + near + "?"
 		}
 		return message

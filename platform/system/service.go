@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/holdfast-go/holdfast/internal/strictyaml"
 )
 
 var (
@@ -31,34 +33,34 @@ var set = []string{"HOLDFAST_REGISTRY", "HOLDFAST_INSTANCE", "HOLDFAST_GRPC_ADDR
 
 func (p *parser) system(n *yaml.Node) {
 	var members, services *yaml.Node
-	found := p.mapping(n, "the file", []field{
-		{"system", func(v *yaml.Node) { p.sys.Name = p.name(v, "system") }},
-		{"control", func(v *yaml.Node) { members = p.control(v) }},
-		{"registry", func(v *yaml.Node) { p.sys.Registry = p.registry(v) }},
-		{"services", func(v *yaml.Node) { services = v }},
+	found := p.Mapping(n, "the file", []strictyaml.Field{
+		{Name: "system", Read: func(v *yaml.Node) { p.sys.Name = p.name(v, "system") }},
+		{Name: "control", Read: func(v *yaml.Node) { members = p.control(v) }},
+		{Name: "registry", Read: func(v *yaml.Node) { p.sys.Registry = p.registry(v) }},
+		{Name: "services", Read: func(v *yaml.Node) { services = v }},
 	})
 	if n.Kind != yaml.MappingNode {
 		return
 	}
 	if found["system"] == nil {
-		p.problem(n, "no field system: the system needs a name")
+		p.Problem(n, "no field system: the system needs a name")
 	}
 	switch {
 	case found["registry"] == nil && members == nil:
 		p.sys.Control.Members = DefaultMembers
 	case found["registry"] != nil && members != nil:
-		p.problem(members, "members: a system with a registry of its own has no control members; remove one of the two")
+		p.Problem(members, "members: a system with a registry of its own has no control members; remove one of the two")
 	}
 	if services == nil {
-		p.problem(n, "no field services: the system has nothing to run")
+		p.Problem(n, "no field services: the system has nothing to run")
 		return
 	}
-	p.pairs(services, "services", p.service)
+	p.Pairs(services, "services", p.service)
 	switch n := len(p.sys.Services); {
 	case n == 0 && services.Kind == yaml.MappingNode && len(services.Content) == 0:
-		p.problem(services, "services: the system has nothing to run")
+		p.Problem(services, "services: the system has nothing to run")
 	case n > MaxServices:
-		p.problem(services, "services: %d are more than %d", n, MaxServices)
+		p.Problem(services, "services: %d are more than %d", n, MaxServices)
 		return // the checks below are not meant for so many
 	}
 	p.checkAddrs()
@@ -67,10 +69,10 @@ func (p *parser) system(n *yaml.Node) {
 
 // control reads the control section and returns the node of members, nil if there is none.
 func (p *parser) control(n *yaml.Node) *yaml.Node {
-	return p.mapping(n, "control", []field{{"members", func(v *yaml.Node) {
-		m, ok := p.integer(v, "members", 1, 5)
+	return p.Mapping(n, "control", []strictyaml.Field{{Name: "members", Read: func(v *yaml.Node) {
+		m, ok := p.Integer(v, "members", 1, 5)
 		if ok && m%2 == 0 {
-			p.problem(v, "members: %d survive the loss of no more than %d do; use 1, 3 or 5", m, m-1)
+			p.Problem(v, "members: %d survive the loss of no more than %d do; use 1, 3 or 5", m, m-1)
 		}
 		p.sys.Control.Members = m
 	}}})["members"]
@@ -83,15 +85,15 @@ func (p *parser) service(key, n *yaml.Node) {
 	}
 	var run, addr *yaml.Node
 	var needs []*yaml.Node
-	found := p.mapping(n, bare(key.Value), []field{
-		{"run", func(v *yaml.Node) { svc.Run, run = p.run(v), v }},
-		{"replicas", func(v *yaml.Node) { svc.Replicas, _ = p.integer(v, "replicas", 0, MaxReplicas) }},
-		{"http", func(v *yaml.Node) { svc.HTTP, addr = p.http(v), v }},
-		{"env", func(v *yaml.Node) { svc.Env = p.env(v) }},
-		{"needs", func(v *yaml.Node) { svc.Needs, needs = p.list(v) }},
+	found := p.Mapping(n, strictyaml.Bare(key.Value), []strictyaml.Field{
+		{Name: "run", Read: func(v *yaml.Node) { svc.Run, run = p.run(v), v }},
+		{Name: "replicas", Read: func(v *yaml.Node) { svc.Replicas, _ = p.Integer(v, "replicas", 0, MaxReplicas) }},
+		{Name: "http", Read: func(v *yaml.Node) { svc.HTTP, addr = p.http(v), v }},
+		{Name: "env", Read: func(v *yaml.Node) { svc.Env = p.env(v) }},
+		{Name: "needs", Read: func(v *yaml.Node) { svc.Needs, needs = p.list(v) }},
 	})
 	if n.Kind == yaml.MappingNode && found["run"] == nil {
-		p.problem(key, "%s: no field run: name a Go package directory or a command line", bare(key.Value))
+		p.Problem(key, "%s: no field run: name a Go package directory or a command line", strictyaml.Bare(key.Value))
 	}
 	p.sys.Services = append(p.sys.Services, svc)
 	p.names = append(p.names, key)
@@ -102,24 +104,24 @@ func (p *parser) service(key, n *yaml.Node) {
 
 // name reads the name of the system or of a service.
 func (p *parser) name(n *yaml.Node, what string) string {
-	s, ok := p.text(n, what)
+	s, ok := p.Text(n, what)
 	switch {
 	case !ok:
 		return ""
 	case len(s) > maxName:
-		p.problem(n, "%s: the name %s is longer than %d characters", what, quote(s), maxName)
+		p.Problem(n, "%s: the name %s is longer than %d characters", what, strictyaml.Quote(s), maxName)
 	case !label.MatchString(s):
 		hint := ""
 		if near := slug(s); near != "" {
 			hint = "; " + near + " would do"
 		}
-		p.problem(n, "%s: bad name %s: lower-case letters, digits and dashes, starting with a letter%s", what, quote(s), hint)
+		p.Problem(n, "%s: bad name %s: lower-case letters, digits and dashes, starting with a letter%s", what, strictyaml.Quote(s), hint)
 	case what != "service":
 		return s
 	case reserved[s] != "":
-		p.problem(n, "%s: the name %s cannot be used: %s", what, s, reserved[s])
+		p.Problem(n, "%s: the name %s cannot be used: %s", what, s, reserved[s])
 	case instance.MatchString(s):
-		p.problem(n, "%s: the name %s looks like an instance (%s number %s)", what, s,
+		p.Problem(n, "%s: the name %s looks like an instance (%s number %s)", what, s,
 			s[:strings.LastIndexByte(s, '-')], s[strings.LastIndexByte(s, '-')+1:])
 	default:
 		return s
@@ -145,27 +147,27 @@ func slug(s string) string {
 }
 
 func (p *parser) run(n *yaml.Node) string {
-	s, ok := p.text(n, "run")
+	s, ok := p.Text(n, "run")
 	if !ok {
 		return ""
 	}
 	words, err := split(s)
 	switch {
 	case err != nil:
-		p.problem(n, "run: %v in %s", err, quote(s))
+		p.Problem(n, "run: %v in %s", err, strictyaml.Quote(s))
 	case len(words) == 0 || words[0] == "":
-		p.problem(n, "run: is empty; name a Go package directory or a command line")
+		p.Problem(n, "run: is empty; name a Go package directory or a command line")
 	}
 	return s
 }
 
 func (p *parser) http(n *yaml.Node) string {
-	s, ok := p.text(n, "http")
+	s, ok := p.Text(n, "http")
 	if !ok {
 		return ""
 	}
 	if message := addrProblem(s); message != "" {
-		p.problem(n, "http: bad address %s: %s", quote(s), message)
+		p.Problem(n, "http: bad address %s: %s", strictyaml.Quote(s), message)
 		return ""
 	}
 	return s
@@ -198,27 +200,27 @@ func portProblem(port string) string {
 
 // registry reads etcd://host:port,host:port[/prefix].
 func (p *parser) registry(n *yaml.Node) string {
-	s, ok := p.text(n, "registry")
+	s, ok := p.Text(n, "registry")
 	if !ok {
 		return ""
 	}
 	hosts, ok := strings.CutPrefix(s, "etcd://")
 	if !ok {
-		p.problem(n, "registry: bad URL %s: want etcd://host:port,host:port", quote(s))
+		p.Problem(n, "registry: bad URL %s: want etcd://host:port,host:port", strictyaml.Quote(s))
 		return ""
 	}
 	hosts, _, _ = strings.Cut(hosts, "/")
 	if strings.Contains(hosts, "@") { // which the message does not repeat
-		p.problem(n, "registry: the URL has credentials in it, which do not belong into a file, nor into the environment of every process")
+		p.Problem(n, "registry: the URL has credentials in it, which do not belong into a file, nor into the environment of every process")
 		return ""
 	}
 	for _, addr := range strings.Split(hosts, ",") {
 		host, port, err := net.SplitHostPort(addr)
 		switch {
 		case err != nil || host == "":
-			p.problem(n, "registry: bad address %s: want host:port", quote(addr))
+			p.Problem(n, "registry: bad address %s: want host:port", strictyaml.Quote(addr))
 		case portProblem(port) != "":
-			p.problem(n, "registry: bad address %s: %s", quote(addr), portProblem(port))
+			p.Problem(n, "registry: bad address %s: %s", strictyaml.Quote(addr), portProblem(port))
 		}
 	}
 	return s
@@ -226,18 +228,18 @@ func (p *parser) registry(n *yaml.Node) string {
 
 func (p *parser) env(n *yaml.Node) map[string]string {
 	env := make(map[string]string)
-	p.pairs(n, "env", func(key, value *yaml.Node) {
+	p.Pairs(n, "env", func(key, value *yaml.Node) {
 		switch {
 		case !variable.MatchString(key.Value):
-			p.problem(key, "env: bad name %s: letters, digits and _, not starting with a digit", quote(key.Value))
+			p.Problem(key, "env: bad name %s: letters, digits and _, not starting with a digit", strictyaml.Quote(key.Value))
 		case slices.Contains(set, key.Value):
-			p.problem(key, "env: %s is set by the platform", key.Value)
+			p.Problem(key, "env: %s is set by the platform", key.Value)
 		case value.Kind != yaml.ScalarNode:
-			p.problem(value, "env: %s: want text, got %s", key.Value, kind(value))
+			p.Problem(value, "env: %s: want text, got %s", key.Value, strictyaml.Kind(value))
 		case value.ShortTag() == "!!null":
-			p.problem(value, `env: %s has no value; write "" for an empty one`, key.Value)
+			p.Problem(value, `env: %s has no value; write "" for an empty one`, key.Value)
 		case strings.ContainsRune(value.Value, 0):
-			p.problem(value, "env: %s contains a NUL", key.Value)
+			p.Problem(value, "env: %s contains a NUL", key.Value)
 		default:
 			env[key.Value] = value.Value // as written: 8080 and true are text in an environment
 		}
@@ -252,15 +254,15 @@ func (p *parser) list(n *yaml.Node) (names []string, nodes []*yaml.Node) {
 		if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
 			hint = "; write [" + n.Value + "]"
 		}
-		p.problem(n, "needs: want a list, got %s%s", kind(n), hint)
+		p.Problem(n, "needs: want a list, got %s%s", strictyaml.Kind(n), hint)
 		return nil, nil
 	}
 	for _, item := range n.Content {
-		name, ok := p.text(item, "needs")
+		name, ok := p.Text(item, "needs")
 		switch {
 		case !ok:
 		case slices.Contains(names, name):
-			p.problem(item, "needs: %s is in the list twice", bare(name))
+			p.Problem(item, "needs: %s is in the list twice", strictyaml.Bare(name))
 		default:
 			names, nodes = append(names, name), append(nodes, item)
 		}
@@ -273,7 +275,7 @@ func (p *parser) checkAddrs() {
 	for i, svc := range p.sys.Services {
 		for j, other := range p.sys.Services[:i] {
 			if svc.HTTP != "" && other.HTTP != "" && clash(svc.HTTP, other.HTTP) {
-				p.problem(p.addrs[i], "http: %s is taken by %s on line %d", svc.HTTP, bare(other.Name), p.addrs[j].Line)
+				p.Problem(p.addrs[i], "http: %s is taken by %s on line %d", svc.HTTP, strictyaml.Bare(other.Name), p.addrs[j].Line)
 				break
 			}
 		}
@@ -308,10 +310,10 @@ func (p *parser) checkNeeds() {
 				continue
 			}
 			hint := ""
-			if near := nearest(need, all); near != "" {
+			if near := strictyaml.Nearest(need, all); near != "" {
 				hint = "; did you mean " + near + "?"
 			}
-			p.problem(p.needs[i][j], "needs: no service %s%s", bare(need), hint)
+			p.Problem(p.needs[i][j], "needs: no service %s%s", strictyaml.Bare(need), hint)
 		}
 	}
 	_, cycles := order(p.sys.Services)
@@ -319,9 +321,9 @@ func (p *parser) checkNeeds() {
 		i := slices.Index(all, cycle[len(cycle)-1])
 		j := slices.Index(p.sys.Services[i].Needs, cycle[0])
 		if len(cycle) == 1 {
-			p.problem(p.needs[i][j], "needs: %s needs itself", cycle[0])
+			p.Problem(p.needs[i][j], "needs: %s needs itself", cycle[0])
 			continue
 		}
-		p.problem(p.needs[i][j], "needs: a circle: %s", describe(cycle))
+		p.Problem(p.needs[i][j], "needs: a circle: %s", describe(cycle))
 	}
 }

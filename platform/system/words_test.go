@@ -31,15 +31,3 @@ func TestSplit(t *testing.T) {
 		}
 	}
 }
-
-func TestNearest(t *testing.T) {
-	names := []string{"replicas", "run", "http", "env", "needs"}
-	for name, want := range map[string]string{
-		"replica": "replicas", "repilcas": "replicas", "rum": "run", "htpp": "http", "needs": "needs", "colour": "", "": "",
-		"envs": "env", "port": "",
-	} {
-		if got := nearest(name, names); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", name, got, want)
-		}
-	}
-}

@@ -1,8 +1,8 @@
-package system
+package strictyaml
 
-// nearest returns the candidate that name was most likely meant to be, or "" if none is close: at most one typing
+// Nearest returns the candidate that name was most likely meant to be, or "" if none is close: at most one typing
 // error (a character missing, added, wrong, or two swapped) per three characters. Of equals the first wins.
-func nearest(name string, candidates []string) string {
+func Nearest(name string, candidates []string) string {
 	if len(name) > 64 {
 		return "" // the distance costs the product of the lengths
 	}
