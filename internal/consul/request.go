@@ -25,7 +25,8 @@ const (
 type Meta struct {
 	// Index is the state that the answer shows; 0 when there is none.
 	Index uint64
-	// Leaderless says that the server that answered knows no leader, and LastContact how long ago it heard of one.
+	// Leaderless says that the server that answered knows no leader, and LastContact how long ago it heard of one. An
+	// agent that answers from what servers stream to it knows neither.
 	Leaderless  bool
 	LastContact time.Duration
 	// Filtered says that there is more than the token may read.
@@ -178,7 +179,7 @@ func (a *Agent) read(ctx context.Context, body io.Reader, out any) error {
 func metaOf(h http.Header) Meta {
 	var m Meta
 	m.Index, _ = strconv.ParseUint(h.Get("X-Consul-Index"), 10, 64)
-	m.Leaderless = h.Get("X-Consul-KnownLeader") == "false"
+	m.Leaderless = h.Get("X-Consul-KnownLeader") == "false" && h.Get("X-Consul-Query-Backend") != "streaming"
 	if ms, err := strconv.ParseUint(h.Get("X-Consul-LastContact"), 10, 32); err == nil {
 		m.LastContact = time.Duration(ms) * time.Millisecond
 	}
