@@ -131,16 +131,21 @@ func (v *View) make(now time.Time) *plan {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := &plan{epoch: b.epoch.Load(), set: b.set.Load()}
-	use := make([]int32, 0, len(v.nodes))
+	var use, spare []int32
+	once := make(map[*Node]struct{}, len(v.nodes))
 	for i, n := range v.nodes {
-		if !n.spare {
+		if _, twice := once[n]; twice {
+			continue
+		}
+		once[n] = struct{}{}
+		if n.spare {
+			spare = append(spare, int32(i))
+		} else {
 			use = append(use, int32(i))
 		}
 	}
-	if len(use) == 0 { // the subset is gone, and the next one is not there yet
-		for i := range v.nodes {
-			use = append(use, int32(i))
-		}
+	if len(use) == 0 { // nobody of the subset can be reached
+		use = spare
 	}
 	in := make([]int32, 0, len(use))
 	warming := 0

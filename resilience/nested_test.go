@@ -26,6 +26,7 @@ type world struct {
 // process is an instance's client of the next level.
 type process struct {
 	nodes   []*balance.Node
+	view    *balance.View
 	budget  *Budget
 	guard   *Guard
 	latency *Latency
@@ -45,6 +46,7 @@ func (w *world) process(level, instance int) *process {
 		for range w.instances {
 			p.nodes = append(p.nodes, balance.NewNode(""))
 		}
+		p.view = balance.New(balance.Config{}).View(time.Time{}, p.nodes)
 		w.processes[[2]int{level, instance}] = p
 	}
 	return p
@@ -75,7 +77,7 @@ type try struct {
 }
 
 func (w *world) try(p *process, level int, plan Plan, now time.Time, tried []*balance.Node) try {
-	i := balance.NewP2C().Pick(p.nodes, balance.Call{Now: now, Rand: w.rnd.Uint64(), Tried: tried})
+	i := p.view.Pick(balance.Call{Now: now, Rand: w.rnd.Uint64(), Tried: tried})
 	t := try{plan: plan, node: p.nodes[i], from: now}
 	t.node.Start()
 	if t.end, t.code = w.serve(level+1, i, now, plan.Deadline); t.end.After(plan.Deadline) {
