@@ -1,6 +1,7 @@
 # make            format, lint, test
 # make test       the whole suite with the race detector; needs nothing but Go
 # make test-real  the same against real servers and a real browser, and the shop under fire
+# make consul     the Consul agent of the real tests, into the user's cache: once, about 5 minutes of two processors
 # make generate   protobuf code; leaves no difference when nothing changed
 # make bench      benchmarks beside the code, then the programs under bench/
 # make pictures   the pictures in docs/ (needs Chromium and tmux)
@@ -13,7 +14,7 @@ LIBRARY   := . ./balance/... ./failure/... ./lifecycle/... ./registry/... ./resi
 TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := all
-.PHONY: all build fmt lint test test-real generate cross bench pictures clean
+.PHONY: all build fmt lint test test-real consul generate cross bench pictures clean
 
 all: fmt lint test
 
@@ -33,8 +34,21 @@ lint:
 test:
 	$(GOTEST) -race ./...
 
-test-real:
+test-real: consul
 	$(GOTEST) -race -tags real -run 'Real' -count=1 -timeout 20m ./...
+
+# Only what is in tools/consul/go.mod decides what is built: not the user's flags, nor a workspace. It is a test server
+# (its licence is the BSL) and is never committed nor linked. A build that was interrupted leaves nothing that counts.
+CONSUL_VERSION := $(shell awk '$$1 == "github.com/hashicorp/consul" {sub("^v", "", $$2); print $$2}' tools/consul/go.mod)
+CONSUL         := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/consul-$(CONSUL_VERSION)/consul
+
+consul: $(CONSUL)
+
+$(CONSUL):
+	@echo "building Consul $(CONSUL_VERSION) for the tests, once: $@"
+	@mkdir -p $(@D)
+	@cd tools/consul && env -u GOOS -u GOARCH GOFLAGS= GOWORK=off CGO_ENABLED=0 nice $(GO) build -p 2 -buildvcs=false -trimpath \
+	  -ldflags '-s -w' -o $@.$$$$ github.com/hashicorp/consul && mv $@.$$$$ $@
 
 generate:
 	$(TOOL) buf lint
