@@ -47,10 +47,10 @@ type ServerConfig struct {
 	// Requests for HealthPath are always let in.
 	Admission admission.Config
 	// MaxCriticality is the highest criticality that a caller may claim with X-Criticality; a higher one counts as this.
-	// nil: CriticalPlus, since whoever reaches a server inside a system is trusted; one that strangers reach should set
-	// Critical, as the edge does, or they all come first. It counts with Admission off, too: the calls that handlers
-	// make inherit the criticality.
-	MaxCriticality *resilience.Criticality
+	// 0: Critical, which is also that of requests that claim none: browsers reach servers of HTTP, and if they could
+	// say so, they would all come first. A server that only services of the same system reach can set CriticalPlus. It
+	// counts with Admission off, too: the calls that handlers make inherit the criticality.
+	MaxCriticality resilience.Criticality
 	// Service is the name of the service that this server is an instance of, and Policies, if set, are the policies in
 	// force: what that of Service says it serves takes the place of Timeout and Admission, as soon as it changes.
 	Service  string

@@ -16,18 +16,11 @@ import (
 	"github.com/holdfast-go/holdfast/resilience"
 )
 
-// The headers as net/http keeps them.
-var (
-	headerCriticality = textproto.CanonicalMIMEHeaderKey(resilience.HeaderCriticality)
-	headerTenant      = textproto.CanonicalMIMEHeaderKey(resilience.HeaderTenant)
-	headerAttempt     = textproto.CanonicalMIMEHeaderKey(resilience.HeaderAttempt)
-	headerLoadProbe   = textproto.CanonicalMIMEHeaderKey(balance.HeaderLoadProbe)
-)
+var headerLoadProbe = textproto.CanonicalMIMEHeaderKey(balance.HeaderLoadProbe)
 
 // gate is what a request passes before its handler: it reads what the request takes along, asks admission, and counts.
 type gate struct {
 	cfg        ServerConfig // with defaults
-	highest    resilience.Criticality
 	controller *admission.Controller
 	load       balance.Load
 
@@ -38,10 +31,7 @@ type gate struct {
 }
 
 func newGate(cfg ServerConfig) *gate {
-	g := &gate{cfg: cfg, highest: resilience.CriticalPlus, controller: admission.New(cfg.Admission)}
-	if cfg.MaxCriticality != nil {
-		g.highest = *cfg.MaxCriticality
-	}
+	g := &gate{cfg: cfg, controller: admission.New(cfg.Admission)}
 	g.wait.Store(int64(cfg.Timeout))
 	return g
 }
@@ -56,21 +46,16 @@ type pass struct {
 
 // read returns what r takes along. Nothing in it is trusted.
 func (g *gate) read(r *http.Request) resilience.Request {
-	in := resilience.ParseRequest(single(r, headerCriticality), single(r, headerTenant), single(r, headerAttempt))
-	in.Criticality = min(in.Criticality, g.highest)
+	in := readRequest(r.Header)
+	in.Criticality = min(in.Criticality, g.cfg.MaxCriticality)
 	return in
 }
 
-// single returns the value of a header that came once, and "" for one that did not.
-func single(r *http.Request, key string) string {
-	if v := r.Header[key]; len(v) == 1 {
-		return v[0]
-	}
-	return ""
-}
-
 // asked reports whether r asks for the server's load.
-func asked(r *http.Request) bool { return single(r, headerLoadProbe) == "1" }
+func asked(r *http.Request) bool {
+	v := r.Header[headerLoadProbe]
+	return len(v) == 1 && v[0] == "1"
+}
 
 // timeout is the longest a request may take.
 func (g *gate) timeout() time.Duration {

@@ -33,8 +33,8 @@ type gate struct {
 
 func newGate(cfg ServerConfig) *gate {
 	g := &gate{cfg: cfg, highest: resilience.CriticalPlus, controller: admission.New(cfg.Admission)}
-	if cfg.MaxCriticality != nil {
-		g.highest = *cfg.MaxCriticality
+	if cfg.Untrusted {
+		g.highest = resilience.Critical
 	}
 	g.wait.Store(int64(cfg.Timeout))
 	return g

@@ -12,7 +12,6 @@ import (
 
 	"github.com/holdfast-go/holdfast/admission"
 	"github.com/holdfast-go/holdfast/policy"
-	"github.com/holdfast-go/holdfast/resilience"
 )
 
 // The defaults of a ServerConfig.
@@ -49,11 +48,10 @@ type ServerConfig struct {
 	// Admission says when calls are turned away, so that those which are begun can be finished. The zero value is on.
 	// Health checks and reflection are always answered.
 	Admission admission.Config
-	// MaxCriticality is the highest criticality that a caller may claim for a call; a higher one counts as this. nil:
-	// CriticalPlus, since whoever reaches a server inside a system is trusted; one that strangers reach should set
-	// Critical, as the edge does, or they all come first. It counts with Admission off, too: the calls that handlers
-	// make inherit the criticality.
-	MaxCriticality *resilience.Criticality
+	// Untrusted says that strangers reach this server: none of their calls counts as more than Critical, whatever it
+	// claims, or they would all come first. Otherwise callers are taken to be services of the same system, which inherit
+	// what the edge has let in. It counts with Admission off, too: the calls that handlers make inherit the criticality.
+	Untrusted bool
 
 	// Service is the name of the service that this server is an instance of, and Policies, if set, are the policies in
 	// force: what that of Service says it serves takes the place of Timeout and Admission, as soon as it changes.
