@@ -1,0 +1,70 @@
+package consulregistry
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/holdfast-go/holdfast/internal/consul"
+	"github.com/holdfast-go/holdfast/registry/driver"
+)
+
+// Opener links this engine into a program, so that a registry's URL may be
+//
+//	consul://HOST:PORT[,HOST:PORT][/DATACENTER][?prefix=…&tls=true&ca-file=…&token-file=…]
+//
+// as in holdfast.Drivers(consulregistry.Opener{}). The options are those of Config. A token stands in a file or in
+// Config, never in a URL.
+type Opener struct {
+	// Config is what URLs do not say; what they say counts.
+	Config Config
+}
+
+// Scheme returns "consul".
+func (o Opener) Scheme() string { return consul.Scheme }
+
+// CheckURL implements driver.Opener. Files are not read.
+func (o Opener) CheckURL(url string) error {
+	u, err := consul.ParseURL(url)
+	if err != nil {
+		return err
+	}
+	c := o.config(u)
+	c.Insecure = true // that is for OpenRegistry to say
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("is wrong: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return nil
+}
+
+// OpenRegistry implements driver.Opener.
+func (o Opener) OpenRegistry(url string, options driver.OpenOptions) (driver.Registry, error) {
+	u, err := consul.ParseURL(url)
+	if err != nil {
+		return nil, errors.New("the registry's URL " + err.Error())
+	}
+	c := o.config(u)
+	c.Insecure = c.Insecure || options.Insecure
+	client, err := u.Apply(c.client())
+	if err != nil {
+		return nil, fmt.Errorf("consul registry: %w", err)
+	}
+	c.TLS, c.Token, c.TokenFile = client.TLS, client.Token, client.TokenFile
+	d, err := Open(c)
+	if err != nil { // not d: a nil *Driver would be a registry that is not nil
+		return nil, err
+	}
+	return d, nil
+}
+
+func (o Opener) config(u consul.URL) Config {
+	c := o.Config
+	c.Agents = u.Agents
+	if u.Datacenter != "" {
+		c.Datacenter = u.Datacenter
+	}
+	if u.Prefix != "" {
+		c.Prefix = u.Prefix
+	}
+	return c
+}
