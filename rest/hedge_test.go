@@ -327,7 +327,7 @@ func TestHedgesUnderLoadLeaveNothingBehind(t *testing.T) {
 			case 1:
 				panic(http.ErrAbortHandler)
 			}
-			_, _ = io.WriteString(rw, strings.Repeat(id, rand.IntN(100_000))+string(body))
+			_, _ = io.WriteString(rw, strings.Repeat(id, rand.IntN(20_000))+string(body))
 		}), ServerConfig{})
 	}
 	p := hedging
@@ -338,7 +338,7 @@ func TestHedgesUnderLoadLeaveNothingBehind(t *testing.T) {
 	var ok, canceled atomic.Int64
 	for range 8 {
 		users.Go(func() {
-			for n := range 100 {
+			for n := range 40 {
 				ctx, cancel := context.WithCancel(t.Context())
 				if rand.IntN(10) == 0 {
 					time.AfterFunc(time.Duration(rand.IntN(2000))*time.Microsecond, cancel)
@@ -371,7 +371,7 @@ func TestHedgesUnderLoadLeaveNothingBehind(t *testing.T) {
 	if n := inFlight(t, client); n != 0 {
 		t.Errorf("%d attempts are counted as under way", n)
 	}
-	if ok.Load() < 600 {
+	if ok.Load() < 200 {
 		t.Errorf("%d answers, %d calls canceled", ok.Load(), canceled.Load())
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
-	"sync"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -97,8 +96,7 @@ func (e *Edge) failed(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &own) && own.Local():
 		// Refused here for the service's sake. 429 would blame the user.
 		rest.ErrorStatus(w, r, http.StatusServiceUnavailable,
-			failure.Wrap(err, failure.Unavailable, "%s is busy", e.service).
-				WithReason(failure.ReasonShed, failure.Domain).WithRetryAfter(max(retryAfter, own.RetryAfter)))
+			failure.Wrap(err, failure.Unavailable, "%s is busy", e.service).WithRetryAfter(max(retryAfter, own.RetryAfter)))
 	case code == failure.DeadlineExceeded:
 		rest.Error(w, r, failure.Wrap(err, failure.DeadlineExceeded, "%s did not answer in time", e.service))
 	case code != failure.Unavailable:
@@ -149,18 +147,7 @@ func (l *lease) Value(key any) any {
 
 func newLease(w http.ResponseWriter, r *http.Request) (_ *lease, end func()) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
-	var mu sync.Mutex
-	over := false
-	stop := context.AfterFunc(r.Context(), func() {
-		cancel(cause(r.Context()))
-		mu.Lock()
-		defer mu.Unlock()
-		if !over {
-			// A client that has stopped in the middle of its body would hold up the answer: net/http reads on before
-			// it writes.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now())
-		}
-	})
+	stop := context.AfterFunc(r.Context(), func() { cancel(cause(r.Context())) })
 	l := &lease{Context: ctx}
 	l.deadline, _ = r.Context().Deadline()
 	l.lift = func() {
@@ -170,9 +157,6 @@ func newLease(w http.ResponseWriter, r *http.Request) (_ *lease, end func()) {
 	}
 	return l, func() {
 		stop()
-		mu.Lock()
-		over = true // the connection is that of the next request
-		mu.Unlock()
 		cancel(context.Canceled)
 	}
 }
