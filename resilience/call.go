@@ -94,6 +94,7 @@ type Call struct {
 	pushback time.Duration // the longest that an instance has asked for
 	hedged   bool          // the one hedge has been made
 	entered  bool          // the guard counts the call as under way
+	alone    bool          // see Alone
 }
 
 // flight is an attempt under way.
@@ -282,7 +283,7 @@ func (c *Call) hedgeDelay(s Summary, limit time.Duration) time.Duration {
 
 // mayHedge reports whether the call is one that is hedged, and has not been.
 func (c *Call) mayHedge() bool {
-	return c.spec.Safe && !c.spec.Single && !c.hedged && c.spec.Budget != nil && c.spec.Criticality >= Critical &&
+	return c.spec.Safe && !c.spec.Single && !c.alone && !c.hedged && c.spec.Budget != nil && c.spec.Criticality >= Critical &&
 		c.pushback == 0 && c.reached() < c.spec.Policy.attempts()
 }
 
@@ -319,6 +320,9 @@ func (c *Call) Hedge(now time.Time, rnd uint64) (Plan, bool) {
 	plan.Hedged = true
 	return plan, true
 }
+
+// Alone says that there is but one instance: what it is too busy for is not tried again, and nothing is hedged.
+func (c *Call) Alone() { c.alone = true }
 
 // land ends an attempt and reports whether it was under way.
 func (c *Call) land(now time.Time, number int, v Vote) (*flight, bool) {
@@ -424,7 +428,7 @@ func (c *Call) decide(now time.Time, o Outcome, v Verdict, rnd uint64) Decision 
 		return Decision{Stop: StopFinal}
 	case !v.RetryUnsafe && !c.spec.Safe:
 		return Decision{Stop: StopUnsafe}
-	case c.sheds > 1:
+	case c.sheds > 1, c.alone && o == Shed:
 		return Decision{Stop: StopShed}
 	case c.sent >= c.spec.Policy.attempts(), c.unsent >= maxUnsent:
 		return Decision{Stop: StopAttempts}

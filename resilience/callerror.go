@@ -18,6 +18,7 @@ type Attempt struct {
 	Duration time.Duration
 	Err      error
 	Sent     Sent
+	Hedge    bool // made beside another one, because that took long
 }
 
 // CallError is the error of a call that failed, after all its attempts. errors.Is, errors.As, failure.CodeOf and
@@ -41,7 +42,8 @@ func (e *CallError) Error() string {
 			b.WriteString("; ")
 		}
 		if len(e.Attempts) > 1 {
-			fmt.Fprintf(&b, "attempt %d ", i+1)
+			b.WriteString(kinds[a.Hedge])
+			fmt.Fprintf(&b, " %d ", i+1)
 		}
 		a.write(&b)
 	}
@@ -56,6 +58,8 @@ func (e *CallError) Error() string {
 	}
 	return b.String()
 }
+
+var kinds = map[bool]string{false: "attempt", true: "hedge"}
 
 func (a Attempt) write(b *strings.Builder) {
 	switch {

@@ -31,8 +31,9 @@ const (
 
 const (
 	maxTenant = 64
-	// maxRepetitions is the largest number of an attempt that is passed on.
-	maxRepetitions = 99
+
+	// MaxRepetitions is the largest Request.Attempt; more are passed on as so many.
+	MaxRepetitions = 99
 )
 
 // String returns the level as it stands on the wire, such as "sheddable_plus".
@@ -111,7 +112,7 @@ func ValidTenant(s string) bool {
 // clean returns r with what is out of bounds as if it were absent.
 func (r Request) clean() Request {
 	r.Criticality = min(max(r.Criticality, Sheddable), CriticalPlus)
-	r.Attempt = min(max(r.Attempt, 0), maxRepetitions)
+	r.Attempt = min(max(r.Attempt, 0), MaxRepetitions)
 	if !ValidTenant(r.Tenant) {
 		r.Tenant = ""
 	}

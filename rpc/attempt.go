@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -22,22 +21,22 @@ import (
 // pushbackHeader is the trailer by which a server says when, or that no, further attempt is welcome (gRFC A6).
 const pushbackHeader = "grpc-retry-pushback-ms"
 
-// never is a pushback that no loop waits for.
-const never = time.Duration(math.MaxInt64)
-
 // attempt is one attempt of a call. It is the context of the attempt too, so that picker and interceptor find each
 // other through PickInfo.Ctx.
 type attempt struct {
-	context.Context //nolint:containedctx // it is one
-	call            *call
-	plan            resilience.Plan
-	start           time.Time
+	lifetime
+	call  *call
+	plan  resilience.Plan
+	start time.Time
 
 	// none is the picker that had no instance, if that was so. Set in the goroutine that makes the attempt.
 	none *noPicker
 
 	// Guarded by call.mu: grpc-go may pick twice for an attempt (its transparent retry), and end a stream anywhere.
 	inst     instance
+	node     *balance.Node // of inst
+	alone    bool          // there was no other instance to choose
+	lost     bool          // cancelled, because another attempt was answered
 	sent     resilience.Sent
 	received bool // something came back: a status is the instance's
 	pushback time.Duration
@@ -60,17 +59,6 @@ func attemptOf(ctx context.Context) *attempt {
 	return a
 }
 
-// begin begins the attempt that was planned.
-func (c *call) begin(ctx context.Context, plan resilience.Plan, now time.Time) *attempt {
-	a := &c.first
-	if plan.Number > 0 {
-		a = new(attempt)
-	}
-	// Until an instance is picked and has a transport, nothing is sent.
-	*a = attempt{Context: ctx, call: c, plan: plan, start: now, sent: resilience.NotSent}
-	return a
-}
-
 // picking returns the time, the nodes that failed the call, and whether it may run twice.
 func (a *attempt) picking() (time.Time, []*balance.Node, bool) {
 	a.call.mu.Lock()
@@ -81,11 +69,12 @@ func (a *attempt) picking() (time.Time, []*balance.Node, bool) {
 	return time.Now(), a.call.tried, a.call.safe
 }
 
-// picked is told which instance was picked.
-func (a *attempt) picked(inst instance) {
+// picked is told which instance was picked, of how many.
+func (a *attempt) picked(inst instance, node *balance.Node, of int) {
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
-	a.inst, a.sent, a.none, a.received = inst, resilience.MaybeSent, nil, false
+	a.inst, a.node, a.alone = inst, node, of < 2
+	a.sent, a.none, a.received = resilience.MaybeSent, nil, false
 }
 
 // unpicked is told that there was no instance to pick. If one was picked before, it has not seen the call: within an
@@ -124,11 +113,18 @@ func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) (
 	if unprocessed(st, d) {
 		a.sent = resilience.NotSent
 	}
+	if st.Code() == codes.Canceled && a.lost {
+		return balance.LowerBound, balance.Neutral
+	}
 	if st.Code() != codes.Canceled {
 		a.call.tried = append(a.call.tried, node)
 	}
 	a.pushback = pushback(st, d.Trailer)
-	v := resilience.Classify(failure.Code(st.Code()), a.sent, a.plan.Bounded).Verdict()
+	e := &failure.Error{Code: failure.Code(st.Code())}
+	if e.Code == failure.ResourceExhausted { // who said so is in the details
+		e = failure.FromStatus(st)
+	}
+	v := a.plan.Classify(e, a.sent, now.Sub(a.start)).Verdict()
 	if a.call.stream {
 		return balance.None, v.Health
 	}
@@ -147,9 +143,9 @@ func pushback(st *status.Status, trailer metadata.MD) time.Duration {
 	if values := trailer.Get(pushbackHeader); len(values) > 0 {
 		ms, err := strconv.ParseInt(values[0], 10, 32)
 		if err != nil || ms < 0 || len(values) > 1 { // by gRFC A6, what cannot be read means no
-			return never
+			return resilience.Never
 		}
-		return time.Duration(ms) * time.Millisecond
+		return max(time.Duration(ms)*time.Millisecond, resilience.AtOnce)
 	}
 	if len(st.Proto().GetDetails()) == 0 {
 		return 0
@@ -164,13 +160,12 @@ var errLostEarly = failure.New(failure.Unavailable, "the connection was lost bef
 // broken reports whether e is grpc-go's own description of a connection that broke under the call. It has both addresses
 // in it, and is for logs only.
 func (a *attempt) broken(e *failure.Error) bool {
-	a.call.mu.Lock()
-	defer a.call.mu.Unlock()
 	return e.Code == failure.Unavailable && !a.ended.IsZero() &&
 		(!a.received || strings.HasPrefix(e.Message, "error reading from server: ") || strings.HasPrefix(e.Message, "closing transport due to: "))
 }
 
-// failure returns err, the end of the attempt, as what its caller gets to see. ctx is the call's.
+// failure returns err, the end of the attempt, as what its caller gets to see. ctx is the call's. It is called with the
+// call's mutex held.
 func (a *attempt) failure(ctx context.Context, now time.Time, err error) *failure.Error {
 	if a.none != nil {
 		return a.none.failure(a.call.target.service)
@@ -198,17 +193,16 @@ func (a *attempt) failure(ctx context.Context, now time.Time, err error) *failur
 	return e
 }
 
-// outcome classifies the end of the attempt, for the loop.
-func (a *attempt) outcome(code failure.Code) (resilience.Outcome, time.Duration) {
-	a.call.mu.Lock()
-	defer a.call.mu.Unlock()
-	return resilience.Classify(code, a.sent, a.plan.Bounded), a.pushback
+// outcome classifies the end of the attempt, for the loop. It is called with the call's mutex held.
+func (a *attempt) outcome(now time.Time, e *failure.Error) (resilience.Outcome, time.Duration) {
+	if a.none != nil {
+		return resilience.NoInstance, 0
+	}
+	return a.plan.Classify(e, a.sent, now.Sub(a.start)), a.pushback
 }
 
-// end returns when the attempt ended that has just succeeded.
-func (a *attempt) end() time.Time {
-	a.call.mu.Lock()
-	defer a.call.mu.Unlock()
+// whenEnded returns when the attempt ended that has just succeeded. It is called with the call's mutex held.
+func (a *attempt) whenEnded() time.Time {
 	if a.ended.IsZero() { // not by a picker of ours
 		return time.Now()
 	}
@@ -219,5 +213,5 @@ func (a *attempt) end() time.Time {
 func (a *attempt) record(now time.Time, err error) resilience.Attempt {
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
-	return resilience.Attempt{Instance: a.inst.id, Addr: a.inst.addr, Duration: now.Sub(a.start), Err: err, Sent: a.sent}
+	return resilience.Attempt{Instance: a.inst.id, Addr: a.inst.addr, Duration: now.Sub(a.start), Err: err, Sent: a.sent, Hedge: a.plan.Hedged}
 }

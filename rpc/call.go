@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-go/holdfast/balance"
 	"github.com/holdfast-go/holdfast/failure"
@@ -16,17 +19,32 @@ import (
 
 // call is one call of the user, with all its attempts.
 type call struct {
+	ctx      context.Context //nolint:containedctx // of the call, which it lives as long as
 	target   *target
 	method   string
 	stream   bool
 	safe     bool      // may run twice
+	repeats  int       // attempts that were made before, further out
+	begun    time.Time // when
 	deadline time.Time // of all attempts together; of a stream, of its set-up
-	loop     resilience.Call
-	first    attempt // spares an allocation where one attempt is enough
+	first    attempt   // spares an allocation where one attempt is enough
 	past     []resilience.Attempt
 
-	mu    sync.Mutex
-	tried []*balance.Node // that failed
+	// Of a unary call.
+	cc      *grpc.ClientConn
+	invoker grpc.UnaryInvoker
+	req     any
+	reply   any
+	opts    []grpc.CallOption
+
+	// mu guards what follows once there is a hedge, and of every attempt what is said there.
+	mu      sync.Mutex
+	loop    resilience.Call
+	tried   []*balance.Node // that failed
+	room    [3]*balance.Node
+	primary *attempt // under way, and no hedge
+	hedge   *hedge
+	won     bool // the hedge has made an end of the primary
 }
 
 // unary makes a unary call, as an interceptor; invoker makes one attempt.
@@ -36,84 +54,107 @@ func (d *dialer) unary(ctx context.Context, method string, req, reply any, cc *g
 	}
 	now := time.Now()
 	ctx, keyed, err := sendKey(ctx)
-	c := d.call(ctx, now, method, cc, keyed, false)
+	c := &call{cc: cc, invoker: invoker, req: req, reply: reply, opts: opts}
+	d.begin(c, ctx, now, method, cc, keyed)
 	if err != nil {
 		return c.fail(now, failure.From(err), resilience.StopFinal)
 	}
-	return c.run(ctx, now, func(a *attempt) error {
-		if given, ok := ctx.Deadline(); !ok || a.plan.Deadline.Before(given) {
-			var cancel context.CancelFunc
-			a.Context, cancel = context.WithDeadline(ctx, a.plan.Deadline)
-			defer cancel()
-		}
-		return invoker(a, method, req, reply, cc, opts...)
-	})
+	var finish []func(error)
+	c.opts, finish = withoutOnFinish(opts)
+	err = c.run(now)
+	for _, f := range finish {
+		f(err)
+	}
+	return err
 }
 
 // stream sets up a stream, as an interceptor; streamer makes one attempt. Its error means that nothing was sent.
 func (d *dialer) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	now := time.Now()
 	ctx, _, err := sendKey(ctx)
-	c := d.call(ctx, now, method, cc, false, true)
+	s := &clientStream{}
+	c := &call{stream: true, invoker: func(ctx context.Context, method string, _, _ any, cc *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
+		s.attempt = attemptOf(ctx)
+		s.ClientStream, err = streamer(ctx, desc, cc, method, opts...)
+		return err
+	}, cc: cc, opts: opts}
+	d.begin(c, ctx, now, method, cc, false)
 	if err != nil {
 		return nil, c.fail(now, failure.From(err), resilience.StopFinal)
 	}
-	s := &clientStream{}
-	err = c.run(ctx, now, func(a *attempt) (err error) {
-		s.attempt = a
-		s.ClientStream, err = streamer(a, desc, cc, method, opts...)
-		return err
-	})
-	if err != nil {
+	if err := c.run(now); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// call begins a call; keyed: it has an idempotency key.
-func (d *dialer) call(ctx context.Context, now time.Time, name string, cc *grpc.ClientConn, keyed, stream bool) *call {
+// begin begins a call; keyed: it has an idempotency key.
+func (d *dialer) begin(c *call, ctx context.Context, now time.Time, name string, cc *grpc.ClientConn, keyed bool) {
 	t := d.of(cc)
-	m := t.method(name)
-	c := &call{target: t, method: name, stream: stream, deadline: resilience.Deadline(ctx, now, &m.policy)}
-	spec := resilience.Spec{Policy: &m.policy, Budget: t.budget, Deadline: c.deadline, Single: true}
-	if !stream {
-		c.safe = m.safe || keyed
-		spec.Latency, spec.Safe = m.latency, c.safe
+	m, terms := t.method(name)
+	c.target, c.method, c.begun = t, name, now
+	c.deadline = resilience.Deadline(ctx, now, &terms.policy)
+	r, _ := resilience.Outgoing(ctx, terms.criticality)
+	c.ctx, c.repeats = sendRequest(ctx, r), r.Attempt
+	c.tried = c.room[:0]
+	spec := resilience.Spec{
+		Policy: &terms.policy, Budget: t.budget, Guard: t.guard, Deadline: c.deadline, Criticality: r.Criticality, Single: true,
+	}
+	if !c.stream {
+		_, single := c.reply.(proto.Message)
+		c.safe = terms.safe || keyed && terms.keyed
+		spec.Latency, spec.Safe, spec.Single = m.latency, c.safe, !single
 	}
 	c.loop = resilience.Begin(spec)
-	return c
+}
+
+// sendRequest returns ctx with what the call takes along where it is sent. What is the default is not.
+func sendRequest(ctx context.Context, r resilience.Request) context.Context {
+	if r.Criticality != resilience.Critical {
+		ctx = send(ctx, resilience.HeaderCriticality, r.Criticality.String())
+	}
+	if r.Tenant != "" {
+		ctx = send(ctx, resilience.HeaderTenant, r.Tenant)
+	}
+	return ctx
+}
+
+// send returns ctx with the metadata to be sent. It replaces what came with metadata that somebody passes on.
+func send(ctx context.Context, key, value string) context.Context {
+	if len(metadata.ValueFromOutgoingContext(ctx, key)) == 0 {
+		return metadata.AppendToOutgoingContext(ctx, key, value)
+	}
+	md, _ := metadata.FromOutgoingContext(ctx)
+	md.Set(key, value)
+	return metadata.NewOutgoingContext(ctx, md)
 }
 
 // run makes attempts until one succeeds or there are no more. The error is a *resilience.CallError.
-func (c *call) run(ctx context.Context, now time.Time, try func(*attempt) error) error {
+func (c *call) run(now time.Time) error {
 	var last *failure.Error
-	begun := now
+	defer func() { c.loop.End(now) }() // nothing is under way any more
 	for {
 		plan, stop := c.loop.Next(now, rand.Uint64()) //nolint:gosec // not a secret
 		if stop != resilience.StopDone {
-			if last == nil && stop == resilience.StopDeadline {
-				last = failure.Wrap(context.DeadlineExceeded, failure.DeadlineExceeded, "no time left")
-			} else if last == nil {
-				last = stop.Failure(c.target.service)
+			if last == nil {
+				if last = stop.Failure(c.target.service); stop == resilience.StopDeadline {
+					last = last.WithCause(context.DeadlineExceeded)
+				}
 			}
 			return c.fail(now, last, stop)
 		}
-		a := c.begin(ctx, plan, now)
-		err := try(a)
-		if err == nil {
-			c.loop.Done(a.end(), plan, resilience.OK, 0, 0)
+		r := c.try(plan, now)
+		if now = r.now; r.err == nil {
 			return nil
 		}
-		now = time.Now()
-		last = a.failure(ctx, now, err)
-		o, pushback := a.outcome(last.Code)
-		next := c.loop.Done(now, plan, o, pushback, rand.Uint64()) //nolint:gosec // not a secret
-		if !next.Retry {
+		a := r.attempt
+		last = r.err
+		if !r.next.Retry {
 			c.past = append(c.past, a.record(now, last))
-			return c.fail(now, last, next.Stop)
+			return c.fail(now, last, r.next.Stop)
 		}
 		if a.none != nil {
-			none := a.none.await(ctx, c.deadline.Add(-lead(c.deadline.Sub(begun))))
+			none := a.none.await(c.ctx, c.deadline.Add(-lead(c.deadline.Sub(c.begun))))
 			if now = time.Now(); none == nil {
 				continue
 			}
@@ -121,16 +162,121 @@ func (c *call) run(ctx context.Context, now time.Time, try func(*attempt) error)
 		}
 		c.past = append(c.past, a.record(now, last))
 		if a.none == nil {
-			pause(ctx, next.Wait)
+			pause(c.ctx, r.next.Wait)
 			now = time.Now()
 		}
-		switch err := ctx.Err(); {
+		switch err := c.ctx.Err(); {
 		case errors.Is(err, context.Canceled):
 			return c.fail(now, failure.Wrap(err, failure.Canceled, "canceled by the caller"), resilience.StopCanceled)
 		case err != nil, a.none != nil:
 			return c.fail(now, last, resilience.StopDeadline)
 		}
 	}
+}
+
+// try makes an attempt, and its hedge if there comes to be one, and returns the one that counts.
+func (c *call) try(plan resilience.Plan, now time.Time) result {
+	a := &c.first
+	if plan.Number > 0 {
+		a = new(attempt)
+	}
+	c.begin(a, plan, now)
+	if !plan.Hedge.IsZero() {
+		c.mu.Lock()
+		c.primary = a
+		c.mu.Unlock()
+	}
+	err := c.invoke(a, c.reply, c.opts)
+	c.mu.Lock()
+	h := c.hedge
+	if h != nil && h.ended && !c.won { // it has failed before
+		defer c.recordHedge(h, plan)
+		h = nil
+	}
+	if c.won {
+		c.mu.Unlock()
+		c.past = append(c.past, a.record(h.result.now, errLost))
+		return h.await()
+	}
+	c.primary = nil
+	r := c.end(a, err)
+	lost := h != nil && !r.next.Pending
+	if lost {
+		h.lost, h.attempt.lost = true, true
+		c.loop.Lost(r.now, h.attempt.plan)
+	}
+	c.mu.Unlock()
+	switch {
+	case lost:
+		h.attempt.cancel(context.Canceled)
+		<-h.done
+		c.past = append(c.past, h.attempt.record(r.now, errLost))
+	case h != nil:
+		c.past = append(c.past, a.record(r.now, r.err))
+		return h.await()
+	}
+	return r
+}
+
+// recordHedge records a hedge that has failed while its attempt, planned so, was still under way. It may be an earlier one.
+func (c *call) recordHedge(h *hedge, plan resilience.Plan) {
+	if h.attempt.plan.Number > plan.Number {
+		c.past = append(c.past, h.attempt.record(h.result.now, h.result.err))
+	}
+}
+
+// errLost is how the attempt ended of which nobody wanted the end any more.
+var errLost = failure.New(failure.Canceled, "another attempt was answered")
+
+// begin begins the attempt that was planned.
+func (c *call) begin(a *attempt, plan resilience.Plan, now time.Time) {
+	a.call, a.plan, a.start = c, plan, now
+	a.sent = resilience.NotSent // until an instance is picked and has a transport
+	a.Context = c.ctx
+	if n := c.repeats + plan.Number; n > 0 {
+		a.Context = send(c.ctx, resilience.HeaderAttempt, strconv.Itoa(min(n, resilience.MaxRepetitions)))
+	}
+	if c.stream {
+		return
+	}
+	if given, ok := c.ctx.Deadline(); !ok || plan.Deadline.Before(given) || !plan.Hedge.IsZero() || plan.Hedged {
+		a.live(plan.Deadline)
+	}
+}
+
+// invoke makes an attempt.
+func (c *call) invoke(a *attempt, reply any, opts []grpc.CallOption) (err error) {
+	if a.own {
+		c.target.alarms.arm(a, a.start)
+		defer func() {
+			c.target.alarms.disarm(a)
+			a.end()
+		}()
+	}
+	if a.plan.Hedged { // in a goroutine of ours, where nobody else would contain it
+		defer func() {
+			if v := recover(); v != nil {
+				err = contain(v)
+			}
+		}()
+	}
+	return c.invoker(a, c.method, c.req, reply, c.cc, opts...)
+}
+
+// end tells the loop how an attempt has ended.
+func (c *call) end(a *attempt, err error) result {
+	if err == nil {
+		now := a.whenEnded()
+		return result{attempt: a, now: now, next: c.loop.Done(now, a.plan, resilience.OK, 0, 0)}
+	}
+	r := result{attempt: a, now: time.Now()}
+	r.err = a.failure(c.ctx, r.now, err)
+	o, pushback := a.outcome(r.now, r.err)
+	if a.alone {
+		c.loop.Alone()
+	}
+	r.next = c.loop.Done(r.now, a.plan, o, pushback, rand.Uint64()) //nolint:gosec // not a secret
+	return r
 }
 
 // lead is how long before its deadline a call stops to wait for an instance: somebody has to read why.

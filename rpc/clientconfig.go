@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/resilience"
 )
 
@@ -31,6 +32,10 @@ type ClientConfig struct {
 	// Balance is how an instance is chosen for each attempt, and when one is left alone for a while.
 	Balance balance.Config
 
+	// Policies are those in force in the process. That of the called service goes over what is said here, field by
+	// field, for every call that begins after it has changed. nil: there are none.
+	Policies *policy.Live
+
 	// Logger gets instances that are found to be unreachable or are ejected, and reachable or re-admitted again.
 	// nil: slog.Default().
 	Logger *slog.Logger
@@ -50,6 +55,11 @@ type MethodPolicy struct {
 	Timeout        time.Duration
 	AttemptTimeout time.Duration
 	MaxAttempts    int
+	// Hedge replaces that of the client's Policy, field by field where it is not 0.
+	Hedge resilience.HedgePolicy
+	// Criticality is that of calls for which nothing else was chosen. Within a request being served it can only lower what
+	// the request came with.
+	Criticality resilience.Criticality
 }
 
 // Validate reports everything that is wrong, joined; nil if nothing is.
@@ -82,6 +92,12 @@ func (m MethodPolicy) apply(p resilience.Policy) resilience.Policy {
 	}
 	if m.MaxAttempts != 0 {
 		p.MaxAttempts = m.MaxAttempts
+	}
+	if m.Hedge.Share != 0 {
+		p.Hedge.Share = m.Hedge.Share
+	}
+	if m.Hedge.Delay != 0 {
+		p.Hedge.Delay = m.Hedge.Delay
 	}
 	return p
 }

@@ -215,7 +215,10 @@ func TestOnlySafeCallsAreCutOffEarly(t *testing.T) {
 func TestAnEmptyBudgetReturnsTheErrorOfTheAttempt(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		a := w.start("a", answers("", errBusy.WithReason("BUSY", "test")))
-		c := w.dial(func(cfg *rpc.ClientConfig) { cfg.Policy.Budget = resilience.BudgetPolicy{Burst: 10, Floor: -1} })
+		c := w.dial(func(cfg *rpc.ClientConfig) {
+			cfg.Policy.Budget = resilience.BudgetPolicy{Burst: 10, Floor: -1}
+			cfg.Policy.Throttle.K = -1
+		})
 		const calls = 1000
 		var last error
 		for range calls {

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/holdfast-go/holdfast/resilience"
 )
 
 func FuzzPushback(f *testing.F) {
@@ -21,7 +23,7 @@ func FuzzPushback(f *testing.F) {
 			trailer.Append(pushbackHeader, value)
 		}
 		got := pushback(status.New(codes.Unavailable, value), trailer)
-		if got < 0 || got != never && (twice || got%time.Millisecond != 0 || got > 1<<31*time.Millisecond) {
+		if got <= 0 || got != resilience.Never && (twice || got != resilience.AtOnce && got%time.Millisecond != 0 || got > 1<<31*time.Millisecond) {
 			t.Errorf("%q: %v", value, got)
 		}
 	})
@@ -50,11 +52,11 @@ func FuzzMethodName(f *testing.F) {
 	}
 	target := newTarget("echo", ClientConfig{Methods: map[string]MethodPolicy{"/a.B/": {Safe: true}}}.defaults())
 	f.Fuzz(func(t *testing.T, name string) {
-		m := target.method(name)
-		if m != target.method(name) && m != target.other {
+		m, terms := target.method(name)
+		if again, _ := target.method(name); m != again && m != target.other {
 			t.Errorf("%q: not the same twice", name)
 		}
-		if name == "/a.B/C" && !m.safe {
+		if name == "/a.B/C" && !terms.safe {
 			t.Error("the policy of its service is not applied")
 		}
 	})
@@ -68,7 +70,7 @@ func TestTheMethodsThatAreKnownAreBounded(t *testing.T) {
 	if n := target.count.Load(); n != maxMethods {
 		t.Errorf("%d methods", n)
 	}
-	if m := target.method("/a.B/more"); m != target.other || m.safe {
+	if m, terms := target.method("/a.B/more"); m != target.other || terms.safe {
 		t.Errorf("%+v", m)
 	}
 }

@@ -60,7 +60,7 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	node := p.nodes[i]
 	node.Start()
 	if a != nil {
-		a.picked(p.instances[i])
+		a.picked(p.instances[i], node, len(p.nodes))
 	}
 	result.Done = func(d balancer.DoneInfo) {
 		now := time.Now()

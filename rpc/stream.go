@@ -28,7 +28,9 @@ func (s *clientStream) explain(err error) error {
 	}
 	now := time.Now()
 	a := s.attempt
+	a.call.mu.Lock()
 	fail := a.failure(a.Context, now, err)
+	a.call.mu.Unlock()
 	e := &resilience.CallError{
 		Service:  a.call.target.service,
 		Method:   a.call.method,

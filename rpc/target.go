@@ -37,9 +37,15 @@ type target struct {
 	service string
 	cfg     ClientConfig
 	budget  *resilience.Budget
+	guard   *resilience.Guard
+	alarms  alarms
 
 	balancer *balance.Balancer
 	prober   prober
+
+	rules   atomic.Pointer[rules]
+	seen    atomic.Uint64 // the version of all policies, of when rules was made
+	changes sync.Mutex    // held to change rules
 
 	methods sync.Map // full method name → *method
 	count   atomic.Int64
@@ -48,22 +54,17 @@ type target struct {
 	background context.Context //nolint:containedctx // for log records, which belong to no call
 }
 
-// method is what a client knows of one method.
-type method struct {
-	policy  resilience.Policy
-	safe    bool // may run twice for one call
-	latency *resilience.Latency
-}
-
 func newTarget(service string, cfg ClientConfig) *target {
 	t := &target{
 		service:    service,
 		cfg:        cfg,
 		budget:     resilience.NewBudget(cfg.Policy.Budget),
-		other:      &method{policy: cfg.Policy},
+		guard:      resilience.NewGuard(cfg.Policy),
+		other:      &method{},
 		background: context.Background(),
 	}
 	t.balancer = balance.New(t.balance(cfg.Balance))
+	t.rules.Store(&rules{policy: cfg.Policy})
 	return t
 }
 
@@ -105,24 +106,28 @@ func (d *dialer) of(cc *grpc.ClientConn) *target {
 	return t
 }
 
-// method returns what is known of a method, by its full name.
-func (t *target) method(name string) *method {
+// method returns what is known of a method, by its full name, and on what terms it is called now.
+func (t *target) method(name string) (*method, *terms) {
+	r := t.current()
+	m := t.known(name)
+	if now := m.terms.Load(); now != nil && now.rules == r {
+		return m, now
+	}
+	now := t.terms(m, r)
+	if m != t.other {
+		m.terms.Store(now)
+	}
+	return m, now
+}
+
+func (t *target) known(name string) *method {
 	if m, ok := t.methods.Load(name); ok {
 		return m.(*method)
 	}
 	if t.count.Load() >= maxMethods {
 		return t.other
 	}
-	m := &method{policy: t.cfg.Policy, safe: declaredSafe(name), latency: new(resilience.Latency)}
-	declared, ok := t.cfg.Methods[name]
-	if !ok {
-		declared, ok = t.cfg.Methods[name[:strings.LastIndexByte(name, '/')+1]]
-	}
-	if ok {
-		m.policy = declared.apply(m.policy)
-		m.safe = m.safe || declared.Safe
-	}
-	actual, loaded := t.methods.LoadOrStore(name, m)
+	actual, loaded := t.methods.LoadOrStore(name, &method{name: name, safe: declaredSafe(name), latency: new(resilience.Latency)})
 	if !loaded {
 		t.count.Add(1)
 	}

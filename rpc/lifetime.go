@@ -1,0 +1,182 @@
+package rpc
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// lifetime is the context of an attempt: that of the call, which an attempt may end before. It is what
+// context.WithDeadline would make, and a hedge's clock, in one: attempts are made for every call, and this needs an
+// allocation where the standard library needs seven.
+//
+// Invariants: err is not nil if and only if done, once it was asked for, is closed. The alarm belongs to this lifetime
+// until disarm, and goes back to others only if it is certain not to ring any more.
+type lifetime struct {
+	context.Context           //nolint:containedctx // it is one
+	own             bool      // may end before Context does
+	deadline        time.Time // if own
+
+	lock   sync.Mutex
+	done   chan struct{}
+	err    error
+	then   []func()    // run when it ends
+	room   [1]func()   // for then: grpc-go derives one context
+	unlink func() bool // from Context
+	alarm  *alarm      // nil before and after the attempt
+	asked  bool        // for a hedge, or there is not to be one
+}
+
+// live begins a lifetime of its own.
+func (l *lifetime) live(deadline time.Time) {
+	l.own, l.deadline = true, deadline
+	l.then = l.room[:0]
+	if l.Context.Done() != nil {
+		l.unlink = context.AfterFunc(l.Context, func() { l.cancel(l.Context.Err()) })
+	}
+}
+
+// Deadline implements context.Context.
+func (l *lifetime) Deadline() (time.Time, bool) {
+	if !l.own {
+		return l.Context.Deadline()
+	}
+	return l.deadline, true
+}
+
+// Done implements context.Context.
+func (l *lifetime) Done() <-chan struct{} {
+	if !l.own {
+		return l.Context.Done()
+	}
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	if l.done == nil {
+		l.done = make(chan struct{})
+		if l.err != nil {
+			close(l.done)
+		}
+	}
+	return l.done
+}
+
+// Err implements context.Context.
+func (l *lifetime) Err() error {
+	if !l.own {
+		return l.Context.Err()
+	}
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	return l.err
+}
+
+// AfterFunc is how package context derives contexts from those of others without a goroutine for each.
+func (l *lifetime) AfterFunc(f func()) (stop func() bool) {
+	if !l.own {
+		return context.AfterFunc(l.Context, f)
+	}
+	l.lock.Lock()
+	ended := l.err != nil
+	if !ended {
+		l.then = append(l.then, f)
+	}
+	l.lock.Unlock()
+	if ended {
+		f()
+	}
+	return unstoppable
+}
+
+// unstoppable stops nothing: what was derived from an attempt is gone with it, and is ended at most once.
+func unstoppable() bool { return false }
+
+// cancel ends the lifetime, once.
+func (l *lifetime) cancel(err error) {
+	l.lock.Lock()
+	if l.err != nil || !l.own {
+		l.lock.Unlock()
+		return
+	}
+	l.err = err
+	if l.done != nil {
+		close(l.done)
+	}
+	then := l.then
+	l.then = nil
+	l.lock.Unlock()
+	for _, f := range then {
+		f()
+	}
+}
+
+// end ends the lifetime when the attempt is over.
+func (l *lifetime) end() {
+	if !l.own {
+		return
+	}
+	if l.unlink != nil {
+		l.unlink()
+	}
+	l.cancel(context.Canceled)
+}
+
+// alarm is a timer that is used again and again, by one attempt after the other.
+type alarm struct {
+	timer *time.Timer
+	of    *attempt
+}
+
+// alarms are those that are not set. They are a target's, not everybody's, since a timer of one synctest bubble is of no
+// use in another.
+type alarms struct{ pool sync.Pool }
+
+// arm makes a end at its deadline, and have a hedge before that if its plan says so.
+func (s *alarms) arm(a *attempt, now time.Time) {
+	d := a.deadline.Sub(now)
+	if a.asked = a.plan.Hedge.IsZero(); !a.asked {
+		d = a.plan.Hedge.Sub(now)
+	}
+	al, _ := s.pool.Get().(*alarm)
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	if a.alarm = al; al != nil {
+		al.of = a
+		al.timer.Reset(d)
+		return
+	}
+	al = &alarm{of: a}
+	a.alarm = al
+	al.timer = time.AfterFunc(d, al.ring)
+}
+
+// disarm ends what arm has begun.
+func (s *alarms) disarm(a *attempt) {
+	a.lock.Lock()
+	al := a.alarm
+	a.alarm = nil
+	stopped := al.timer.Stop()
+	a.lock.Unlock()
+	if stopped { // else it is ringing, and nobody knows for how long
+		al.of = nil
+		s.pool.Put(al)
+	}
+}
+
+func (al *alarm) ring() {
+	a := al.of
+	a.lock.Lock()
+	if a.alarm != al {
+		a.lock.Unlock()
+		return
+	}
+	asked := a.asked
+	if a.asked = true; !asked {
+		al.timer.Reset(time.Until(a.deadline))
+	}
+	a.lock.Unlock()
+	if !asked {
+		a.call.beside(a) // from here on, the alarm may be somebody else's
+		return
+	}
+	a.cancel(context.DeadlineExceeded)
+}
