@@ -159,9 +159,7 @@ func offer(ctx context.Context, r *trial.Run, fleet work.Fleet, length time.Dura
 	if err := g.Wait(); err != nil {
 		return nil, err //nolint:wrapcheck // says it all
 	}
-	if r.Timeline != nil {
-		calls.Timeline(r.Timeline)
-	}
+	r.Calls(calls)
 	return calls, nil
 }
 

@@ -35,7 +35,7 @@ var program = trial.Trial{
 	Name: "outage",
 	About: fmt.Sprintf("the registry is killed and is away for a minute, while each of %d instances is killed and started again; %d calls/s, deadline %v, virtual work of %v",
 		instances, rate, deadline, instance.Mean),
-	Cases: []string{"etcd", "consul"},
+	Cases: []string{work.EngineEtcd, work.EngineConsul},
 	Run:   run,
 }
 
@@ -50,7 +50,7 @@ func run(ctx context.Context, r *trial.Run) error {
 		return fmt.Errorf("data: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	engine, err := work.StartEngine(ctx, work.Kind(r.Case), dir)
+	engine, err := work.StartEngine(ctx, r.Case, dir)
 	if err != nil {
 		return err
 	}
@@ -99,9 +99,7 @@ func run(ctx context.Context, r *trial.Run) error {
 	if err := g.Wait(); err != nil {
 		return err //nolint:wrapcheck // says it all
 	}
-	if r.Timeline != nil {
-		calls.Timeline(r.Timeline)
-	}
+	r.Calls(calls)
 	for _, c := range calls {
 		if c.Err != nil {
 			fmt.Fprintf(r.Log, "failed at %.2fs after %v: %v\n", c.Due.Seconds(), c.Took.Round(time.Millisecond), c.Err)

@@ -93,9 +93,7 @@ func run(ctx context.Context, r *trial.Run) error {
 			return err //nolint:wrapcheck // what is measured
 		},
 	})
-	if r.Timeline != nil {
-		calls.Timeline(r.Timeline)
-	}
+	r.Calls(calls)
 	report(r, calls, at)
 	return nil
 }

@@ -5,7 +5,7 @@
 //	go run ./bench/rolling                    # on etcd and on Consul, and the ways to stop that are known from elsewhere
 //	go run ./bench/rolling -only etcd -seeds 1 -timeline
 //
-// "deregister" leaves the registry and stops gracefully at once, as kratos does; "stop" leaves it and stops. Of these nothing
+// "deregister" leaves the registry and stops gracefully at once, as kratos does; "stop" just stops, and leaves it meanwhile. Of these nothing
 // is promised; "bare" ones have a bare grpc-go client that follows the registry, the others Holdfast's.
 package main
 
@@ -49,17 +49,17 @@ func main() {
 
 // setup is what a case is made of.
 type setup struct {
-	engine work.Kind
+	engine string
 	server work.Kind
 	bare   bool
 }
 
 func setupOf(name string) setup {
-	s := setup{engine: work.Etcd, server: work.Holdfast}
+	s := setup{engine: work.EngineEtcd, server: work.Holdfast}
 	name, s.bare = strings.CutPrefix(name, "bare ")
 	switch name {
 	case "consul":
-		s.engine = work.Consul
+		s.engine = work.EngineConsul
 	case "deregister":
 		s.server = work.Deregister
 	case "stop":
@@ -132,9 +132,7 @@ func run(ctx context.Context, r *trial.Run) error {
 	if err := g.Wait(); err != nil {
 		return err //nolint:wrapcheck // says it all
 	}
-	if r.Timeline != nil {
-		calls.Timeline(r.Timeline)
-	}
+	r.Calls(calls)
 	report(r, s, calls, streams)
 	return nil
 }

@@ -115,9 +115,7 @@ func run(ctx context.Context, r *trial.Run) error {
 	if err != nil {
 		return err
 	}
-	if r.Timeline != nil {
-		calls.Timeline(r.Timeline)
-	}
+	r.Calls(calls)
 	report(r, calls, rec.Attempts(), at, f, fleet[0].Addr, bare)
 	return nil
 }

@@ -101,9 +101,7 @@ func run(ctx context.Context, r *trial.Run) error {
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("trigger: %w", err)
 	}
-	if r.Timeline != nil {
-		calls.Timeline(r.Timeline)
-	}
+	r.Calls(calls)
 	report(r, calls, at, naive)
 	return nil
 }

@@ -64,9 +64,7 @@ func run(ctx context.Context, r *trial.Run) error {
 		end = begin + r.Long(virtual, 10*time.Second)
 		calls = simulate(r.Case, r.Seed, begin, end, end+r.Long(5*time.Minute, 20*time.Second))
 	}
-	if r.Timeline != nil {
-		calls.Timeline(r.Timeline)
-	}
+	r.Calls(calls)
 	promise := func(p trial.Promise) trial.Promise {
 		if r.Case == "published" {
 			return trial.Promise{}

@@ -16,9 +16,11 @@ import (
 type Call struct {
 	// Due is when it was to begin, and Took the time from then until its end.
 	Due, Took time.Duration
-	Class     int
-	Code      codes.Code
-	Err       error
+	// Late is how much later than due it was begun: what that adds to Took is this machine's doing.
+	Late  time.Duration
+	Class int
+	Code  codes.Code
+	Err   error
 	// Attempts is how many attempts it took, and Hedges how many of them began while another one was under way.
 	// Transparent retries of grpc-go count. They are 0 when the client's stats handler is not the recorder.
 	Attempts, Hedges int
@@ -85,6 +87,14 @@ func (c Calls) mean(of func(Call) int) float64 {
 	return float64(n) / float64(len(c))
 }
 
+// Late returns by how much a call was begun late at the most.
+func (c Calls) Late() (most time.Duration) {
+	for _, call := range c {
+		most = max(most, call.Late)
+	}
+	return most
+}
+
 // Quantile returns the time that a share q of the calls did not exceed, failed ones included; 0 if there are none.
 func (c Calls) Quantile(q float64) time.Duration {
 	if len(c) == 0 {
@@ -116,12 +126,12 @@ func (c Calls) Timeline(out io.Writer) {
 		return
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "s\toffered\tok\tp50\tp99\tattempts\thedges\tfailed with\t")
+	fmt.Fprintln(w, "s\toffered\tok\tp50\tp99\tattempts\thedges\tlate\tfailed with\t")
 	for at := time.Duration(0); at <= c[len(c)-1].Due; at += time.Second {
 		s := c.Between(at, at+time.Second)
 		ok := s.OK()
-		fmt.Fprintf(w, "%.0f\t%d\t%d\t%.1f\t%.1f\t%.2f\t%.2f\t%s\t\n", at.Seconds(), len(s), len(ok),
-			ms(ok.Quantile(0.5)), ms(ok.Quantile(0.99)), s.Attempts(), s.Hedges(), s.codes())
+		fmt.Fprintf(w, "%.0f\t%d\t%d\t%.1f\t%.1f\t%.2f\t%.2f\t%.0f\t%s\t\n", at.Seconds(), len(s), len(ok),
+			ms(ok.Quantile(0.5)), ms(ok.Quantile(0.99)), s.Attempts(), s.Hedges(), ms(s.Late()), s.codes())
 	}
 	_ = w.Flush() // the next write to out says the same
 }

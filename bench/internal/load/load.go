@@ -73,9 +73,10 @@ func (r *Recorder) Run(ctx context.Context, cfg Config) Calls {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
+			late := r.Now() - due
 			ctx, t := withTally(ctx)
 			err := cfg.Do(ctx, class)
-			c := Call{Due: due, Took: r.Now() - due, Class: class, Attempts: int(t.attempts.Load()), Hedges: int(t.hedges.Load()), Err: err}
+			c := Call{Due: due, Took: r.Now() - due, Late: late, Class: class, Attempts: int(t.attempts.Load()), Hedges: int(t.hedges.Load()), Err: err}
 			if err != nil {
 				c.Code = codes.Code(failure.CodeOf(err))
 			}

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/holdfast-go/holdfast/bench/internal/load"
 )
 
 // ErrBroken is returned by Execute when a promise was not kept.
@@ -59,6 +61,19 @@ func (r *Run) Long(full, short time.Duration) time.Duration {
 // Add reports a figure and what is promised of it.
 func (r *Run) Add(name string, value float64, unit Unit, p Promise) {
 	r.report.add(r.Case, name, value, unit, p)
+}
+
+// busy is how late a call may be begun before the machine is to blame for what is measured.
+const busy = 50 * time.Millisecond
+
+// Calls takes the calls of the run, of which Timeline prints what happened, and says if this machine was too busy for them.
+func (r *Run) Calls(calls load.Calls) {
+	if r.Timeline != nil {
+		calls.Timeline(r.Timeline)
+	}
+	if late := calls.Late(); late > busy {
+		fmt.Fprintf(r.Log, "this machine was busy with other things: a call began %v late\n", late.Round(time.Millisecond))
+	}
 }
 
 // Main runs a trial as the program that it is, and does not return. Ctrl-C ends it.

@@ -40,13 +40,10 @@ const (
 	Bare Kind = "bare"
 	// Deregister is a bare one in a registry, which on SIGTERM leaves the registry and stops gracefully at once.
 	Deregister Kind = "deregister"
-	// Stop is a bare one in a registry, which on SIGTERM leaves it and stops.
+	// Stop is a bare one in a registry, which on SIGTERM stops and leaves it.
 	Stop Kind = "stop"
 	// Etcd is an etcd member: Addr for clients, Peer for others, Dir for data.
 	Etcd Kind = "etcd"
-	// Consul is a Consul agent that is a server: the program Agent, with Addr for clients, Peer and Gossip for others, Dir
-	// for data. It says hello before it serves.
-	Consul Kind = "consul"
 )
 
 // Spec is what a child process is to be.
@@ -61,8 +58,8 @@ type Spec struct {
 	Registry string
 	// Version is what is announced with the instance.
 	Version string
-	// These are an engine's.
-	Peer, Gossip, Dir, Agent string
+	// Peer and Dir are an etcd's.
+	Peer, Dir string
 }
 
 // hello is what a child says once it serves.
@@ -96,8 +93,6 @@ func runChild(arg string) error {
 	}()
 	say := func(addr string) error { return json.NewEncoder(os.Stdout).Encode(hello{addr}) }
 	switch {
-	case spec.Kind == Consul:
-		return consul(spec, say)
 	case spec.Kind == Etcd:
 		return etcd(ctx, spec, say)
 	case spec.Kind == Holdfast && spec.Registry != "":
@@ -127,18 +122,6 @@ func etcd(ctx context.Context, spec Spec, say func(string) error) error {
 		_ = say(spec.Addr) // whoever does not hear it gives up
 	}()
 	return e.Run(ctx)
-}
-
-// consul becomes the agent, which so has the parent that this process had.
-func consul(spec Spec, say func(string) error) error {
-	args, err := agentArgs(spec)
-	if err == nil {
-		err = say(spec.Addr)
-	}
-	if err != nil {
-		return err
-	}
-	return syscall.Exec(args[0], args, os.Environ()) //nolint:gosec // the agent
 }
 
 func service(ctx context.Context, spec Spec, srv *server, say func(string) error) error {
@@ -210,14 +193,14 @@ func bareServer(ctx context.Context, spec Spec, srv *server, say func(string) er
 		return err
 	}
 	<-ctx.Done()
-	err = <-announced // the announcement has left the registry
 	if spec.Kind == Stop {
 		s.Stop()
-	} else {
-		// There is no end to a stream that nobody has told, and no bound in GracefulStop.
-		cut := time.AfterFunc(3*time.Second, s.Stop)
-		defer cut.Stop()
-		s.GracefulStop()
+		return errors.Join(<-announced, <-served)
 	}
+	err = <-announced // has left the registry
+	// There is no end to a stream that nobody has told, and no bound in GracefulStop.
+	cut := time.AfterFunc(3*time.Second, s.Stop)
+	defer cut.Stop()
+	s.GracefulStop()
 	return errors.Join(err, <-served)
 }
