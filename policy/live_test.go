@@ -1,0 +1,102 @@
+package policy_test
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/policy"
+	"github.com/holdfast-go/holdfast/resilience"
+)
+
+func TestLiveVersionsChangeWithThePolicy(t *testing.T) {
+	var none *policy.Live
+	if s, v := none.Service("orders"); s != nil || v != 0 || none.Version() != 0 || none.Names() != nil {
+		t.Error("a nil Live has policies")
+	}
+	l := policy.NewLive(map[string]policy.Service{"orders": {Serves: policy.Serves{Timeout: time.Second}}})
+	_, first := l.Service("orders")
+	l.Set("carts", policy.Service{})
+	if _, v := l.Service("orders"); v != first {
+		t.Error("the change of another policy changed this one's version")
+	}
+	l.Set("orders", policy.Service{Serves: policy.Serves{Timeout: 2 * time.Second}})
+	s, second := l.Service("orders")
+	if second == first || s.Serves.Timeout != 2*time.Second {
+		t.Errorf("version %d after %d, %+v", second, first, s)
+	}
+	if got := l.Names(); !slices.Equal(got, []string{"carts", "orders"}) {
+		t.Errorf("names %v", got)
+	}
+	before := l.Version()
+	l.Delete("orders")
+	if s, v := l.Service("orders"); s != nil || v != 0 || l.Version() == before {
+		t.Error("a deleted policy is there, or its deletion has no version")
+	}
+	l.Set("orders", policy.Service{})
+	if _, v := l.Service("orders"); v == first || v == second {
+		t.Error("a policy that is back has a version that there was")
+	}
+}
+
+func TestLiveIsReadWithoutAllocation(t *testing.T) {
+	l := policy.NewLive(map[string]policy.Service{"orders": {}})
+	if n := testing.AllocsPerRun(100, func() { l.Service("orders"); l.Version() }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestLiveIsSafeForConcurrentUse(t *testing.T) {
+	l := policy.NewLive(nil)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := range 100 {
+				l.Set("orders", policy.Service{Serves: policy.Serves{Timeout: time.Duration(i)}})
+				l.Delete("carts")
+			}
+		})
+		wg.Go(func() {
+			var last uint64
+			for range 100 {
+				if v := l.Version(); v < last {
+					t.Errorf("version %d after %d", v, last)
+				} else {
+					last = v
+				}
+				l.Service("orders")
+			}
+		})
+	}
+	wg.Wait()
+	if l.Version() < 800 {
+		t.Errorf("version %d after 800 changes", l.Version())
+	}
+}
+
+func TestOverlay(t *testing.T) {
+	base := policy.Service{Calls: policy.Calls{
+		Policy:  resilience.Policy{Timeout: time.Second, MaxAttempts: 2, Breaker: &resilience.BreakerPolicy{Calls: 7}},
+		Methods: map[string]policy.Method{"/a.B/C": {Safe: policy.SafeAlways, Timeout: time.Second}, "/a.B/D": {MaxAttempts: 1}},
+	}}
+	over := policy.Service{Calls: policy.Calls{
+		Policy:  resilience.Policy{MaxAttempts: 5, Hedge: resilience.HedgePolicy{Share: -1}},
+		Methods: map[string]policy.Method{"/a.B/C": {Safe: policy.SafeNever}, "/a.B/E": {MaxAttempts: 3}},
+	}}
+	got := policy.Overlay(base, over).Calls
+	if got.Policy.Timeout != time.Second || got.Policy.MaxAttempts != 5 || got.Policy.Hedge.Share != -1 || got.Policy.Breaker.Calls != 7 {
+		t.Errorf("policy %+v", got.Policy)
+	}
+	want := map[string]policy.Method{
+		"/a.B/C": {Safe: policy.SafeNever, Timeout: time.Second}, "/a.B/D": {MaxAttempts: 1}, "/a.B/E": {MaxAttempts: 3},
+	}
+	for name, m := range want {
+		if got.Methods[name] != m {
+			t.Errorf("%s: %+v, want %+v", name, got.Methods[name], m)
+		}
+	}
+	if len(got.Methods) != 3 || len(base.Calls.Methods) != 2 || base.Calls.Methods["/a.B/C"].Safe != policy.SafeAlways {
+		t.Error("an argument was changed, or a method came from nowhere")
+	}
+}
