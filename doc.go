@@ -16,7 +16,7 @@
 // What differs between places comes from the environment, and options of New may change it:
 //
 //	variable              default      meaning
-//	HOLDFAST_REGISTRY     (memory)     etcd://HOST:PORT,HOST:PORT[/PREFIX] or static:SERVICE=HOST:PORT,…;…
+//	HOLDFAST_REGISTRY     (memory)     etcd://HOST:PORT,HOST:PORT[/PREFIX], static:SERVICE=HOST:PORT,…;…, or one of Drivers
 //	HOLDFAST_INSTANCE     (made up)    id of this instance, unique within its service
 //	HOLDFAST_GRPC_ADDR    127.0.0.1:0  where to serve gRPC; port 0 is any free one
 //	HOLDFAST_HTTP_ADDR    127.0.0.1:0  where to serve HTTP; port 0 is any free one

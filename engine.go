@@ -18,7 +18,8 @@ const (
 	staticScheme = "static"
 )
 
-// checkRegistry reports what is wrong with a registry's URL, and the members if it is etcd's.
+// checkRegistry reports what is wrong with a registry's URL, and the members if it is etcd's. Whether another engine is
+// linked, and what it says of the URL, is known when the options are.
 func checkRegistry(url string) (etcd []string, err error) {
 	switch scheme, _, ok := strings.Cut(url, ":"); {
 	case !ok || !isScheme(scheme):
@@ -32,22 +33,24 @@ func checkRegistry(url string) (etcd []string, err error) {
 			return nil, fmt.Errorf("is wrong: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 		return nil, d.Close()
-	default:
-		return nil, fmt.Errorf("has an engine that is not linked into this program: for %q, import its driver "+
-			"(by convention github.com/holdfast-go/holdfast/registry/%sregistry) and set Config.Registry; "+
-			"%s and %s need no import", scheme, scheme, etcdScheme, staticScheme)
 	}
+	return nil, nil
 }
 
-// redacted is a URL without what stands before its host: credentials have no business there, and least of all in the log
-// of the error that says so.
+// redacted is a URL without what stands before its host and in its options: credentials have no business there, and
+// least of all in the log of the error that says so.
 func redacted(url string) string {
 	scheme, rest, ok := strings.Cut(url, "://")
-	at := strings.LastIndexByte(rest, '@')
-	if !ok || at < 0 {
+	at, options := strings.LastIndexByte(rest, '@'), strings.IndexByte(rest, '?')
+	switch {
+	case !ok || at < 0 && options < 0:
 		return url
+	case at < 0:
+		return scheme + "://" + rest[:options] + "?…"
+	case options < 0:
+		return scheme + "://…" + rest[at:]
 	}
-	return scheme + "://…" + rest[at:]
+	return scheme + "://…" // which of the two is part of a secret is anybody's guess
 }
 
 // isScheme reports whether s is a URL's scheme, in lower case: of RFC 3986's characters, beginning with a letter.
@@ -93,13 +96,28 @@ func openRegistry(c *Config) (driver.Registry, error) {
 	}
 	etcd, err := checkRegistry(url)
 	if err != nil {
-		return nil, fmt.Errorf("registry: %q %w", redacted(url), err)
+		return nil, wrongSetting("HOLDFAST_REGISTRY", url, err)
 	}
 	c.Settings.EtcdEndpoints = etcd
-	if strings.HasPrefix(url, staticScheme+":") {
+	switch scheme, _, _ := strings.Cut(url, ":"); scheme {
+	case staticScheme:
 		return staticregistry.Parse(url)
+	case etcdScheme:
+		return openEtcd(c)
+	default:
+		o, ok := opener[driver.Opener](c, scheme)
+		if err = notLinked(scheme, "registry"); ok {
+			err = o.CheckURL(url)
+		}
+		if err != nil {
+			return nil, wrongSetting("HOLDFAST_REGISTRY", url, err)
+		}
+		return o.OpenRegistry(url, driver.OpenOptions{Insecure: c.Settings.Insecure})
 	}
-	endpoints, prefix, err := splitEtcd(url)
+}
+
+func openEtcd(c *Config) (driver.Registry, error) {
+	endpoints, prefix, err := splitEtcd(c.Settings.Registry)
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,8 @@ type Config struct {
 	// Etcd says how etcd is reached (TLS, credentials, prefix) when Settings.Registry is etcd's. Endpoints are those
 	// of Settings.
 	Etcd etcdregistry.Config
+	// Drivers are the engines that Settings may name beside etcd and static addresses; see the function Drivers.
+	Drivers []Driver
 	// Discovery tunes the registry's client. CacheDir is below Settings.DataDir unless it is set.
 	Discovery registry.Config
 

@@ -151,7 +151,7 @@ func TestWrongSettingsExitWith2(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	lines := strings.Split(strings.TrimSpace(p.stderr.String()), "\n")
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], "HOLDFAST_REGISTRY: ") || !strings.HasPrefix(lines[1], "HOLDFAST_LOG: ") {
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "HOLDFAST_LOG: ") || !strings.HasPrefix(lines[1], "HOLDFAST_REGISTRY: ") {
 		t.Errorf("says\n%s", p.stderr)
 	}
 }

@@ -52,7 +52,7 @@ type setting struct {
 func table() []setting {
 	return []setting{
 		{
-			"HOLDFAST_REGISTRY", "(memory)", "etcd://HOST:PORT,HOST:PORT[/PREFIX] or static:SERVICE=HOST:PORT,…;…",
+			"HOLDFAST_REGISTRY", "(memory)", "etcd://HOST:PORT,HOST:PORT[/PREFIX], static:SERVICE=HOST:PORT,…;…, or one of Drivers",
 			func(s *Settings, v string) (err error) {
 				if s.EtcdEndpoints, err = checkRegistry(v); err == nil {
 					s.Registry = v
@@ -135,7 +135,7 @@ func ReadSettings(lookup func(key string) (string, bool)) (Settings, error) {
 		}
 		if v, ok := lookup(row.key); ok && v != "" {
 			if err := row.set(&s, v); err != nil {
-				problems = append(problems, fmt.Sprintf("%s: %q %v", row.key, redacted(v), err))
+				problems = append(problems, wrongSetting(row.key, v, err).Problems...)
 			}
 		}
 	}
@@ -159,6 +159,10 @@ func WriteSettings(w io.Writer) error {
 type SettingsError struct {
 	// Problems are one line each, beginning with the variable's name.
 	Problems []string
+}
+
+func wrongSetting(key, value string, err error) *SettingsError {
+	return &SettingsError{Problems: []string{fmt.Sprintf("%s: %q %v", key, redacted(value), err)}}
 }
 
 // Error has a line for each problem.

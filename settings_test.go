@@ -1,6 +1,7 @@
 package holdfast_test
 
 import (
+	"context"
 	"errors"
 	"go/parser"
 	"go/token"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast"
+	"github.com/holdfast-go/holdfast/registry/driver"
+	"github.com/holdfast-go/holdfast/registry/memregistry"
 )
 
 func read(env map[string]string) (holdfast.Settings, error) {
@@ -56,7 +59,7 @@ func TestSettings(t *testing.T) {
 
 func TestWrongSettings(t *testing.T) {
 	_, err := read(map[string]string{
-		"HOLDFAST_REGISTRY": "consul://10.0.0.1:8500", "HOLDFAST_GRPC_ADDR": "7001", "HOLDFAST_HTTP_ADDR": "h:http",
+		"HOLDFAST_REGISTRY": "etcd://10.0.0.1", "HOLDFAST_GRPC_ADDR": "7001", "HOLDFAST_HTTP_ADDR": "h:http",
 		"HOLDFAST_INSTANCE": "a/b", "HOLDFAST_ADVERTISE": "h:1", "HOLDFAST_DRAIN_DELAY": "-1s", "HOLDFAST_LOG": "xml", "HOLDFAST_LOG_LEVEL": "loud",
 		"HOLDFAST_INSECURE": "maybe",
 	})
@@ -65,8 +68,7 @@ func TestWrongSettings(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	want := []string{
-		`HOLDFAST_REGISTRY: "consul://10.0.0.1:8500" has an engine that is not linked into this program: for "consul", import its driver ` +
-			`(by convention github.com/holdfast-go/holdfast/registry/consulregistry) and set Config.Registry; etcd and static need no import`,
+		`HOLDFAST_REGISTRY: "etcd://10.0.0.1" has a member "10.0.0.1" that is not HOST:PORT`,
 		`HOLDFAST_INSTANCE: "a/b" is longer than 256 bytes, or has a '/' or a control character in it`,
 		`HOLDFAST_GRPC_ADDR: "7001" is not HOST:PORT`,
 		`HOLDFAST_HTTP_ADDR: "h:http" is not HOST:PORT`,
@@ -83,20 +85,18 @@ func TestWrongSettings(t *testing.T) {
 
 func TestWrongRegistries(t *testing.T) {
 	for url, want := range map[string]string{
-		"127.0.0.1":               "is not a URL",
-		"127.0.0.1:2379":          "is not a URL",
-		"a\nb:c":                  "is not a URL",
-		":":                       "is not a URL",
-		"etcd:127.0.0.1:2379":     "does not begin with etcd://",
-		"etcd://":                 `a member "" that is not HOST:PORT`,
-		"etcd://h:1,":             `a member "" that is not HOST:PORT`,
-		"etcd://h":                `a member "h" that is not HOST:PORT`,
-		"etcd://h:99999":          `a member "h:99999" that is not HOST:PORT`,
-		"etcd://me:secret@h:1":    "credentials",
-		"static:orders":           "no '='",
-		"static:a=;b":             "; ", // all of its problems, in one line
-		"nats://h:1":              "natsregistry",
-		"http://127.0.0.1:2379/x": "httpregistry",
+		"127.0.0.1":            "is not a URL",
+		"127.0.0.1:2379":       "is not a URL",
+		"a\nb:c":               "is not a URL",
+		":":                    "is not a URL",
+		"etcd:127.0.0.1:2379":  "does not begin with etcd://",
+		"etcd://":              `a member "" that is not HOST:PORT`,
+		"etcd://h:1,":          `a member "" that is not HOST:PORT`,
+		"etcd://h":             `a member "h" that is not HOST:PORT`,
+		"etcd://h:99999":       `a member "h:99999" that is not HOST:PORT`,
+		"etcd://me:secret@h:1": "credentials",
+		"static:orders":        "no '='",
+		"static:a=;b":          "; ", // all of its problems, in one line
 	} {
 		_, err := read(map[string]string{"HOLDFAST_REGISTRY": url})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
@@ -107,11 +107,22 @@ func TestWrongRegistries(t *testing.T) {
 
 // A password that was put where it does not belong is not repeated in the error, which goes to the log.
 func TestWrongRegistriesKeepSecrets(t *testing.T) {
-	for _, url := range []string{"etcd://me:secret@h:1", "etcd://me:se/cret@h:1", "consul://secret@h:1", "etcd://me:secret@@h:1,h:2"} {
-		_, err := read(map[string]string{"HOLDFAST_REGISTRY": url})
-		svc := holdfast.New("alpha", func(c *holdfast.Config) { c.Settings.Registry = url })
-		for _, err := range []error{err, svc.Run(t.Context())} {
-			if err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "cret@") || !strings.Contains(err.Error(), "@h:1") {
+	for _, url := range []string{
+		"etcd://me:secret@h:1", "etcd://me:se/cret@h:1", "consul://secret@h:1", "etcd://me:secret@@h:1,h:2", "consul://h:1?token=secret",
+		"consul://h:1?token=secret@secret", "etcd://me:se?cret@h:1",
+	} {
+		var errs []error
+		if strings.HasPrefix(url, "etcd:") {
+			_, err := read(map[string]string{"HOLDFAST_REGISTRY": url})
+			errs = append(errs, err)
+		}
+		for _, linked := range [][]holdfast.Driver{nil, {fakeEngine{"consul"}}} {
+			svc := holdfast.New("alpha", holdfast.Drivers(linked...), func(c *holdfast.Config) { c.Settings.Registry = url })
+			errs = append(errs, svc.Run(t.Context()))
+		}
+		for _, err := range errs {
+			if err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "cret@") ||
+				!strings.Contains(err.Error(), "h:1") && !strings.Contains(url, "?") {
 				t.Errorf("%s: got %v", url, err)
 			}
 		}
@@ -186,4 +197,47 @@ func FuzzReadSettings(f *testing.F) {
 			t.Errorf("settings are %+v", s)
 		}
 	})
+}
+
+// fakeEngine opens URLs that end with "good".
+type fakeEngine struct{ scheme string }
+
+func (e fakeEngine) Scheme() string { return e.scheme }
+
+func (e fakeEngine) CheckURL(url string) error {
+	if !strings.HasSuffix(url, "good") {
+		return errors.New("does not end well")
+	}
+	return nil
+}
+
+func (e fakeEngine) OpenRegistry(string, driver.OpenOptions) (driver.Registry, error) {
+	return memregistry.New(), nil
+}
+
+// An engine that the program does not have is said with what to do about it; one that it has is opened, unless its URL
+// is wrong.
+func TestDrivers(t *testing.T) {
+	for name, test := range map[string]struct {
+		url    string
+		linked []holdfast.Driver
+		want   string // "" runs
+	}{
+		"not linked":     {"consul://10.0.0.1:8500", nil, "import its driver (by convention github.com/holdfast-go/holdfast/registry/consulregistry)"},
+		"another linked": {"nats://h:1", []holdfast.Driver{fakeEngine{"fake"}}, `for "nats", import its driver`},
+		"wrong":          {"fake:bad", []holdfast.Driver{fakeEngine{"fake"}}, `HOLDFAST_REGISTRY: "fake:bad" does not end well`},
+		"linked":         {"fake:good", []holdfast.Driver{fakeEngine{"other"}, fakeEngine{"fake"}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("HOLDFAST_REGISTRY", test.url)
+			svc := holdfast.New("alpha", holdfast.Drivers(test.linked...))
+			ctx, stop := context.WithCancel(t.Context())
+			stop()
+			err := svc.Run(ctx)
+			var settings *holdfast.SettingsError
+			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &settings) || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
 }
