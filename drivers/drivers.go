@@ -1,0 +1,14 @@
+// Package drivers is all engines of Holdfast, for programs that let their settings choose: holdfast.New("orders",
+// holdfast.Drivers(drivers.All()...)). It is the only package that imports every driver; a program that names the ones
+// it uses links those only.
+package drivers
+
+import (
+	"github.com/holdfast-go/holdfast"
+	"github.com/holdfast-go/holdfast/registry/consulregistry"
+)
+
+// All returns every engine that is not in each program anyway.
+func All() []holdfast.Driver {
+	return []holdfast.Driver{consulregistry.Opener{}}
+}
