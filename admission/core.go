@@ -143,7 +143,7 @@ func (c *core) cancel(now int64, w *waiter) {
 
 // advance accounts for the time up to now. It changes nothing but what is known.
 func (c *core) advance(now int64) {
-	c.limiter.advance(now, c.inFlight, c.queue.n > 0)
+	c.limiter.advance(now, c.inFlight, c.queue.n > 0 || c.pressed)
 	c.standing = c.standing && c.queue.n > 0
 	if now-c.judged < int64(interval) {
 		return
@@ -151,7 +151,7 @@ func (c *core) advance(now int64) {
 	more := c.came > c.went && c.limiter.sure()
 	switch {
 	case !c.pressed:
-		c.pressed = more && c.standing && c.queue.age(now) > 4*c.patience()
+		c.pressed = more && c.standing && c.queue.age(now) > 2*c.patience()
 		c.calm = 0
 	case more:
 		c.calm = 0
@@ -198,7 +198,7 @@ func (c *core) drain(now int64) {
 
 // patience is how long calls wait under pressure.
 func (c *core) patience() int64 {
-	return max(int64(target), int64(c.limiter.ref.mean/2))
+	return max(int64(target), int64(c.limiter.ref.mean))
 }
 
 // next returns when drain should be called again although nothing has happened; 0: not before something does.

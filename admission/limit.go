@@ -12,13 +12,16 @@ const (
 	// epochSamples is how many calls make a rate that is good to about a tenth.
 	epochSamples = 100
 
-	// headroom is how much more than needed the limit allows: latency at the limit is a fourth above that below it.
-	headroom = 1.25
-	// searchStep is the factor of a probe while the limit is looked for, holdStep once it has been found.
-	searchStep = 0.5
-	holdStep   = 0.7
-	// hold is the time between two probes of a limit that has been found.
-	hold = 3 * time.Second
+	// headroom is how much more than needed the limit allows: latency at the limit is by so much above that below it. If
+	// what is measured is a quarter too low, the limit is still no loss.
+	headroom = 1.4
+	// probeStep is the factor of a probe. With what headroom leaves, fewer are in progress in it than there is work for.
+	probeStep = 0.5
+	// hold is the time between two probes of a limit that has been found: they cost a third of the throughput while they
+	// last, and that is 0.2 s.
+	hold = 5 * time.Second
+	// settling is that time when it has turned out to be far from right.
+	settling = 300 * time.Millisecond
 	// waitless is the ratio of latencies, with fewer calls in progress to with more, from which on they do not
 	// wait for each other. 1 is exact; what is measured is good to a tenth.
 	waitless = 0.92
@@ -73,7 +76,7 @@ func (m *meter) advance(now int64, inFlight int, waiting bool) {
 
 func (m *meter) reset(now int64) { *m = meter{begin: now, last: now} }
 
-func (m *meter) epoch(now int64, inFlight int) epoch {
+func (m *meter) epoch(now int64, inFlight int, limit float64) epoch {
 	length := float64(now - m.begin)
 	e := epoch{length: time.Duration(now - m.begin)}
 	if length <= 0 {
@@ -87,7 +90,7 @@ func (m *meter) epoch(now int64, inFlight int) epoch {
 	if m.ended > 0 {
 		e.late = float64(m.late) / float64(m.ended)
 	}
-	e.bound = m.waited > 0.7*length
+	e.bound = m.waited > 0.7*length || e.inFlight >= 0.95*math.Floor(limit)
 	e.growing = m.arrived > m.ended && float64(inFlight) >= e.inFlight
 	return e
 }
@@ -96,13 +99,12 @@ func (m *meter) epoch(now int64, inFlight int) epoch {
 type phase uint8
 
 const (
-	open    phase = iota // there is no limit: what came has been served
-	measure              // measures at the limit, as a reference
-	probe                // measures at another limit, to compare
-	steady               // the limit has been found
+	open   phase = iota // there is no limit: what came has been served
+	probe               // measures at another limit, to compare
+	steady              // the limit has been found
 )
 
-func (p phase) String() string { return [...]string{"open", "measure", "probe", "steady"}[p] }
+func (p phase) String() string { return [...]string{"open", "probe", "steady"}[p] }
 
 // limiter finds how many calls in progress at once the server has a use for.
 //
@@ -111,9 +113,9 @@ func (p phase) String() string { return [...]string{"open", "measure", "probe", 
 // if calls take as long with fewer of them, they do not wait for each other, and the limit was too low; if they take
 // less, in proportion, the others only waited inside. With the latency R(n) at n calls in progress, and m < n,
 //
-//	limit = 1.25 · n · R(m) / R(n)
+//	limit = 1.4 · n · R(m) / R(n)
 //
-// which by Little's law is 1.25 times the throughput at n times the latency at m.
+// which by Little's law is 1.4 times the throughput at n times the latency at m.
 type limiter struct {
 	min, max float64
 
@@ -154,7 +156,7 @@ func (l *limiter) configure(now int64, lo, hi int) {
 		return
 	}
 	if limit := min(max(l.limit, l.min), l.max); limit != l.limit {
-		l.step(now, limit, measure)
+		l.step(now, limit, steady)
 	}
 }
 
@@ -219,7 +221,7 @@ func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 	if length < epochLeast || length < epochMost && (l.m.finished < samples || float64(length) < l.m.sum/float64(l.m.finished)) {
 		return
 	}
-	e := l.m.epoch(now, inFlight)
+	e := l.m.epoch(now, inFlight, l.limit)
 	l.m.reset(now)
 	switch {
 	case l.phase == open:
@@ -248,13 +250,13 @@ func (l *limiter) watch(now int64, e epoch) {
 				continue
 			}
 			l.ref, l.sought = e, false
-			l.step(now, max(e.inFlight*searchStep/2, headroom*e.rate*p.latency()), probe)
+			l.step(now, max(e.inFlight*probeStep/2, headroom*e.rate*p.latency()), probe)
 			return
 		}
 	}
 	if e.late > tooLate && now >= l.blind {
 		l.ref, l.sought = e, true
-		l.step(now, e.inFlight*searchStep, probe)
+		l.step(now, e.inFlight*probeStep, probe)
 	}
 }
 
@@ -273,36 +275,35 @@ func (l *limiter) step(now int64, limit float64, p phase) {
 
 // relax raises a limit that held nobody up for a second, and in the end drops it.
 func (l *limiter) relax(now int64, e epoch) {
-	l.phase = measure
+	if l.phase != steady {
+		l.rest = now + int64(time.Second)
+	}
+	l.phase = steady
 	if l.slack += e.length; l.slack < time.Second {
 		return
 	}
 	l.slack = 0
-	l.ratio = 1
-	l.limit *= 1.5
-	if l.limit >= l.max || l.limit > 8*e.inFlight {
+	l.limit *= 1.25
+	if l.limit >= l.max || l.limit > 4*e.inFlight {
 		l.open(now)
 	}
 }
 
 func (l *limiter) decide(now int64, e epoch) {
-	switch l.phase {
-	case measure:
-		l.ref, l.sought = e, true
-		l.probe(now, searchStep)
-	case steady:
-		l.ref = e
-		if now >= l.rest {
-			l.probe(now, holdStep)
-		}
-	default:
+	if l.phase != steady {
 		l.compare(now, e)
+		return
+	}
+	l.ref = e
+	if now >= l.rest {
+		l.sought = false
+		l.probe(now)
 	}
 }
 
 // probe goes on at another limit, lower if there is one.
-func (l *limiter) probe(now int64, factor float64) {
-	to := max(l.limit*factor, l.min)
+func (l *limiter) probe(now int64) {
+	to := max(l.limit*probeStep, l.min)
 	if l.limit <= l.min {
 		to = 2 * l.limit
 	}
@@ -319,7 +320,7 @@ func (l *limiter) compare(now int64, e epoch) {
 	if low.rate == 0 {
 		if down && high.rate == 0 && low.inFlight > l.min {
 			l.ref = e
-			l.probe(now, searchStep)
+			l.probe(now)
 			return
 		}
 		l.giveUp(now)
@@ -329,14 +330,11 @@ func (l *limiter) compare(now int64, e epoch) {
 	ratio := min(1, low.latency()/high.latency())
 	step := low.inFlight / high.inFlight
 	switch {
-	case l.sought && down && ratio < 1.1*step && low.inFlight > 1.1*l.min:
+	case down && low.inFlight > 1.1*l.min && (ratio < 1.15*step || ratio < waitless && low.late > tooLate):
 		// All that were more only waited. There may be more like them.
 		l.ratio = ratio
-		l.ref = e
-		l.probe(now, searchStep)
-	case down && ratio < 1.1*step:
-		l.ratio = ratio
-		l.found(now, low.inFlight)
+		l.ref, l.sought = e, true
+		l.probe(now)
 	case ratio > waitless:
 		// None of them waited.
 		l.ratio = ratio
@@ -354,6 +352,9 @@ func (l *limiter) compare(now int64, e epoch) {
 			to = math.Sqrt(to * high.inFlight)
 		}
 		l.found(now, to)
+		if to < 0.85*high.inFlight || to > 1.2*high.inFlight {
+			l.rest = now + int64(settling)
+		}
 	}
 }
 
