@@ -3,6 +3,7 @@ package system
 import (
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -198,20 +199,29 @@ func portProblem(port string) string {
 	return ""
 }
 
-// registry reads etcd://host:port,host:port[/prefix].
+// engines are the schemes of outside registries. What stands behind the addresses is for the engine's driver to check.
+var engines = []string{"etcd", "consul"}
+
+// registry reads etcd://host:port,host:port[/prefix] and consul://host:port[/datacenter][?options].
 func (p *parser) registry(n *yaml.Node) string {
 	s, ok := p.Text(n, "registry")
 	if !ok {
 		return ""
 	}
-	hosts, ok := strings.CutPrefix(s, "etcd://")
-	if !ok {
-		p.Problem(n, "registry: bad URL %s: want etcd://host:port,host:port", strictyaml.Quote(s))
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok || !slices.Contains(engines, scheme) {
+		p.Problem(n, "registry: bad URL %s: want etcd://host:port,host:port or consul://host:port", strictyaml.Quote(withoutSecrets(s)))
 		return ""
 	}
-	hosts, _, _ = strings.Cut(hosts, "/")
-	if strings.Contains(hosts, "@") { // which the message does not repeat
+	rest, options, _ := strings.Cut(rest, "?")
+	hosts, _, _ := strings.Cut(rest, "/")
+	query, err := url.ParseQuery(options)
+	switch { // none of the messages repeats what could be a secret
+	case strings.Contains(hosts, "@") || query.Has("token"):
 		p.Problem(n, "registry: the URL has credentials in it, which do not belong into a file, nor into the environment of every process")
+		return ""
+	case err != nil:
+		p.Problem(n, "registry: the URL's options cannot be read")
 		return ""
 	}
 	for _, addr := range strings.Split(hosts, ",") {
@@ -224,6 +234,15 @@ func (p *parser) registry(n *yaml.Node) string {
 		}
 	}
 	return s
+}
+
+// withoutSecrets is a URL without its options, and without all of it but the scheme if there are credentials in it.
+func withoutSecrets(url string) string {
+	url, _, _ = strings.Cut(url, "?")
+	if scheme, rest, ok := strings.Cut(url, "://"); ok && strings.Contains(rest, "@") {
+		return scheme + "://…"
+	}
+	return url
 }
 
 func (p *parser) env(n *yaml.Node) map[string]string {

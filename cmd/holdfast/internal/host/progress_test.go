@@ -119,7 +119,7 @@ func TestMainAddr(t *testing.T) {
 
 // FuzzOpenDriver: a URL of an outside registry is opened or refused, whatever somebody wrote into the system file.
 func FuzzOpenDriver(f *testing.F) {
-	for _, seed := range []string{"etcd://127.0.0.1:1,127.0.0.1:2", "etcd://", "static:orders=127.0.0.1:1", "consul://x", "", ":", "etcd:\x00"} {
+	for _, seed := range []string{"etcd://127.0.0.1:1,127.0.0.1:2", "etcd://", "static:orders=127.0.0.1:1", "consul://x", "consul://127.0.0.1:1?tls=1&prefix=a", "", ":", "etcd:\x00"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, url string) {

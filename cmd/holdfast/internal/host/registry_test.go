@@ -38,7 +38,7 @@ func TestTheRegistrysURLMayHaveAPrefix(t *testing.T) {
 func TestOpenDriverKnowsItsSchemes(t *testing.T) {
 	for url, ok := range map[string]bool{
 		"static:web=http@127.0.0.1:1": true, "etcd://127.0.0.1:1,127.0.0.1:2": true, "etcd://127.0.0.1:1/": true,
-		"etcd://127.0.0.1": false, "consul://127.0.0.1:1": false, "": false,
+		"etcd://127.0.0.1": false, "consul://127.0.0.1:1/dc1?prefix=x-": true, "consul://127.0.0.1": false, "nats://127.0.0.1:1": false, "": false,
 	} {
 		d, err := openDriver(url, false)
 		if (err == nil) != ok {
