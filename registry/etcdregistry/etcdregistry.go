@@ -13,17 +13,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
-	"net"
-	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/holdfast-go/holdfast/internal/etcdmember"
 	"github.com/holdfast-go/holdfast/registry/driver"
 )
 
@@ -33,13 +30,9 @@ const DefaultPrefix = "holdfast/services"
 const (
 	// maxRecords bounds one List; it is more than package registry uses.
 	maxRecords = 5000
-	// maxMessage bounds one answer of etcd.
-	maxMessage = 64 << 20
 	// maxConflicts is how often a conditional write is tried when somebody else writes the key at the same time.
 	maxConflicts = 5
 )
-
-var errClosed = errors.New("etcd registry closed")
 
 // Config says where etcd is. Endpoints or Client is required.
 type Config struct {
@@ -60,60 +53,20 @@ type Config struct {
 
 // Validate reports everything that is wrong with c.
 func (c Config) Validate() error {
-	if c.Client != nil {
-		return nil
-	}
-	var errs []error
-	if len(c.Endpoints) == 0 {
-		errs = append(errs, errors.New("etcd registry: no endpoints"))
-	}
-	for _, ep := range c.Endpoints {
-		if err := c.validateEndpoint(ep); err != nil {
-			errs = append(errs, fmt.Errorf("etcd registry endpoint %q: %w", ep, err))
-		}
-	}
-	if (c.Username == "") != (c.Password == "") {
-		errs = append(errs, errors.New("etcd registry: username and password go together"))
-	}
-	return errors.Join(errs...)
+	return c.cluster("").Validate("etcd registry")
 }
 
-func (c Config) validateEndpoint(ep string) error {
-	scheme, addr, ok := strings.Cut(ep, "://")
-	if !ok {
-		scheme, addr = "", ep
+func (c Config) cluster(prefix string) etcdmember.Config {
+	return etcdmember.Config{
+		Endpoints: c.Endpoints, TLS: c.TLS, Insecure: c.Insecure, Username: c.Username, Password: c.Password,
+		Client: c.Client, Probe: prefix,
 	}
-	host, port, err := net.SplitHostPort(addr)
-	switch {
-	case err != nil || host == "" || port == "":
-		return errors.New("not host:port or http(s)://host:port")
-	case scheme != "" && scheme != "http" && scheme != "https":
-		return fmt.Errorf("scheme %q", scheme)
-	case scheme == "http" && c.TLS != nil:
-		return errors.New("http, but TLS is configured")
-	case c.TLS == nil && scheme != "https" && !c.Insecure && !loopback(host):
-		return errors.New("plaintext beyond loopback needs Insecure")
-	}
-	return nil
-}
-
-func loopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // Driver implements driver.Registry on etcd.
 type Driver struct {
 	prefix  string
-	members []*member
-
-	ctx    context.Context // ends with Close; the parent of streams, which outlive the call that opens them
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-
-	mu      sync.Mutex
-	current int // member that answered last
-	closed  bool
+	cluster *etcdmember.Cluster
 }
 
 // Open checks cfg and returns a Driver. It makes no connection, so that it works while etcd is dead.
@@ -125,46 +78,15 @@ func Open(cfg Config) (*Driver, error) {
 	if prefix == "" {
 		prefix = DefaultPrefix
 	}
-	d := &Driver{prefix: prefix}
-	d.ctx, d.cancel = context.WithCancel(context.Background())
-	endpoints := cfg.Endpoints
-	if cfg.Client != nil {
-		endpoints = cfg.Client.Endpoints()
+	cluster, err := etcdmember.Open(cfg.cluster(prefix))
+	if err != nil {
+		return nil, fmt.Errorf("etcd registry: %w", err)
 	}
-	for _, ep := range endpoints {
-		d.members = append(d.members, newMember(d, ep, cfg))
-	}
-	if len(d.members) == 0 {
-		return nil, errors.New("etcd registry: client without endpoints")
-	}
-	d.current = rand.IntN(len(d.members)) // so that many processes do not all ask the same member
-	return d, nil
+	return &Driver{prefix: prefix, cluster: cluster}, nil
 }
 
 // Close implements driver.Registry.
-func (d *Driver) Close() error {
-	d.mu.Lock()
-	d.closed = true
-	d.mu.Unlock()
-	d.cancel()
-	d.wg.Wait()
-	var errs []error
-	for _, m := range d.members {
-		errs = append(errs, m.close())
-	}
-	return errors.Join(errs...)
-}
-
-// spawn runs f in a goroutine that Close joins, unless Close has begun.
-func (d *Driver) spawn(f func()) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return false
-	}
-	d.wg.Go(f)
-	return true
-}
+func (d *Driver) Close() error { return d.cluster.Close() }
 
 func (d *Driver) key(service, id string) string { return d.prefix + "/" + service + "/" + id }
 
@@ -172,8 +94,8 @@ func (d *Driver) key(service, id string) string { return d.prefix + "/" + servic
 func (d *Driver) List(ctx context.Context, service string) (driver.Listing, error) {
 	prefix := d.key(service, "")
 	var out driver.Listing
-	err := d.do(ctx, func(ctx context.Context, s *session) error {
-		resp, err := s.kv.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithLimit(maxRecords))
+	err := d.cluster.Do(ctx, func(ctx context.Context, s *etcdmember.Session) error {
+		resp, err := s.KV.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithLimit(maxRecords))
 		if err != nil {
 			return err
 		}
@@ -203,20 +125,20 @@ func (d *Driver) Register(ctx context.Context, rec driver.Record, ttl time.Durat
 	}
 	r := &registration{d: d, service: rec.Service, id: rec.ID, owner: rec.Owner, key: d.key(rec.Service, rec.ID)}
 	seconds := max(1, int64(math.Ceil(ttl.Seconds())))
-	err = d.do(ctx, func(ctx context.Context, s *session) error {
-		grant, err := s.lease.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: seconds})
+	err = d.cluster.Do(ctx, func(ctx context.Context, s *etcdmember.Session) error {
+		grant, err := s.Lease.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: seconds})
 		if err != nil {
 			return err
 		}
 		r.lease = clientv3.LeaseID(grant.ID)
 		put := clientv3.OpPut(r.key, string(value), clientv3.WithLease(r.lease))
 		if takeOver {
-			_, err = s.kv.Do(ctx, put)
+			_, err = s.KV.Do(ctx, put)
 		} else {
 			err = r.putUnlessTaken(ctx, s, put)
 		}
 		if errors.Is(err, driver.ErrTaken) {
-			_, _ = s.lease.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: grant.ID}) // it ends by itself otherwise
+			_, _ = s.Lease.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: grant.ID}) // it ends by itself otherwise
 		}
 		return err
 	})
@@ -227,9 +149,9 @@ func (d *Driver) Register(ctx context.Context, rec driver.Record, ttl time.Durat
 }
 
 // putUnlessTaken writes the record if the key is free, ours or nobody's, and has stayed so meanwhile.
-func (r *registration) putUnlessTaken(ctx context.Context, s *session, put clientv3.Op) error {
+func (r *registration) putUnlessTaken(ctx context.Context, s *etcdmember.Session, put clientv3.Op) error {
 	for range maxConflicts {
-		cur, err := s.kv.Get(ctx, r.key)
+		cur, err := s.KV.Get(ctx, r.key)
 		if err != nil {
 			return err
 		}
@@ -240,7 +162,7 @@ func (r *registration) putUnlessTaken(ctx context.Context, s *session, put clien
 				return driver.ErrTaken
 			}
 		}
-		resp, err := s.kv.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(r.key), "=", seen)).Then(put).Commit()
+		resp, err := s.KV.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(r.key), "=", seen)).Then(put).Commit()
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/holdfast-go/holdfast/internal/etcdmember"
 	"github.com/holdfast-go/holdfast/registry/driver"
 )
 
@@ -21,13 +22,13 @@ type registration struct {
 
 	// The stream for renewals is kept between them: with a password, opening one costs etcd a bcrypt.
 	stream pb.Lease_LeaseKeepAliveClient
-	on     *session // what stream runs on
+	on     *etcdmember.Session // what stream runs on
 	cancel context.CancelFunc
 }
 
 // Renew implements driver.Registration.
 func (r *registration) Renew(ctx context.Context) error {
-	err := r.d.do(ctx, func(ctx context.Context, s *session) error {
+	err := r.d.cluster.Do(ctx, func(ctx context.Context, s *etcdmember.Session) error {
 		if err := r.keepAlive(ctx, s); err != nil {
 			return err
 		}
@@ -40,14 +41,14 @@ func (r *registration) Renew(ctx context.Context) error {
 }
 
 // keepAlive extends the lease once, on the open stream if it belongs to s.
-func (r *registration) keepAlive(ctx context.Context, s *session) (err error) {
+func (r *registration) keepAlive(ctx context.Context, s *etcdmember.Session) (err error) {
 	if r.stream == nil || r.on != s {
 		r.hangUp()
 		// The stream outlives the call; until it is proven, the call's end is its end.
-		streamCtx, cancel := context.WithCancel(clientv3.WithRequireLeader(r.d.ctx))
+		streamCtx, cancel := context.WithCancel(clientv3.WithRequireLeader(r.d.cluster.Context()))
 		r.cancel, r.on = cancel, s
 		stop := context.AfterFunc(ctx, cancel)
-		r.stream, err = s.lease.LeaseKeepAlive(streamCtx)
+		r.stream, err = s.Lease.LeaseKeepAlive(streamCtx)
 		stop()
 		if err != nil {
 			return r.broken(ctx, err)
@@ -93,8 +94,8 @@ func (r *registration) hangUp() {
 }
 
 // check reads the record and says whether it is held.
-func (r *registration) check(ctx context.Context, s *session) error {
-	cur, err := s.kv.Get(ctx, r.key)
+func (r *registration) check(ctx context.Context, s *etcdmember.Session) error {
+	cur, err := s.KV.Get(ctx, r.key)
 	if err != nil {
 		return err
 	}
@@ -129,8 +130,8 @@ func (r *registration) whose(kv *mvccpb.KeyValue) error {
 func (r *registration) Update(ctx context.Context, rec driver.Record) error {
 	value, err := encode(rec)
 	if err == nil {
-		err = r.d.do(ctx, func(ctx context.Context, s *session) error {
-			resp, err := s.kv.Txn(ctx).
+		err = r.d.cluster.Do(ctx, func(ctx context.Context, s *etcdmember.Session) error {
+			resp, err := s.KV.Txn(ctx).
 				If(clientv3.Compare(clientv3.LeaseValue(r.key), "=", r.lease)).
 				Then(clientv3.OpPut(r.key, string(value), clientv3.WithLease(r.lease))).
 				Else(clientv3.OpGet(r.key)).
@@ -157,8 +158,8 @@ func (r *registration) Update(ctx context.Context, rec driver.Record) error {
 // another owner or of a newer registration.
 func (r *registration) Deregister(ctx context.Context) error {
 	r.hangUp()
-	err := r.d.do(ctx, func(ctx context.Context, s *session) error {
-		_, err := s.lease.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: int64(r.lease)})
+	err := r.d.cluster.Do(ctx, func(ctx context.Context, s *etcdmember.Session) error {
+		_, err := s.Lease.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: int64(r.lease)})
 		if leaseGone(err) {
 			return nil
 		}

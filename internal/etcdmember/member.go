@@ -1,4 +1,4 @@
-package etcdregistry
+package etcdmember
 
 import (
 	"context"
@@ -36,38 +36,39 @@ const (
 
 // member is one etcd server, on a connection of its own, so that leaving a frozen one is our decision.
 type member struct {
-	d        *Driver
+	cluster  *Cluster
 	endpoint string
 	given    bool // the connection is made by a client of the user's
-	dial     func() (*session, error)
+	dial     func() (*Session, error)
 
 	mu       sync.Mutex
-	session  *session
+	session  *Session
 	dialing  *dialing
 	avoid    time.Time // asked last until then
-	watchers map[*watcher]struct{}
+	watchers map[*Watch]struct{}
 	probing  bool
 }
 
-// session is a connection and the clients on it.
-type session struct {
+// Session is a connection to one member and the clients on it.
+type Session struct {
+	KV    clientv3.KV
+	Lease pb.LeaseClient
+
 	m     *member
 	conn  *grpc.ClientConn
-	kv    clientv3.KV
-	lease pb.LeaseClient
 	watch pb.WatchClient
 	close func() error
 }
 
 type dialing struct {
 	done    chan struct{}
-	session *session
+	session *Session
 	err     error
 }
 
-func newMember(d *Driver, endpoint string, cfg Config) *member {
-	m := &member{d: d, endpoint: endpoint, given: cfg.Client != nil, watchers: make(map[*watcher]struct{})}
-	m.dial = func() (*session, error) {
+func newMember(cluster *Cluster, endpoint string, cfg Config) *member {
+	m := &member{cluster: cluster, endpoint: endpoint, given: cfg.Client != nil, watchers: make(map[*Watch]struct{})}
+	m.dial = func() (*Session, error) {
 		if cfg.Client != nil {
 			conn, err := cfg.Client.Dial(endpoint)
 			if err != nil {
@@ -76,12 +77,12 @@ func newMember(d *Driver, endpoint string, cfg Config) *member {
 			return m.newSession(conn, conn.Close), nil
 		}
 		c, err := clientv3.New(clientv3.Config{
-			Context: d.ctx, Endpoints: []string{endpoint}, TLS: cfg.TLS, Username: cfg.Username, Password: cfg.Password,
+			Context: cluster.ctx, Endpoints: []string{endpoint}, TLS: cfg.TLS, Username: cfg.Username, Password: cfg.Password,
 			DialTimeout:          attemptTimeout, // of the first authentication; nothing else waits in New
 			DialKeepAliveTime:    10 * time.Second,
 			DialKeepAliveTimeout: 2 * time.Second,
 			MaxUnaryRetries:      2,            // one more, with a new token
-			Logger:               zap.NewNop(), // what fails is an error of the call, and logged once by package registry
+			Logger:               zap.NewNop(), // what fails is an error of the call, and logged once by whoever made it
 			DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectMax},
 				MinConnectTimeout: attemptTimeout,
@@ -95,11 +96,11 @@ func newMember(d *Driver, endpoint string, cfg Config) *member {
 	return m
 }
 
-func (m *member) newSession(conn *grpc.ClientConn, closer func() error) *session {
+func (m *member) newSession(conn *grpc.ClientConn, closer func() error) *Session {
 	c := callConn{conn}
-	return &session{
-		m: m, conn: conn, kv: clientv3.NewKVFromKVClient(pb.NewKVClient(c), nil),
-		lease: pb.NewLeaseClient(c), watch: pb.NewWatchClient(c), close: closer,
+	return &Session{
+		m: m, conn: conn, KV: clientv3.NewKVFromKVClient(pb.NewKVClient(c), nil),
+		Lease: pb.NewLeaseClient(c), watch: pb.NewWatchClient(c), close: closer,
 	}
 }
 
@@ -116,7 +117,7 @@ func (c callConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method s
 }
 
 // connect returns the member's session. With a password the first one takes a round trip, which may outlive ctx.
-func (m *member) connect(ctx context.Context) (*session, error) {
+func (m *member) connect(ctx context.Context) (*Session, error) {
 	m.mu.Lock()
 	if m.session != nil {
 		defer m.mu.Unlock()
@@ -125,7 +126,7 @@ func (m *member) connect(ctx context.Context) (*session, error) {
 	dl := m.dialing
 	if dl == nil {
 		dl = &dialing{done: make(chan struct{})}
-		started := m.d.spawn(func() {
+		started := m.cluster.spawn(func() {
 			dl.session, dl.err = m.dial()
 			m.mu.Lock()
 			m.session, m.dialing = dl.session, nil
@@ -134,7 +135,7 @@ func (m *member) connect(ctx context.Context) (*session, error) {
 		})
 		if !started {
 			m.mu.Unlock()
-			return nil, errClosed
+			return nil, ErrClosed
 		}
 		m.dialing = dl
 	}
@@ -161,23 +162,23 @@ func (m *member) close() error {
 	return err
 }
 
-// do runs f on the member that answered last, and on the others in turn while they do not answer. f must be safe to
+// Do runs f on the member that answered last, and on the others in turn while they do not answer. f must be safe to
 // run again after an attempt whose outcome is unknown.
-func (d *Driver) do(ctx context.Context, f func(context.Context, *session) error) error {
+func (c *Cluster) Do(ctx context.Context, f func(context.Context, *Session) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	stop := context.AfterFunc(d.ctx, cancel)
+	stop := context.AfterFunc(c.ctx, cancel)
 	defer stop()
 	ctx = clientv3.WithRequireLeader(ctx)
 	var errs silence
-	order := d.order()
+	order := c.order()
 	for i, m := range order {
 		err := m.try(ctx, len(order)-i-1, f)
 		switch {
-		case d.ctx.Err() != nil:
-			return errClosed
+		case c.ctx.Err() != nil:
+			return ErrClosed
 		case err == nil:
-			d.prefer(m)
+			c.prefer(m)
 			return nil
 		case !unanswered(err):
 			return err
@@ -192,7 +193,7 @@ func (d *Driver) do(ctx context.Context, f func(context.Context, *session) error
 }
 
 // try runs f on m, leaving time for the others.
-func (m *member) try(ctx context.Context, others int, f func(context.Context, *session) error) error {
+func (m *member) try(ctx context.Context, others int, f func(context.Context, *Session) error) error {
 	if others > 0 {
 		deadline, _ := ctx.Deadline()
 		share := time.Until(deadline) / time.Duration(others+1)
@@ -212,14 +213,14 @@ func (m *member) try(ctx context.Context, others int, f func(context.Context, *s
 }
 
 // order returns the members in the order to ask them: those that failed lately last, the current one else first.
-func (d *Driver) order() []*member {
-	d.mu.Lock()
-	current := d.current
-	d.mu.Unlock()
+func (c *Cluster) order() []*member {
+	c.mu.Lock()
+	current := c.current
+	c.mu.Unlock()
 	now := time.Now()
 	var good, bad []*member
-	for i := range d.members {
-		m := d.members[(current+i)%len(d.members)]
+	for i := range c.members {
+		m := c.members[(current+i)%len(c.members)]
 		m.mu.Lock()
 		shunned := now.Before(m.avoid)
 		m.mu.Unlock()
@@ -232,12 +233,12 @@ func (d *Driver) order() []*member {
 	return append(good, bad...)
 }
 
-func (d *Driver) prefer(m *member) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i := range d.members {
-		if d.members[i] == m {
-			d.current = i
+func (c *Cluster) prefer(m *member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.members {
+		if c.members[i] == m {
+			c.current = i
 		}
 	}
 }
@@ -278,16 +279,16 @@ func (s silence) Error() string {
 func (s silence) Unwrap() []error { return s }
 
 // attach puts w under the member's probe.
-func (m *member) attach(w *watcher) {
+func (m *member) attach(w *Watch) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.watchers[w] = struct{}{}
 	if !m.probing {
-		m.probing = m.d.spawn(m.probe)
+		m.probing = m.cluster.spawn(m.probe)
 	}
 }
 
-func (m *member) detach(w *watcher) {
+func (m *member) detach(w *Watch) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.watchers, w)
@@ -299,18 +300,18 @@ func (m *member) probe() {
 	defer t.Stop()
 	for {
 		m.mu.Lock()
-		if len(m.watchers) == 0 || m.d.ctx.Err() != nil {
+		if len(m.watchers) == 0 || m.cluster.ctx.Err() != nil {
 			m.probing = false
 			m.mu.Unlock()
 			return
 		}
 		m.mu.Unlock()
 		select {
-		case <-m.d.ctx.Done():
+		case <-m.cluster.ctx.Done():
 			continue
 		case <-t.C:
 		}
-		if err := m.ping(); err != nil && m.d.ctx.Err() == nil {
+		if err := m.ping(); err != nil && m.cluster.ctx.Err() == nil {
 			m.shun()
 			m.mu.Lock()
 			for w := range m.watchers {
@@ -324,11 +325,11 @@ func (m *member) probe() {
 
 // ping returns an error if the member gives no answer at all; a refusal is an answer.
 func (m *member) ping() error {
-	ctx, cancel := context.WithTimeout(m.d.ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(m.cluster.ctx, probeTimeout)
 	defer cancel()
 	s, err := m.connect(ctx)
 	if err == nil {
-		_, err = s.kv.Get(clientv3.WithRequireLeader(ctx), m.d.prefix, clientv3.WithSerializable(), clientv3.WithCountOnly())
+		_, err = s.KV.Get(clientv3.WithRequireLeader(ctx), m.cluster.probe, clientv3.WithSerializable(), clientv3.WithCountOnly())
 	}
 	if unanswered(err) {
 		return err
