@@ -3,6 +3,7 @@ package balance
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -11,10 +12,12 @@ import (
 const (
 	// chance is the probability of a run of failures below which it is none.
 	chance = 1e-7
-	// recent is the time in which the other nodes' failures are counted to judge a run, in slots of the window.
+	// recent is the time in which the other nodes' failures are counted to judge a node, in slots of the window, and last
+	// the number of calls of each, if that shows more.
 	recent = 2
-	// latest is the time, in slots, that success rates are compared over where there were enough calls in it.
-	latest = 3
+	last   = 16
+	// compared is the time, in slots, that success rates are compared over where there were enough calls in it.
+	compared = 3
 	// wins is the number of good answers in a row that bring a node back, twice as many if it did not fail always; each
 	// further ejection doubles it, up to maxWins.
 	wins    = 3
@@ -43,6 +46,7 @@ const (
 // record is what is known of the health of a node.
 type record struct {
 	run     atomic.Uint32 // failures in a row
+	latest  atomic.Uint32 // the last 32 ends, a 1 for each failure, the youngest in the lowest bit
 	ejected atomic.Bool
 	hopeful atomic.Bool // ejected, and the last probe was good
 
@@ -102,8 +106,26 @@ func (r *record) counted(now time.Time, last uint64) (bad, all float64) {
 	return bad, all
 }
 
+// ended enters the end of a call into what is known of the last ones.
+func (r *record) ended(bad bool) {
+	bit := uint32(0)
+	if bad {
+		bit = 1
+	}
+	for {
+		old := r.latest.Load()
+		if old<<1|bit == old { // nothing but good ones, as nearly always
+			return
+		}
+		if r.latest.CompareAndSwap(old, old<<1|bit) {
+			return
+		}
+	}
+}
+
 func (r *record) clear() {
 	r.run.Store(0)
+	r.latest.Store(0)
 	for i := range r.window {
 		r.window[i].Store(0)
 	}
@@ -121,6 +143,7 @@ func (b *Balancer) Done(n *Node, now, start time.Time, s Sample, h Health) {
 		return
 	}
 	n.count(now, h)
+	n.ended(h == Bad)
 	if n.ejected.Load() {
 		b.probed(n, set, now, start, h)
 		return
@@ -156,29 +179,34 @@ func (b *Balancer) consider(n *Node, set *settings, now time.Time) {
 // enough returns how many failures of n in a row are no chance if it is no worse than the other nodes are at present.
 // b.mu is held.
 func (b *Balancer) enough(n *Node, set *settings, now time.Time) float64 {
-	k := float64(set.Ejection.Consecutive)
-	var bad, all, running, others float64
+	q := 1 - b.others(n, now)
+	if q >= 1 {
+		return math.Inf(1)
+	}
+	return max(float64(set.Ejection.Consecutive), math.Ceil(math.Log(chance)/math.Log(q)))
+}
+
+// others returns the present success rate of the nodes that are not ejected, without n: that of the last two seconds, or
+// that of the last calls of each if it is lower. If all fail from one moment on, it is these that show it first. b.mu is held.
+func (b *Balancer) others(n *Node, now time.Time) float64 {
+	var bad, all, lately, of float64
 	for _, m := range b.reach {
 		if m == n || m.ejected.Load() {
 			continue
 		}
 		mb, ma := m.counted(now, recent)
 		bad, all = bad+mb, all+ma
-		// If all fail from one moment on, their rates do not show it yet.
-		running += min(float64(m.run.Load()), k)
-		others += k
+		lately += float64(bits.OnesCount32(m.latest.Load() & (1<<last - 1)))
+		of += last
 	}
 	q := 0.0
 	if all > 0 {
 		q = bad / all
 	}
-	if others > 0 {
-		q = max(q, running/others)
+	if of > 0 {
+		q = max(q, lately/of)
 	}
-	if q >= 1 {
-		return math.Inf(1)
-	}
-	return max(k, math.Ceil(math.Log(chance)/math.Log(q)))
+	return 1 - q
 }
 
 // judge compares the success rates of all nodes, and ejects the worst if it is out of line.
@@ -204,7 +232,7 @@ func (b *Balancer) worst(set *settings, now time.Time) *Event {
 			continue
 		}
 		// The shortest time with enough calls says most about the present.
-		bad, all := n.counted(now, latest)
+		bad, all := n.counted(now, compared)
 		if all < float64(set.Ejection.MinSamples) {
 			bad, all = n.counted(now, slots)
 		}
@@ -225,6 +253,10 @@ func (b *Balancer) worst(set *settings, now time.Time) *Event {
 	middle := median(rates)
 	for i, r := range rates {
 		rates[i] = math.Abs(r - middle)
+	}
+	// Where all are bad, which of them is worst at the moment is chance.
+	if b.others(low, now) < set.Ejection.SuccessRate {
+		return nil
 	}
 	if lowest >= middle-max(sigmas*normal*median(rates), noise*math.Sqrt(middle*(1-middle)/of)) {
 		return nil

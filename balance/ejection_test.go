@@ -64,3 +64,179 @@ func TestASickInstanceLosesItsCallsAndGetsThemBack(t *testing.T) {
 		}
 	}
 }
+
+// Nobody is sick, or everybody is: nobody is ejected.
+func TestNobodyIsEjectedWhere(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 5, 20} {
+		for name, answer := range map[string]func(f *fleet) func(int, time.Duration) answer{
+			"all fail 3 %": func(f *fleet) func(int, time.Duration) answer {
+				return func(int, time.Duration) answer {
+					if f.rnd.IntN(100) < 3 {
+						return refused()
+					}
+					return f.good(5 * time.Millisecond)
+				}
+			},
+			"all fail from one moment on": func(f *fleet) func(int, time.Duration) answer {
+				return func(_ int, at time.Duration) answer {
+					if at > 10*time.Second {
+						return refused()
+					}
+					return f.good(5 * time.Millisecond)
+				}
+			},
+			"all hang from one moment on": func(f *fleet) func(int, time.Duration) answer {
+				return func(_ int, at time.Duration) answer {
+					if at > 10*time.Second {
+						return answer{f.timeout, Bad, LowerBound}
+					}
+					return f.good(5 * time.Millisecond)
+				}
+			},
+			"all fail two times of three": func(f *fleet) func(int, time.Duration) answer {
+				return func(_ int, at time.Duration) answer {
+					if at > 10*time.Second && f.rnd.IntN(3) > 0 {
+						return refused()
+					}
+					return f.good(5 * time.Millisecond)
+				}
+			},
+			"one answers NOT_FOUND at once": func(f *fleet) func(int, time.Duration) answer {
+				return func(node int, at time.Duration) answer {
+					if node == 0 && at > 10*time.Second {
+						return answer{100 * time.Microsecond, Good, Latency}
+					}
+					return f.good(5 * time.Millisecond)
+				}
+			},
+			"one sheds": func(f *fleet) func(int, time.Duration) answer {
+				return func(node int, _ time.Duration) answer {
+					if node == 0 && f.rnd.IntN(2) == 0 {
+						return answer{100 * time.Microsecond, Neutral, None}
+					}
+					return f.good(5 * time.Millisecond)
+				}
+			},
+		} {
+			t.Run(fmt.Sprint(name, ", of ", n), func(t *testing.T) {
+				t.Parallel()
+				for seed := range uint64(3) {
+					f := newFleet(seed, Config{}, n)
+					f.answer = answer(f)
+					f.run(20 * time.Second)
+					if len(f.events) > 0 {
+						t.Errorf("seed %d: %v", seed, f.events)
+					}
+					if told := f.tell(15*time.Second, 20*time.Second); name == "all fail 3 %" && told.failed > told.calls/2000+1 && n > 2 {
+						t.Errorf("seed %d: %v", seed, told)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Of ten, three fail at once: no more than the cap allows are ejected.
+func TestSeveralSickInstances(t *testing.T) {
+	f := newFleet(1, Config{}, 10)
+	f.answer = func(node int, at time.Duration) answer {
+		if node < 3 && at >= ill && at < well {
+			return refused()
+		}
+		return f.good(5 * time.Millisecond)
+	}
+	f.run(90 * time.Second)
+	during, after := f.tell(ill+time.Second, well), f.tell(well+20*time.Second, 90*time.Second)
+	for i := range 3 {
+		if during.share(i) > 0.01 {
+			t.Errorf("while they are sick: %v, %v", during, f.events)
+		}
+		if after.share(i) < 0.08 {
+			t.Errorf("20 s after their recovery: %v, %v", after, f.events)
+		}
+	}
+	if during.failed > 0 {
+		t.Errorf("failed calls: %v", during)
+	}
+}
+
+// The one that was well leaves while the other is ejected: what is left is used.
+func TestPanicUsesWhatIsLeft(t *testing.T) {
+	f := newFleet(1, Config{}, 2)
+	f.answer = func(node int, _ time.Duration) answer {
+		if node == 0 {
+			return refused()
+		}
+		return f.good(5 * time.Millisecond)
+	}
+	f.run(time.Second)
+	if len(f.events) != 1 || !f.events[0].Ejected {
+		t.Fatalf("events %v", f.events)
+	}
+	v := f.b.View(epoch.Add(f.now), f.nodes[:1])
+	for i := range uint64(100) {
+		if got := v.Pick(Call{Now: epoch.Add(f.now), Rand: i}); got != 0 {
+			t.Fatalf("picked %d", got)
+		}
+	}
+}
+
+// An instance that was slow, though never so slow that it failed, has its share 20 seconds after.
+func TestASlowInstanceIsFoundToBeFastAgain(t *testing.T) {
+	for _, times := range []time.Duration{5, 50, 200} {
+		for _, n := range []int{2, 5, 20} {
+			f := newFleet(1, Config{}, n)
+			f.timeout = time.Minute
+			f.answer = func(node int, at time.Duration) answer {
+				if node == 0 && at >= ill && at < well {
+					return f.good(times * 5 * time.Millisecond)
+				}
+				return f.good(5 * time.Millisecond)
+			}
+			f.run(90 * time.Second)
+			if during := f.tell(ill+time.Second, well); times > 5 && during.share(0) > 0.01 {
+				t.Errorf("%d times slower of %d: while it was slow %v", times, n, during)
+			}
+			if after := f.tell(well+20*time.Second, 90*time.Second); after.share(0) < 0.8/float64(n) {
+				t.Errorf("%d times slower of %d: 20 s after %v", times, n, after)
+			}
+		}
+	}
+}
+
+// One that joins gets a tenth of its share at first, and all of it after the slow start.
+func TestSlowStart(t *testing.T) {
+	for _, policy := range allPolicies {
+		f := newFleet(1, Config{Policy: policy}, 4)
+		f.run(20 * time.Second)
+		f.join(5)
+		f.run(30 * time.Second)
+		for _, tt := range []struct {
+			from, until time.Duration
+			least, most float64
+		}{{20, 21, 0.005, 0.07}, {25, 26, 0.05, 0.16}, {35, 50, 0.16, 0.24}} {
+			if got := f.tell(tt.from*time.Second, tt.until*time.Second).share(4); got < tt.least || got > tt.most {
+				t.Errorf("%s: from %d s to %d s its share is %.3f, want %.3f to %.3f", policy, tt.from, tt.until, got, tt.least, tt.most)
+			}
+		}
+	}
+}
+
+// Where calls are few, a sick instance is not given every other one of them.
+func TestProbesAreFewWhereCallsAre(t *testing.T) {
+	for _, rate := range []float64{1, 10, 60} {
+		f := newFleet(1, Config{}, 3)
+		f.rate = rate
+		f.answer = func(node int, _ time.Duration) answer {
+			if node == 0 {
+				return refused()
+			}
+			return f.good(5 * time.Millisecond)
+		}
+		f.run(20 * time.Minute)
+		got := f.tell(time.Minute, 20*time.Minute)
+		if most := max(0.03, 0.12/rate); got.share(0) > most || got.failed > 0 {
+			t.Errorf("%v calls a second: %v", rate, got)
+		}
+	}
+}
