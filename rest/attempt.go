@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -41,6 +42,12 @@ type attempt struct {
 	timer  *time.Timer // calls tick
 	once   sync.Once   // release
 
+	// Here to spare allocations.
+	trace  httptrace.ClientTrace
+	url    url.URL
+	whole  wholeBody
+	answer responseBody
+
 	// Guarded by trip.mu.
 	until   time.Time // when it is late; zero if never
 	hedgeAt time.Time // when it is hedged; zero if it is not, or was
@@ -57,13 +64,16 @@ type attempt struct {
 
 // newAttempt begins an attempt. t.mu is held.
 func newAttempt(t *trip, p *peer, plan resilience.Plan, start time.Time) *attempt {
-	a := &attempt{trip: t, peer: p, plan: plan, number: t.past, start: start, until: plan.Deadline, hedgeAt: plan.Hedge}
+	a := &t.one
+	if a.trip != nil {
+		a = new(attempt)
+	}
+	a.trip, a.peer, a.plan, a.number = t, p, plan, t.past
+	a.start, a.until, a.hedgeAt = start, plan.Deadline, plan.Hedge
 	t.past++
-	ctx := httptrace.WithClientTrace(t.ctx, &httptrace.ClientTrace{
-		GetConn: func(string) { a.began = true },
-		GotConn: a.gotConn,
-	})
-	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	a.trace.GetConn = a.getConn
+	a.trace.GotConn = a.gotConn
+	a.ctx, a.cancel = context.WithCancelCause(httptrace.WithClientTrace(t.ctx, &a.trace))
 	next := a.until
 	if !a.hedgeAt.IsZero() && a.hedgeAt.Before(next) {
 		next = a.hedgeAt
@@ -111,6 +121,8 @@ func (a *attempt) answered(endless bool) bool {
 	return true
 }
 
+func (a *attempt) getConn(string) { a.began = true }
+
 // gotConn may be called more than once: net/http goes to another connection by itself if a reused one turns out to be
 // dead, either unwritten or with a request that is safe to repeat.
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
@@ -138,13 +150,13 @@ func (a *attempt) sent() resilience.Sent {
 func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 	t := a.trip
 	req := t.req.WithContext(a.ctx)
-	u := *t.req.URL
-	u.Host = a.peer.addr
-	u.Scheme = "http"
+	a.url = *t.req.URL
+	a.url.Host = a.peer.addr
+	a.url.Scheme = "http"
 	if a.peer.secure {
-		u.Scheme = "https"
+		a.url.Scheme = "https"
 	}
-	req.URL = &u
+	req.URL = &a.url
 	if req.Host == "" {
 		req.Host = t.target.service
 	}
@@ -166,7 +178,7 @@ func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 	case worthReading(resp):
 		peek(resp)
 	case t.safe && isShort(resp):
-		if err := readWhole(resp); err != nil {
+		if err := a.readWhole(resp); err != nil {
 			return nil, err
 		}
 	}
@@ -225,7 +237,8 @@ func (a *attempt) release() {
 // deliver makes the response the caller's: from here on the time of the call counts, not that of the attempt.
 func (a *attempt) deliver(resp *http.Response) *http.Response {
 	resp.Request = a.trip.req
-	body := &responseBody{body: resp.Body, attempt: a}
+	body := &a.answer
+	body.body, body.attempt = resp.Body, a
 	if w, ok := resp.Body.(io.Writer); ok {
 		resp.Body = upgradedBody{responseBody: body, Writer: w}
 		return resp
@@ -345,7 +358,7 @@ func isShort(resp *http.Response) bool {
 	return resp.ContentLength > 0 && resp.ContentLength <= maxWhole && resp.Body != http.NoBody && !IsStream(resp)
 }
 
-func readWhole(resp *http.Response) error {
+func (a *attempt) readWhole(resp *http.Response) error {
 	data := make([]byte, resp.ContentLength)
 	_, err := io.ReadFull(resp.Body, data)
 	if cerr := resp.Body.Close(); err == nil {
@@ -354,9 +367,8 @@ func readWhole(resp *http.Response) error {
 	if err != nil {
 		return err
 	}
-	body := new(wholeBody)
-	body.Reset(data)
-	resp.Body = body
+	a.whole.Reset(data)
+	resp.Body = &a.whole
 	return nil
 }
 

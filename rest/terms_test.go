@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -136,9 +137,18 @@ func TestLivePolicyTakesEffectAtOnce(t *testing.T) {
 	attempts("GET", 3)
 	live.Set("shop", policy.Service{Calls: policy.Calls{Policy: resilience.Policy{Rate: 1e-9, Burst: 1}}})
 	attempts("POST", 1)
-	if _, _, err := send(client, call{method: "POST"}.request(t, t.Context())); failure.From(err).Reason != failure.ReasonRateLimit {
+	if _, _, err := send(client, call{method: "POST"}.request(t, t.Context())); reasonOf(err) != failure.ReasonRateLimit {
 		t.Errorf("error %v", err)
 	}
+}
+
+// reasonOf is the reason of the error that a call ended with.
+func reasonOf(err error) string {
+	var e *failure.Error
+	if !errors.As(err, &e) || !e.Local() {
+		return ""
+	}
+	return e.Reason
 }
 
 // known waits until the client knows that many instances.
@@ -251,8 +261,7 @@ func TestWhatIsRefusedHereSaysWhy(t *testing.T) {
 			}
 			before := hits.Load()
 			_, _, err := send(client, call{method: "GET"}.request(t, t.Context()))
-			e := failure.From(err)
-			if e == nil || e.Reason != tt.reason || !e.Local() || hits.Load() != before {
+			if reasonOf(err) != tt.reason || hits.Load() != before {
 				t.Errorf("%v, %d more requests", err, hits.Load()-before)
 			}
 			callError(t, err)
@@ -279,7 +288,7 @@ func TestBulkheadCountsCallsThatWaitForAnInstance(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "it waits", func() bool { return g.terms.guard.InFlight() == 1 })
-	if _, _, err := send(client, call{method: "GET"}.request(t, t.Context())); failure.From(err).Reason != failure.ReasonBulkhead {
+	if _, _, err := send(client, call{method: "GET"}.request(t, t.Context())); reasonOf(err) != failure.ReasonBulkhead {
 		t.Errorf("error %v", err)
 	}
 	cancel()
@@ -301,7 +310,7 @@ func TestServiceThatRefusesMostIsSparedUntilItRecovers(t *testing.T) {
 	for range calls {
 		_, _, err := send(client, call{method: "GET"}.request(t, t.Context()))
 		if err != nil {
-			if failure.From(err).Reason != failure.ReasonThrottled {
+			if reasonOf(err) != failure.ReasonThrottled {
 				t.Fatal(err)
 			}
 			throttled++

@@ -37,6 +37,7 @@ type trip struct {
 	room   [resilience.DefaultMaxAttempts]*balance.Node // for tried
 	failed []resilience.Attempt
 	last   *failure.Error // of the last attempt that was waited for
+	one    attempt        // spares an allocation where one attempt is enough
 	first  *attempt       // the one under way that may be hedged
 	hedge  *attempt       // beside it
 	done   chan struct{}
