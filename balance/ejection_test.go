@@ -28,6 +28,7 @@ func illnesses(f *fleet) map[string]func() answer {
 }
 
 func TestASickInstanceLosesItsCallsAndGetsThemBack(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{2, 3, 5} {
 		for name := range illnesses(nil) {
 			t.Run(fmt.Sprint(name, " of ", n), func(t *testing.T) {
@@ -67,6 +68,7 @@ func TestASickInstanceLosesItsCallsAndGetsThemBack(t *testing.T) {
 
 // Nobody is sick, or everybody is: nobody is ejected.
 func TestNobodyIsEjectedWhere(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{1, 2, 3, 5, 20} {
 		for name, answer := range map[string]func(f *fleet) func(int, time.Duration) answer{
 			"all fail 3 %": func(f *fleet) func(int, time.Duration) answer {
@@ -183,13 +185,13 @@ func TestPanicUsesWhatIsLeft(t *testing.T) {
 
 // An instance that was slow, though never so slow that it failed, has its share 20 seconds after.
 func TestASlowInstanceIsFoundToBeFastAgain(t *testing.T) {
-	for _, times := range []time.Duration{5, 50, 200} {
+	for _, times := range []int{5, 50, 200} {
 		for _, n := range []int{2, 5, 20} {
 			f := newFleet(1, Config{}, n)
 			f.timeout = time.Minute
 			f.answer = func(node int, at time.Duration) answer {
 				if node == 0 && at >= ill && at < well {
-					return f.good(times * 5 * time.Millisecond)
+					return f.good(time.Duration(times) * 5 * time.Millisecond)
 				}
 				return f.good(5 * time.Millisecond)
 			}
@@ -212,10 +214,10 @@ func TestSlowStart(t *testing.T) {
 		f.join(5)
 		f.run(30 * time.Second)
 		for _, tt := range []struct {
-			from, until time.Duration
+			from, until int // seconds
 			least, most float64
 		}{{20, 21, 0.005, 0.07}, {25, 26, 0.05, 0.16}, {35, 50, 0.16, 0.24}} {
-			if got := f.tell(tt.from*time.Second, tt.until*time.Second).share(4); got < tt.least || got > tt.most {
+			if got := f.tell(time.Duration(tt.from)*time.Second, time.Duration(tt.until)*time.Second).share(4); got < tt.least || got > tt.most {
 				t.Errorf("%s: from %d s to %d s its share is %.3f, want %.3f to %.3f", policy, tt.from, tt.until, got, tt.least, tt.most)
 			}
 		}

@@ -112,7 +112,7 @@ func (p *pool) threshold() int {
 }
 
 // pick returns the index of the chosen node of the group, or -1 if too little is known.
-func (p *pool) pick(g *group, c *Call, r uint64) int {
+func (p *pool) pick(g *group, c *Call) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := p.n - 1; i >= 0; i-- {

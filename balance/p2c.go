@@ -33,12 +33,12 @@ const (
 // A slow node that is never preferred would be slow for ever: now and then one gets a single call that may run twice.
 func (g *group) p2c(p *plan, c *Call, r uint64) int {
 	i, r := g.draw(p, c, r, -1)
-	j := -1
+	var j int
 	if g.weights == nil {
 		j, r = g.draw(p, c, r, i)
 	} else if j, r = g.draw(p, c, r, -1); i == j {
 		// Of a heavy node among light ones both draws are often the same, and that is how it gets its share.
-		if j, r = g.draw(p, c, r, i); j < 0 || !g.cheaper(j, i, c, twice) {
+		if j, _ = g.draw(p, c, r, i); j < 0 || !g.cheaper(j, i, c, twice) {
 			return i
 		}
 		return j
