@@ -44,9 +44,10 @@ func (a answer) write(w http.ResponseWriter) {
 	}
 }
 
-// append encodes a: the status, the number of header lines, name and value of each, and the body. Numbers are uvarints, and
+// encode encodes a: the status, the number of header lines, name and value of each, and the body. Numbers are uvarints, and
 // texts come after their length.
-func (a answer) append(b []byte) []byte {
+func (a answer) encode() []byte {
+	var b []byte
 	text := func(s string) {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
@@ -68,7 +69,7 @@ func (a answer) append(b []byte) []byte {
 
 var errAnswer = errors.New("answer: not readable")
 
-// parseAnswer is the inverse of append. The body is part of data.
+// parseAnswer is the inverse of encode. The body is part of data.
 func parseAnswer(data []byte) (answer, error) {
 	bad := false
 	number := func() uint64 {

@@ -127,7 +127,7 @@ func (d *dedupe) handle(w http.ResponseWriter, r *http.Request, next http.Handle
 	case hold.passed && hold.status < http.StatusBadRequest:
 		_ = claim.FinishUnkept(ctx)
 	case !hold.passed && a.final():
-		_ = claim.Finish(ctx, a.append(nil))
+		_ = claim.Finish(ctx, a.encode())
 	default:
 		claim.Release(ctx) // before anybody is told to come back
 	}

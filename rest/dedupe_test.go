@@ -93,7 +93,7 @@ func TestWhatIsKeptOfAnAnswer(t *testing.T) {
 	}{
 		"nothing":         {func(http.ResponseWriter, *http.Request) {}, 200, 200},
 		"no content":      {status(204), 204, 204},
-		"see other":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/orders/1", 303) }, 303, 303},
+		"see other":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/orders/1", http.StatusSeeOther) }, 303, 303},
 		"sold out":        {problem(failure.New(failure.FailedPrecondition, "sold out")), 409, 409},
 		"lost a race":     {problem(failure.New(failure.Aborted, "lost a race")), 409, 0},
 		"not a problem":   {status(409), 409, 0}, // it might be either
@@ -104,10 +104,13 @@ func TestWhatIsKeptOfAnAnswer(t *testing.T) {
 		"busy":            {status(503), 503, 0},
 		"broken":          {status(500), 500, 0},
 		"a panic":         {func(http.ResponseWriter, *http.Request) { panic("broken") }, 500, 0},
-		"a panic at last": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); panic("broken") }, 500, 0},
+		"a panic at last": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated); panic("broken") }, 500, 0},
 		"too large":       {func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, idempotency.DefaultMaxResult+1)) }, 200, 409},
 		"flushed":         {func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush(); fmt.Fprint(w, "x") }, 200, 409},
-		"flushed failure": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503); w.(http.Flusher).Flush() }, 503, 0},
+		"flushed failure": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			w.(http.Flusher).Flush()
+		}, 503, 0},
 		"with trailers": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Trailer", "X-Sum")
 			fmt.Fprint(w, "x")
@@ -232,7 +235,7 @@ func TestARequestUnderWayIsAConflict(t *testing.T) {
 		go post(h, "key", "/orders", "")
 		synctest.Wait()
 		resp := post(h, "key", "/orders", "", func(r *http.Request) { r.Header.Set(HeaderTimeout, "1000") })
-		if e := failure.ReadProblem(resp); resp.StatusCode != 409 || resp.Header.Get("Retry-After") != "1" || e.Reason != "IDEMPOTENCY_KEY_IN_USE" {
+		if e := failure.ReadProblem(resp); resp.StatusCode != http.StatusConflict || resp.Header.Get("Retry-After") != "1" || e.Reason != "IDEMPOTENCY_KEY_IN_USE" {
 			t.Errorf("%d %v %v", resp.StatusCode, resp.Header, e)
 		}
 		if resp := post(h, "key", "/orders", ""); text(t, resp) != "order 1" {
@@ -259,7 +262,7 @@ func TestARequestWhoseCallerLeft(t *testing.T) {
 			time.AfterFunc(time.Second, cancel)
 			*r = *r.WithContext(ctx)
 		}
-		if resp := post(h, "key", "/orders", "", leave); resp.StatusCode != 504 {
+		if resp := post(h, "key", "/orders", "", leave); resp.StatusCode != http.StatusGatewayTimeout {
 			t.Errorf("%d", resp.StatusCode)
 		}
 		heeds = false
@@ -271,8 +274,8 @@ func TestARequestWhoseCallerLeft(t *testing.T) {
 }
 
 func FuzzParseAnswer(f *testing.F) {
-	f.Add(answer{status: 201, header: http.Header{"Location": {"/orders/1"}, "Set-Cookie": {"a", "b"}}, body: []byte("order")}.append(nil))
-	f.Add(answer{status: 204}.append(nil))
+	f.Add(answer{status: 201, header: http.Header{"Location": {"/orders/1"}, "Set-Cookie": {"a", "b"}}, body: []byte("order")}.encode())
+	f.Add(answer{status: 204}.encode())
 	f.Add([]byte("\xc8\x01\xff\xff\xff\xff\x0f"))
 	f.Add([]byte("\xc8\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -286,7 +289,7 @@ func FuzzParseAnswer(f *testing.F) {
 		if w.Code != a.status {
 			t.Fatalf("%d was answered as %d", a.status, w.Code)
 		}
-		again, err := parseAnswer(a.append(nil))
+		again, err := parseAnswer(a.encode())
 		if err != nil || again.status != a.status || len(again.header) != len(a.header) || string(again.body) != string(a.body) {
 			t.Fatalf("%+v became %+v, %v", a, again, err)
 		}

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -114,7 +113,8 @@ const (
 
 // encodeResult is false for an answer that could not be given again: its message is of a type that is not linked in.
 func encodeResult(resp any, err error) ([]byte, bool) {
-	kind, m := byte(resultStatus), proto.Message(nil)
+	kind := byte(resultStatus)
+	var m proto.Message
 	if err != nil {
 		m = failure.Status(err).Proto()
 	} else {
@@ -149,7 +149,7 @@ func parseResult(result []byte) (any, error) {
 		if err := proto.Unmarshal(result[1:], packed); err != nil {
 			return nil, unreadable(err)
 		}
-		t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(packed.MessageName()))
+		t, err := protoregistry.GlobalTypes.FindMessageByName(packed.MessageName())
 		if err != nil {
 			return nil, unreadable(err)
 		}
