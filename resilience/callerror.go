@@ -28,6 +28,7 @@ type CallError struct {
 	Method    string        // such as "/shop.Inventory/Reserve" or "GET /stock"
 	Attempts  []Attempt     // in order; empty if the call failed before the first
 	Stopped   string        // why there was no further attempt; see Stop
+	RefusedBy string        // what on this side refused it, or a further attempt: "budget", "throttle", …; see Stop.Refused
 	Remaining time.Duration // of the total deadline when it failed; not positive if it had passed
 	Err       error         // of the last attempt; never nil
 }
@@ -86,11 +87,16 @@ func (e *CallError) Unwrap() error { return e.Err }
 const givenUp = time.Second
 
 // GRPCStatus returns the last attempt's error as a status, for a server that returns this error to its own caller. It
-// carries nothing of the attempts, so addresses stay here. UNAVAILABLE asks the caller to come back in a second, if the
+// carries nothing of the attempts, so addresses stay here, and none of our own reasons, which are about the callee. UNAVAILABLE asks the caller to come back in a second, if the
 // callee has not asked for something itself and it was not safety alone that ended the call: trying again is the task of
 // the layer next to the failure, and has been done; if each layer did, the attempts would multiply.
 func (e *CallError) GRPCStatus() *status.Status {
 	f := failure.From(e.Err)
+	if f.Domain == failure.Domain {
+		// That the callee, or this client of it, refused the call is no word of the server that passes it on, which has
+		// begun with its own.
+		f = f.WithReason("", "")
+	}
 	if n := len(e.Attempts); n > 0 && e.Attempts[n-1].Sent == NotSent {
 		// This error was made here, not by the callee, and names what could not be reached.
 		f = failure.New(f.Code, "%s cannot be reached", e.Service).WithRetryAfter(f.RetryAfter)
@@ -107,14 +113,21 @@ func (e *CallError) LogValue() slog.Value {
 	for i, a := range e.Attempts {
 		attempts[i] = slog.Group(fmt.Sprint(i+1),
 			slog.String("instance", a.Instance), slog.String("addr", a.Addr), slog.Duration("duration", a.Duration),
-			slog.String("sent", a.Sent.String()), slog.String("error", fmt.Sprint(a.Err)))
+			slog.String("sent", a.Sent.String()), slog.Bool("hedge", a.Hedge), slog.String("error", fmt.Sprint(a.Err)))
 	}
-	return slog.GroupValue(
+	attrs := []slog.Attr{
 		slog.String("service", e.Service), slog.String("method", e.Method),
 		slog.String("code", failure.CodeOf(e.Err).String()),
 		slog.String("error", fmt.Sprint(e.Err)),
 		slog.String("stopped", e.Stopped), slog.Duration("remaining", e.Remaining),
-		slog.Attr{Key: "attempts", Value: slog.GroupValue(attempts...)})
+	}
+	if e.RefusedBy != "" {
+		attrs = append(attrs, slog.String("refused_by", e.RefusedBy))
+	}
+	if n := len(e.Attempts); n > 0 {
+		attrs = append(attrs, slog.String("instance", e.Attempts[n-1].Instance))
+	}
+	return slog.GroupValue(append(attrs, slog.Attr{Key: "attempts", Value: slog.GroupValue(attempts...)})...)
 }
 
 // short rounds a duration to what one wants to read.

@@ -54,6 +54,7 @@ type stage struct {
 	plan    Plan // of the attempt that is under way and not a hedge, if there is one
 	hedge   Plan
 	begun   time.Time
+	open    []Call
 }
 
 func play(t *testing.T, script string) string {
@@ -130,6 +131,14 @@ func (s *stage) do(t *testing.T, cmd string, args []string) []string {
 		s.now = s.now.Add(fresh)
 		sum := s.latency.Summary(s.now)
 		return []string{fmt.Sprintf("%d samples, median %v, 99.9%% %v", sum.Samples, sum.Median, sum.P999)}
+	case "open": // leave the call open
+		s.open = append(s.open, s.call)
+	case "close": // end the call that was left open last
+		last := len(s.open) - 1
+		s.open[last].End(s.now)
+		s.open = s.open[:last]
+	case "alone":
+		s.call.Alone()
 	case "idle": // idle for=
 		s.now = s.now.Add(duration("for"))
 	case "budget":
@@ -138,7 +147,8 @@ func (s *stage) do(t *testing.T, cmd string, args []string) []string {
 		name, _ := arg("as")
 		for range int(number("n")) {
 			s.budget.Call(s.now)
-			s.guard.done(s.now, Critical, pass{}, outcome(t, name).Verdict().Throttle)
+			ps, _ := s.guard.allow(s.now, Critical, 0)
+			s.guard.done(s.now, Critical, ps, outcome(t, name).Verdict().Throttle)
 		}
 	case "call": // call [safe] [left=] [criticality=]
 		deadline := s.now.Add(s.policy.timeout())

@@ -298,7 +298,9 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 func (c *call) fail(now time.Time, err *failure.Error, stop resilience.Stop) error {
+	by, _ := stop.Refused()
 	return &resilience.CallError{
+		RefusedBy: by,
 		Service:   c.target.service,
 		Method:    c.method,
 		Attempts:  c.past,
