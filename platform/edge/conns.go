@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -58,11 +59,7 @@ func (g *gate) Accept() (net.Conn, error) {
 			g.turnAway(c)
 			continue
 		}
-		if tcp, ok := c.(*net.TCPConn); ok {
-			return &guest{TCPConn: tcp, leave: sync.OnceFunc(func() { g.leave(client) })}, nil
-		}
-		g.leave(client) // not of a listener that this package makes
-		return c, nil
+		return &guest{Conn: c, leave: sync.OnceFunc(func() { g.leave(client) })}, nil
 	}
 }
 
@@ -153,13 +150,21 @@ func clientOf(addr net.Addr) netip.Addr {
 
 // guest is a connection that was let in.
 type guest struct {
-	*net.TCPConn
+	net.Conn
 	leave func()
+}
+
+// CloseWrite ends what is written, so that a client gets to read an answer that came before the end of its request.
+func (c *guest) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // Close implements net.Conn.
 func (c *guest) Close() error {
-	err := c.TCPConn.Close()
+	err := c.Conn.Close()
 	c.leave()
 	return err
 }
