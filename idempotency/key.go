@@ -25,7 +25,7 @@ type Key struct {
 
 // ErrKey is the answer to a key that is none.
 var ErrKey = failure.New(failure.InvalidArgument, "idempotency key: not 1 to %d printable ASCII characters", MaxKey).
-	WithReason("IDEMPOTENCY_KEY_INVALID", failure.Domain)
+	WithReason("IDEMPOTENCY_KEY_INVALID", Domain)
 
 // ValidKey reports whether s is a key as a caller may choose it.
 func ValidKey(s string) bool {

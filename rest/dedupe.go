@@ -58,7 +58,7 @@ type dedupe struct {
 }
 
 var errKeyMissing = failure.New(failure.InvalidArgument, "this request needs an Idempotency-Key header").
-	WithReason("IDEMPOTENCY_KEY_MISSING", failure.Domain)
+	WithReason("IDEMPOTENCY_KEY_MISSING", idempotency.Domain)
 
 func (d *dedupe) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	values := r.Header[HeaderIdempotencyKey]

@@ -59,7 +59,7 @@ type dedupe struct {
 }
 
 var errKeyMissing = failure.New(failure.InvalidArgument, "this method needs an idempotency key").
-	WithReason("IDEMPOTENCY_KEY_MISSING", failure.Domain)
+	WithReason("IDEMPOTENCY_KEY_MISSING", idempotency.Domain)
 
 func (d *dedupe) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	keys := metadata.ValueFromIncomingContext(ctx, keyHeader)
