@@ -35,6 +35,16 @@ func (t *tally) counts(now time.Time) (all, good int) {
 	return t.all, t.good
 }
 
+// recent returns the sums of the newest n parts at now.
+func (t *tally) recent(now time.Time, n int64) (all, good int) {
+	t.turn(now)
+	for i := max(t.head-n+1, 0); i <= t.head; i++ {
+		p := t.parts[i%tallySlots]
+		all, good = all+p.all, good+p.good
+	}
+	return all, good
+}
+
 func (t *tally) clear() { *t = tally{slot: t.slot, head: t.head} }
 
 // turn drops what is too old at now. A time before the newest part counts as in it.

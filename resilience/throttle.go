@@ -21,6 +21,12 @@ const (
 	few     = 2
 	// recovered is the share of them that must have been accepted.
 	recovered = 0.9
+	// lately is how many parts of probing are half a second: how long another level is looked at.
+	lately = tallySlots / 4
+	// steady is the share that must have been accepted of a level that is not held back, for others to follow quickly.
+	steady = 0.98
+	// growth and quickGrowth are how many times more gets through after a second.
+	growth, quickGrowth = 2, 16
 	// atLeast is how often a request gets through however bad it looks.
 	atLeast = time.Second
 )
@@ -31,7 +37,9 @@ const (
 // 2 s: once nine in ten of them are accepted, the share that gets through doubles every second until it is all of
 // them, so that what the service refused before it recovered is not held against it for the rest of the 30 s.
 //
-// The levels know nothing of each other: a service that sheds what is sheddable takes what is critical.
+// The levels are held back one by one: a service that sheds what is sheddable takes what is critical. A level that comes
+// back does so within 2 s if the service has just accepted all of another one that is not held back, since it is known
+// then to be there, and to have room.
 //
 // Safe for concurrent use; nothing allocates.
 //
@@ -52,7 +60,7 @@ type level struct {
 	policy ThrottlePolicy // with its defaults
 
 	window   tally     // requests, and those that were accepted
-	probes   tally     // those that got through while the throttle is on
+	probes   tally     // those that got through, of the last 2 s; cleared when the throttle is turned on
 	pass     float64   // the share that gets through
 	since    time.Time // when it was turned on
 	updated  time.Time // pass
@@ -106,7 +114,7 @@ func (t *Throttle) Allow(now time.Time, c Criticality, rnd uint64) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.update(now); !l.on.Load() {
+	if t.update(l, now); !l.on.Load() {
 		return true
 	}
 	if float64(rnd>>11)/(1<<53) < l.pass || now.Sub(l.lastPass) >= atLeast {
@@ -126,12 +134,9 @@ func (t *Throttle) Vote(now time.Time, c Criticality, v Vote) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.window.add(now, v == Accept)
-	on := l.on.Load()
-	if on {
-		l.probes.add(now, v == Accept)
-	}
-	if v == Reject && l.policy.K > 0 && !on {
-		l.update(now)
+	l.probes.add(now, v == Accept)
+	if v == Reject && l.policy.K > 0 && !l.on.Load() {
+		t.update(l, now)
 	}
 }
 
@@ -146,13 +151,13 @@ func (t *Throttle) Pass(now time.Time, c Criticality) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.on.Load() {
-		l.update(now)
+		t.update(l, now)
 	}
 	return l.pass
 }
 
 // update computes what gets through from now on.
-func (l *level) update(now time.Time) {
+func (t *Throttle) update(l *level, now time.Time) {
 	all, good := l.window.counts(now)
 	share := 1 - (float64(all)-l.policy.K*float64(good)-slack)/float64(all+1)
 	share = max(share, l.policy.Floor)
@@ -167,28 +172,47 @@ func (l *level) update(now time.Time) {
 		l.on.Store(true)
 		l.probes.clear()
 	default:
-		l.probe(now, share)
+		t.probe(l, now, share)
 	}
 }
 
 // probe is update while the throttle is on; share is what gets through without a sign of recovery.
-func (l *level) probe(now time.Time, share float64) {
-	elapsed := now.Sub(l.updated)
+func (t *Throttle) probe(l *level, now time.Time, share float64) {
+	elapsed := min(max(now.Sub(l.updated), 0), time.Second).Seconds()
 	l.updated = now
 	all, good := l.probes.counts(now)
+	latest, latestGood := l.probes.recent(now, lately)
 	long := now.Sub(l.since) >= probing
 	switch {
+	case latestGood == latest && t.steady(l, now):
+		if latest > 0 {
+			l.pass *= math.Pow(quickGrowth, elapsed)
+		}
 	case all > 0 && float64(good) < recovered*float64(all):
 		l.pass = share
 	case all < enough && !(long && all >= few):
-		l.pass = max(l.pass, share)
 	default:
-		l.pass = max(share, l.pass*math.Exp2(min(max(elapsed, 0), time.Second).Seconds()))
-		if l.pass >= 1 {
-			l.window.clear() // else what was refused before would turn it on again
-			l.release()
-		}
+		l.pass *= math.Pow(growth, elapsed)
 	}
+	if l.pass = max(l.pass, share); l.pass >= 1 {
+		l.window.clear() // else what was refused before would turn it on again
+		l.release()
+	}
+}
+
+// steady reports whether the service has just accepted another level that is not held back. l is locked.
+func (t *Throttle) steady(l *level, now time.Time) bool {
+	all, good := 0, 0
+	for i := range t.levels {
+		other := &t.levels[i]
+		if other == l || other.on.Load() || !other.mu.TryLock() { // two levels never wait for each other
+			continue
+		}
+		a, g := other.probes.recent(now, lately)
+		other.mu.Unlock()
+		all, good = all+a, good+g
+	}
+	return all >= enough && float64(good) >= steady*float64(all)
 }
 
 func (l *level) release() {

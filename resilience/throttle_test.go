@@ -125,6 +125,34 @@ func TestThrottleSendsTwiceWhatIsAccepted(t *testing.T) {
 	}
 }
 
+// An overload in which the service accepts all that is critical and nothing that is sheddable ends. What is sheddable
+// gets through again within two seconds.
+func TestThrottleLetsALevelFollowAnother(t *testing.T) {
+	for seed := range uint64(5) {
+		throttle, rnd, now := NewThrottle(ThrottlePolicy{}), rand.New(rand.NewPCG(seed, 1)), epoch
+		const over = 60 * time.Second
+		var last time.Duration // when something was held back
+		for now.Before(epoch.Add(over + 10*time.Second)) {
+			now = now.Add(2 * time.Millisecond)
+			level, v := Critical, Accept
+			if rnd.Float64() < 0.15 {
+				level = Sheddable
+				if now.Before(epoch.Add(over)) {
+					v = Reject
+				}
+			}
+			if throttle.Allow(now, level, rnd.Uint64()) {
+				throttle.Vote(now, level, v)
+			} else {
+				last = now.Sub(epoch)
+			}
+		}
+		if last < over || last > over+2*time.Second {
+			t.Errorf("seed %d: the last call was held back %v after the end of the overload", seed, last-over)
+		}
+	}
+}
+
 // With few refusals everything gets through, and one a second always; what is neutral changes nothing, and no level
 // knows of another.
 func TestThrottleKeepsItsInvariants(t *testing.T) {
