@@ -126,6 +126,11 @@ func report(r *trial.Run, calls load.Calls, at phases) {
 		}
 		r.Add(m.String()+" served", over.Of(i).Success(), trial.Share, p)
 	}
+	r.Add(mix[0].String()+" served after the first second", calls.Between(at.over+time.Second, at.drop).Of(0).Success(), trial.Share, trial.Promise{})
+	if r.Timeline != nil {
+		fmt.Fprintf(r.Timeline, "only %s:\n", mix[0].Criticality)
+		calls.Of(0).Timeline(r.Timeline)
+	}
 	failed := make(load.Calls, 0, len(over))
 	for _, c := range over {
 		if c.Err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/holdfast-go/holdfast"
 	"github.com/holdfast-go/holdfast/bench/internal/work/workpb"
+	"github.com/holdfast-go/holdfast/drivers"
 	"github.com/holdfast-go/holdfast/platform/embed"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/rpc"
@@ -129,7 +130,7 @@ func service(ctx context.Context, spec Spec, srv *server, say func(string) error
 	if err != nil {
 		return err
 	}
-	svc := holdfast.New(ServiceName, func(c *holdfast.Config) { c.Settings = settings })
+	svc := newService(ServiceName, settings)
 	workpb.RegisterWorkServer(svc, srv)
 	if err := say(spec.Addr); err != nil {
 		return err
@@ -144,6 +145,13 @@ func settingsOf(spec Spec) (holdfast.Settings, error) {
 			"HOLDFAST_GRPC_ADDR": spec.Addr, "HOLDFAST_VERSION": spec.Version,
 		}[key]
 		return v, ok
+	})
+}
+
+func newService(name string, settings holdfast.Settings) *holdfast.Service {
+	return holdfast.New(name, holdfast.Drivers(drivers.All()...), func(c *holdfast.Config) {
+		c.Settings = settings
+		c.Logger = slog.New(slog.DiscardHandler)
 	})
 }
 
@@ -181,7 +189,7 @@ func bareServer(ctx context.Context, spec Spec, srv *server, say func(string) er
 		if err != nil {
 			return err
 		}
-		svc := holdfast.New(ServiceName, func(c *holdfast.Config) { c.Settings = settings })
+		svc := newService(ServiceName, settings)
 		defer svc.Close()
 		a := svc.Registry().Announce(registry.Instance{
 			Service: ServiceName, ID: spec.ID, Version: spec.Version,

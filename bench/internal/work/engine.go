@@ -2,8 +2,6 @@ package work
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"path/filepath"
 
 	"github.com/holdfast-go/holdfast/internal/consulagent"
@@ -15,9 +13,6 @@ const (
 	EngineConsul = "consul"
 )
 
-// ErrNoAgent says that there is no Consul agent to run.
-var ErrNoAgent = errors.New("no Consul agent")
-
 // Engine is a registry engine of one member in a process of its own, which can be killed and comes back with its data.
 type Engine struct {
 	// URL is what HOLDFAST_REGISTRY says to find it.
@@ -27,8 +22,7 @@ type Engine struct {
 	start func(context.Context) error
 }
 
-// StartEngine starts an engine that keeps its data in dir. The error is ErrNoAgent if it is Consul and no agent has been
-// built.
+// StartEngine starts an engine that keeps its data in dir. Consul's is built by `make consul`.
 func StartEngine(ctx context.Context, engine, dir string) (*Engine, error) {
 	if engine == EngineConsul {
 		return startConsul(ctx, dir)
@@ -49,10 +43,7 @@ func StartEngine(ctx context.Context, engine, dir string) (*Engine, error) {
 }
 
 func startConsul(ctx context.Context, dir string) (*Engine, error) {
-	if _, err := consulagent.Program(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoAgent, err)
-	}
-	a, err := consulagent.Start(ctx, consulagent.Config{Dir: filepath.Join(dir, EngineConsul), Servers: 1})
+	a, err := consulagent.Start(ctx, consulagent.Config{Dir: dir, Servers: 1})
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says it all
 	}

@@ -3,11 +3,9 @@ package work
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/holdfast-go/holdfast"
 	"github.com/holdfast-go/holdfast/registry"
 )
 
@@ -27,10 +25,7 @@ func OpenRoster(url string) (*Roster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	svc := holdfast.New("bench", func(c *holdfast.Config) {
-		c.Settings = settings
-		c.Logger = slog.New(slog.DiscardHandler)
-	})
+	svc := newService("bench", settings)
 	r := &Roster{reg: svc.Registry(), changed: make(chan struct{})}
 	w := r.reg.Watch(ServiceName)
 	ctx, cancel := context.WithCancel(context.Background())

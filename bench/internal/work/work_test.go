@@ -2,7 +2,6 @@ package work
 
 import (
 	"context"
-	"errors"
 	"math"
 	"net"
 	"sync"
@@ -105,39 +104,34 @@ func TestAChildThatCannotServeSaysWhy(t *testing.T) {
 	}
 }
 
-func TestTheRosterFollowsAnEngineThatIsRestarted(t *testing.T) {
-	for _, engine := range []string{EngineEtcd, EngineConsul} {
-		t.Run(engine, func(t *testing.T) {
-			e, err := StartEngine(t.Context(), engine, t.TempDir())
-			if errors.Is(err, ErrNoAgent) {
-				t.Skip(err)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer e.Close()
-			roster, err := OpenRoster(e.URL)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer roster.Close()
-			p, err := Start(t.Context(), Spec{Kind: Stop, ID: "a", Load: Load{Workers: 1, Mean: time.Millisecond}, Registry: e.URL, Version: "1"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer p.Close()
-			if _, err := roster.Await(t.Context(), "1", "a"); err != nil {
-				t.Fatal(err)
-			}
-			e.Kill()
-			if err := e.Restart(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			if _, err := roster.Await(ctx, "1", "a"); err != nil {
-				t.Error(err)
-			}
-		})
+func TestTheRosterFollowsAnEngineThatIsRestarted(t *testing.T) { restartEngine(t, EngineEtcd) }
+
+func restartEngine(t *testing.T, engine string) {
+	e, err := StartEngine(t.Context(), engine, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	roster, err := OpenRoster(e.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer roster.Close()
+	p, err := Start(t.Context(), Spec{Kind: Stop, ID: "a", Load: Load{Workers: 1, Mean: time.Millisecond}, Registry: e.URL, Version: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if _, err := roster.Await(t.Context(), "1", "a"); err != nil {
+		t.Fatal(err)
+	}
+	e.Kill()
+	if err := e.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := roster.Await(ctx, "1", "a"); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,0 +1,7 @@
+//go:build real
+
+package work
+
+import "testing"
+
+func TestRealRosterOnConsul(t *testing.T) { restartEngine(t, EngineConsul) }
