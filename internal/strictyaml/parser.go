@@ -24,12 +24,15 @@ type Parser struct {
 	problems Problems
 }
 
-// Problems returns what was found, in the order of the file, nil if that is nothing.
+// Problems returns what was found, in the order of the file, nil if that is nothing. What was added comes file by file.
 func (p *Parser) Problems() Problems {
 	if len(p.problems) == 0 {
 		return nil
 	}
 	slices.SortStableFunc(p.problems, func(a, b Problem) int {
+		if a.File != b.File {
+			return cmp.Or(cmp.Compare(p.rank(a.File), p.rank(b.File)), cmp.Compare(a.File, b.File))
+		}
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	p.problems = slices.Compact(p.problems)
@@ -38,6 +41,14 @@ func (p *Parser) Problems() Problems {
 			Problem{File: p.File, Message: fmt.Sprintf("and %d more problems", more)})
 	}
 	return p.problems
+}
+
+// rank puts the parser's own file first.
+func (p *Parser) rank(file string) int {
+	if file == p.File {
+		return 0
+	}
+	return 1
 }
 
 // Add adds problems that were found elsewhere, such as in a file that this one names.
