@@ -10,7 +10,7 @@ import (
 
 // The defaults of a Config.
 const (
-	DefaultMinLimit   = 8
+	DefaultMinLimit   = 4
 	DefaultMaxLimit   = 10_000
 	DefaultQueue      = 1_000
 	DefaultMaxTenants = 10_000
@@ -20,7 +20,7 @@ const (
 type Config struct {
 	// Off admits everything: no limit, no queue, no quota, no look at deadlines.
 	Off bool
-	// MinLimit is the number of calls in progress that the limit never goes below. 0: 8. Too large, a service
+	// MinLimit is the number of calls in progress that the limit never goes below. 0: 4. Too large, a service
 	// whose capacity is smaller queues inside its handlers, where nothing is ordered by criticality; too small, a few slow
 	// calls can hold up all others.
 	MinLimit int

@@ -151,7 +151,8 @@ func (c *core) advance(now int64) {
 	more := c.came > c.went && c.limiter.sure()
 	switch {
 	case !c.pressed:
-		c.pressed = more && c.standing && c.queue.age(now) > 2*c.patience()
+		// A probe lets fewer in than there is work for: what waits because of it is no sign.
+		c.pressed = more && c.standing && c.limiter.phase == steady && c.queue.age(now) > 2*c.patience()
 		c.calm = 0
 	case more:
 		c.calm = 0

@@ -14,9 +14,11 @@ const (
 
 	// headroom is how much more than needed the limit allows: latency at the limit is by so much above that below it. If
 	// what is measured is a quarter too low, the limit is still no loss.
-	headroom = 1.4
+	headroom = 1.5
 	// probeStep is the factor of a probe. With what headroom leaves, fewer are in progress in it than there is work for.
 	probeStep = 0.5
+	// checkStep is that of the first probe, when it is not known whether there is anything to be limited.
+	checkStep = 0.6
 	// hold is the time between two probes of a limit that has been found: they cost a third of the throughput while they
 	// last, and that is 0.2 s.
 	hold = 5 * time.Second
@@ -42,12 +44,32 @@ type epoch struct {
 	bound    bool          // calls waited for most of the time
 	growing  bool          // more came than ended
 	late     float64       // share of the calls that ended by being given up
+	patience float64       // how long calls that were given up took, in ns
+	turnover float64       // ns
 	length   time.Duration //
 }
 
 // latency is how long a call takes at this number of calls in progress, in seconds, by Little's law. Unlike the mean of
 // those that have ended, which came when fewer or more were in progress, it is of now.
 func (e epoch) latency() float64 { return e.inFlight / e.rate }
+
+// and returns both epochs as one.
+func (e epoch) and(o epoch) epoch {
+	a, b := float64(e.length), float64(o.length)
+	sum := a + b
+	if sum == 0 {
+		return e
+	}
+	if n := e.rate*a + o.rate*b; n > 0 {
+		e.mean = (e.mean*e.rate*a + o.mean*o.rate*b) / n
+	}
+	e.inFlight = (e.inFlight*a + o.inFlight*b) / sum
+	e.rate = (e.rate*a + o.rate*b) / sum
+	e.late = (e.late*a + o.late*b) / sum
+	e.turnover = max(e.turnover, o.turnover)
+	e.length += o.length
+	return e
+}
 
 // meter measures an epoch.
 type meter struct {
@@ -59,6 +81,17 @@ type meter struct {
 	late        int
 	finished    int
 	sum         float64 // of the latencies of those, in ns
+	squares     float64
+	lateSum     float64 // of the times that calls were waited for in vain
+}
+
+// turnover is how long it takes until other calls are in progress: the mean latency, weighted by latency, in ns. A few
+// slow calls among many fast ones are most of those in progress.
+func (m *meter) turnover() float64 {
+	if m.sum == 0 {
+		return 0
+	}
+	return m.squares / m.sum
 }
 
 // advance accounts for the time since the last event, in which inFlight calls were in progress.
@@ -87,6 +120,10 @@ func (m *meter) epoch(now int64, inFlight int, limit float64) epoch {
 		e.mean = m.sum / float64(m.finished)
 	}
 	e.rate = float64(m.finished) / length * float64(time.Second)
+	e.turnover = m.turnover()
+	if m.late > 0 {
+		e.patience = m.lateSum / float64(m.late)
+	}
 	if m.ended > 0 {
 		e.late = float64(m.late) / float64(m.ended)
 	}
@@ -113,29 +150,37 @@ func (p phase) String() string { return [...]string{"open", "probe", "steady"}[p
 // if calls take as long with fewer of them, they do not wait for each other, and the limit was too low; if they take
 // less, in proportion, the others only waited inside. With the latency R(n) at n calls in progress, and m < n,
 //
-//	limit = 1.4 · n · R(m) / R(n)
+//	limit = 1.5 · n · R(m) / R(n)
 //
-// which by Little's law is 1.4 times the throughput at n times the latency at m.
+// which by Little's law is 1.5 times the throughput at n times the latency at m.
 type limiter struct {
 	min, max float64
 
 	phase phase
 	limit float64
+	home  float64 // the limit before a probe
 	m     meter
 	ref   epoch   // what the epoch of a probe is compared with
 	ratio float64 // of the latencies below and at the limit, smoothed; 1: they do not wait for each other
 	rest  int64   // when a found limit is probed next
+	usual float64 // the latency at it when it was found
 	// sought: the limit is being looked for, by halves; otherwise a probe is to see whether it is still right.
 	sought bool
-	vain   int   // times in a row that calls were given up, and fewer at once did not help
-	blind  int64 // until then that is not tried again
+	checks bool    // it is the first probe, which is to see whether there is overload at all
+	guess  float64 // the limit, if there is
+	grown  float64 // for how long calls have been becoming more, in ns
+	vain   int     // times in a row that calls were given up, and fewer at once did not help
+	blind  int64   // until then that is not tried again
 
 	// Before an epoch at another limit the calls in progress have to become as many, and, if that is more, then
 	// some have to end: those that came last have not had time to.
-	reached bool
-	pending int
-	settle  int64 // when the epoch begins at the latest
-	ready   bool  // it has
+	begun    int64 // when the limit was set
+	finished int   // calls that were since
+	reached  bool
+	since    int64 // when they were
+	pending  int
+	settle   int64 // when the epoch begins at the latest
+	ready    bool  // it has
 
 	slack time.Duration // for how long the limit has held nobody up
 	past  [16]epoch     // of the open phase
@@ -190,12 +235,15 @@ func (l *limiter) end(d time.Duration, o Outcome) {
 	l.m.ended++
 	if o == Late {
 		l.m.late++
+		l.m.lateSum += float64(d)
 	}
 	if o == Late || o == Failed && float64(d) < l.ref.mean/2 {
 		return
 	}
 	l.m.finished++
+	l.finished++
 	l.m.sum += float64(d)
+	l.m.squares += float64(d) * float64(d)
 	if l.reached && l.pending > 0 {
 		l.pending--
 	}
@@ -204,21 +252,27 @@ func (l *limiter) end(d time.Duration, o Outcome) {
 // advance accounts for the time up to now, in which inFlight calls were in progress, and decides when it is time to.
 func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 	l.m.advance(now, inFlight, waiting)
+	if l.checks {
+		// What only waits inside would be done meanwhile; if hardly anything is, it need not be measured any further.
+		t := float64(now-l.begun) / float64(time.Second)
+		if t > 0.05 && l.ref.rate*t > 50 && float64(l.finished) < 0.6*l.ref.rate*t {
+			l.checks = false
+			l.giveUp(now)
+			return
+		}
+	}
 	if !l.ready {
 		if !l.reached {
 			l.reached = float64(inFlight) <= l.limit && (!waiting || !l.allows(inFlight))
+			l.since = now
 		}
-		if l.reached && l.pending == 0 || now >= l.settle {
+		if l.reached && l.pending == 0 && now >= l.since+int64(l.ref.turnover/2) || now >= l.settle {
 			l.begin(now)
 		}
 		return
 	}
 	length := time.Duration(now - l.m.begin)
-	samples := epochSamples
-	if l.phase == probe && !l.sought {
-		samples *= 2
-	}
-	if length < epochLeast || length < epochMost && (l.m.finished < samples || float64(length) < l.m.sum/float64(l.m.finished)) {
+	if length < epochLeast || length < epochMost && (l.m.finished < epochSamples || float64(length) < l.m.turnover()) {
 		return
 	}
 	e := l.m.epoch(now, inFlight, l.limit)
@@ -235,34 +289,51 @@ func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 }
 
 // watch looks, while there is no limit, for calls that become more and slower and do not end as fast as they come, and
-// for calls that are given up.
+// for calls that are given up after a time that others only just stay below.
 func (l *limiter) watch(now int64, e epoch) {
 	defer func() {
 		l.past[l.pasts%len(l.past)] = e
 		l.pasts++
 	}()
-	if e.inFlight < max(suspect, 2*l.min) {
+	if e.inFlight < max(suspect, 2*l.min) || now < l.blind {
 		return
 	}
-	if e.growing {
+	if !e.growing {
+		l.grown = 0
+	} else if l.grown += float64(e.length); l.grown >= e.turnover {
+		var before epoch
 		for _, p := range l.past[:min(l.pasts, len(l.past))] {
-			if p.rate == 0 || e.latency() < slower*p.latency() || e.rate > 0 && e.mean < slower/2*p.mean {
-				continue
+			if p.rate > 0 && e.latency() >= slower*p.latency() && (e.rate == 0 || e.mean >= slower/2*p.mean) {
+				before = before.and(p)
 			}
-			l.ref, l.sought = e, false
-			l.step(now, max(e.inFlight*probeStep/2, headroom*e.rate*p.latency()), probe)
+		}
+		if before.rate > 0 {
+			l.check(now, e, headroom*e.rate*before.latency())
 			return
 		}
 	}
-	if e.late > tooLate && now >= l.blind {
-		l.ref, l.sought = e, true
-		l.step(now, e.inFlight*probeStep, probe)
+	if e.late > tooLate && (e.rate == 0 || e.mean > 0.3*e.patience) {
+		l.check(now, e, 0)
 	}
+}
+
+// check sees with somewhat fewer calls in progress whether they get as much done. guess is what the limit should be then,
+// if that is known.
+func (l *limiter) check(now int64, e epoch, guess float64) {
+	l.ref, l.sought, l.checks, l.guess = e, true, true, guess
+	l.grown = 0
+	l.step(now, e.inFlight*checkStep, probe)
 }
 
 // step sets the limit and begins to measure when the calls in progress are as many.
 func (l *limiter) step(now int64, limit float64, p phase) {
+	if l.phase == steady {
+		l.home = l.limit
+	} else if l.phase == open {
+		l.home = l.ref.inFlight
+	}
 	limit = min(max(limit, l.min), l.max)
+	l.begun, l.finished = now, 0
 	l.reached, l.ready, l.pending = false, false, 0
 	l.settle = now + int64(epochMost)
 	if limit > l.limit {
@@ -275,10 +346,12 @@ func (l *limiter) step(now int64, limit float64, p phase) {
 
 // relax raises a limit that held nobody up for a second, and in the end drops it.
 func (l *limiter) relax(now int64, e epoch) {
-	if l.phase != steady {
+	if l.phase == probe {
+		// So few have come that nothing can be learned.
+		l.limit = max(l.limit, l.home)
+		l.phase, l.usual = steady, 0
 		l.rest = now + int64(time.Second)
 	}
-	l.phase = steady
 	if l.slack += e.length; l.slack < time.Second {
 		return
 	}
@@ -294,8 +367,18 @@ func (l *limiter) decide(now int64, e epoch) {
 		l.compare(now, e)
 		return
 	}
-	l.ref = e
-	if now >= l.rest {
+	if l.usual == 0 {
+		l.usual = e.latency()
+		l.ref = e
+	} else {
+		l.ref = l.ref.and(e)
+	}
+	// At the same limit, calls take another time than when it was found: another limit may be right.
+	changed := e.latency() > 1.5*l.usual || e.latency() < l.usual/1.5
+	if now >= l.rest || changed {
+		if changed {
+			l.ref = e
+		}
 		l.sought = false
 		l.probe(now)
 	}
@@ -316,7 +399,8 @@ func (l *limiter) compare(now int64, e epoch) {
 	if low.inFlight > high.inFlight {
 		low, high = high, low
 	}
-	down := low == e
+	down, checks := low == e, l.checks
+	l.checks = false
 	if low.rate == 0 {
 		if down && high.rate == 0 && low.inFlight > l.min {
 			l.ref = e
@@ -329,8 +413,18 @@ func (l *limiter) compare(now int64, e epoch) {
 	high.rate = max(high.rate, low.rate) // more of them do not get less done, or that is what is to end
 	ratio := min(1, low.latency()/high.latency())
 	step := low.inFlight / high.inFlight
+	tolerance := 1.05
+	if l.sought {
+		tolerance = 1.15
+	}
 	switch {
-	case down && low.inFlight > 1.1*l.min && (ratio < 1.15*step || ratio < waitless && low.late > tooLate):
+	case checks && ratio > (1+step)/2:
+		l.giveUp(now)
+	case checks && l.guess > 0:
+		l.ratio = ratio
+		l.found(now, min(max(l.guess, e.inFlight/4), e.inFlight))
+		l.rest = now + int64(time.Second)
+	case down && low.inFlight > 1.1*l.min && (ratio < tolerance*step || ratio < waitless && low.late > tooLate):
 		// All that were more only waited. There may be more like them.
 		l.ratio = ratio
 		l.ref, l.sought = e, true
@@ -348,24 +442,25 @@ func (l *limiter) compare(now int64, e epoch) {
 	default:
 		l.ratio += 0.5 * (ratio - l.ratio)
 		to := headroom * high.inFlight * ratio
-		if !l.sought {
+		if !l.sought && to < high.inFlight {
+			// Measured once, it may be by chance, and a limit that is too low is worse than one that is too high.
 			to = math.Sqrt(to * high.inFlight)
 		}
 		l.found(now, to)
-		if to < 0.85*high.inFlight || to > 1.2*high.inFlight {
+		if to < 0.85*high.inFlight || to > 1.15*high.inFlight {
 			l.rest = now + int64(settling)
 		}
 	}
 }
 
 func (l *limiter) found(now int64, limit float64) {
-	l.vain, l.sought = 0, false
+	l.vain, l.sought, l.usual = 0, false, 0
 	l.rest = now + int64(hold)
 	l.step(now, limit, steady)
 }
 
-// giveUp drops the limit for a while: calls are given up, but with fewer at once they are as well, so what they wait for
-// is something else.
+// giveUp drops the limit for a while: with fewer calls in progress they took as long, so what they wait for is something
+// else.
 func (l *limiter) giveUp(now int64) {
 	l.blind = now + int64(time.Second)<<min(l.vain, 6)
 	l.vain++

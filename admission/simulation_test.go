@@ -359,3 +359,141 @@ func TestExplore(t *testing.T) {
 		}
 	}
 }
+
+func TestScenarios(t *testing.T) {
+	ms := time.Millisecond
+	step := func(a, b, c float64, from, to time.Duration) func(time.Duration) float64 {
+		return func(at time.Duration) float64 {
+			if at < from {
+				return a
+			}
+			if at < to {
+				return b
+			}
+			return c
+		}
+	}
+	slowed := func(base, slow time.Duration, from, to time.Duration) func(*rand.Rand, time.Duration) time.Duration {
+		return func(rng *rand.Rand, at time.Duration) time.Duration {
+			if at >= from && at < to {
+				return time.Duration(rng.ExpFloat64() * float64(slow))
+			}
+			return time.Duration(rng.ExpFloat64() * float64(base))
+		}
+	}
+	fixed := func(d time.Duration) func(*rand.Rand, time.Duration) time.Duration {
+		return func(rng *rand.Rand, at time.Duration) time.Duration { return d }
+	}
+	for name, mk := range map[string]func() *world{
+		"step": func() *world {
+			return &world{workers: 20, work: exponential(20 * ms), rate: step(500, 2000, 500, 10*time.Second, 20*time.Second), deadline: 250 * ms, critical: .1, length: 30 * time.Second}
+		},
+		"step4": func() *world {
+			return &world{workers: 20, work: exponential(20 * ms), rate: step(700, 4000, 700, 10*time.Second, 20*time.Second), deadline: 250 * ms, critical: .1, length: 30 * time.Second}
+		},
+		"io ramp": func() *world {
+			return &world{work: exponential(100 * ms), rate: step(100, 5000, 100, 10*time.Second, 20*time.Second), deadline: time.Second, length: 30 * time.Second}
+		},
+		"io slower dependency": func() *world {
+			return &world{work: slowed(20*ms, 300*ms, 10*time.Second, 20*time.Second), rate: constant(1000), deadline: 2 * time.Second, length: 30 * time.Second}
+		},
+		"io dependency too slow": func() *world {
+			return &world{work: slowed(20*ms, 3*time.Second, 10*time.Second, 20*time.Second), rate: constant(1000), deadline: time.Second, length: 30 * time.Second}
+		},
+		"io fixed second": func() *world {
+			return &world{work: fixed(time.Second), rate: step(100, 2000, 100, 10*time.Second, 20*time.Second), deadline: 5 * time.Second, length: 30 * time.Second}
+		},
+		"one of ten slow": func() *world {
+			return &world{work: func(rng *rand.Rand, at time.Duration) time.Duration {
+				if at > 10*time.Second && rng.IntN(10) == 0 {
+					return 900 * ms
+				}
+				return time.Duration(rng.ExpFloat64() * float64(10*ms))
+			}, rate: constant(1000), deadline: time.Second, length: 30 * time.Second}
+		},
+		"one of ten never": func() *world {
+			return &world{work: func(rng *rand.Rand, at time.Duration) time.Duration {
+				if at > 10*time.Second && rng.IntN(10) == 0 {
+					return time.Hour
+				}
+				return time.Duration(rng.ExpFloat64() * float64(10*ms))
+			}, rate: constant(1000), deadline: time.Second, length: 30 * time.Second}
+		},
+		"half never": func() *world {
+			return &world{work: func(rng *rand.Rand, at time.Duration) time.Duration {
+				if at > 10*time.Second && rng.IntN(2) == 0 {
+					return time.Hour
+				}
+				return time.Duration(rng.ExpFloat64() * float64(10*ms))
+			}, rate: constant(1000), deadline: time.Second, length: 30 * time.Second}
+		},
+		"one core": func() *world {
+			return &world{workers: 1, work: exponential(200 * time.Microsecond), rate: step(3500, 4500, 3500, 10*time.Second, 20*time.Second), deadline: time.Second, length: 30 * time.Second}
+		},
+		"one core over": func() *world {
+			return &world{workers: 1, work: exponential(200 * time.Microsecond), rate: step(3500, 10000, 3500, 10*time.Second, 20*time.Second), deadline: time.Second, length: 30 * time.Second}
+		},
+		"one slow worker": func() *world {
+			return &world{workers: 1, work: exponential(20 * ms), rate: step(30, 100, 30, 10*time.Second, 20*time.Second), deadline: time.Second, length: 30 * time.Second}
+		},
+		"four slow workers": func() *world {
+			return &world{workers: 4, work: exponential(100 * ms), rate: step(20, 80, 20, 10*time.Second, 20*time.Second), deadline: time.Second, length: 30 * time.Second}
+		},
+		"burst": func() *world {
+			return &world{workers: 20, work: exponential(20 * ms), rate: constant(10), deadline: 500 * ms, length: 30 * time.Second, bursts: map[time.Duration]int{5 * time.Second: 200, 15 * time.Second: 200, 25 * time.Second: 200}}
+		},
+		"burst after overload": func() *world {
+			return &world{workers: 20, work: exponential(20 * ms), rate: step(500, 2000, 10, 10*time.Second, 20*time.Second), deadline: 500 * ms, length: 30 * time.Second, bursts: map[time.Duration]int{22 * time.Second: 200, 25 * time.Second: 200}}
+		},
+		"bursts under load": func() *world {
+			b := map[time.Duration]int{}
+			for i := range 30 {
+				b[time.Duration(i)*time.Second+500*ms] = 200
+			}
+			return &world{workers: 20, work: exponential(20 * ms), rate: constant(500), deadline: time.Second, length: 30 * time.Second, bursts: b}
+		},
+		"95 %": func() *world {
+			return &world{workers: 20, work: exponential(20 * ms), rate: constant(950), deadline: time.Second, length: 30 * time.Second}
+		},
+		"failures under overload": func() *world {
+			return &world{workers: 20, work: exponential(20 * ms), rate: constant(2000), deadline: 250 * ms, length: 30 * time.Second, fail: step(0, .5, 0, 10*time.Second, 20*time.Second)}
+		},
+		"all fail": func() *world {
+			return &world{workers: 20, work: exponential(20 * ms), rate: constant(500), deadline: 250 * ms, length: 30 * time.Second, fail: step(0, 1, 0, 10*time.Second, 20*time.Second)}
+		},
+		"retries": func() *world {
+			return &world{workers: 10, work: slowed(10*ms, 33*ms, 10*time.Second, 20*time.Second), rate: constant(800), deadline: 100 * ms, length: 30 * time.Second, retries: 2}
+		},
+		"stubborn": func() *world {
+			return &world{workers: 20, stubborn: true, work: exponential(20 * ms), rate: step(500, 2000, 500, 10*time.Second, 20*time.Second), deadline: 250 * ms, length: 30 * time.Second}
+		},
+		"capacity falls": func() *world {
+			return &world{workers: 20, work: slowed(20*ms, 60*ms, 10*time.Second, 20*time.Second), rate: constant(700), deadline: 500 * ms, critical: .1, length: 30 * time.Second}
+		},
+	} {
+		if s := os.Getenv("ONLY"); s != "" && s != name {
+			continue
+		}
+		for seed := range uint64(2) {
+			var b strings.Builder
+			w := mk()
+			limited := 0
+			w.trace = func(at time.Duration, w *world) {
+				if w.core.limiter.phase != open {
+					limited++
+				}
+				fmt.Fprintf(&b, "%v %v limit %.1f in %d wait %d ratio %.2f pressed %v shed %d late %d\n", at, w.core.limiter.phase, w.core.limiter.limit, w.core.inFlight, w.core.queue.n, w.core.limiter.ratio, w.core.pressed, w.core.stats.Shed, w.core.stats.Late)
+			}
+			w.run(seed)
+			t.Logf("%s %d: limited %.1f s", name, seed, float64(limited)/10)
+			t.Logf("   before %v", w.report(2*time.Second, 10*time.Second))
+			t.Logf("   first  %v", w.report(10*time.Second, 12*time.Second))
+			t.Logf("   during %v", w.report(12*time.Second, 20*time.Second))
+			t.Logf("   2s     %v", w.report(20*time.Second, 22*time.Second))
+			t.Logf("   after  %v", w.report(22*time.Second, 30*time.Second))
+			if os.Getenv("TRACE") != "" {
+				t.Log(b.String())
+			}
+		}
+	}
+}
