@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestRunPrintsEveryWay(t *testing.T) {
 	var out strings.Builder
-	if err := run(t.Context(), []string{"-rounds", "1", "-round", "20ms", "-c", "1,4", "-split"}, &out); err != nil {
+	if err := run(t.Context(), []string{"-short", "-round", "20ms", "-c", "1,4", "-split"}, &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"1 at a time", "4 at a time", "bare", "deadline", "holdfast", "holdfast client", "holdfast server"} {
@@ -27,9 +27,29 @@ func TestRunPrintsEveryWay(t *testing.T) {
 }
 
 func TestRunRejectsWrongUse(t *testing.T) {
-	for _, args := range [][]string{{"-c", "0"}, {"-c", "x"}, {"-rounds", "0"}, {"-only", "nothing"}} {
+	for _, args := range [][]string{{"-c", "0"}, {"-c", "x"}, {"-rounds", "0"}, {"-only", "nothing"}, {"-against", "nothing"}} {
 		if err := run(t.Context(), args, &strings.Builder{}); err == nil {
 			t.Errorf("%v: no error", args)
+		}
+	}
+}
+
+func TestPromisesAreJudged(t *testing.T) {
+	ways := []way{{name: "bare"}, {name: "deadline"}, {name: "holdfast"}}
+	base := []result{{rate: 100, cpu: 100, allocs: 100}}
+	for _, test := range []struct {
+		holdfast result
+		kept     bool
+	}{
+		{result{rate: 100, cpu: 100, allocs: 100}, true},
+		{result{rate: 91, cpu: 114, allocs: 105}, true},
+		{result{rate: 89, cpu: 100, allocs: 100}, false},
+		{result{rate: 100, cpu: 116, allocs: 100}, false},
+		{result{rate: 100, cpu: 100, allocs: 106}, false},
+	} {
+		var out strings.Builder
+		if kept := judge(&out, "deadline", ways, [][]result{nil, base, {test.holdfast}}); kept != test.kept || strings.Contains(out.String(), "NOT KEPT") == kept {
+			t.Errorf("%+v: %v\n%s", test.holdfast, kept, out.String())
 		}
 	}
 }
@@ -42,7 +62,7 @@ func BenchmarkEcho(b *testing.B) {
 	}
 	defer closeAll()
 	for _, w := range ways {
-		for _, c := range []int{1, 64} {
+		for _, c := range []int{1, 16, 128} {
 			b.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(w.name, " ", "-"), c), func(b *testing.B) {
 				if _, err := measure(b.Context(), w, s.size, c, 10*time.Millisecond); err != nil {
 					b.Fatal(err)
