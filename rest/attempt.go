@@ -193,7 +193,7 @@ func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 
 // record is the attempt in the error of its call.
 func (a *attempt) record(err error, sent resilience.Sent) resilience.Attempt {
-	return resilience.Attempt{Instance: a.peer.id, Addr: a.peer.addr, Duration: a.took, Err: err, Sent: sent}
+	return resilience.Attempt{Instance: a.peer.id, Addr: a.peer.addr, Duration: a.took, Err: err, Sent: sent, Hedge: a.plan.Hedged}
 }
 
 // explain gives an error of net/http a code.
@@ -306,7 +306,9 @@ func (a *attempt) broken(err error) error {
 		t.mu.Unlock()
 		e.Err = failure.Wrap(err, failure.Unavailable, "the connection broke in the middle of the answer")
 	}
-	e.Attempts = append(t.failed, resilience.Attempt{Instance: a.peer.id, Addr: a.peer.addr, Duration: time.Since(a.start), Err: e.Err})
+	last := a.record(e.Err, resilience.MaybeSent)
+	last.Duration = time.Since(a.start)
+	e.Attempts = append(t.failed, last)
 	return e
 }
 

@@ -299,7 +299,7 @@ func TestErrorTellsOfBothAttempts(t *testing.T) {
 	eventually(t, "the frozen ones are known", func() bool { return len(g.now.Load().peers) == 2 })
 	_, _, err := send(client, get.request(t, t.Context()))
 	e := callError(t, err)
-	if len(e.Attempts) != 2 || failure.CodeOf(err) != failure.DeadlineExceeded {
+	if len(e.Attempts) != 2 || e.Attempts[0].Hedge == e.Attempts[1].Hedge || failure.CodeOf(err) != failure.DeadlineExceeded {
 		t.Errorf("error %v", err)
 	}
 }

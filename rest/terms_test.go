@@ -264,7 +264,9 @@ func TestWhatIsRefusedHereSaysWhy(t *testing.T) {
 			if reasonOf(err) != tt.reason || hits.Load() != before {
 				t.Errorf("%v, %d more requests", err, hits.Load()-before)
 			}
-			callError(t, err)
+			if by := callError(t, err).RefusedBy; by != tt.name {
+				t.Errorf("refused by %q", by)
+			}
 			if tt.before < 0 {
 				close(hold)
 			}

@@ -149,12 +149,12 @@ func TestDeadlineCoversTheBodyUnlessItIsAStream(t *testing.T) {
 		r = Stream(rw, r)
 		_ = http.NewResponseController(rw).Flush()
 		select {
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(600 * time.Millisecond):
 			_, _ = io.WriteString(rw, "two")
 		case <-r.Context().Done():
 		}
 	}), ServerConfig{})
-	client := w.client(ClientConfig{Policy: resilience.Policy{Timeout: 100 * time.Millisecond}})
+	client := w.client(ClientConfig{Policy: resilience.Policy{Timeout: 250 * time.Millisecond}})
 	_, body, err := send(client, call{method: "GET", path: "/?type=text/plain"}.request(t, t.Context()))
 	if body != "one" || failure.CodeOf(err) != failure.DeadlineExceeded {
 		t.Errorf("plain: %q %v", body, err)

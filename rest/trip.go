@@ -376,11 +376,13 @@ func (t *trip) giveUp(stop resilience.Stop, cause error) (*http.Response, error)
 	if cause == nil {
 		cause = stop.Failure(t.target.service)
 	}
+	refusedBy, _ := stop.Refused()
 	return nil, &resilience.CallError{
 		Service:   t.target.service,
 		Method:    methodOf(t.req),
 		Attempts:  t.failed,
 		Stopped:   stop.String(),
+		RefusedBy: refusedBy,
 		Remaining: time.Until(t.deadline),
 		Err:       cause,
 	}
