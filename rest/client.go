@@ -21,6 +21,8 @@ const (
 	DefaultMaxReplayBytes = 1 << 20
 	// maxServices bounds the services of one Transport: their names may come from outside, through a proxy.
 	maxServices = 1024
+	// unused is how long a service must not have been called for it to give way to another one, when there are so many.
+	unused = time.Minute
 )
 
 var errClosed = failure.New(failure.Unavailable, "transport is closed").WithReason("TRANSPORT_CLOSED", "holdfast")
@@ -179,13 +181,37 @@ func (t *Transport) follow(service string) (*target, error) {
 	if g := t.targets[service]; g != nil {
 		return g, nil
 	}
-	if len(t.targets) >= maxServices {
+	if len(t.targets) >= maxServices && !t.forget(time.Now()) {
 		return nil, failure.New(failure.ResourceExhausted, "more than %d services in one transport", maxServices)
 	}
 	g := newTarget(t.reg, service, &t.cfg)
 	t.targets[service] = g
 	t.loops.Go(g.run)
 	return g, nil
+}
+
+// forget closes the target that was not used for the longest, if that is long enough; those without an instance, which
+// anybody can make up, at once. t.mu is held.
+func (t *Transport) forget(now time.Time) bool {
+	var oldest *target
+	age := func(g *target) time.Duration {
+		d := time.Duration(now.UnixNano() - g.used.Load())
+		if len(g.now.Load().peers) == 0 {
+			d += unused
+		}
+		return d
+	}
+	for _, g := range t.targets {
+		if oldest == nil || age(g) > age(oldest) {
+			oldest = g
+		}
+	}
+	if age(oldest) < unused {
+		return false
+	}
+	delete(t.targets, oldest.service)
+	t.loops.Go(oldest.close)
+	return true
 }
 
 // CloseIdleConnections closes the connections that no request uses, those of an instance with requests in flight as soon as

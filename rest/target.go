@@ -33,7 +33,8 @@ type target struct {
 	balancer *balance.Balancer
 	prober   prober
 
-	now atomic.Pointer[members]
+	used atomic.Int64 // when it was last, in Unix nanoseconds
+	now  atomic.Pointer[members]
 
 	mu      sync.Mutex // guards what follows and changes of now
 	peers   map[string]*peer
@@ -58,6 +59,7 @@ func newTarget(reg *registry.Registry, service string, cfg *ClientConfig) *targe
 	}
 	g.terms = newTerms(service, cfg, func(c balance.Config) { g.balancer.Configure(g.balance(c)) })
 	g.balancer = balance.New(g.balance(cfg.Balance))
+	g.used.Store(time.Now().UnixNano())
 	g.now.Store(&members{view: g.balancer.View(time.Now(), nil), changed: make(chan struct{})})
 	return g
 }
@@ -155,6 +157,7 @@ func (g *target) publish() {
 // pick chooses an instance, and waits for one, until ctx is done or at has come, if none can be reached. safe: the call
 // may run twice.
 func (g *target) pick(ctx context.Context, now, at time.Time, tried []*balance.Node, safe bool) (*peer, error) {
+	g.used.Store(now.UnixNano())
 	var late *time.Timer
 	for {
 		m := g.now.Load()

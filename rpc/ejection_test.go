@@ -68,17 +68,17 @@ func TestASickInstanceIsEjectedAndComesBack(t *testing.T) {
 		log := new(journal)
 		client := w.dial(func(cfg *rpc.ClientConfig) { cfg.Logger = log.logger() })
 		connected()
-		if failed := steadily(t.Context(), client, look, 1000); failed > 0 {
+		if failed := steadily(t.Context(), client, look, 500); failed > 0 {
 			t.Errorf("%d calls failed", failed)
 		}
-		if got := a.calls.Load(); got < 5 || got > 15 {
-			t.Errorf("%d of 1000 calls went to the sick one", got)
+		if got := a.calls.Load(); got < 5 || got > 10 {
+			t.Errorf("%d of 500 calls went to the sick one", got)
 		}
 		if log.count("instance ejected") != 1 || log.count("instance=a") != 1 || log.count("5 failures in a row") != 1 {
 			t.Errorf("log:\n%s", log.buf.String())
 		}
 		sick.Store(false)
-		steadily(t.Context(), client, look, 2000)
+		steadily(t.Context(), client, look, 1500)
 		if log.count("instance re-admitted") != 1 {
 			t.Errorf("log:\n%s", log.buf.String())
 		}

@@ -57,7 +57,7 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		// The connection has just gone; a new picker is on its way.
 		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 	}
-	node := p.nodes[i]
+	node, start := p.nodes[i], c.Now
 	node.Start()
 	if a != nil {
 		a.picked(p.instances[i], node, len(p.nodes))
@@ -69,7 +69,7 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		if a != nil {
 			sample, health = a.done(now, node, d)
 		}
-		p.target.balancer.Done(node, now, c.Now, sample, health)
+		p.target.balancer.Done(node, now, start, sample, health)
 	}
 	p.target.prober.after(p, c)
 	return result, nil
