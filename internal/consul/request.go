@@ -29,8 +29,9 @@ type Meta struct {
 	// agent that answers from what servers stream to it knows neither.
 	Leaderless  bool
 	LastContact time.Duration
-	// Filtered says that there is more than the token may read.
-	Filtered bool
+	// Filtered says that there is more than the token may read. Consul does not say so to those without a token: Nameless
+	// says that the answer is one to them where what is not allowed is denied.
+	Filtered, Nameless bool
 }
 
 // StatusError is an answer that is not a success.
@@ -154,6 +155,7 @@ func (a *Agent) request(ctx context.Context, method, path string, query url.Valu
 		return Meta{}, &StatusError{Agent: a.addr, Code: resp.StatusCode, Reason: printable(reason)}
 	}
 	meta := metaOf(resp.Header)
+	meta.Nameless = secret == "" && resp.Header.Get("X-Consul-Default-Acl-Policy") == "deny"
 	return meta, a.read(ctx, resp.Body, out)
 }
 

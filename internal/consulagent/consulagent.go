@@ -63,8 +63,8 @@ type Config struct {
 	Client bool
 	// Join are the gossip addresses of others.
 	Join []string
-	// HCL is more configuration.
-	HCL string
+	// HCL is more configuration, and Token what it makes the agent ask for.
+	HCL, Token string
 }
 
 // Agent is one agent. Its addresses stay the same over restarts. Methods are for one goroutine, Addr and Freeze aside.
@@ -102,6 +102,9 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 
 // Addr returns the host:port of its HTTP API.
 func (a *Agent) Addr() string { return loopback(a.ports.http) }
+
+// Name returns the name of its node.
+func (a *Agent) Name() string { return a.cfg.Name }
 
 // Gossip returns the address to join.
 func (a *Agent) Gossip() string { return loopback(a.ports.gossip) }
@@ -185,7 +188,7 @@ func (a *Agent) poll(ctx context.Context, p *process, path string, good func(bod
 	}
 	var last error
 	for {
-		body, err := get(ctx, "http://"+a.Addr()+path)
+		body, err := get(ctx, "http://"+a.Addr()+path, a.cfg.Token)
 		if err == nil && good(body) {
 			return nil
 		}
@@ -202,10 +205,13 @@ func (a *Agent) poll(ctx context.Context, p *process, path string, good func(bod
 
 var client = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
-func get(ctx context.Context, url string) (string, error) {
+func get(ctx context.Context, url, token string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", err
+	}
+	if token != "" {
+		req.Header.Set("X-Consul-Token", token)
 	}
 	resp, err := client.Do(req)
 	if err != nil {

@@ -23,23 +23,23 @@ type Server struct {
 	Proxy *proxytest.Proxy
 }
 
-// Start returns a dev agent, which starts quickly and forgets everything when it is restarted. hcl is more configuration.
-func Start(t testing.TB, hcl ...string) *Server {
+// Start returns a dev agent, which starts quickly and forgets everything when it is restarted.
+func Start(t testing.TB) *Server {
 	t.Helper()
-	return start(t, consulagent.Config{HCL: join(hcl)})
+	return start(t, consulagent.Config{})
+}
+
+// StartLocked returns a dev agent whose ACLs deny everything but to the token, which is a UUID.
+func StartLocked(t testing.TB, token string) *Server {
+	t.Helper()
+	return start(t, consulagent.Config{Token: token, HCL: `acl { enabled = true, default_policy = "deny",
+		tokens { initial_management = "` + token + `", agent = "` + token + `" } }`})
 }
 
 // StartLasting returns an agent that keeps what it has on disk.
-func StartLasting(t testing.TB, hcl ...string) *Server {
+func StartLasting(t testing.TB) *Server {
 	t.Helper()
-	return start(t, consulagent.Config{Servers: 1, HCL: join(hcl)})
-}
-
-func join(hcl []string) (all string) {
-	for _, h := range hcl {
-		all += h + "\n"
-	}
-	return all
+	return start(t, consulagent.Config{Servers: 1})
 }
 
 func start(t testing.TB, cfg consulagent.Config) *Server {

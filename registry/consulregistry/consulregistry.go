@@ -22,6 +22,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -131,7 +132,7 @@ func (d *Driver) List(ctx context.Context, service string) (driver.Listing, erro
 		var entries []entry
 		m, err := a.Get(ctx, path, query, &entries)
 		if err == nil {
-			err = readable(m, len(entries))
+			err = d.readable(ctx, a, service, m, len(entries))
 		}
 		if err != nil {
 			return err
@@ -148,9 +149,20 @@ func (d *Driver) List(ctx context.Context, service string) (driver.Listing, erro
 var errMayNotRead = errors.New("the token may not read this service, or not the nodes it is on")
 
 // readable tells a service that has no instances from one that must not be seen: to that, Consul's answer is an empty
-// list, too.
-func readable(m consul.Meta, n int) error {
-	if m.Filtered && n == 0 {
+// list, too. To those without a token it does not even say that something is left out; they have to ask for something
+// that is refused and not left out.
+func (d *Driver) readable(ctx context.Context, a *consul.Agent, service string, m consul.Meta, n int) error {
+	switch {
+	case n > 0:
+		return nil
+	case m.Filtered:
+		return errMayNotRead
+	case !m.Nameless:
+		return nil
+	}
+	_, err := a.Get(ctx, consul.Path("/v1/agent/health/service/name", d.name(service)), nil, nil)
+	var answer *consul.StatusError
+	if errors.As(err, &answer) && answer.Code == http.StatusForbidden {
 		return errMayNotRead
 	}
 	return nil
@@ -179,8 +191,9 @@ func (w *watcher) Next(ctx context.Context) (driver.Update, error) {
 		entries = nil
 		return &entries
 	})
-	if err == nil {
-		err = readable(m, len(entries))
+	if err == nil && len(entries) == 0 && (m.Filtered || m.Nameless) {
+		w.query.Close()
+		err = errMayNotRead // or there is nothing: List finds out
 	}
 	if err != nil {
 		return driver.Update{}, fmt.Errorf("watch %s: %w", w.service, err)

@@ -106,6 +106,8 @@ func (e *engine) Corrupt(service, id string) {
 
 // listed is what a plain tool sees of a service.
 type listed struct {
+	Node    struct{ Node string }
+	Checks  []struct{ CheckID, ServiceID, Status string }
 	Service struct {
 		ID      string
 		Address string

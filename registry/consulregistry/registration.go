@@ -105,8 +105,8 @@ func (r *registration) look(ctx context.Context, a *consul.Agent, query url.Valu
 	query.Set("filter", only(r.serviceID()))
 	var entries []entry
 	m, err := a.Get(ctx, consul.Path("/v1/health/service", r.name), query, &entries)
-	if err == nil {
-		err = readable(m, len(entries))
+	if err == nil && m.Filtered && len(entries) == 0 {
+		err = errMayNotRead
 	}
 	if err != nil {
 		return nil, 0, err
