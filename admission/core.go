@@ -86,7 +86,7 @@ func (c *core) arrive(now, deadline int64, k *kind, r int) (verdict, *waiter) {
 	c.recent.arrive(now)
 	c.came++
 	if deadline != 0 && c.hopeless(now, deadline, k) {
-		c.stats.Late++
+		c.late(now)
 		return overdue, nil
 	}
 	c.drain(now)
@@ -137,13 +137,20 @@ func (c *core) cancel(now int64, w *waiter) {
 	c.advance(now)
 	if w.list != nil {
 		c.queue.remove(w)
+		c.late(now)
 	}
 	c.drain(now)
 }
 
+// late counts a call that could not begin in time.
+func (c *core) late(now int64) {
+	c.stats.Late++
+	c.recent.slot(now).late++
+}
+
 // advance accounts for the time up to now. It changes nothing but what is known.
 func (c *core) advance(now int64) {
-	c.limiter.advance(now, c.inFlight, c.queue.n > 0 || c.pressed)
+	c.limiter.advance(now, c.inFlight, c.queue.n > 0)
 	c.standing = c.standing && c.queue.n > 0
 	if now-c.judged < int64(interval) {
 		return
@@ -160,6 +167,7 @@ func (c *core) advance(now int64) {
 		c.calm++
 		c.pressed = c.calm < calm
 	}
+	c.limiter.hurts = c.pressed || c.recent.hurt(now)
 	c.judge(now)
 }
 
@@ -175,7 +183,7 @@ func (c *core) drain(now int64) {
 		if w.deadline != 0 {
 			left := w.deadline - now
 			if left <= 0 || w.kind.known(now) && float64(left) < w.kind.p95 {
-				c.stats.Late++
+				c.late(now)
 				c.decide(w, overdue)
 				continue
 			}
@@ -269,16 +277,18 @@ func (c *core) snapshot() Stats {
 
 // window counts calls over the last second.
 type window struct {
-	slots [10]struct{ at, came, refused int64 }
+	slots [10]slotCount
 }
+
+type slotCount struct{ at, came, refused, late int64 }
 
 const slot = int64(100 * time.Millisecond)
 
-func (w *window) slot(now int64) *struct{ at, came, refused int64 } {
+func (w *window) slot(now int64) *slotCount {
 	n := now / slot
 	s := &w.slots[n%int64(len(w.slots))]
 	if s.at != n {
-		s.at, s.came, s.refused = n, 0, 0
+		*s = slotCount{at: n}
 	}
 	return s
 }
@@ -299,4 +309,14 @@ func (w *window) share(now int64) float64 {
 		return 0
 	}
 	return float64(refused) / float64(came)
+}
+
+// hurt reports whether any calls could not begin.
+func (w *window) hurt(now int64) bool {
+	for i := range w.slots {
+		if s := &w.slots[i]; s.at > now/slot-int64(len(w.slots)) && s.refused+s.late > 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -127,7 +127,7 @@ func (m *meter) epoch(now int64, inFlight int, limit float64) epoch {
 	if m.ended > 0 {
 		e.late = float64(m.late) / float64(m.ended)
 	}
-	e.bound = m.waited > 0.7*length || e.inFlight >= 0.95*math.Floor(limit)
+	e.bound = m.waited > 0.7*length || e.inFlight >= 0.9*math.Floor(limit)
 	e.growing = m.arrived > m.ended && float64(inFlight) >= e.inFlight
 	return e
 }
@@ -182,7 +182,8 @@ type limiter struct {
 	settle   int64 // when the epoch begins at the latest
 	ready    bool  // it has
 
-	slack time.Duration // for how long the limit has held nobody up
+	hurts bool          // of late, calls were turned away or given up; from outside
+	slack time.Duration // for how long it was not so
 	past  [16]epoch     // of the open phase
 	pasts int
 }
@@ -280,7 +281,7 @@ func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 	switch {
 	case l.phase == open:
 		l.watch(now, e)
-	case !e.bound:
+	case !e.bound, l.phase == steady && !l.hurts && e.late < 0.01:
 		l.relax(now, e)
 	default:
 		l.slack = 0
@@ -344,7 +345,8 @@ func (l *limiter) step(now int64, limit float64, p phase) {
 	l.m.reset(now)
 }
 
-// relax raises a limit that held nobody up for a second, and in the end drops it.
+// relax raises a limit that turned nobody away for a second, and in the end drops it. A probe would do more harm than a
+// limit that is too high.
 func (l *limiter) relax(now int64, e epoch) {
 	if l.phase == probe {
 		// So few have come that nothing can be learned.
@@ -375,7 +377,9 @@ func (l *limiter) decide(now int64, e epoch) {
 	}
 	// At the same limit, calls take another time than when it was found: another limit may be right.
 	changed := e.latency() > 1.5*l.usual || e.latency() < l.usual/1.5
-	if now >= l.rest || changed {
+	// Calls are given up inside: it may be far from right.
+	vain := e.late > 0.02 && now >= l.rest-int64(hold)+int64(time.Second)
+	if now >= l.rest || changed || vain {
 		if changed {
 			l.ref = e
 		}

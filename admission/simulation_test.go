@@ -474,7 +474,7 @@ func TestScenarios(t *testing.T) {
 		if s := os.Getenv("ONLY"); s != "" && s != name {
 			continue
 		}
-		for seed := range uint64(2) {
+		for seed := range uint64(4) {
 			var b strings.Builder
 			w := mk()
 			limited := 0
