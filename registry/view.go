@@ -14,7 +14,9 @@ const maxInstances = 4096
 // view decides which instances of one service are candidates. It is pure: no clock, lock, goroutine or I/O.
 //
 // The invariant is that the engine alone never takes away more instances than it leaves: of those that vanished within
-// one window without draining first, either no more are gone than are still listed, or all of them are candidates.
+// one window without draining first, either no more are gone than are still listed, or all of them are candidates. Of
+// those that are found missing within one window after an outage, all are: while the engine was away nobody could keep a
+// lease alive, and not all come back at one moment.
 type view struct {
 	window     time.Duration // removals this close together are judged together
 	suspectFor time.Duration
@@ -27,6 +29,9 @@ type view struct {
 	// answering is how long, in total, the engine has been answering. A departure ages by this clock.
 	answering  time.Duration
 	lastAnswer time.Time // zero after a failure
+
+	outage bool      // the engine has failed since it answered last
+	back   time.Time // when it first answered after the last outage
 
 	known  bool   // there is something to publish
 	source Source // of what is listed
@@ -133,6 +138,7 @@ func (v *view) change(changes []driver.Change, now time.Time) notes {
 // fail says that the engine did not answer. Nothing is taken away.
 func (v *view) fail() {
 	v.lastAnswer = time.Time{}
+	v.outage = v.outage || v.known && v.source != Disk
 	if v.source == Live {
 		v.source = Stale
 	}
@@ -156,6 +162,9 @@ func (v *view) answer(now time.Time) {
 	}
 	v.lastAnswer = now
 	v.known, v.source = true, Live
+	if v.outage {
+		v.outage, v.back = false, now
+	}
 }
 
 // put lists inst. A record that is new or has changed was written by a live instance, whatever was reported before.
@@ -188,7 +197,8 @@ func (v *view) depart(old Instance, now time.Time) {
 	v.gone[old.ID] = departure{inst: old, at: now, age: v.answering, dead: ok && now.Sub(reported) <= 2*v.window}
 }
 
-// settle judges the departures: those of one window are distrusted when they outnumber the instances that are left.
+// settle judges the departures: those of one window are distrusted when they outnumber the instances that are left, and
+// those right after an outage in any case.
 func (v *view) settle(now time.Time, n *notes) {
 	present := 0
 	for _, inst := range v.listed {
@@ -210,11 +220,9 @@ func (v *view) settle(now time.Time, n *notes) {
 			open++
 		}
 	}
-	if open <= present {
-		return
-	}
 	for id, g := range v.gone {
-		if !g.dead && !g.suspect {
+		doubtful := open > present || !v.back.IsZero() && !g.at.Before(v.back) && g.at.Sub(v.back) <= v.window
+		if doubtful && !g.dead && !g.suspect {
 			g.suspect = true
 			v.gone[id] = g
 			n.suspected = append(n.suspected, id)
