@@ -13,7 +13,17 @@
 // [Transport] is an [http.RoundTripper] for URLs such as http://inventory/path, where the host is the name of a
 // service in a registry. It balances over the service's instances and tries another one when that is safe: always
 // when the request provably never reached an instance, and otherwise for the methods that HTTP declares safe or
-// idempotent (RFC 9110, section 9.2) and for requests with an Idempotency-Key header.
+// idempotent (RFC 9110, section 9.2) and for requests with an Idempotency-Key header, unless [ClientConfig] or a live
+// policy says otherwise. A 503 by which a busy instance says that it has not begun (problem reason SHED) is tried once
+// elsewhere, whatever the request; a 429 is the caller's own business.
+//
+// A request that only asks (GET, HEAD, OPTIONS, TRACE) and has not been answered when 19 in 20 of its kind are is sent to a
+// second instance as well. The first answer is the caller's; the other attempt is cancelled, and over when RoundTrip
+// returns. Upgrades and event streams are not hedged, nor is what has a body that has not been read to its end.
+//
+// What a request inherits from the one being served (resilience.WithRequest) goes along: X-Criticality, X-Tenant and
+// X-Attempt, each only if it is not the default. The context alone decides: what a request's own Header has under
+// these names is replaced, so that a service which copies headers does not pass on what nobody has checked.
 //
 // # What is provable
 //
