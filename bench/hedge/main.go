@@ -114,7 +114,7 @@ func allSlow(ctx context.Context, r *trial.Run, fleet work.Fleet) error {
 	r.Add("p50 when slow", millis(after.Quantile(0.5)), trial.Millis, trial.Promise{})
 	r.Add("hedges before", before.Hedges(), trial.Share, trial.AtMost(0.055))
 	r.Add("hedges when slow", after.Hedges(), trial.Share, trial.AtMost(0.055))
-	r.Add("hedges in the worst second", worst(after, (load.Calls).Hedges), trial.Share, trial.Promise{})
+	r.Add("hedges in the worst second", worst(after, load.Calls.Hedges), trial.Share, trial.Promise{})
 	r.Add("extra attempts when slow", after.Attempts()-1, trial.Share, trial.AtMost(0.1))
 	r.Add("failed calls", float64(after.Failed()), trial.Count, trial.Promise{})
 	return nil

@@ -49,7 +49,7 @@ func run(ctx context.Context, r *trial.Run) error {
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(dir) //nolint:errcheck // in the temporary directory
 	engine, err := work.StartEngine(ctx, r.Case, dir)
 	if err != nil {
 		return err

@@ -74,7 +74,7 @@ func run(ctx context.Context, r *trial.Run) error {
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(dir) //nolint:errcheck // in the temporary directory
 	engine, err := work.StartEngine(ctx, s.engine, dir)
 	if err != nil {
 		return err

@@ -190,7 +190,7 @@ func bareServer(ctx context.Context, spec Spec, srv *server, say func(string) er
 			return err
 		}
 		svc := newService(ServiceName, settings)
-		defer svc.Close()
+		defer svc.Close() //nolint:errcheck // reports nothing that matters at the end of a process
 		a := svc.Registry().Announce(registry.Instance{
 			Service: ServiceName, ID: spec.ID, Version: spec.Version,
 			Endpoints: map[string]string{"grpc": lis.Addr().String()},
