@@ -15,17 +15,19 @@
 //
 // What differs between places comes from the environment, and options of New may change it:
 //
-//	variable              default      meaning
-//	HOLDFAST_REGISTRY     (memory)     etcd://HOST:PORT,HOST:PORT[/PREFIX], static:SERVICE=HOST:PORT,…;…, or one of Drivers
-//	HOLDFAST_INSTANCE     (made up)    id of this instance, unique within its service
-//	HOLDFAST_GRPC_ADDR    127.0.0.1:0  where to serve gRPC; port 0 is any free one
-//	HOLDFAST_HTTP_ADDR    127.0.0.1:0  where to serve HTTP; port 0 is any free one
-//	HOLDFAST_ADVERTISE    (found out)  host by which others reach this instance
-//	HOLDFAST_DATA_DIR     (none)       directory for what should outlive the process
-//	HOLDFAST_ZONE         (none)       where this instance runs, for balancing and for people
-//	HOLDFAST_VERSION      (none)       what this instance is, for people
-//	HOLDFAST_DRAIN_DELAY  2s           time for clients to notice that this instance stops
-//	HOLDFAST_LOG          text         text or json
-//	HOLDFAST_LOG_LEVEL    info         debug, info, warn or error
-//	HOLDFAST_INSECURE     false        allow plaintext beyond loopback
+//	variable              default       meaning
+//	HOLDFAST_REGISTRY     (memory)      etcd://HOST:PORT,HOST:PORT[/PREFIX], static:SERVICE=HOST:PORT,…;…, or one of Drivers
+//	HOLDFAST_CONFIG       (registry's)  where live settings are: etcd://HOST:PORT,HOST:PORT[/PREFIX], file:DIR, one of Drivers, or none
+//	HOLDFAST_POLICIES     (none)        file or directory with policies of services
+//	HOLDFAST_INSTANCE     (made up)     id of this instance, unique within its service
+//	HOLDFAST_GRPC_ADDR    127.0.0.1:0   where to serve gRPC; port 0 is any free one
+//	HOLDFAST_HTTP_ADDR    127.0.0.1:0   where to serve HTTP; port 0 is any free one
+//	HOLDFAST_ADVERTISE    (found out)   host by which others reach this instance
+//	HOLDFAST_DATA_DIR     (none)        directory for what should outlive the process
+//	HOLDFAST_ZONE         (none)        where this instance runs, for balancing and for people
+//	HOLDFAST_VERSION      (none)        what this instance is, for people
+//	HOLDFAST_DRAIN_DELAY  2s            time for clients to notice that this instance stops
+//	HOLDFAST_LOG          text          text or json
+//	HOLDFAST_LOG_LEVEL    info          debug, info, warn or error
+//	HOLDFAST_INSECURE     false         allow plaintext beyond loopback
 package holdfast

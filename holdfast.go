@@ -14,7 +14,10 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/holdfast-go/holdfast/config"
+	configdriver "github.com/holdfast-go/holdfast/config/driver"
 	"github.com/holdfast-go/holdfast/lifecycle"
+	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/registry/driver"
 	"github.com/holdfast-go/holdfast/registry/etcdregistry"
@@ -45,6 +48,14 @@ type Config struct {
 	HTTPServer rest.ServerConfig
 	HTTPClient rest.ClientConfig
 
+	// Policies are those of services, of the called ones and of this one, by name. Settings.Policies and the live ones go
+	// over them, key by key.
+	Policies map[string]policy.Service
+	// Store is the engine of live settings, used instead of Settings.Config. The caller closes it after the Service.
+	Store configdriver.Store
+	// Live tunes the client of live settings. CacheDir is below Settings.DataDir unless it is set.
+	Live config.Config
+
 	// Tasks says how functions given to Go are restarted.
 	Tasks lifecycle.SupervisorConfig
 	// Lifecycle bounds start and stop. DrainDelay is that of Settings unless it is set.
@@ -67,7 +78,8 @@ type Service struct {
 	eng  driver.Registry // nil if it is the caller's
 	mux  *http.ServeMux
 
-	tasks *lifecycle.Supervisor
+	tasks    *lifecycle.Supervisor
+	policies *policies
 
 	mu       sync.Mutex
 	problems []error // why it cannot run; collected until then
@@ -127,7 +139,7 @@ func (s *Service) defaults() {
 	}
 	for _, log := range []**slog.Logger{
 		&c.Discovery.Logger, &c.RPCServer.Logger, &c.RPCClient.Logger, &c.HTTPServer.Logger, &c.HTTPClient.Logger,
-		&c.Tasks.Logger, &c.Lifecycle.Logger,
+		&c.Live.Logger, &c.Tasks.Logger, &c.Lifecycle.Logger,
 	} {
 		if *log == nil {
 			*log = c.Logger
@@ -145,6 +157,9 @@ func (s *Service) defaults() {
 	}
 	if c.Discovery.CacheDir == "" && set.DataDir != "" {
 		c.Discovery.CacheDir = filepath.Join(set.DataDir, "registry")
+	}
+	if c.Live.CacheDir == "" && set.DataDir != "" {
+		c.Live.CacheDir = filepath.Join(set.DataDir, "config")
 	}
 	if c.Lifecycle.DrainDelay == 0 {
 		c.Lifecycle.DrainDelay = set.DrainDelay
@@ -179,6 +194,7 @@ func (s *Service) open() {
 	s.problem(s.cfg.RPCClient.Validate())
 	s.problem(s.cfg.HTTPClient.Validate())
 	s.reg = registry.New(engine, s.cfg.Discovery)
+	s.openPolicies()
 }
 
 func (s *Service) problem(err error) {

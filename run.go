@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -115,9 +116,16 @@ func (s *Service) listen() (servers []*serving, endpoints map[string]string, err
 // components are in the order of the start; the stop is the reverse: servers, tasks, then out of the registry.
 func (s *Service) components(servers []*serving, endpoints map[string]string) []lifecycle.Component {
 	tasks := lifecycle.Component(s.tasks)
+	var first []lifecycle.Component
+	if s.policies.store != nil {
+		first = append(first, following(s.followPolicies))
+	} else if url := ConfigURL(s.cfg.Settings.Registry); url != "" && s.cfg.Settings.Config == "" && s.cfg.Registry == nil {
+		scheme, _, _ := strings.Cut(url, ":")
+		s.cfg.Logger.Info("no live settings: the registry's engine is not linked for them", "scheme", scheme)
+	}
 	if len(servers) == 0 {
 		s.cfg.Logger.Info("running without a listener")
-		return []lifecycle.Component{tasks}
+		return append(first, tasks)
 	}
 	members := make([]lifecycle.Component, len(servers))
 	for i, srv := range servers {
@@ -138,8 +146,16 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 		Zone:      s.cfg.Settings.Zone,
 		Version:   s.cfg.Settings.Version,
 	})
-	return []lifecycle.Component{&presence{announcement, group.(lifecycle.Readier).Ready()}, tasks, group}
+	return append(first, &presence{announcement, group.(lifecycle.Readier).Ready()}, tasks, group)
 }
+
+// following is the watch of live policies as a component: the first to start and the last to stop.
+type following func(context.Context) error
+
+func (f following) Run(ctx context.Context) error { return f(ctx) }
+
+// Name implements lifecycle.Namer.
+func (f following) Name() string { return "policies" }
 
 // presence is the announcement as the first component, so that it is the last to stop, which yet waits for the servers.
 type presence struct {
@@ -172,7 +188,7 @@ func (s *Service) Close() error {
 	if s.http != nil {
 		errs = append(errs, s.http.Close())
 	}
-	errs = append(errs, s.reg.Close())
+	errs = append(errs, s.reg.Close(), s.policies.close())
 	if s.eng != nil {
 		errs = append(errs, s.eng.Close())
 	}

@@ -39,6 +39,11 @@ type Settings struct {
 	LogLevel slog.Level
 	// Insecure allows plaintext beyond loopback, for every server and client of the Service.
 	Insecure bool
+	// Policies is a file or a directory with policies of services, as policy.Load reads it. "" is none.
+	Policies string
+	// Config is where live settings are, policies first: etcd://…, file:///DIR, one of Drivers, or "none". "" is the
+	// registry's engine, beside its services.
+	Config string
 }
 
 // setting is one row of the table, which is what ReadSettings goes by and what WriteSettings prints.
@@ -60,6 +65,19 @@ func table() []setting {
 				return err
 			},
 		},
+		{
+			"HOLDFAST_CONFIG", "(registry's)", "where live settings are: etcd://HOST:PORT,HOST:PORT[/PREFIX], file:DIR, one of Drivers, or none",
+			func(s *Settings, v string) (err error) {
+				if err = checkConfig(v); err == nil {
+					s.Config = v
+				}
+				return err
+			},
+		},
+		{"HOLDFAST_POLICIES", "(none)", "file or directory with policies of services", func(s *Settings, v string) error {
+			s.Policies = v
+			return nil
+		}},
 		{"HOLDFAST_INSTANCE", "(made up)", "id of this instance, unique within its service", func(s *Settings, v string) error {
 			if registry.ValidateID(v) != nil {
 				return errors.New("is longer than 256 bytes, or has a '/' or a control character in it")
