@@ -180,15 +180,15 @@ func (s *Store) Delete(ctx context.Context, key string) (found bool, err error) 
 	return found, nil
 }
 
-// ValidateKey says what is wrong with a key: it is 1 to 256 bytes of elements separated by '/', each of letters, digits,
-// '-', '_' and '.', none of them "." or "..", nor beginning with a '.'.
+// ValidateKey says what is wrong with a key: it is 1 to 256 bytes of elements separated by '/', each of 1 to 200 letters,
+// digits, '-', '_' and '.', the first no '.'.
 func ValidateKey(key string) error {
 	if key == "" {
 		return errors.New("key: empty")
 	}
 	for element := range strings.SplitSeq(key, "/") {
-		if element == "" || element[0] == '.' {
-			return fmt.Errorf("key %.80q: an element is empty or begins with a dot", key)
+		if element == "" || element[0] == '.' || len(element) > driver.MaxElement {
+			return fmt.Errorf("key %.80q: an element is empty, begins with a dot or is longer than %d bytes", key, driver.MaxElement)
 		}
 	}
 	return ValidatePrefix(key)

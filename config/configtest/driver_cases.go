@@ -55,9 +55,11 @@ func anyValue(t *testing.T, e *env) {
 		every[i] = byte(i)
 	}
 	large := bytes.Repeat([]byte("0123456789abcdef"), driver.MaxValue/16)
+	longest := strings.Repeat("k", driver.MaxElement)
+	longest += "/" + strings.Repeat("k", driver.MaxKey-len(prefix)-len(longest)-1)
 	for key, value := range map[string][]byte{
 		"empty": {}, "unicode": []byte("Grüße, 世界 🌊\n"), "bytes": every, "large": large,
-		"a/b/c-D_9.x": []byte("deep"), strings.Repeat("k", driver.MaxKey-len(prefix)-1): []byte("long"),
+		"a/b/c-D_9.x": []byte("deep"), longest: []byte("long"),
 	} {
 		if _, err := d.Put(e.ctx(t), prefix+key, value); err != nil {
 			t.Errorf("%.40s: %v", key, err)

@@ -14,8 +14,9 @@ import (
 
 // Bounds that package config checks before a driver is asked. Every store takes what is within them.
 const (
-	// MaxKey is the longest key, in bytes.
-	MaxKey = 256
+	// MaxKey is the longest key, in bytes, and MaxElement the longest of its elements.
+	MaxKey     = 256
+	MaxElement = 200
 	// MaxValue is the largest value, in bytes. Consul takes 512 KiB, etcd 1.5 MiB.
 	MaxValue = 256 << 10
 )

@@ -1,0 +1,143 @@
+package fileconfig_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/holdfast-go/holdfast/config"
+	"github.com/holdfast-go/holdfast/config/configtest"
+	"github.com/holdfast-go/holdfast/config/driver"
+	"github.com/holdfast-go/holdfast/config/fileconfig"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// engine is a directory. It is down while it has another name.
+type engine struct {
+	t   *testing.T
+	dir string
+}
+
+func newEngine(t *testing.T) *engine {
+	e := &engine{t: t, dir: filepath.Join(t.TempDir(), "settings")}
+	if err := os.Mkdir(e.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func (e *engine) Open(t testing.TB) driver.Store {
+	t.Helper()
+	d, err := fileconfig.Open(fileconfig.Config{Dir: e.dir, Every: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// Down leaves a file in the directory's place, so that nothing can be put there either.
+func (e *engine) Down() {
+	e.do(os.Rename(e.dir, e.dir+".away"))
+	e.do(os.WriteFile(e.dir, nil, 0o600))
+}
+
+func (e *engine) Up() {
+	e.do(os.Remove(e.dir))
+	e.do(os.Rename(e.dir+".away", e.dir))
+}
+
+func (e *engine) Wipe() {
+	e.do(os.RemoveAll(e.dir))
+	e.do(os.RemoveAll(e.dir + ".away"))
+	e.do(os.Mkdir(e.dir, 0o700))
+}
+
+func (e *engine) do(err error) {
+	e.t.Helper()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+func TestConformance(t *testing.T) {
+	configtest.Run(t, configtest.Config{
+		New: func(t *testing.T) configtest.Engine { return newEngine(t) },
+		In: func(t *testing.T, run func(*testing.T)) {
+			t.Parallel()
+			run(t)
+		},
+		RelistEvery: 300 * time.Millisecond,
+		Within:      10 * time.Second,
+	})
+}
+
+func list(t *testing.T, e *engine, prefix string) []driver.Entry {
+	t.Helper()
+	l, err := e.Open(t).List(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.Entries
+}
+
+// A ConfigMap is mounted as links to files behind a link that is swapped.
+func TestFilesOfAConfigMapAreRead(t *testing.T) {
+	e := newEngine(t)
+	for _, version := range []string{"..1", "..2"} {
+		e.do(os.Mkdir(filepath.Join(e.dir, version), 0o700))
+		e.do(os.WriteFile(filepath.Join(e.dir, version, "orders"), []byte(version), 0o600))
+	}
+	data := filepath.Join(e.dir, "..data")
+	e.do(os.Symlink("..1", data))
+	e.do(os.Symlink(filepath.Join("..data", "orders"), filepath.Join(e.dir, "orders")))
+	for _, version := range []string{"..1", "..2"} {
+		got := list(t, e, "")
+		if len(got) != 1 || got[0].Key != "orders" || string(got[0].Value) != version {
+			t.Errorf("%+v, want orders = %s", got, version)
+		}
+		e.do(os.Symlink("..2", data+"_tmp"))
+		e.do(os.Rename(data+"_tmp", data))
+	}
+}
+
+func TestAFileThatCannotBeReadIsRefusedAndNotAnError(t *testing.T) {
+	e := newEngine(t)
+	e.do(os.WriteFile(filepath.Join(e.dir, "large"), make([]byte, driver.MaxValue+1), 0o600))
+	e.do(os.WriteFile(filepath.Join(e.dir, "orders"), []byte("10"), 0o600))
+	e.do(os.Symlink("nowhere", filepath.Join(e.dir, "dangling")))
+	got := list(t, e, "")
+	if len(got) != 2 || got[0].Key != "large" || got[0].Err == nil || got[1].Err != nil {
+		t.Fatalf("%+v, want large with an error, and orders", got)
+	}
+	s := config.New(e.Open(t), config.Config{})
+	defer s.Close()
+	w := config.Follow(s, "", func(_ string, b []byte) (string, error) { return string(b), nil })
+	set, err := w.Next(t.Context())
+	if err != nil || !set.Settings["orders"].InForce || set.Settings["large"].Refused == nil {
+		t.Errorf("%+v, %v", set, err)
+	}
+}
+
+func TestKeysStayInTheDirectory(t *testing.T) {
+	e := newEngine(t)
+	d := e.Open(t)
+	for _, key := range []string{"../x", "/x", "a/../../x", "", "."} {
+		if _, err := d.Put(context.Background(), key, nil); err == nil {
+			t.Errorf("put %q was accepted", key)
+		}
+		if _, err := d.Delete(context.Background(), key); err == nil || !strings.Contains(err.Error(), "not the key") {
+			t.Errorf("delete %q: %v", key, err)
+		}
+	}
+}
