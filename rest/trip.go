@@ -81,6 +81,9 @@ func newTrip(g *target, req *http.Request) *trip {
 		Single:      !rules.hedged && !readOnly(req.Method) || isOpenEnded(req),
 		Criticality: t.request.Criticality,
 	})
+	if len(g.now.Load().peers) == 1 {
+		t.call.Alone()
+	}
 	return t
 }
 
