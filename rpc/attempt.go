@@ -75,6 +75,12 @@ func (a *attempt) picked(inst instance, node *balance.Node, of int) {
 	defer a.call.mu.Unlock()
 	a.inst, a.node, a.alone = inst, node, of < 2
 	a.sent, a.none, a.received = resilience.MaybeSent, nil, false
+	if a.alone && a.plan.Bounded && a.call.keep {
+		// There is nobody who would answer instead, and what is cut off and sent again is done twice. What is sent along
+		// with the request is made of the deadline after this.
+		a.plan.Bounded, a.plan.Deadline = false, a.call.deadline
+		a.extend(a.call.deadline)
+	}
 }
 
 // unpicked is told that there was no instance to pick. If one was picked before, it has not seen the call: within an

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/holdfast-go/holdfast/balance"
 	"github.com/holdfast-go/holdfast/failure"
@@ -24,6 +25,7 @@ type call struct {
 	method   string
 	stream   bool
 	safe     bool      // may run twice
+	keep     bool      // an attempt is not cut off where it is the only instance's
 	repeats  int       // attempts that were made before, further out
 	begun    time.Time // when
 	deadline time.Time // of all attempts together; of a stream, of its set-up
@@ -35,6 +37,7 @@ type call struct {
 	invoker grpc.UnaryInvoker
 	req     any
 	reply   any
+	kind    protoreflect.MessageType // of reply, for that of a hedge; set where there may be one
 	opts    []grpc.CallOption
 
 	// mu guards what follows once there is a hedge, and of every attempt what is said there.
@@ -103,6 +106,7 @@ func (d *dialer) begin(c *call, ctx context.Context, now time.Time, name string,
 	if !c.stream {
 		_, single := c.reply.(proto.Message)
 		c.safe = terms.safe || keyed && terms.keyed
+		c.keep = terms.policy.AttemptTimeout == 0
 		spec.Latency, spec.Safe, spec.Single = m.latency, c.safe, !single
 	}
 	c.loop = resilience.Begin(spec)
@@ -182,8 +186,10 @@ func (c *call) try(plan resilience.Plan, now time.Time) result {
 	}
 	c.begin(a, plan, now)
 	if !plan.Hedge.IsZero() {
+		// Now, since the attempt will write to the reply at any time.
+		kind := c.reply.(proto.Message).ProtoReflect().Type()
 		c.mu.Lock()
-		c.primary = a
+		c.primary, c.kind = a, kind
 		c.mu.Unlock()
 	}
 	err := c.invoke(a, c.reply, c.opts)

@@ -201,13 +201,38 @@ func TestAnInstanceThatIsFrozenFromTheStartGetsNoCall(t *testing.T) {
 func TestOnlySafeCallsAreCutOffEarly(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.start("a", func(_ *rpc.ServerConfig, h *handler) { h.unary = block })
+		w.start("b", func(_ *rpc.ServerConfig, h *handler) { h.unary = block })
 		c := w.dial()
+		connected()
 		for method, want := range map[string]int{look: 3, say: 1} {
 			start := time.Now()
 			_, err := call(t.Context(), c, method)
 			if !errors.Is(err, failure.DeadlineExceeded) || len(attempts(t, err)) != want || time.Since(start) != 5*time.Second {
 				t.Errorf("%s: after %v: %v", method, time.Since(start), err)
 			}
+		}
+	})
+}
+
+// What the only instance has not answered yet, it has not answered yet either when it is asked again.
+func TestAnAttemptAtTheOnlyInstanceIsNotCutOff(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		var left time.Duration
+		h := w.start("a", func(_ *rpc.ServerConfig, h *handler) {
+			h.unary = func(ctx context.Context, in string) (string, error) {
+				deadline, _ := ctx.Deadline()
+				left = time.Until(deadline)
+				return block(ctx, in)
+			}
+		})
+		c := w.dial()
+		connected()
+		start := time.Now()
+		if _, err := call(t.Context(), c, look); !errors.Is(err, failure.DeadlineExceeded) || time.Since(start) != 5*time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		if n := h.calls.Load(); n != 1 || left < 4*time.Second {
+			t.Errorf("%d attempts, the last of which could take %v", n, left)
 		}
 	})
 }

@@ -67,15 +67,11 @@ func (c *call) startHedge(a *attempt) *hedge {
 	if c.primary != a || a.node == nil || a.alone {
 		return nil
 	}
-	reply, ok := c.reply.(proto.Message)
-	if !ok {
-		return nil
-	}
 	plan, ok := c.loop.Hedge(now, rand.Uint64()) //nolint:gosec // not a secret
 	if !ok {
 		return nil
 	}
-	h := &hedge{reply: reply.ProtoReflect().New().Interface(), done: make(chan struct{})}
+	h := &hedge{reply: c.kind.New().Interface(), done: make(chan struct{})}
 	c.tried = append(c.tried, a.node) // which is not where it is to go
 	c.begin(&h.attempt, plan, now)
 	c.hedge = h

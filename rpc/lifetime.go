@@ -13,18 +13,18 @@ import (
 // Invariants: err is not nil if and only if done, once it was asked for, is closed. The alarm belongs to this lifetime
 // until disarm, and goes back to others only if it is certain not to ring any more.
 type lifetime struct {
-	context.Context           //nolint:containedctx // it is one
-	own             bool      // may end before Context does
-	deadline        time.Time // if own
+	context.Context      //nolint:containedctx // it is one
+	own             bool // may end before Context does
 
-	lock   sync.Mutex
-	done   chan struct{}
-	err    error
-	then   []func()    // run when it ends
-	room   [1]func()   // for then: grpc-go derives one context
-	unlink func() bool // from Context
-	alarm  *alarm      // nil before and after the attempt
-	asked  bool        // for a hedge, or there is not to be one
+	lock     sync.Mutex
+	deadline time.Time // if own; may become later
+	done     chan struct{}
+	err      error
+	then     []func()    // run when it ends
+	room     [1]func()   // for then: grpc-go derives one context
+	unlink   func() bool // from Context
+	alarm    *alarm      // nil before and after the attempt
+	asked    bool        // for a hedge, or there is not to be one
 }
 
 // live begins a lifetime of its own.
@@ -41,7 +41,16 @@ func (l *lifetime) Deadline() (time.Time, bool) {
 	if !l.own {
 		return l.Context.Deadline()
 	}
+	l.lock.Lock()
+	defer l.lock.Unlock()
 	return l.deadline, true
+}
+
+// extend makes the deadline a later one.
+func (l *lifetime) extend(deadline time.Time) {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	l.deadline = deadline
 }
 
 // Done implements context.Context.
@@ -132,7 +141,7 @@ type alarms struct{ pool sync.Pool }
 
 // arm makes a end at its deadline, and have a hedge before that if its plan says so.
 func (s *alarms) arm(a *attempt, now time.Time) {
-	d := a.deadline.Sub(now)
+	d := a.plan.Deadline.Sub(now)
 	if a.asked = a.plan.Hedge.IsZero(); !a.asked {
 		d = a.plan.Hedge.Sub(now)
 	}
@@ -170,13 +179,15 @@ func (al *alarm) ring() {
 		return
 	}
 	asked := a.asked
-	if a.asked = true; !asked {
-		al.timer.Reset(time.Until(a.deadline))
+	a.asked = true
+	left := time.Until(a.deadline)
+	if left > 0 {
+		al.timer.Reset(left)
 	}
 	a.lock.Unlock()
 	if !asked {
 		a.call.beside(a) // from here on, the alarm may be somebody else's
-		return
+	} else if left <= 0 {
+		a.cancel(context.DeadlineExceeded)
 	}
-	a.cancel(context.DeadlineExceeded)
 }
