@@ -30,6 +30,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/resilience"
 	"github.com/holdfast-go/holdfast/rest/ginrest"
 )
 
@@ -65,8 +66,8 @@ func New(s Services) (http.Handler, error) {
 	engine := ginrest.New()
 	engine.Use(securityHeaders)
 	api := engine.Group("/api", func(c *gin.Context) { c.Header("Cache-Control", "no-store") })
-	api.GET("/products", s.within(browseTimeout, s.listProducts))
-	api.GET("/products/:id", s.within(browseTimeout, s.getProduct))
+	api.GET("/products", s.within(browseTimeout, browsing(s.listProducts)))
+	api.GET("/products/:id", s.within(browseTimeout, browsing(s.getProduct)))
 	api.GET("/carts/:customer", s.within(cartTimeout, s.getCart))
 	api.PUT("/carts/:customer/items/:product", s.within(cartTimeout, s.setItem))
 	api.DELETE("/carts/:customer", s.within(cartTimeout, s.clearCart))
@@ -76,6 +77,15 @@ func New(s Services) (http.Handler, error) {
 	engine.GET("/pictures/:motif/:file", ginrest.Handle(pictures.serve))
 	page.routes(engine)
 	return engine, nil
+}
+
+// browsing makes way for checkouts: when a service behind has not enough for all, it sheds first what is only looked at. It
+// is the one level that the shop declares. Everything else stays at the default, which is also the highest that the
+// edge lets a request claim; what a request is marked with goes along with all calls made for it.
+func browsing(h func(context.Context, *gin.Context) error) func(context.Context, *gin.Context) error {
+	return func(ctx context.Context, c *gin.Context) error {
+		return h(resilience.WithCriticality(ctx, resilience.SheddablePlus), c)
+	}
 }
 
 // within makes a handler of h: with a deadline, and with an error that says what the customer can do.
@@ -106,20 +116,26 @@ func readable(r *http.Request) error {
 	return check.Err()
 }
 
-// askAgain turns what is only late or away into failure.Unavailable with a time to ask again after. It may: no call of
+// askAgain turns what is only late, away or busy into failure.Unavailable with a time to ask again after. It may: no call of
 // this API does anything twice when it is repeated.
 func askAgain(err error) error {
 	switch failure.CodeOf(err) {
 	case failure.Unavailable, failure.DeadlineExceeded:
+	case failure.ResourceExhausted:
+		if !busy(err) { // a cart that is full stays full
+			return err
+		}
 	default:
 		return err
 	}
-	wait := retryAfter
-	var e *failure.Error
-	if errors.As(failure.From(err), &e) && e.RetryAfter > wait {
-		wait = e.RetryAfter
-	}
+	wait := max(retryAfter, failure.From(err).RetryAfter)
 	return failure.Wrap(err, failure.Unavailable, "this is not possible at the moment; please try again").WithRetryAfter(wait)
+}
+
+// busy reports whether err says that a service had too much to do: the one that was called, or one behind it.
+func busy(err error) bool {
+	var e *failure.Error
+	return errors.As(err, &e) && (e.Shed() || e.Local() || e.RetryAfter > 0)
 }
 
 func securityHeaders(c *gin.Context) {

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -10,6 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/holdfast-go/holdfast/examples/shop/gen/cartpb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/catalogpb"
@@ -20,6 +24,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shoptest"
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/resilience"
 	"github.com/holdfast-go/holdfast/rest"
 )
 
@@ -398,4 +403,67 @@ func FuzzAddresses(f *testing.F) {
 			}
 		}
 	})
+}
+
+// marked is a shop whose calls tell what they are marked with.
+type marked struct {
+	grpc.ClientConnInterface
+	seen map[string]resilience.Criticality
+	fail error
+}
+
+func (m marked) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	m.seen[method] = resilience.CriticalityOf(ctx)
+	if m.fail != nil {
+		return m.fail
+	}
+	return m.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
+}
+
+func markedShop(t *testing.T, fail error) (http.Handler, marked) {
+	t.Helper()
+	products, err := assortment.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := marked{shoptest.NewShop(new(kv.Memory), products, nil), make(map[string]resilience.Criticality), fail}
+	h, err := gateway.New(gateway.Services{
+		Catalog: catalogpb.NewCatalogClient(conn), Cart: cartpb.NewCartClient(conn),
+		Inventory: inventorypb.NewInventoryClient(conn), Orders: orderspb.NewOrdersClient(conn), Log: shoptest.Quiet(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rest.Wrap(h, rest.ServerConfig{Logger: shoptest.Quiet()}), conn
+}
+
+func TestWhatIsOnlyLookedAtMakesWay(t *testing.T) {
+	h, conn := markedShop(t, nil)
+	do(h, http.MethodGet, "/api/products", "", "")
+	do(h, http.MethodPost, "/api/orders", "key", `{"customer":"ann","items":[{"product":"mug","quantity":1}]}`)
+	for method, want := range map[string]resilience.Criticality{
+		catalogpb.Catalog_Search_FullMethodName: resilience.SheddablePlus,
+		orderspb.Orders_Place_FullMethodName:    resilience.Critical,
+	} {
+		if got, ok := conn.seen[method]; !ok || got != want {
+			t.Errorf("%s is marked %v, %v", method, got, ok)
+		}
+	}
+}
+
+func TestABusyServiceIsNoFaultOfTheCustomer(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		status int
+	}{
+		{failure.New(failure.ResourceExhausted, "busy").WithReason(failure.ReasonShed, failure.Domain), http.StatusServiceUnavailable},
+		{failure.New(failure.ResourceExhausted, "busy").WithRetryAfter(time.Second), http.StatusServiceUnavailable},
+		{failure.New(failure.ResourceExhausted, "the cart is full"), http.StatusTooManyRequests},
+	} {
+		h, _ := markedShop(t, test.err)
+		w := do(h, http.MethodGet, "/api/carts/ann", "", "")
+		if w.Code != test.status || (w.Header().Get("Retry-After") == "") == (w.Code == http.StatusServiceUnavailable) {
+			t.Errorf("%v: %d, %v", test.err, w.Code, w.Header())
+		}
+	}
 }

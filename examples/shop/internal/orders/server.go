@@ -25,7 +25,9 @@ func NewServer(store Store, catalog catalogpb.CatalogClient, process *Process) *
 	return &Server{store: store, catalog: catalog, process: process}
 }
 
-// Place implements orderspb.OrdersServer.
+// Place implements orderspb.OrdersServer. A key is an order: its record is made by compare-and-swap, and every repetition goes
+// on where the record says. That is more than package idempotency would give, whose records are beside the effect and
+// not the effect itself; a service whose handlers cannot go on half-way puts rpc.Deduplicate in front of them.
 func (s *Server) Place(ctx context.Context, req *orderspb.PlaceRequest) (*orderspb.PlaceResponse, error) {
 	if err := checkPlace(req); err != nil {
 		return nil, err
