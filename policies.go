@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"reflect"
 	"strings"
 
 	"github.com/holdfast-go/holdfast/config"
@@ -13,13 +11,10 @@ import (
 	"github.com/holdfast-go/holdfast/config/etcdconfig"
 	"github.com/holdfast-go/holdfast/config/fileconfig"
 	"github.com/holdfast-go/holdfast/policy"
-	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/policy/policystore"
 )
 
 const (
-	// PolicyPrefix is what the keys of policies begin with among the live settings; the name of the service follows.
-	PolicyPrefix = "policies/"
-
 	fileScheme = "file"
 	// noConfig is what says that there are no live settings.
 	noConfig = "none"
@@ -27,43 +22,19 @@ const (
 
 // policies are those of code and file, with those of the live store over them.
 type policies struct {
-	live  *policy.Live
-	base  map[string]policy.Service // of code and file
-	inUse map[string]policy.Service // what live has
-	store *config.Store             // nil: there are no live settings
-	eng   configdriver.Store        // nil if it is the caller's, or there is none
+	live     *policy.Live
+	follower *policystore.Follower
+	store    *config.Store      // nil: there are no live settings
+	eng      configdriver.Store // nil if it is the caller's, or there is none
 }
 
 // openPolicies fills s.policies and hands them to what the Service makes. It connects to nothing.
 func (s *Service) openPolicies() {
 	c := &s.cfg
-	p := &policies{live: policy.NewLive(nil), base: maps.Clone(c.Policies), inUse: make(map[string]policy.Service)}
+	p := &policies{live: policy.NewLive(nil)}
 	s.policies = p
-	if p.base == nil {
-		p.base = make(map[string]policy.Service)
-	}
-	for name, of := range c.Policies {
-		if err := of.Validate(); err != nil {
-			s.problem(fmt.Errorf("policy of %s: %w", name, err))
-		}
-	}
-	if path := c.Settings.Policies; path != "" {
-		file, err := policy.Load(path)
-		if err != nil {
-			s.problem(err)
-		}
-		for name, of := range file {
-			p.base[name] = policy.Overlay(p.base[name], of)
-		}
-	}
-	if err := errors.Join(s.problems...); err == nil { // otherwise some of what follows is said twice
-		for name, of := range p.base {
-			s.problem(s.checkPolicy(name, of))
-		}
-	}
-	for name, of := range p.base {
-		p.set(name, of)
-	}
+	base := s.basePolicies()
+	p.follower = policystore.New(p.live, base, s.checkPolicy)
 	for _, to := range []**policy.Live{&c.RPCServer.Policies, &c.RPCClient.Policies, &c.HTTPServer.Policies, &c.HTTPClient.Policies} {
 		if *to == nil {
 			*to = p.live
@@ -91,6 +62,32 @@ func (s *Service) openPolicies() {
 	if engine != nil {
 		p.store = config.New(engine, c.Live)
 	}
+}
+
+// basePolicies are those of the file over those of code, without those that have problems.
+func (s *Service) basePolicies() map[string]policy.Service {
+	base := make(map[string]policy.Service)
+	for name, of := range s.cfg.Policies {
+		if err := of.Validate(); err != nil {
+			s.problem(fmt.Errorf("policy of %s: %w", name, err))
+			continue
+		}
+		base[name] = of
+	}
+	if path := s.cfg.Settings.Policies; path != "" {
+		file, err := policy.Load(path)
+		s.problem(err)
+		for name, of := range file {
+			base[name] = policy.Overlay(base[name], of)
+		}
+	}
+	for name, of := range base {
+		if err := s.checkPolicy(name, of); err != nil {
+			s.problem(err)
+			delete(base, name)
+		}
+	}
+	return base
 }
 
 func (p *policies) close() error {
@@ -133,54 +130,7 @@ func (s *Service) checkPolicy(name string, of policy.Service) error {
 
 // followPolicies applies what the live store has, for as long as ctx lasts.
 func (s *Service) followPolicies(ctx context.Context) error {
-	p := s.policies
-	w := config.Follow(p.store, PolicyPrefix, func(key string, value []byte) (policy.Service, error) {
-		name := strings.TrimPrefix(key, PolicyPrefix)
-		if err := registry.ValidateService(name); err != nil {
-			return policy.Service{}, err
-		}
-		of, err := policy.Parse(key, value)
-		if err == nil {
-			of = policy.Overlay(p.base[name], of)
-			err = s.checkPolicy(name, of)
-		}
-		return of, err
-	})
-	defer w.Stop()
-	for {
-		set, err := w.Next(ctx)
-		if err != nil {
-			return nil //nolint:nilerr // ctx has ended, or the Service is closed
-		}
-		p.apply(set)
-	}
-}
-
-// apply puts in force what is in set, and what is no longer in it out of force.
-func (p *policies) apply(set config.Set[policy.Service]) {
-	next := maps.Clone(p.base)
-	for key, setting := range set.Settings {
-		if setting.InForce {
-			next[strings.TrimPrefix(key, PolicyPrefix)] = setting.Value
-		}
-	}
-	for name := range p.inUse {
-		if _, ok := next[name]; !ok {
-			p.live.Delete(name)
-			delete(p.inUse, name)
-		}
-	}
-	for name, of := range next {
-		p.set(name, of)
-	}
-}
-
-// set leaves alone what is the same, so that nobody derives anything from it again.
-func (p *policies) set(name string, of policy.Service) {
-	if old, ok := p.inUse[name]; !ok || !reflect.DeepEqual(old, of) {
-		p.inUse[name] = of
-		p.live.Set(name, of)
-	}
+	return s.policies.follower.Run(ctx, s.policies.store)
 }
 
 // Policies returns the policies in force, by service. They are those of Config.Policies, with those of
@@ -189,7 +139,7 @@ func (p *policies) set(name string, of policy.Service) {
 func (s *Service) Policies() *policy.Live { return s.policies.live }
 
 // Live returns the live settings for values of one's own (config.NewValue), or nil if there is no engine for them. Keys
-// that begin with PolicyPrefix are the policies. It is closed with the Service.
+// that begin with policystore.Prefix are the policies. It is closed with the Service.
 func (s *Service) Live() *config.Store { return s.policies.store }
 
 // ConfigURL returns where the live settings are that belong to a registry, given the registry's URL; "" if it is an
@@ -221,6 +171,22 @@ func openStore(c *Config) (configdriver.Store, error) {
 	if url == "" || !said && checkConfig(url) != nil { // what is wrong is the registry's URL, and is said of that
 		return nil, nil //nolint:nilnil // as said
 	}
+	scheme, _, _ := strings.Cut(url, ":")
+	if _, linked := opener[configdriver.Opener](c, scheme); !said && !linked && scheme != etcdScheme {
+		return nil, nil //nolint:nilnil // which Run logs
+	}
+	return openLive(c, url)
+}
+
+// OpenLive opens the engine of live settings that a URL names, in one of the forms of Settings.Config, for programs that
+// are no Service. It connects to nothing. The caller closes it.
+func OpenLive(url string, insecure bool, drivers ...Driver) (configdriver.Store, error) {
+	c := Config{Settings: Settings{Insecure: insecure}, Drivers: drivers}
+	c.Etcd.Insecure = insecure
+	return openLive(&c, url)
+}
+
+func openLive(c *Config, url string) (configdriver.Store, error) {
 	if err := checkConfig(url); err != nil {
 		return nil, fmt.Errorf("live settings: %q %w", redacted(url), err)
 	}
@@ -232,12 +198,20 @@ func openStore(c *Config) (configdriver.Store, error) {
 		}
 		return d, nil
 	case etcdScheme:
-		return openEtcdStore(c, url)
+		where, err := etcdconfig.Parse(url)
+		if err != nil {
+			return nil, err
+		}
+		d, err := etcdconfig.Open(etcdconfig.Config{
+			Endpoints: where.Endpoints, Prefix: where.Prefix, TLS: c.Etcd.TLS, Insecure: c.Etcd.Insecure,
+			Username: c.Etcd.Username, Password: c.Etcd.Password,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return d, nil
 	default:
 		o, ok := opener[configdriver.Opener](c, scheme)
-		if !ok && !said {
-			return nil, nil //nolint:nilnil // which Run logs
-		}
 		err := notLinked(scheme, "config")
 		if ok {
 			err = o.CheckURL(url)
@@ -247,21 +221,6 @@ func openStore(c *Config) (configdriver.Store, error) {
 		}
 		return o.OpenStore(url, configdriver.OpenOptions{Insecure: c.Settings.Insecure})
 	}
-}
-
-func openEtcdStore(c *Config, url string) (configdriver.Store, error) {
-	where, err := etcdconfig.Parse(url)
-	if err != nil {
-		return nil, err
-	}
-	d, err := etcdconfig.Open(etcdconfig.Config{
-		Endpoints: where.Endpoints, Prefix: where.Prefix, TLS: c.Etcd.TLS, Insecure: c.Etcd.Insecure,
-		Username: c.Etcd.Username, Password: c.Etcd.Password,
-	})
-	if err != nil { // not d: a nil *Driver would be a store that is not nil
-		return nil, err
-	}
-	return d, nil
 }
 
 // checkConfig reports what is wrong with the URL of live settings. Whether another engine is linked, and what it says of

@@ -31,7 +31,7 @@ var Layers = [][]string{
 		"registry", "registry/driver", "registry/registrytest", "registry/memregistry",
 		"config", "config/driver", "config/configtest", "config/memconfig", "policy",
 	},
-	3: {"rpc", "rest", "platform/system"},
+	3: {"rpc", "rest", "platform/system", "policy/policystore"},
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
