@@ -164,7 +164,9 @@ func (b *Balancer) View(now time.Time, nodes []*Node) *View {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := now.UnixNano()
-	settled := slices.ContainsFunc(nodes, func(n *Node) bool { return n.absent == 0 })
+	// If all are back from the same outage, to spare one would be to load another that is as cold.
+	slowStart := b.set.Load().SlowStart
+	settled := slices.ContainsFunc(nodes, func(n *Node) bool { return n.absent == 0 && at-n.entered >= int64(slowStart) })
 	in := make(map[*Node]struct{}, len(nodes))
 	b.reach = make([]*Node, 0, len(nodes))
 	for _, n := range nodes {
@@ -181,7 +183,7 @@ func (b *Balancer) View(now time.Time, nodes []*Node) *View {
 		if settled && (n.newcomer || n.seen && at-n.absent >= int64(blink)) {
 			n.warm.Store(at)
 		}
-		n.absent, n.newcomer, n.seen = 0, false, true
+		n.absent, n.newcomer, n.seen, n.entered = 0, false, true, at
 	}
 	for _, n := range b.nodes {
 		if _, here := in[n]; !here && n.absent == 0 {

@@ -112,7 +112,7 @@ func (p *pool) threshold() int {
 }
 
 // pick returns the index of the chosen node of the group, or -1 if too little is known.
-func (p *pool) pick(g *group, c *Call) int {
+func (p *pool) pick(by *plan, g *group, c *Call, r uint64) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := p.n - 1; i >= 0; i-- {
@@ -133,6 +133,9 @@ func (p *pool) pick(g *group, c *Call) int {
 			continue
 		}
 		k := int(w)
+		if r = mix(r); by.warms && e.node.warm.Load() != 0 && e.node.warmth(c.Now, by.set.SlowStart) <= float64(r>>11)/(1<<53) {
+			continue
+		}
 		known++
 		if best < 0 || e.better(&p.entries[at], limit, typical) {
 			best, at = k, i

@@ -127,7 +127,7 @@ func TestPool(t *testing.T) {
 				last = append(last, rif)
 				p.add(v.nodes[rapid.IntRange(0, len(v.nodes)-1).Draw(t, "node")], now, Report{rif, time.Millisecond}, len(v.nodes), 3, 1)
 			} else {
-				p.pick(g, &Call{Now: now})
+				p.pick(v.plan(epoch), g, &Call{Now: now}, 1)
 			}
 			if p.n > poolSize(len(v.nodes)) {
 				t.Fatalf("%d entries", p.n)
@@ -180,11 +180,11 @@ func TestHCLChooses(t *testing.T) {
 	}
 	b.pool.n = 0
 	b.Probed(v.nodes[3], epoch, Report{})
-	if got := b.pool.pick(v.plan(epoch).all, &Call{Now: epoch}); got != -1 {
+	if got := b.pool.pick(v.plan(epoch), v.plan(epoch).all, &Call{Now: epoch}, 1); got != -1 {
 		t.Errorf("one answer is enough to pick %d", got)
 	}
 	b.Probed(v.nodes[4], epoch, Report{})
-	if got := b.pool.pick(v.plan(epoch).all, &Call{Now: epoch.Add(2 * time.Second)}); got != -1 {
+	if got := b.pool.pick(v.plan(epoch), v.plan(epoch).all, &Call{Now: epoch.Add(2 * time.Second)}, 1); got != -1 {
 		t.Errorf("old answers are enough to pick %d", got)
 	}
 }

@@ -63,6 +63,7 @@ type Node struct {
 	spare    bool  // not in the subset
 	newcomer bool  // came to a set that was not empty, and was in no view yet
 	seen     bool  // was in a view
+	entered  int64 // when it came into view last, in Unix nanoseconds
 	absent   int64 // since when it is in no view, in Unix nanoseconds; 0: it is in one
 	gone     int64 // since when it is no member; 0: it is one
 }

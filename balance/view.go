@@ -89,7 +89,7 @@ func (b *Balancer) pick(p *plan, g *group, c Call, r uint64) int {
 		}
 		return g.p2c(p, &c, r)
 	case hcl:
-		if k := b.pool.pick(g, &c); k >= 0 {
+		if k := b.pool.pick(p, g, &c, r); k >= 0 {
 			return k
 		}
 		return g.p2c(p, &c, r)
