@@ -355,7 +355,7 @@ func (c *Call) Done(now time.Time, p Plan, o Outcome, pushback time.Duration, rn
 	if l := c.spec.Latency; l != nil {
 		l.Observe(now, now.Sub(f.started), v.Sample)
 	}
-	switch o { //nolint:exhaustive // the others may have been sent
+	switch o {
 	case Unsent, NoInstance, Local:
 		c.unsent++
 	case Shed:

@@ -216,11 +216,8 @@ func TestHedgesCutTheTail(t *testing.T) {
 		}
 	}
 	p99 := func(times []time.Duration) time.Duration {
-		over := 0
 		for limit := time.Millisecond; ; limit += time.Millisecond {
-			if over = 0; limit > time.Second {
-				return limit
-			}
+			over := 0
 			for _, d := range times {
 				if d > limit {
 					over++

@@ -20,13 +20,23 @@ const Scheme = "holdfast"
 // Client calls one service. It is a grpc.ClientConnInterface, so any generated stub takes it. Safe for concurrent use.
 //
 // Every unary call has a deadline: the caller's, or 5 s. An attempt that provably did not reach an instance is always
-// followed by another; one that may have run only if the method is safe ([MethodPolicy.Safe], protobuf's
-// idempotency_level, [WithIdempotencyKey]). Errors are of type *resilience.CallError, which names the instances that
-// were tried; status.FromError, failure.CodeOf and errors.Is see through it to the last instance's answer.
+// followed by another, one that an instance was too busy for by one more; one that may have run only if the method is
+// safe ([MethodPolicy.Safe], protobuf's idempotency_level, [WithIdempotencyKey]). A safe call that takes longer than 95 %
+// of them do is made a second time at another instance, and the first answer counts; these hedges are at most 5 % of the
+// calls, and with all other further attempts 10 %. Of a service that refuses most calls, most are held back here.
+// Errors are of type *resilience.CallError, which names the instances that were tried and what has refused the call;
+// status.FromError, failure.CodeOf and errors.Is see through it to the last instance's answer.
+//
+// Calls take along how critical they are, on whose behalf they are made and how often they were tried
+// (resilience.WithCriticality, WithTenant); within a request being served they inherit that.
 //
 // While no instance is reachable, calls wait for one, and answer UNAVAILABLE shortly before their deadline.
 //
-// A stream is set up like a call, and is then the user's: it is neither retried nor given a deadline.
+// Of a reply only what the call that returns has got is in it, but while Invoke runs two attempts may read the request:
+// it must not be changed. Only replies that are protobuf messages are hedged. Call options that are told of the end
+// (grpc.OnFinish) are told once, of the call's.
+//
+// A stream is set up like a call, without hedges, and is then the user's: it is neither retried nor given a deadline.
 type Client struct {
 	service string
 	conn    *grpc.ClientConn
