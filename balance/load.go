@@ -75,7 +75,7 @@ func (l *Load) Report(now time.Time) Report {
 	r.Latency = l.estimate(now, r.InFlight)
 	// Nothing has come out for longer than that: what goes in now will not do so sooner.
 	if r.Latency > 0 {
-		r.Latency = max(r.Latency, now.Sub(l.moved))
+		r.Latency = max(r.Latency, now.Sub(l.moved), time.Microsecond) // less could not be told from nothing
 	}
 	return r
 }

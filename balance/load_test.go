@@ -60,6 +60,15 @@ func TestLoadSaysWhenNothingComesOut(t *testing.T) {
 	}
 }
 
+func TestLoadThatIsVeryFastIsKnown(t *testing.T) {
+	l := new(Load)
+	l.Report(epoch)
+	busy(l, epoch, 10, 0, 0)
+	if r, ok := ParseReport(l.Report(epoch).String()); !ok || r.Latency != time.Microsecond {
+		t.Errorf("%v, %v", r, ok)
+	}
+}
+
 func TestLoadOfShedAndUnaskedCallsIsNotKept(t *testing.T) {
 	l := new(Load)
 	busy(l, epoch, 10, 0, time.Millisecond)

@@ -224,7 +224,7 @@ func TestHCLAsksInstances(t *testing.T) {
 		var users sync.WaitGroup
 		for range 8 {
 			users.Go(func() {
-				for range 40 {
+				for range 60 {
 					_, _ = call(t.Context(), other, look)
 				}
 			})
