@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -96,7 +97,7 @@ func (q *Query) Next(ctx context.Context, out func() any) (Meta, error) {
 			return Meta{}, ctx.Err()
 		case q.ctx.Err() != nil:
 			return Meta{}, q.over()
-		case err == nil:
+		case err == nil, Is(err, http.StatusNotFound) && m.Index > 0: // of keys there may be none
 			err = m.trusted()
 		}
 		if err != nil {
@@ -247,7 +248,7 @@ func (a *Agent) probe() {
 func (a *Agent) ping(ctx context.Context) error {
 	_, err := a.Get(ctx, "/v1/agent/version", nil, nil)
 	var s *StatusError
-	var bad *badAnswer
+	var bad *formatError
 	if errors.As(err, &s) || errors.As(err, &bad) {
 		return nil
 	}

@@ -50,12 +50,20 @@ func (e *StatusError) Error() string {
 }
 
 // NotFound reports whether err is Consul's answer that there is no such thing. Before 1.12 that was a 500.
-func NotFound(err error) bool {
+func NotFound(err error) bool { return Is(err, http.StatusNotFound) || olderNotFound(err) }
+
+// Is reports whether err is an answer with that status.
+func Is(err error, status int) bool {
+	var s *StatusError
+	return errors.As(err, &s) && s.Code == status
+}
+
+func olderNotFound(err error) bool {
 	var s *StatusError
 	if !errors.As(err, &s) {
 		return false
 	}
-	return s.Code == http.StatusNotFound || s.Code == http.StatusInternalServerError &&
+	return s.Code == http.StatusInternalServerError &&
 		(strings.Contains(s.Reason, "does not have associated TTL") || strings.HasPrefix(s.Reason, "Unknown "))
 }
 
@@ -66,15 +74,15 @@ func Unanswered(err error) bool {
 	if errors.As(err, &s) {
 		return s.Code >= 500 && !NotFound(err) || s.Code == http.StatusTooManyRequests
 	}
-	var bad *badAnswer
+	var bad *formatError
 	return !errors.As(err, &bad) && !errors.Is(err, ErrClosed)
 }
 
-// badAnswer is an answer that no Consul gives.
-type badAnswer struct{ err error }
+// formatError is an answer that no Consul gives.
+type formatError struct{ err error }
 
-func (e *badAnswer) Error() string { return e.err.Error() }
-func (e *badAnswer) Unwrap() error { return e.err }
+func (e *formatError) Error() string { return e.err.Error() }
+func (e *formatError) Unwrap() error { return e.err }
 
 // silence is what each agent failed with when none answered.
 type silence []error
@@ -89,7 +97,8 @@ func (s silence) Error() string {
 
 func (s silence) Unwrap() []error { return s }
 
-// Get asks for path, whose elements are escaped (see Path), and decodes the JSON of the answer into out.
+// Get asks for path, whose elements are escaped (see Path), and decodes the JSON of the answer into out. The Meta is that
+// of an answer that is an error, too: of a key that is not there, for instance.
 func (a *Agent) Get(ctx context.Context, path string, query url.Values, out any) (Meta, error) {
 	return a.request(ctx, http.MethodGet, path, query, nil, out)
 }
@@ -100,7 +109,7 @@ func (a *Agent) Put(ctx context.Context, path string, query url.Values, in, out 
 	if !raw && in != nil {
 		var err error
 		if body, err = json.Marshal(in); err != nil {
-			return Meta{}, &badAnswer{fmt.Errorf("encode: %w", err)}
+			return Meta{}, &formatError{fmt.Errorf("encode: %w", err)}
 		}
 	}
 	return a.request(ctx, http.MethodPut, path, query, body, out)
@@ -129,7 +138,7 @@ func (a *Agent) request(ctx context.Context, method, path string, query url.Valu
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
-		return Meta{}, &badAnswer{fmt.Errorf("%s: %w", a.addr, err)}
+		return Meta{}, &formatError{fmt.Errorf("%s: %w", a.addr, err)}
 	}
 	secret, err := a.c.token.get()
 	if err != nil {
@@ -150,12 +159,12 @@ func (a *Agent) request(ctx context.Context, method, path string, query url.Valu
 		return Meta{}, fmt.Errorf("%s: %w", a.addr, err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		reason, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // as much as there is
-		return Meta{}, &StatusError{Agent: a.addr, Code: resp.StatusCode, Reason: printable(reason)}
-	}
 	meta := metaOf(resp.Header)
 	meta.Nameless = secret == "" && resp.Header.Get("X-Consul-Default-Acl-Policy") == "deny"
+	if resp.StatusCode != http.StatusOK {
+		reason, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // as much as there is
+		return meta, &StatusError{Agent: a.addr, Code: resp.StatusCode, Reason: printable(reason)}
+	}
 	return meta, a.read(ctx, resp.Body, out)
 }
 
@@ -167,12 +176,12 @@ func (a *Agent) read(ctx context.Context, body io.Reader, out any) error {
 	case err != nil:
 		return fmt.Errorf("%s: %w", a.addr, err)
 	case len(b) > maxAnswer:
-		return &badAnswer{fmt.Errorf("%s: an answer of more than %d bytes", a.addr, maxAnswer)}
+		return &formatError{fmt.Errorf("%s: an answer of more than %d bytes", a.addr, maxAnswer)}
 	case out == nil:
 		return nil
 	}
 	if err := json.Unmarshal(b, out); err != nil {
-		return &badAnswer{fmt.Errorf("%s: decode: %w", a.addr, err)}
+		return &formatError{fmt.Errorf("%s: decode: %w", a.addr, err)}
 	}
 	return nil
 }

@@ -51,21 +51,18 @@ func (c Cluster) Addrs() []string {
 	return out
 }
 
-// Leader returns the one that leads, and the others.
+// Leader returns the one that leads, by what the first knows, and the others.
 func (c Cluster) Leader(ctx context.Context) (leader *Agent, others Cluster, err error) {
-	for _, asked := range c {
-		at, err := asked.Leader(ctx)
-		if err != nil {
-			return nil, nil, err
+	at, err := c[0].Leader(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, a := range c {
+		if a.Leads(at) {
+			leader = a
+		} else {
+			others = append(others, a)
 		}
-		for _, a := range c {
-			if a.Leads(at) {
-				leader = a
-			} else {
-				others = append(others, a)
-			}
-		}
-		break
 	}
 	if leader == nil {
 		return nil, nil, errors.New("the leader is none of the cluster")

@@ -316,7 +316,7 @@ func freePorts() (ports, error) {
 		if err != nil {
 			continue
 		}
-		defer u.Close()
+		defer func() { _ = u.Close() }()
 		if got = append(got, port); len(got) == 3 {
 			return ports{got[0], got[1], got[2]}, nil
 		}

@@ -161,8 +161,7 @@ func (d *Driver) readable(ctx context.Context, a *consul.Agent, service string, 
 		return nil
 	}
 	_, err := a.Get(ctx, consul.Path("/v1/agent/health/service/name", d.name(service)), nil, nil)
-	var answer *consul.StatusError
-	if errors.As(err, &answer) && answer.Code == http.StatusForbidden {
+	if consul.Is(err, http.StatusForbidden) {
 		return errMayNotRead
 	}
 	return nil

@@ -126,6 +126,7 @@ func registered(t *testing.T, d *consulregistry.Driver, ids ...string) {
 // TestRealAgentRestarts: an agent that keeps its data, and one that forgets everything, is killed and comes back after
 // longer than the TTL. Nobody misses an instance, and all are registered again.
 func TestRealAgentRestarts(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		start   func(testing.TB) *consultest.Server
 		restart func(*consultest.Server)

@@ -43,7 +43,7 @@ func TestConformanceOfWholeLists(t *testing.T) {
 
 type wholeEngine struct{ *memregistry.Driver }
 
-func (e wholeEngine) Open(testing.TB) driver.Registry { return whole{e.Driver} }
+func (e wholeEngine) Open(testing.TB) driver.Registry { return whole(e) }
 
 type whole struct{ *memregistry.Driver }
 

@@ -1,0 +1,51 @@
+package consulconfig_test
+
+import (
+	"flag"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/holdfast-go/holdfast/config/consulconfig"
+	"github.com/holdfast-go/holdfast/config/driver"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The tests on a real Consul wait for timers and compute little; more of them at once than processors is right.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func TestURL(t *testing.T) {
+	for url, want := range map[string]string{
+		"consul://127.0.0.1:8500":                "",
+		"consul://127.0.0.1:8500,[::1]:8501/dc1": "",
+		"consul://127.0.0.1:8500?prefix=shop-":   "",
+		"consul://127.0.0.1":                     `agent "127.0.0.1" is not HOST:PORT`,
+		"consul://127.0.0.1:8500?token=secret":   "has a token in it",
+		"consul://me@127.0.0.1:8500":             "has credentials in it",
+		"consul://127.0.0.1:8500?color=red":      `unknown option "color"`,
+		"etcd://127.0.0.1:8500":                  "does not begin with consul://",
+	} {
+		err := consulconfig.Opener{}.CheckURL(url)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret")) {
+			t.Errorf("%s: got %v, want %q", url, err, want)
+		}
+		d, err := consulconfig.Opener{}.OpenStore(url, driver.OpenOptions{})
+		if (err == nil) != (want == "") {
+			t.Errorf("%s: OpenStore = %v", url, err)
+		}
+		if err == nil {
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if _, err := (consulconfig.Opener{}).OpenStore("consul://10.0.0.1:8500", driver.OpenOptions{}); err == nil || !strings.Contains(err.Error(), "Insecure") {
+		t.Errorf("plaintext beyond loopback: %v", err)
+	}
+}
