@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-go/holdfast/internal/strictyaml"
+	"github.com/holdfast-go/holdfast/policy"
 )
 
 // Load reads the system file at path, or system.yaml in the directory at path, and checks also what only the file
@@ -39,7 +42,39 @@ func Load(path string) (*System, error) {
 	p.parse(b)
 	p.sys.Dir = dir
 	p.checkPrograms()
+	p.loadPolicies()
 	return p.result()
+}
+
+// loadPolicies adds the policies of the file or directory that the system file names.
+func (p *parser) loadPolicies() {
+	if p.policies == "" {
+		return
+	}
+	path := p.policies
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(p.File), path)
+	}
+	found, err := policy.Load(path)
+	var problems Problems
+	switch {
+	case errors.As(err, &problems):
+		p.Add(problems)
+	case errors.Is(err, fs.ErrNotExist):
+		p.Problem(p.at[""], "policies: there is no %s", strictyaml.Quote(p.policies))
+	case err != nil:
+		p.Problem(p.at[""], "policies: %v", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if n := p.at[name]; n != nil {
+			p.Problem(n, "policy: %s has one in %s, too; remove one of the two", name, p.policies)
+			continue
+		}
+		if p.sys.Policies == nil {
+			p.sys.Policies = make(map[string]policy.Service)
+		}
+		p.sys.Policies[name] = found[name]
+	}
 }
 
 // read reads one byte more than is allowed at most, so that Parse sees that it is too much.

@@ -22,6 +22,9 @@ type parser struct {
 	// Beside sys.Services: where each one's name, run, http and needs are.
 	names, runs, addrs []*yaml.Node
 	needs              [][]*yaml.Node
+
+	policies string                // file or directory, as written; "" for none
+	at       map[string]*yaml.Node // where policies are: by service, and "" for policies
 }
 
 func (p *parser) parse(b []byte) {

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/holdfast-go/holdfast/internal/strictyaml"
+	"github.com/holdfast-go/holdfast/policy"
 )
 
 var (
@@ -30,7 +31,7 @@ var reserved = map[string]string{
 }
 
 // set are the variables that the platform gives to every instance.
-var set = []string{"HOLDFAST_REGISTRY", "HOLDFAST_INSTANCE", "HOLDFAST_GRPC_ADDR", "HOLDFAST_HTTP_ADDR", "HOLDFAST_DATA_DIR"}
+var set = []string{"HOLDFAST_REGISTRY", "HOLDFAST_INSTANCE", "HOLDFAST_GRPC_ADDR", "HOLDFAST_HTTP_ADDR", "HOLDFAST_DATA_DIR", "HOLDFAST_POLICIES"}
 
 func (p *parser) system(n *yaml.Node) {
 	var members, services *yaml.Node
@@ -38,6 +39,7 @@ func (p *parser) system(n *yaml.Node) {
 		{Name: "system", Read: func(v *yaml.Node) { p.sys.Name = p.name(v, "system") }},
 		{Name: "control", Read: func(v *yaml.Node) { members = p.control(v) }},
 		{Name: "registry", Read: func(v *yaml.Node) { p.sys.Registry = p.registry(v) }},
+		{Name: "policies", Read: func(v *yaml.Node) { p.policiesAt(v) }},
 		{Name: "services", Read: func(v *yaml.Node) { services = v }},
 	})
 	if n.Kind != yaml.MappingNode {
@@ -90,17 +92,31 @@ func (p *parser) service(key, n *yaml.Node) {
 		{Name: "run", Read: func(v *yaml.Node) { svc.Run, run = p.run(v), v }},
 		{Name: "replicas", Read: func(v *yaml.Node) { svc.Replicas, _ = p.Integer(v, "replicas", 0, MaxReplicas) }},
 		{Name: "http", Read: func(v *yaml.Node) { svc.HTTP, addr = p.http(v), v }},
+		{Name: "idempotency", Read: func(v *yaml.Node) { svc.Idempotency = p.flag(v, "idempotency") }},
 		{Name: "env", Read: func(v *yaml.Node) { svc.Env = p.env(v) }},
+		{Name: "policy", Read: func(v *yaml.Node) { p.policy(key, v) }},
 		{Name: "needs", Read: func(v *yaml.Node) { svc.Needs, needs = p.list(v) }},
 	})
 	if n.Kind == yaml.MappingNode && found["run"] == nil {
 		p.Problem(key, "%s: no field run: name a Go package directory or a command line", strictyaml.Bare(key.Value))
+	}
+	if v := found["idempotency"]; v != nil && n.Kind == yaml.MappingNode && found["http"] == nil {
+		p.Problem(v, "idempotency: is about the requests that come in at http, which is not given")
 	}
 	p.sys.Services = append(p.sys.Services, svc)
 	p.names = append(p.names, key)
 	p.runs = append(p.runs, run)
 	p.addrs = append(p.addrs, addr)
 	p.needs = append(p.needs, needs)
+}
+
+// flag reads true or false.
+func (p *parser) flag(n *yaml.Node, what string) bool {
+	var v bool
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" || n.Decode(&v) != nil {
+		p.Problem(n, "%s: want true or false, got %s", what, strictyaml.Kind(n))
+	}
+	return v
 }
 
 // name reads the name of the system or of a service.
@@ -145,6 +161,36 @@ func slug(s string) string {
 		return ""
 	}
 	return s
+}
+
+// policy reads the policy of a service.
+func (p *parser) policy(service, n *yaml.Node) {
+	of := policy.Decode(&p.Parser, n)
+	if p.sys.Policies == nil {
+		p.sys.Policies = make(map[string]policy.Service)
+	}
+	p.sys.Policies[service.Value] = of
+	p.place(service.Value, service)
+}
+
+// policiesAt reads where other policies are. Load reads these.
+func (p *parser) policiesAt(n *yaml.Node) {
+	s, ok := p.Text(n, "policies")
+	switch {
+	case !ok:
+	case strings.TrimSpace(s) == "":
+		p.Problem(n, "policies: is empty; name a file, or a directory with a file for each service")
+	default:
+		p.policies = s
+		p.place("", n)
+	}
+}
+
+func (p *parser) place(service string, n *yaml.Node) {
+	if p.at == nil {
+		p.at = make(map[string]*yaml.Node)
+	}
+	p.at[service] = n
 }
 
 func (p *parser) run(n *yaml.Node) string {

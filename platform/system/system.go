@@ -1,5 +1,7 @@
 package system
 
+import "github.com/holdfast-go/holdfast/policy"
+
 // Bounds of a system file. They are far above what one machine can run and exist so that a
 // slip of the keyboard (replicas: 1000) is an error and not a hanging machine.
 const (
@@ -27,6 +29,9 @@ type System struct {
 	Registry string
 	// Services in the order of the file, at least one, names unique.
 	Services []Service
+	// Policies are how services are called and serve, by name: what stands at the services, and what Load found where
+	// the file says that policies are. A service of another system may be among them.
+	Policies map[string]policy.Service
 	// Dir is the directory that relative paths start from: that of the file. Parse leaves it "".
 	Dir string
 }
@@ -48,6 +53,9 @@ type Service struct {
 	Replicas int
 	// HTTP is the host:port on which the platform listens for this service, "" for none.
 	HTTP string
+	// Idempotency declares that the service does things once per Idempotency-Key, so that a request with one is repeated
+	// whatever its method when an instance dies under it. Only with HTTP.
+	Idempotency bool
 	// Env is added to the environment of each instance. Names starting with HOLDFAST_ that the
 	// platform sets itself are refused.
 	Env map[string]string

@@ -4,15 +4,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/holdfast-go/holdfast/platform/system"
+	"github.com/holdfast-go/holdfast/policy"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata")
@@ -62,6 +65,9 @@ func outcome(name string, b []byte) string {
 		fmt.Fprintf(&out, "%s x %d: %q http %q env %v needs %v\n", svc.Name, svc.Replicas, svc.Words(), svc.HTTP, svc.Env, svc.Needs)
 	}
 	fmt.Fprintf(&out, "order %v\n", sys.Order())
+	for _, name := range slices.Sorted(maps.Keys(sys.Policies)) {
+		fmt.Fprintf(&out, "policy of %s:\n%s", name, policy.Marshal(sys.Policies[name]))
+	}
 	return out.String()
 }
 
@@ -257,4 +263,40 @@ services:
 	// system.yaml:4:29: unknown field replica; did you mean replicas?
 	// system.yaml:4:49: needs: no service order; did you mean orders?
 	// system.yaml:5:38: replicas: want a whole number, got text "many"
+}
+
+// TestLoadPolicies: those beside the system file, with all that is wrong in them; one that is there twice is told of.
+func TestLoadPolicies(t *testing.T) {
+	write := func(files map[string]string) string {
+		dir := t.TempDir()
+		for name, content := range files {
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return dir
+	}
+	file := "system: shop\npolicies: policies\nservices:\n  orders:\n    run: sleep 1\n    policy: {calls: {timeout: 1s}}\n"
+	dir := write(map[string]string{"system.yaml": file, "policies/carts.yaml": "calls: {timeout: 2s}\n"})
+	sys, err := system.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sys.Policies) != 2 || sys.Policies["orders"].Calls.Policy.Timeout != time.Second || sys.Policies["carts"].Calls.Policy.Timeout != 2*time.Second {
+		t.Errorf("policies are %+v", sys.Policies)
+	}
+	for want, files := range map[string]map[string]string{
+		`system.yaml:2:11: policies: there is no "policies"`: {"system.yaml": file},
+		`carts.yaml:1:9: unknown field timout`:               {"system.yaml": file, "policies/carts.yaml": "calls: {timout: 1s}\n"},
+		`system.yaml:4:3: policy: orders has one in policies, too; remove one of the two`: {
+			"system.yaml": file, "policies/orders.yaml": "{}",
+		},
+	} {
+		if _, err := system.Load(write(files)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
 }
