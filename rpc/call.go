@@ -104,10 +104,11 @@ func (d *dialer) begin(c *call, ctx context.Context, now time.Time, name string,
 		Policy: &terms.policy, Budget: t.budget, Guard: t.guard, Deadline: c.deadline, Criticality: r.Criticality, Single: true,
 	}
 	if !c.stream {
-		_, single := c.reply.(proto.Message)
+		_, message := c.reply.(proto.Message)
 		c.safe = terms.safe || keyed && terms.keyed
 		c.keep = terms.policy.AttemptTimeout == 0
-		spec.Latency, spec.Safe, spec.Single = m.latency, c.safe, !single
+		// A server that goes by the key has the second attempt wait for the first, or refuses it.
+		spec.Latency, spec.Safe, spec.Single = m.latency, c.safe, !message || !terms.safe
 	}
 	c.loop = resilience.Begin(spec)
 }

@@ -186,6 +186,9 @@ func TestWhatIsNotHedged(t *testing.T) {
 		change func(*rpc.ClientConfig)
 	}{
 		{name: "what must not run twice", method: say},
+		{name: "what is safe by its key alone", method: say, ctx: func(ctx context.Context) context.Context {
+			return rpc.WithIdempotencyKey(ctx, "order-1")
+		}},
 		{name: "what may be shed", ctx: func(ctx context.Context) context.Context {
 			return resilience.WithCriticality(ctx, resilience.SheddablePlus)
 		}},
