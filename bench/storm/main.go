@@ -52,7 +52,7 @@ func run(ctx context.Context, r *trial.Run) error {
 	at := phases{warm: r.Long(5*time.Second, 300*time.Millisecond)}
 	at.trigger = at.warm + r.Long(10*time.Second, 700*time.Millisecond)
 	at.over = at.trigger + r.Long(10*time.Second, time.Second)
-	at.end = at.over + r.Long(60*time.Second, 1500*time.Millisecond)
+	at.end = at.over + r.Long(60*time.Second, 500*time.Millisecond)
 
 	naive := r.Case == "naive"
 	spec := work.Spec{Kind: work.Holdfast, ID: "work-1", Load: service}
