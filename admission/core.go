@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"math"
 	"strings"
 	"time"
 )
@@ -9,8 +10,8 @@ const (
 	// interval is how long calls have to have been waiting without a break, more coming than are let in, until it
 	// counts as pressure.
 	interval = 100 * time.Millisecond
-	// calm is how many intervals without it end pressure.
-	calm = 5
+	// calm is that time for the end of it.
+	calm = 500 * time.Millisecond
 	// target is how long a call waits under pressure at least before it is turned away. CoDel's.
 	target = 5 * time.Millisecond
 	// general is the share of calls turned away above which repeating them elsewhere would not help.
@@ -48,7 +49,6 @@ type core struct {
 	came     int
 	went     int
 	standing bool // there was always somebody waiting in it
-	calm     int  // intervals under pressure without any
 
 	recent window
 	wait   float64 // ns, smoothed
@@ -152,20 +152,22 @@ func (c *core) late(now int64) {
 func (c *core) advance(now int64) {
 	c.limiter.advance(now, c.inFlight, c.queue.n > 0)
 	c.standing = c.standing && c.queue.n > 0
-	if now-c.judged < int64(interval) {
+	length := interval
+	if c.pressed {
+		length = calm
+	}
+	if now-c.judged < int64(length) {
 		return
 	}
-	more := c.came > c.went && c.limiter.sure()
+	more := float64(c.came - c.went)
 	switch {
-	case !c.pressed:
-		// A probe lets fewer in than there is work for: what waits because of it is no sign.
-		c.pressed = more && c.standing && c.limiter.phase == steady && c.queue.age(now) > 2*c.patience()
-		c.calm = 0
-	case more:
-		c.calm = 0
+	case !c.limiter.sure():
+		c.pressed = false
+	case c.pressed:
+		c.pressed = more > 2*math.Sqrt(float64(c.came)) // not by chance
 	default:
-		c.calm++
-		c.pressed = c.calm < calm
+		// A probe lets fewer in than there is work for: what waits because of it is no sign.
+		c.pressed = more > 0 && c.standing && c.limiter.phase == steady && c.queue.age(now) > 2*c.patience()
 	}
 	c.limiter.hurts = c.pressed || c.recent.hurt(now)
 	c.judge(now)
@@ -207,7 +209,7 @@ func (c *core) drain(now int64) {
 
 // patience is how long calls wait under pressure.
 func (c *core) patience() int64 {
-	return max(int64(target), int64(c.limiter.ref.mean))
+	return max(int64(target), int64(c.limiter.typical()))
 }
 
 // next returns when drain should be called again although nothing has happened; 0: not before something does.
@@ -218,7 +220,7 @@ func (c *core) next(now int64) int64 {
 	if !c.pressed {
 		return c.judged + int64(interval)
 	}
-	at := now + int64(interval)
+	at := c.judged + int64(calm)
 	most := c.patience()
 	for r := range ranks {
 		if w := c.queue.oldest(r); w != nil {

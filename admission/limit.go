@@ -18,10 +18,14 @@ const (
 	// probeStep is the factor of a probe. With what headroom leaves, fewer are in progress in it than there is work for.
 	probeStep = 0.5
 	// checkStep is that of the first probe, when it is not known whether there is anything to be limited.
-	checkStep = 0.6
+	checkStep = 0.4
 	// hold is the time between two probes of a limit that has been found: they cost a third of the throughput while they
 	// last, and that is 0.2 s.
 	hold = 5 * time.Second
+	// lift is the time between two probes above it while calls are turned away. They cost no throughput.
+	lift     = time.Second
+	liftStep = 1.6
+	liftGain = 1.4 // what has to come of it
 	// settling is that time when it has turned out to be far from right.
 	settling = 300 * time.Millisecond
 	// waitless is the ratio of latencies, with fewer calls in progress to with more, from which on they do not
@@ -163,7 +167,10 @@ type limiter struct {
 	ref   epoch   // what the epoch of a probe is compared with
 	ratio float64 // of the latencies below and at the limit, smoothed; 1: they do not wait for each other
 	rest  int64   // when a found limit is probed next
-	usual float64 // the latency at it when it was found
+	next  int64   // when it is probed above next
+	lifts bool    // the probe is above it
+	usual float64 // the latency at it when it was found, in seconds
+	calm  float64 // the mean latency before the overload, in ns; 0: not known
 	// sought: the limit is being looked for, by halves; otherwise a probe is to see whether it is still right.
 	sought bool
 	checks bool    // it is the first probe, which is to see whether there is overload at all
@@ -194,6 +201,14 @@ func newLimiter(now int64, lo, hi int) limiter {
 	return l
 }
 
+// typical is how long a call takes that need not wait inside, in ns, as far as that is known; 0: not at all.
+func (l *limiter) typical() float64 {
+	if l.calm > 0 {
+		return min(l.calm, l.ref.mean)
+	}
+	return l.ref.mean
+}
+
 // configure changes the bounds.
 func (l *limiter) configure(now int64, lo, hi int) {
 	l.min, l.max = float64(lo), float64(hi)
@@ -218,6 +233,7 @@ func (l *limiter) open(now int64) {
 	l.pasts = 0
 	l.ratio = 1
 	l.slack = 0
+	l.calm = 0
 	l.begin(now)
 }
 
@@ -253,14 +269,8 @@ func (l *limiter) end(d time.Duration, o Outcome) {
 // advance accounts for the time up to now, in which inFlight calls were in progress, and decides when it is time to.
 func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 	l.m.advance(now, inFlight, waiting)
-	if l.checks {
-		// What only waits inside would be done meanwhile; if hardly anything is, it need not be measured any further.
-		t := float64(now-l.begun) / float64(time.Second)
-		if t > 0.05 && l.ref.rate*t > 50 && float64(l.finished) < 0.6*l.ref.rate*t {
-			l.checks = false
-			l.giveUp(now)
-			return
-		}
+	if l.checks && l.judge(now, inFlight) {
+		return
 	}
 	if !l.ready {
 		if !l.reached {
@@ -289,6 +299,25 @@ func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 	}
 }
 
+// judge ends a check as soon as it is clear how it will end: what only waits inside is done as fast while fewer come in,
+// what does not is done more slowly.
+func (l *limiter) judge(now int64, inFlight int) bool {
+	t := float64(now-l.begun) / float64(time.Second)
+	expected := l.ref.rate * t
+	switch {
+	case t > 0.05 && expected > 50 && float64(l.finished) < 0.6*expected:
+		l.checks = false
+		l.giveUp(now)
+	case l.guess > 0 && l.ready && l.m.finished >= epochSamples/2 && float64(l.m.finished) > 0.85*l.ref.rate*float64(now-l.m.begin)/float64(time.Second):
+		l.checks = false
+		l.ratio = l.limit / l.ref.inFlight
+		l.foundGuess(now, float64(inFlight))
+	default:
+		return false
+	}
+	return true
+}
+
 // watch looks, while there is no limit, for calls that become more and slower and do not end as fast as they come, and
 // for calls that are given up after a time that others only just stay below.
 func (l *limiter) watch(now int64, e epoch) {
@@ -301,7 +330,7 @@ func (l *limiter) watch(now int64, e epoch) {
 	}
 	if !e.growing {
 		l.grown = 0
-	} else if l.grown += float64(e.length); l.grown >= e.turnover {
+	} else if l.grown += float64(e.length); l.grown >= e.turnover/2 {
 		var before epoch
 		for _, p := range l.past[:min(l.pasts, len(l.past))] {
 			if p.rate > 0 && e.latency() >= slower*p.latency() && (e.rate == 0 || e.mean >= slower/2*p.mean) {
@@ -309,6 +338,7 @@ func (l *limiter) watch(now int64, e epoch) {
 			}
 		}
 		if before.rate > 0 {
+			l.calm = before.mean
 			l.check(now, e, headroom*e.rate*before.latency())
 			return
 		}
@@ -349,9 +379,11 @@ func (l *limiter) step(now int64, limit float64, p phase) {
 // limit that is too high.
 func (l *limiter) relax(now int64, e epoch) {
 	if l.phase == probe {
-		// So few have come that nothing can be learned.
-		l.limit = max(l.limit, l.home)
-		l.phase, l.usual = steady, 0
+		// So few have come that little can be learned.
+		if !l.lifts || e.rate < (1+liftGain)/2*l.ref.rate {
+			l.limit = l.home
+		}
+		l.phase, l.usual, l.lifts = steady, 0, false
 		l.rest = now + int64(time.Second)
 	}
 	if l.slack += e.length; l.slack < time.Second {
@@ -371,7 +403,7 @@ func (l *limiter) decide(now int64, e epoch) {
 	}
 	if l.usual == 0 {
 		l.usual = e.latency()
-		l.ref = e
+		l.ref, l.calm = e, 0
 	} else {
 		l.ref = l.ref.and(e)
 	}
@@ -379,12 +411,16 @@ func (l *limiter) decide(now int64, e epoch) {
 	changed := e.latency() > 1.5*l.usual || e.latency() < l.usual/1.5
 	// Calls are given up inside: it may be far from right.
 	vain := e.late > 0.02 && now >= l.rest-int64(hold)+int64(time.Second)
-	if now >= l.rest || changed || vain {
+	switch {
+	case now >= l.rest || changed || vain:
 		if changed {
 			l.ref = e
 		}
 		l.sought = false
 		l.probe(now)
+	case now >= l.next && l.hurts:
+		l.lifts = true
+		l.step(now, l.limit*liftStep, probe)
 	}
 }
 
@@ -403,8 +439,8 @@ func (l *limiter) compare(now int64, e epoch) {
 	if low.inFlight > high.inFlight {
 		low, high = high, low
 	}
-	down, checks := low == e, l.checks
-	l.checks = false
+	down, checks, lifts := low == e, l.checks, l.lifts
+	l.checks, l.lifts = false, false
 	if low.rate == 0 {
 		if down && high.rate == 0 && low.inFlight > l.min {
 			l.ref = e
@@ -422,12 +458,20 @@ func (l *limiter) compare(now int64, e epoch) {
 		tolerance = 1.15
 	}
 	switch {
+	case lifts && high.rate > liftGain*low.rate:
+		// More get more done.
+		l.ratio = ratio
+		l.found(now, high.inFlight)
+		l.next = now + int64(settling)
+	case lifts:
+		rest := l.rest
+		l.found(now, l.home)
+		l.rest = rest
 	case checks && ratio > (1+step)/2:
 		l.giveUp(now)
 	case checks && l.guess > 0:
 		l.ratio = ratio
-		l.found(now, min(max(l.guess, e.inFlight/4), e.inFlight))
-		l.rest = now + int64(time.Second)
+		l.foundGuess(now, e.inFlight)
 	case down && low.inFlight > 1.1*l.min && (ratio < tolerance*step || ratio < waitless && low.late > tooLate):
 		// All that were more only waited. There may be more like them.
 		l.ratio = ratio
@@ -460,7 +504,13 @@ func (l *limiter) compare(now int64, e epoch) {
 func (l *limiter) found(now int64, limit float64) {
 	l.vain, l.sought, l.usual = 0, false, 0
 	l.rest = now + int64(hold)
+	l.next = now + int64(lift)
 	l.step(now, limit, steady)
+}
+
+func (l *limiter) foundGuess(now int64, inFlight float64) {
+	l.found(now, min(max(l.guess, inFlight/4), inFlight))
+	l.rest = now + int64(time.Second)
 }
 
 // giveUp drops the limit for a while: with fewer calls in progress they took as long, so what they wait for is something

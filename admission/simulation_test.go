@@ -474,7 +474,7 @@ func TestScenarios(t *testing.T) {
 		if s := os.Getenv("ONLY"); s != "" && s != name {
 			continue
 		}
-		for seed := range uint64(4) {
+		for seed := range uint64(6) {
 			var b strings.Builder
 			w := mk()
 			limited := 0
@@ -485,6 +485,11 @@ func TestScenarios(t *testing.T) {
 				fmt.Fprintf(&b, "%v %v limit %.1f in %d wait %d ratio %.2f pressed %v shed %d late %d\n", at, w.core.limiter.phase, w.core.limiter.limit, w.core.inFlight, w.core.queue.n, w.core.limiter.ratio, w.core.pressed, w.core.stats.Shed, w.core.stats.Late)
 			}
 			w.run(seed)
+			if os.Getenv("SUM") != "" {
+				f, d, r, a := w.report(10*time.Second, 12*time.Second), w.report(12*time.Second, 20*time.Second), w.report(20*time.Second, 22*time.Second), w.report(22*time.Second, 30*time.Second)
+				t.Logf("%-24s %d lim %4.1f first ok %.0f/%d crit %.3f late %d p99 %.0f | during ok %.0f/%d crit %.3f p99 %.0f | 2s ok %d/%d | after ok %d/%d", name, seed, float64(limited)/10, f.good*2, f.came, f.critical, f.late, float64(f.p99)/1e6, d.good*8, d.came, d.critical, float64(d.p99)/1e6, r.ok, r.came, a.ok, a.came)
+				continue
+			}
 			t.Logf("%s %d: limited %.1f s", name, seed, float64(limited)/10)
 			t.Logf("   before %v", w.report(2*time.Second, 10*time.Second))
 			t.Logf("   first  %v", w.report(10*time.Second, 12*time.Second))

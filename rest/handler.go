@@ -62,7 +62,7 @@ type exchangeKey struct{}
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rw := &responseWriter{ResponseWriter: w, handler: h, asked: asked(r)}
+	rw := &responseWriter{ResponseWriter: w, handler: h, asked: !h.cfg.Admission.Off && asked(r)}
 	if r.URL.Path == h.cfg.HealthPath && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		h.health(rw, r)
 		return
