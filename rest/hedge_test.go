@@ -148,8 +148,16 @@ func TestWhatIsNotHedged(t *testing.T) {
 		{name: "post", call: call{method: "POST", body: "x"}},
 		{name: "post with a key", call: call{method: "POST", body: "x", key: "k"}},
 		{
-			name: "post with a key, declared", call: call{method: "POST", body: "x", key: "k"}, hedged: true,
-			cfg: ClientConfig{Methods: map[string]policy.Method{"POST /x": {Hedge: hedging.Hedge}}},
+			name: "put, declared", call: call{method: "PUT", body: "x"}, hedged: true,
+			cfg: ClientConfig{Methods: map[string]policy.Method{"PUT /x": {Hedge: hedging.Hedge}}},
+		},
+		{
+			name: "post, declared safe", call: call{method: "POST", body: "x"}, hedged: true,
+			cfg: ClientConfig{Methods: map[string]policy.Method{"POST /x": {Safe: policy.SafeAlways, Hedge: hedging.Hedge}}},
+		},
+		{
+			name: "post with a key, declared", call: call{method: "POST", body: "x", key: "k"},
+			cfg: ClientConfig{Methods: map[string]policy.Method{"POST /x": {Safe: policy.SafeKeyed, Hedge: hedging.Hedge}}},
 		},
 		{
 			name: "post, declared but not safe", call: call{method: "POST", body: "x"},

@@ -17,7 +17,7 @@ import (
 type method struct {
 	policy      resilience.Policy
 	safe        policy.Safe            // SafeDefault: what HTTP declares, whether or not there is a key
-	hedged      bool                   // also if HTTP does not declare it safe
+	hedged      bool                   // also what HTTP declares idempotent only
 	criticality resilience.Criticality // of requests that have none
 }
 
@@ -87,6 +87,12 @@ func (m *method) repeatable(req *http.Request) bool {
 	case policy.SafeDefault, policy.SafeKeyed:
 	}
 	return idempotent(req.Method) || m.safe == policy.SafeKeyed && req.Header.Get(HeaderIdempotencyKey) != ""
+}
+
+// hedges reports whether requests with that method may run twice at a time. What is safe only by its key may not: whoever
+// does things once per key makes the second wait for the first, or refuses it.
+func (m *method) hedges(verb string) bool {
+	return readOnly(verb) || m.hedged && (idempotent(verb) || m.safe == policy.SafeAlways)
 }
 
 // idempotent reports whether HTTP declares that repeating a request does no harm (RFC 9110, section 9.2.2).

@@ -78,7 +78,7 @@ func newTrip(g *target, req *http.Request) *trip {
 		Latency:     latency,
 		Deadline:    t.deadline,
 		Safe:        t.safe,
-		Single:      !rules.hedged && !readOnly(req.Method) || isOpenEnded(req),
+		Single:      !rules.hedges(req.Method) || isOpenEnded(req),
 		Criticality: t.request.Criticality,
 	})
 	if len(g.now.Load().peers) == 1 {
