@@ -117,7 +117,16 @@ func (c *core) hopeless(now, deadline int64, k *kind) bool {
 	if left <= 0 {
 		return true
 	}
-	return c.queue.n > 0 && k.known(now) && float64(left) < k.median
+	return c.queue.n > 0 && k.known(now) && float64(left) < c.inside(k.median, 1)
+}
+
+// inside returns how long a call takes inside, given what was measured. That includes the wait inside which the limit is
+// to end, so while it is being looked for, the calls of before the overload say more: mean times the given number.
+func (c *core) inside(measured, times float64) float64 {
+	if c.limiter.phase != steady && c.limiter.calm > 0 {
+		return min(measured, times*c.limiter.calm)
+	}
+	return measured
 }
 
 // end counts the end of a call that began at start.
@@ -181,10 +190,11 @@ func (c *core) judge(now int64) {
 // drain lets waiters in as long as the limit allows, and turns those away that have waited too long.
 func (c *core) drain(now int64) {
 	for c.queue.n > 0 && c.limiter.allows(c.inFlight) {
-		w := c.queue.take(c.pressed)
+		// During a check those that waited for its beginning have too little time left to show how much gets done.
+		w := c.queue.take(c.pressed || c.limiter.checks)
 		if w.deadline != 0 {
 			left := w.deadline - now
-			if left <= 0 || w.kind.known(now) && float64(left) < w.kind.p95 {
+			if left <= 0 || w.kind.known(now) && float64(left) < c.inside(w.kind.p95, 3) {
 				c.late(now)
 				c.decide(w, overdue)
 				continue

@@ -516,7 +516,7 @@ func (l *limiter) foundGuess(now int64, inFlight float64) {
 // giveUp drops the limit for a while: with fewer calls in progress they took as long, so what they wait for is something
 // else.
 func (l *limiter) giveUp(now int64) {
-	l.blind = now + int64(time.Second)<<min(l.vain, 6)
+	l.blind = now + int64(time.Second)<<min(l.vain, 3)
 	l.vain++
 	l.open(now)
 }

@@ -133,7 +133,7 @@ func (w *world) run(seed uint64) *world {
 	poll()
 	if w.trace != nil {
 		var tr func()
-		tr = func() { w.trace(time.Duration(w.now), w); w.after(int64(100*time.Millisecond), tr) }
+		tr = func() { w.trace(time.Duration(w.now), w); w.after(int64(25*time.Millisecond), tr) }
 		tr()
 	}
 	for w.events.Len() > 0 {
