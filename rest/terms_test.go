@@ -219,6 +219,28 @@ func TestShedRequestIsTriedOnceElsewhere(t *testing.T) {
 	}
 }
 
+// An answer is worth more than our own word that there was no time, or no leave, for another attempt.
+func TestAnswerIsKeptUntilThereIsAnother(t *testing.T) {
+	w := newWorld(t)
+	var hits atomic.Int64
+	w.serve("a", shedding(&hits, 0), ServerConfig{})
+	w.good("b")
+	client := w.client(ClientConfig{Policy: resilience.Policy{Rate: 1e-9, Burst: 1}})
+	known(t, client, 2)
+	resp, err := client.Do(call{method: "GET"}.request(t, t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), failure.ReasonShed) || err != nil {
+		t.Errorf("%d %s %v", resp.StatusCode, body, err)
+	}
+	if n := inFlight(t, client); n != 0 {
+		t.Errorf("%d attempts are counted as under way", n)
+	}
+}
+
 func TestWhatIsRefusedHereSaysWhy(t *testing.T) {
 	hold := make(chan struct{})
 	for _, tt := range []struct {

@@ -42,6 +42,7 @@ type trip struct {
 	hedge  *attempt       // beside it
 	done   chan struct{}
 	end    ending
+	kept   ending // the answer to the attempt before, which is the caller's if there is no other
 }
 
 // ending is what the call comes to.
@@ -130,6 +131,7 @@ func (t *trip) run() (*http.Response, error) {
 				continue
 			}
 		}
+		t.drop()
 		d, err := t.attempt(p, plan, now)
 		switch {
 		case err != nil:
@@ -256,12 +258,16 @@ func (t *trip) settle(a *attempt, resp *http.Response, err error) resilience.Dec
 			}
 		}
 	}
-	answers := t.end.attempt == a
-	if !answers && !a.lost {
+	holds := t.end.attempt == a
+	if d.Retry && resp != nil {
+		t.kept = ending{attempt: a, resp: resp}
+		holds = true
+	}
+	if t.end.attempt != a && !a.lost {
 		t.tried = append(t.tried, a.peer.node)
 	}
 	t.mu.Unlock()
-	if !answers {
+	if !holds {
 		if resp != nil {
 			_ = resp.Body.Close()
 		}
@@ -362,8 +368,22 @@ func (t *trip) wait(d time.Duration) error {
 	}
 }
 
-// giveUp is the end without a response. cause is what came after the last attempt, if anything did.
+// drop gives up the answer that was kept.
+func (t *trip) drop() {
+	if k := t.kept; k.attempt != nil {
+		t.kept = ending{}
+		_ = k.resp.Body.Close()
+		k.attempt.release()
+	}
+}
+
+// giveUp is the end without an answer to the last attempt. cause is what came after it, if anything did.
 func (t *trip) giveUp(stop resilience.Stop, cause error) (*http.Response, error) {
+	if k := t.kept; k.attempt != nil && t.ctx.Err() == nil {
+		t.body.end()
+		return k.attempt.deliver(k.resp), nil
+	}
+	t.drop()
 	switch {
 	case t.getBody == nil:
 		t.body.close()

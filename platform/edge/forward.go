@@ -93,8 +93,8 @@ func (e *Edge) failed(w http.ResponseWriter, r *http.Request, err error) {
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", err))
 	var own *failure.Error
 	switch {
-	case errors.As(err, &own) && own.Local():
-		// Refused here for the service's sake. 429 would blame the user.
+	case errors.As(err, &own) && (own.Local() || own.Shed()):
+		// Refused for the service's sake. 429 would blame the user.
 		rest.ErrorStatus(w, r, http.StatusServiceUnavailable,
 			failure.Wrap(err, failure.Unavailable, "%s is busy", e.service).WithRetryAfter(max(retryAfter, own.RetryAfter)))
 	case code == failure.DeadlineExceeded:
@@ -163,7 +163,8 @@ func newLease(w http.ResponseWriter, r *http.Request) (_ *lease, end func()) {
 
 // cause keeps apart the end of the time and the end of the client, which the lease itself cannot.
 func cause(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	// The server stops to read at the deadline, and takes that for the end of the client where it comes first.
+	if d, ok := ctx.Deadline(); errors.Is(ctx.Err(), context.DeadlineExceeded) || ok && !time.Now().Before(d) {
 		return context.DeadlineExceeded
 	}
 	return context.Cause(ctx)

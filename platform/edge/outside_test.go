@@ -49,7 +49,7 @@ func TestWhatUsersSayOfThemselvesIsBounded(t *testing.T) {
 		if a.body != tt.want {
 			t.Errorf("%v: the instance saw %q, want %q", tt.header, a.body, tt.want)
 		}
-		if a.Header.Get("X-Load") == "1,2" {
+		if a.Header.Get("X-Load") != "" {
 			t.Error("users learn the load")
 		}
 	}
