@@ -179,7 +179,7 @@ func openStore(c *Config) (configdriver.Store, error) {
 }
 
 // OpenLive opens the engine of live settings that a URL names, in one of the forms of Settings.Config, for programs that
-// are no Service. It connects to nothing. The caller closes it.
+// are no Service. It connects to nothing. The caller closes it. It is nil for "none".
 func OpenLive(url string, insecure bool, drivers ...Driver) (configdriver.Store, error) {
 	c := Config{Settings: Settings{Insecure: insecure}, Drivers: drivers}
 	c.Etcd.Insecure = insecure
@@ -191,6 +191,8 @@ func openLive(c *Config, url string) (configdriver.Store, error) {
 		return nil, fmt.Errorf("live settings: %q %w", redacted(url), err)
 	}
 	switch scheme, rest, _ := strings.Cut(url, ":"); scheme {
+	case noConfig:
+		return nil, nil //nolint:nilnil // as said
 	case fileScheme:
 		d, err := fileconfig.Open(fileconfig.Config{Dir: strings.TrimPrefix(rest, "//")})
 		if err != nil { // not d: a nil *Driver would be a store that is not nil

@@ -66,6 +66,7 @@ type Info struct {
 	Dir      string    `json:"dir"`                // of the system file
 	Data     string    `json:"data"`               // of the system's data
 	Registry string    `json:"registry,omitempty"` // URL, as the services get it
+	Config   string    `json:"config,omitempty"`   // URL of the live settings
 	Services []Service `json:"services"`           // in the order of the system file; "control" is not among them
 }
 

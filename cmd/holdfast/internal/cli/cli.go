@@ -150,7 +150,7 @@ and every service as processes of their own, keeps them running, and forwards us
 	})
 	root.AddCommand(
 		a.upCommand(), a.psCommand(), a.logsCommand(), a.killCommand(), a.freezeCommand(), a.thawCommand(), a.restartCommand(),
-		a.scaleCommand(), a.downCommand(), a.versionCommand(), a.completionCommand(), a.memberCommand(), a.guardCommand(),
+		a.scaleCommand(), a.policyCommand(), a.downCommand(), a.versionCommand(), a.completionCommand(), a.memberCommand(), a.guardCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())
 	for _, cmd := range root.Commands() {

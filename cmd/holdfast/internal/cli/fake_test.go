@@ -24,13 +24,14 @@ type fakeSystem struct {
 	now    time.Time
 	events chan control.Event
 	down   chan struct{}
+	config string // URL of the live settings
 
 	mu    sync.Mutex
 	calls []string
 }
 
 func (f *fakeSystem) Info() control.Info {
-	return control.Info{System: "shop", State: control.Ready, Since: f.now, PID: 100, Dir: "examples/shop", Services: []control.Service{
+	return control.Info{System: "shop", State: control.Ready, Since: f.now, PID: 100, Dir: "examples/shop", Config: f.config, Services: []control.Service{
 		{Name: "catalog", Replicas: 1, Ready: 1}, {Name: "orders", Replicas: 2, Ready: 1}, {Name: "gateway", Replicas: 0, HTTP: "127.0.0.1:8080"},
 	}}
 }
@@ -154,6 +155,7 @@ func serve(t *testing.T) (*fakeSystem, *line) {
 // line runs command lines with an environment.
 type line struct {
 	env        map[string]string
+	in         string
 	interrupts chan os.Signal
 	out        buffer // of the last one
 	err        buffer
@@ -164,7 +166,7 @@ func (l *line) run(args ...string) int {
 	l.out.Reset()
 	l.err.Reset()
 	return cli.Main(cli.Process{
-		Args: append([]string{"holdfast"}, args...), In: strings.NewReader(""), Out: &l.out, Err: &l.err,
+		Args: append([]string{"holdfast"}, args...), In: strings.NewReader(l.in), Out: &l.out, Err: &l.err,
 		Getenv: func(key string) string { return l.env[key] }, Environ: os.Environ, Interrupts: l.interrupts, SelfArgs: selfArgs,
 	})
 }

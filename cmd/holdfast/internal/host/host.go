@@ -52,6 +52,8 @@ type Host struct {
 	reg    *registry.Registry
 	edges  []*edge.Edge
 
+	policies policies
+
 	feed     *feed
 	downOnce sync.Once
 	down     chan struct{}
@@ -101,11 +103,14 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 		return nil, err
 	}
 	h.reg = registry.New(h.driver, registry.Config{CacheDir: filepath.Join(cfg.Data, "registry"), Logger: cfg.Logger})
+	if err = h.openPolicies(); err != nil {
+		return nil, err
+	}
 	for _, s := range h.sys.Services {
 		if s.HTTP == "" {
 			continue
 		}
-		e, err := edge.New(h.reg, s.Name, s.HTTP, edge.Config{Insecure: cfg.Insecure, Logger: cfg.Logger})
+		e, err := edge.New(h.reg, s.Name, s.HTTP, edge.Config{Idempotency: s.Idempotency, Policies: h.policies.live, Insecure: cfg.Insecure, Logger: cfg.Logger})
 		if err != nil {
 			return nil, explainEdge(s, cfg.Insecure, err)
 		}
@@ -142,7 +147,7 @@ func (h *Host) closeRegistry() error {
 	if h.driver != nil {
 		errs = append(errs, h.driver.Close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, h.policies.close())...)
 }
 
 // Run builds and starts the system, and keeps it running until ctx ends, Down is called, or the start fails; then it
@@ -161,6 +166,9 @@ func (h *Host) Run(ctx context.Context) error {
 	})
 
 	parts := []lifecycle.Component{h.api, lifecycle.Named("events", lifecycle.Func(h.pump)), h.sup}
+	if c := h.policies.component(); c != nil {
+		parts = append(parts, c)
+	}
 	for _, e := range h.edges {
 		parts = append(parts, e)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/holdfast-go/holdfast/drivers"
 	"github.com/holdfast-go/holdfast/registry/driver"
 	"github.com/holdfast-go/holdfast/registry/etcdregistry"
 	"github.com/holdfast-go/holdfast/registry/staticregistry"
@@ -22,5 +23,16 @@ func openDriver(url string, insecure bool) (driver.Registry, error) {
 	case "static":
 		return staticregistry.Parse(url)
 	}
-	return nil, fmt.Errorf("registry %s: the scheme %q is unknown; known are etcd and static", url, scheme)
+	known := []string{"etcd", "static"}
+	for _, d := range drivers.All() {
+		o, ok := d.(driver.Opener)
+		if !ok {
+			continue
+		}
+		if o.Scheme() == scheme {
+			return o.OpenRegistry(url, driver.OpenOptions{Insecure: insecure})
+		}
+		known = append(known, o.Scheme())
+	}
+	return nil, fmt.Errorf("registry: the scheme %q is unknown; known are %s", scheme, strings.Join(known, ", "))
 }

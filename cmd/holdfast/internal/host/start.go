@@ -96,6 +96,9 @@ func (h *Host) startMembers(ctx context.Context) error {
 
 func (h *Host) startService(svc system.Service, command []string, wave int) error {
 	env := []string{"HOLDFAST_REGISTRY=" + h.url}
+	if h.policies.dir != "" {
+		env = append(env, "HOLDFAST_POLICIES="+h.policies.dir)
+	}
 	for k, v := range svc.Env {
 		env = append(env, k+"="+v)
 	}
