@@ -137,7 +137,11 @@ func send(ctx context.Context, key, value string) context.Context {
 // run makes attempts until one succeeds or there are no more. The error is a *resilience.CallError.
 func (c *call) run(now time.Time) error {
 	var last *failure.Error
-	defer func() { c.loop.End(now) }() // nothing is under way any more
+	defer func() {
+		c.mu.Lock() // an interceptor that panics leaves a hedge behind
+		c.loop.End(now)
+		c.mu.Unlock()
+	}()
 	for {
 		plan, stop := c.loop.Next(now, rand.Uint64()) //nolint:gosec // not a secret
 		if stop != resilience.StopDone {

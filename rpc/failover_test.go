@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,11 +218,11 @@ func TestOnlySafeCallsAreCutOffEarly(t *testing.T) {
 // What the only instance has not answered yet, it has not answered yet either when it is asked again.
 func TestAnAttemptAtTheOnlyInstanceIsNotCutOff(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		var left time.Duration
+		var left atomic.Int64
 		h := w.start("a", func(_ *rpc.ServerConfig, h *handler) {
 			h.unary = func(ctx context.Context, in string) (string, error) {
 				deadline, _ := ctx.Deadline()
-				left = time.Until(deadline)
+				left.Store(int64(time.Until(deadline)))
 				return block(ctx, in)
 			}
 		})
@@ -231,8 +232,8 @@ func TestAnAttemptAtTheOnlyInstanceIsNotCutOff(t *testing.T) {
 		if _, err := call(t.Context(), c, look); !errors.Is(err, failure.DeadlineExceeded) || time.Since(start) != 5*time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
-		if n := h.calls.Load(); n != 1 || left < 4*time.Second {
-			t.Errorf("%d attempts, the last of which could take %v", n, left)
+		if n := h.calls.Load(); n != 1 || left.Load() < int64(4*time.Second) {
+			t.Errorf("%d attempts, the last of which could take %v", n, time.Duration(left.Load()))
 		}
 	})
 }

@@ -91,7 +91,7 @@ func (l *lifetime) AfterFunc(f func()) (stop func() bool) {
 	}
 	l.lock.Unlock()
 	if ended {
-		f()
+		go f() // package context calls this with the lock held that f takes
 	}
 	return unstoppable
 }
