@@ -26,7 +26,7 @@ const Module = "github.com/holdfast-go/holdfast"
 // below it; the longest pattern that matches decides. "." is the module's root package.
 var Layers = [][]string{
 	0: {"lifecycle", "failure", "internal/..."},
-	1: {"resilience", "balance", "admission", "idempotency", "idempotency/idempotencytest", "platform/system"},
+	1: {"resilience", "balance", "admission", "idempotency", "idempotency/idempotencytest"},
 	2: {
 		"registry", "registry/driver", "registry/registrytest", "registry/memregistry",
 		"config", "config/driver", "config/configtest", "config/memconfig", "policy",
@@ -35,7 +35,7 @@ var Layers = [][]string{
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
-		"config/etcdconfig", "config/fileconfig", "config/consulconfig",
+		"config/etcdconfig", "config/fileconfig", "config/consulconfig", "idempotency/etcdidempotency",
 	},
 	5: {"drivers"},
 	6: {"cmd/...", "examples/...", "bench/...", "docs/..."},
