@@ -34,7 +34,7 @@ type Config struct {
 	// MaxResult bounds an answer, in bytes. 0: 64 KiB. A larger one is not kept, and its repetitions get ErrNotKept.
 	MaxResult int
 	// MaxWait bounds how long a repetition waits for the run that is under way, if its deadline does not. 0: 10 s.
-	// Negative: it does not wait.
+	// Negative: it does not wait. One that waits holds its place in the server, as any request that is handled.
 	MaxWait time.Duration
 	// MaxWaiting bounds the repetitions that wait, in this process. 0: 1024. A further one gets ErrUnderWay at once.
 	MaxWaiting int
