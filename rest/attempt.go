@@ -201,10 +201,10 @@ func (a *attempt) explain(err error, sent resilience.Sent) *failure.Error {
 	switch {
 	case a.trip.ctx.Err() != nil:
 		return failure.Wrap(a.trip.ctx.Err(), failure.CodeOf(a.trip.ctx.Err()), "the caller did not wait for an answer")
+	case errors.Is(context.Cause(a.ctx), errLate): // whose body may have been given up for the same reason
+		return failure.Wrap(err, failure.DeadlineExceeded, "no answer in time")
 	case a.trip.body.failed() != nil:
 		return failure.Wrap(a.trip.body.failed(), failure.InvalidArgument, "the body of the request could not be read")
-	case errors.Is(context.Cause(a.ctx), errLate):
-		return failure.Wrap(err, failure.DeadlineExceeded, "no answer in time")
 	case !a.began:
 		return failure.Wrap(err, failure.InvalidArgument, "the request cannot be sent")
 	case sent == resilience.NotSent:
