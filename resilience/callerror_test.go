@@ -110,3 +110,32 @@ func TestCallErrorLogsItsAttempts(t *testing.T) {
 		}
 	}
 }
+
+// What has refused a call on this side, and which attempts were hedges, is an attribute of the log.
+func TestCallErrorSaysWhatRefusedIt(t *testing.T) {
+	err := failed()
+	err.RefusedBy, err.Attempts[1].Hedge = "budget", true
+	var b bytes.Buffer
+	slog.New(slog.NewTextHandler(&b, nil)).Error("failed", "call", err)
+	for _, want := range []string{"call.refused_by=budget", "call.instance=inventory-2", "call.attempts.2.hedge=true", "call.remaining=4.321s"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%s is not in %s", want, b.String())
+		}
+	}
+	if !strings.Contains(err.Error(), "; hedge 2 at inventory-2") {
+		t.Error(err)
+	}
+}
+
+// The reasons that Holdfast gives are about one hop. A server that passes the error on has begun with its own call.
+func TestCallErrorDoesNotPassOurReasonsOn(t *testing.T) {
+	for _, reason := range []string{failure.ReasonShed, failure.ReasonQuota, failure.ReasonThrottled} {
+		err := &CallError{Service: "a", Method: "b", Err: failure.New(failure.ResourceExhausted, "no").WithReason(reason, failure.Domain)}
+		if f := failure.FromStatus(err.GRPCStatus()); f.Reason != "" || f.Code != failure.ResourceExhausted {
+			t.Errorf("%s is passed on as %v", reason, f)
+		}
+		if own := (*failure.Error)(nil); !errors.As(err, &own) || own.Reason != reason {
+			t.Errorf("%s is kept from our own caller", reason)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/resilience"
 	"github.com/holdfast-go/holdfast/rpc"
 )
@@ -226,6 +227,23 @@ func TestWhatIsNotHedged(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A policy that changes does not take away what is known of the method's latency, which hedges go by.
+func TestACallIsHedgedAfterAPolicyHasChanged(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		live := policy.NewLive(nil)
+		s, c := w.stragglers(func() grpc.ClientConnInterface {
+			return w.dial(func(cfg *rpc.ClientConfig) { cfg.Policies = live })
+		})
+		for _, share := range []float64{-1, 0.05} {
+			live.Set("echo", policy.Service{Calls: policy.Calls{Methods: map[string]policy.Method{look: {Hedge: resilience.HedgePolicy{Share: share}}}}})
+			s.does(after(100*time.Millisecond, nil), nil)
+			if _, err := call(t.Context(), c, look); err != nil || (s.tries.Load() == 2) != (share > 0) {
+				t.Errorf("share %v: %d attempts: %v", share, s.tries.Load(), err)
+			}
+		}
+	})
 }
 
 // A hedge has its own goroutine; what goes wrong in an interceptor there must not end the process.

@@ -30,7 +30,7 @@ func TestAnAttemptIsAContext(t *testing.T) {
 			end  func(*attempt)
 			err  error
 		}{
-			{"its deadline", func(*attempt) { time.Sleep(time.Second) }, context.DeadlineExceeded},
+			{"its deadline", func(*attempt) { <-time.After(time.Second) }, context.DeadlineExceeded},
 			{"lost", func(a *attempt) { a.cancel(context.Canceled) }, context.Canceled},
 			{"over", func(a *attempt) { a.end() }, context.Canceled},
 			{"the call's end", func(*attempt) { stop(cause) }, context.Canceled},
@@ -107,7 +107,7 @@ func TestAlarmsRingForTheAttemptThatTheyAreOf(t *testing.T) {
 					alarms.arm(a, time.Now())
 					early := (i*j)%3 == 0
 					if early {
-						time.Sleep(d - time.Microsecond)
+						<-time.After(d - time.Microsecond)
 					} else {
 						<-a.Done()
 					}

@@ -267,8 +267,8 @@ func TestALimitedClientRefusesAtOnce(t *testing.T) {
 	}
 }
 
-// A policy that changes while a client is in use is in force for the next call, for its target and methods alone, and
-// what is known of latencies stays. One that does not go together with the configuration is refused.
+// A policy that changes while a client is in use is in force for the next call, for its target and methods alone. One
+// that does not go together with the configuration is refused.
 func TestPoliciesChangeWhileTheClientIsInUse(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		h := w.start("a", func(_ *rpc.ServerConfig, h *handler) { h.unary = block })
