@@ -28,7 +28,7 @@ func TestURL(t *testing.T) {
 		"consul://127.0.0.1":                     `agent "127.0.0.1" is not HOST:PORT`,
 		"consul://127.0.0.1:8500?token=secret":   "has a token in it",
 		"consul://me@127.0.0.1:8500":             "has credentials in it",
-		"consul://127.0.0.1:8500?color=red":      `unknown option "color"`,
+		"consul://127.0.0.1:8500?color=red":      `an option other than ca-file, prefix`,
 		"etcd://127.0.0.1:8500":                  "does not begin with consul://",
 	} {
 		err := consulconfig.Opener{}.CheckURL(url)

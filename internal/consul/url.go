@@ -56,7 +56,7 @@ func ParseURL(s string) (URL, error) {
 		case k == "token":
 			return URL{}, errors.New("has a token in it, which belongs into a file (token-file) or into code")
 		case !slices.Contains(options, k):
-			return URL{}, fmt.Errorf("has an unknown option %.20q; known are %s", k, strings.Join(options, ", "))
+			return URL{}, fmt.Errorf("has an option other than %s", strings.Join(options, ", "))
 		case len(v) > 1:
 			return URL{}, fmt.Errorf("has the option %s twice", k)
 		}
