@@ -85,7 +85,7 @@ func TestGuardKeepsWhatItKnowsWhenThePolicyChanges(t *testing.T) {
 	if stop != StopDone {
 		t.Fatal(stop)
 	}
-	g.done(epoch, Critical, ps, Reject)
+	g.done(epoch, Critical, ps, Verdict{Throttle: Reject})
 	p.MaxInFlight, p.Burst = 2, 5
 	g.Configure(p)
 	if _, stop := g.enter(); stop != StopDone || g.InFlight() != 2 {

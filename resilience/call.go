@@ -325,7 +325,7 @@ func (c *Call) Hedge(now time.Time, rnd uint64) (Plan, bool) {
 func (c *Call) Alone() { c.alone = true }
 
 // land ends an attempt and reports whether it was under way.
-func (c *Call) land(now time.Time, number int, v Vote) (*flight, bool) {
+func (c *Call) land(now time.Time, number int, v Verdict) (*flight, bool) {
 	for i := range c.flights {
 		f := &c.flights[i]
 		if !f.active || f.number != number {
@@ -348,7 +348,7 @@ func (c *Call) land(now time.Time, number int, v Vote) (*flight, bool) {
 // uniform random number. An attempt that has ended already is not ended again.
 func (c *Call) Done(now time.Time, p Plan, o Outcome, pushback time.Duration, rnd uint64) Decision {
 	v := o.Verdict()
-	f, ok := c.land(now, p.Number, v.Throttle)
+	f, ok := c.land(now, p.Number, v)
 	if !ok {
 		return Decision{Stop: StopFinal}
 	}
@@ -390,7 +390,7 @@ func (c *Call) flying() bool {
 // Lost ends an attempt that was cancelled because another one was answered. That it has not been is worth something
 // where it was slower than usual; its instance is not to blame.
 func (c *Call) Lost(now time.Time, p Plan) {
-	f, ok := c.land(now, p.Number, Neutral)
+	f, ok := c.land(now, p.Number, Verdict{})
 	if !ok {
 		return
 	}
@@ -406,7 +406,7 @@ func (c *Call) Lost(now time.Time, p Plan) {
 func (c *Call) End(now time.Time) {
 	for i := range c.flights {
 		if c.flights[i].active {
-			c.land(now, c.flights[i].number, Neutral)
+			c.land(now, c.flights[i].number, Verdict{})
 		}
 	}
 	if c.entered {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/holdfast-go/holdfast/balance"
 )
 
 // Guard is what stands between a client and one target, for all its calls: a bulkhead (MaxInFlight), a [Throttle], a
@@ -109,12 +111,17 @@ func (g *Guard) allow(now time.Time, c Criticality, rnd uint64) (pass, Stop) {
 	return pass{}, StopDone
 }
 
-// done ends an attempt.
-func (g *Guard) done(now time.Time, c Criticality, p pass, v Vote) {
-	g.throttle.Vote(now, c, v)
-	if p.breaker != nil {
-		p.breaker.Done(now, p.ticket, v)
+// done ends an attempt. To a breaker, whatever speaks against an instance is a failure.
+func (g *Guard) done(now time.Time, c Criticality, p pass, v Verdict) {
+	g.throttle.Vote(now, c, v.Throttle)
+	if p.breaker == nil {
+		return
 	}
+	vote := v.Throttle
+	if v.Health == balance.Bad {
+		vote = Reject
+	}
+	p.breaker.Done(now, p.ticket, vote)
 }
 
 // calm reports whether nothing is being held back.

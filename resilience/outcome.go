@@ -56,7 +56,8 @@ type Verdict struct {
 	Cost int
 	// Sample is what the attempt's duration is worth.
 	Sample balance.Sample
-	// Throttle is what it says about how busy the service is.
+	// Throttle is what it says about how busy the service is. What was not sent says nothing: it has cost no instance
+	// anything, and holding it back would spare none.
 	Throttle Vote
 	// Health is what it says about the instance.
 	Health balance.Health
@@ -79,7 +80,7 @@ var table = [outcomes]struct {
 }{
 	//                 name                 safe   unsafe cost sample              throttle health
 	OK:               {"ok", Verdict{false, false, 0, balance.Latency, Accept, balance.Good}},
-	Unsent:           {"unsent", Verdict{true, true, 0, balance.None, Reject, balance.Bad}},
+	Unsent:           {"unsent", Verdict{true, true, 0, balance.None, Neutral, balance.Bad}},
 	NoInstance:       {"no instance", Verdict{true, true, 0, balance.None, Neutral, balance.Neutral}},
 	Unavailable:      {"unavailable", Verdict{true, false, 1, balance.None, Reject, balance.Bad}},
 	AttemptTimeout:   {"attempt timeout", Verdict{true, false, 2, balance.LowerBound, Reject, balance.Bad}},

@@ -64,10 +64,10 @@ func TestOutcomeTableIsConsistent(t *testing.T) {
 		if v.RetrySafe && o != Unsent && o != NoInstance && v.Cost == 0 {
 			t.Errorf("%v: loads an instance again for nothing", o)
 		}
-		if v.RetrySafe && o != NoInstance && v.Throttle != Reject {
+		if v.RetrySafe && o != Unsent && o != NoInstance && v.Throttle != Reject {
 			t.Errorf("%v: tried again, and not counted as refused", o)
 		}
-		if v.Health == balance.Bad && v.Throttle != Reject || v.Health == balance.Good && v.Throttle != Accept {
+		if v.Health == balance.Bad && v.Throttle != Reject && o != Unsent || v.Health == balance.Good && v.Throttle != Accept {
 			t.Errorf("%v: %v and %v contradict each other", o, v.Health, v.Throttle)
 		}
 		if v.Cost > reserve {

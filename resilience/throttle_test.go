@@ -212,7 +212,7 @@ func TestThrottleCanBeTurnedOff(t *testing.T) {
 		if stop != StopDone {
 			t.Fatal(stop)
 		}
-		g.done(epoch, Critical, p, Reject)
+		g.done(epoch, Critical, p, Verdict{Throttle: Reject})
 	}
 	g.Configure(Policy{})
 	for range 1000 {
@@ -230,6 +230,6 @@ func BenchmarkThrottle(b *testing.B) {
 	for b.Loop() {
 		now = now.Add(time.Microsecond)
 		p, _ := g.allow(now, Critical, 0)
-		g.done(now, Critical, p, Accept)
+		g.done(now, Critical, p, Verdict{Throttle: Accept})
 	}
 }

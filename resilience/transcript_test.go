@@ -148,7 +148,7 @@ func (s *stage) do(t *testing.T, cmd string, args []string) []string {
 		for range int(number("n")) {
 			s.budget.Call(s.now)
 			ps, _ := s.guard.allow(s.now, Critical, 0)
-			s.guard.done(s.now, Critical, ps, outcome(t, name).Verdict().Throttle)
+			s.guard.done(s.now, Critical, ps, outcome(t, name).Verdict())
 		}
 	case "call": // call [safe] [left=] [criticality=]
 		deadline := s.now.Add(s.policy.timeout())
