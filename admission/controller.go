@@ -164,7 +164,7 @@ func (c *Controller) await(ctx context.Context, w *waiter) (Ticket, error) {
 }
 
 func gone(ctx context.Context) error {
-	if ctx.Err() == context.Canceled { //nolint:errorlint // a context returns its own
+	if ctx.Err() == context.Canceled {
 		return failure.Wrap(ctx.Err(), failure.Canceled, "the caller has gone")
 	}
 	return errLate
@@ -202,7 +202,7 @@ func (c *Controller) act(now int64) {
 		c.core.decided[i] = nil
 	}
 	c.core.decided = c.core.decided[:0]
-	next := c.core.next(now)
+	next := c.core.next()
 	if next == 0 || c.due > now && c.due <= next {
 		return
 	}

@@ -176,7 +176,7 @@ func (c *core) advance(now int64) {
 		c.pressed = more > 2*math.Sqrt(float64(c.came)) // not by chance
 	default:
 		// A probe lets fewer in than there is work for: what waits because of it is no sign.
-		c.pressed = more > 0 && c.standing && c.limiter.phase == steady && c.queue.age(now) > 2*c.patience()
+		c.pressed = more > 0 && c.standing && c.limiter.phase == steady && c.queue.age(now) > 2*c.patience(0)
 	}
 	c.limiter.hurts = c.pressed || c.recent.hurt(now)
 	c.judge(now)
@@ -208,8 +208,8 @@ func (c *core) drain(now int64) {
 	if !c.pressed {
 		return
 	}
-	most := c.patience()
 	for r := range ranks {
+		most := c.patience(r)
 		for w := c.queue.oldest(r); w != nil && now-w.at > most; w = c.queue.oldest(r) {
 			c.queue.remove(w)
 			c.decide(w, c.refuse(now))
@@ -217,13 +217,18 @@ func (c *core) drain(now int64) {
 	}
 }
 
-// patience is how long calls wait under pressure.
-func (c *core) patience() int64 {
-	return max(int64(target), int64(c.limiter.typical()))
+// patience is how long calls of rank r wait under pressure. Those of the highest criticality are few, and their turn comes
+// first whenever there is one.
+func (c *core) patience(r int) int64 {
+	p := max(int64(target), int64(c.limiter.typical()))
+	if r >= ranks-2 {
+		p *= 4
+	}
+	return p
 }
 
 // next returns when drain should be called again although nothing has happened; 0: not before something does.
-func (c *core) next(now int64) int64 {
+func (c *core) next() int64 {
 	if c.queue.n == 0 {
 		return 0
 	}
@@ -231,10 +236,9 @@ func (c *core) next(now int64) int64 {
 		return c.judged + int64(interval)
 	}
 	at := c.judged + int64(calm)
-	most := c.patience()
 	for r := range ranks {
 		if w := c.queue.oldest(r); w != nil {
-			at = min(at, w.at+most+1)
+			at = min(at, w.at+c.patience(r)+1)
 		}
 	}
 	return at

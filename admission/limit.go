@@ -19,9 +19,9 @@ const (
 	probeStep = 0.5
 	// checkStep is that of the first probe, when it is not known whether there is anything to be limited.
 	checkStep = 0.4
-	// hold is the time between two probes of a limit that has been found: they cost a third of the throughput while they
-	// last, and that is 0.2 s.
-	hold = 5 * time.Second
+	// hold is the time between two probes of a limit that has been found, or more if they take long: they cost a third of
+	// the throughput while they last.
+	hold = 10 * time.Second
 	// lift is the time between two probes above it while calls are turned away. They cost no throughput.
 	lift     = time.Second
 	liftStep = 1.6
@@ -494,7 +494,11 @@ func (l *limiter) compare(now int64, e epoch) {
 			// Measured once, it may be by chance, and a limit that is too low is worse than one that is too high.
 			to = math.Sqrt(to * high.inFlight)
 		}
+		sought := l.sought
 		l.found(now, to)
+		if !sought {
+			l.rest = now + max(int64(hold), 15*int64(low.length))
+		}
 		if to < 0.85*high.inFlight || to > 1.15*high.inFlight {
 			l.rest = now + int64(settling)
 		}

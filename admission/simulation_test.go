@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strings"
-	"testing"
 	"time"
 
 	"github.com/holdfast-go/holdfast/resilience"
@@ -38,16 +35,17 @@ type world struct {
 	length time.Duration
 	cfg    Config
 
-	rng    *rand.Rand
-	now    int64
-	events events
-	seq    uint64
-	core   *core
-	k      *kind
-	inside []*job // waiting for a worker
-	busy   int
-	jobs   []*job // every one that came
-	trace  func(at time.Duration, w *world)
+	rng     *rand.Rand
+	now     int64
+	events  events
+	seq     uint64
+	core    *core
+	k       *kind
+	inside  []*job // waiting for a worker
+	busy    int
+	jobs    []*job // every one that came
+	waiting map[*waiter]*job
+	trace   func(at time.Duration, w *world)
 }
 
 type job struct {
@@ -104,6 +102,7 @@ func constant(rate float64) func(time.Duration) float64 {
 func (w *world) run(seed uint64) *world {
 	w.rng = rand.New(rand.NewPCG(seed, 7))
 	w.core = newCore(0, w.cfg)
+	w.waiting = make(map[*waiter]*job)
 	w.k = w.core.kind("", "")
 	var next func()
 	next = func() {
@@ -133,7 +132,7 @@ func (w *world) run(seed uint64) *world {
 	poll()
 	if w.trace != nil {
 		var tr func()
-		tr = func() { w.trace(time.Duration(w.now), w); w.after(int64(25*time.Millisecond), tr) }
+		tr = func() { w.trace(time.Duration(w.now), w); w.after(int64(100*time.Millisecond), tr) }
 		tr()
 	}
 	for w.events.Len() > 0 {
@@ -166,7 +165,7 @@ func (w *world) come(first int64, attempt int, critical bool) {
 	case admitted:
 		w.begin(j)
 	case queued:
-		byWaiter[wt] = j
+		w.waiting[wt] = j
 	default:
 		j.verdict = v
 		w.finish(j, false)
@@ -174,16 +173,14 @@ func (w *world) come(first int64, attempt int, critical bool) {
 	w.settle()
 }
 
-var byWaiter = map[*waiter]*job{}
-
 // settle acts on what the core has decided about waiters.
 func (w *world) settle() {
 	for len(w.core.decided) > 0 {
 		list := w.core.decided
 		w.core.decided = nil
 		for _, wt := range list {
-			j := byWaiter[wt]
-			delete(byWaiter, wt)
+			j := w.waiting[wt]
+			delete(w.waiting, wt)
 			if wt.verdict == admitted {
 				w.begin(j)
 				continue
@@ -234,7 +231,7 @@ func (w *world) giveUp(j *job) {
 		return
 	}
 	if j.verdict != admitted {
-		delete(byWaiter, j.waiter)
+		delete(w.waiting, j.waiter)
 		w.core.cancel(w.now, j.waiter)
 		w.finish(j, false)
 		w.settle()
@@ -329,176 +326,4 @@ func (r report) String() string {
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.0f", float64(d)/1e6) }
 	return fmt.Sprintf("came %d ok %d refused %d late %d good/s %.0f mean %s p50 %s p99 %s crit %.4f",
 		r.came, r.ok, r.refused, r.late, r.good, ms(r.mean), ms(r.p50), ms(r.p99), r.critical)
-}
-
-func TestExplore(t *testing.T) {
-	for _, load := range []float64{0.9, 1.2, 2, 4, 10} {
-		for seed := range uint64(3) {
-			var b strings.Builder
-			w := &world{workers: 20, work: exponential(20 * time.Millisecond), rate: constant(load * 1000), deadline: 250 * time.Millisecond, critical: 0.1, length: 30 * time.Second}
-			var sum, n, low, pressed float64
-			w.trace = func(at time.Duration, w *world) {
-				if at > 3*time.Second {
-					sum += w.core.limiter.limit
-					n++
-					if w.core.limiter.limit < 20 {
-						low++
-					}
-					if w.core.pressed {
-						pressed++
-					}
-				}
-				fmt.Fprintf(&b, "%v %v limit %.1f in %d wait %d ratio %.2f pressed %v\n", at, w.core.limiter.phase, w.core.limiter.limit, w.core.inFlight, w.core.queue.n, w.core.limiter.ratio, w.core.pressed)
-			}
-			w.run(seed)
-			t.Logf("load %.1f seed %d: first 2 s: %v", load, seed, w.report(0, 2*time.Second))
-			t.Logf("load %.1f seed %d: then: %v; end limit %.1f mean %.1f low %.2f pressed %.2f", load, seed, w.report(3*time.Second, 29*time.Second), w.core.limiter.limit, sum/n, low/n, pressed/n)
-			if s := os.Getenv("TRACE"); s != "" && s == fmt.Sprintf("%.1f-%d", load, seed) {
-				t.Log(b.String())
-			}
-		}
-	}
-}
-
-func TestScenarios(t *testing.T) {
-	ms := time.Millisecond
-	step := func(a, b, c float64, from, to time.Duration) func(time.Duration) float64 {
-		return func(at time.Duration) float64 {
-			if at < from {
-				return a
-			}
-			if at < to {
-				return b
-			}
-			return c
-		}
-	}
-	slowed := func(base, slow time.Duration, from, to time.Duration) func(*rand.Rand, time.Duration) time.Duration {
-		return func(rng *rand.Rand, at time.Duration) time.Duration {
-			if at >= from && at < to {
-				return time.Duration(rng.ExpFloat64() * float64(slow))
-			}
-			return time.Duration(rng.ExpFloat64() * float64(base))
-		}
-	}
-	fixed := func(d time.Duration) func(*rand.Rand, time.Duration) time.Duration {
-		return func(rng *rand.Rand, at time.Duration) time.Duration { return d }
-	}
-	for name, mk := range map[string]func() *world{
-		"step": func() *world {
-			return &world{workers: 20, work: exponential(20 * ms), rate: step(500, 2000, 500, 10*time.Second, 20*time.Second), deadline: 250 * ms, critical: .1, length: 30 * time.Second}
-		},
-		"step4": func() *world {
-			return &world{workers: 20, work: exponential(20 * ms), rate: step(700, 4000, 700, 10*time.Second, 20*time.Second), deadline: 250 * ms, critical: .1, length: 30 * time.Second}
-		},
-		"io ramp": func() *world {
-			return &world{work: exponential(100 * ms), rate: step(100, 5000, 100, 10*time.Second, 20*time.Second), deadline: time.Second, length: 30 * time.Second}
-		},
-		"io slower dependency": func() *world {
-			return &world{work: slowed(20*ms, 300*ms, 10*time.Second, 20*time.Second), rate: constant(1000), deadline: 2 * time.Second, length: 30 * time.Second}
-		},
-		"io dependency too slow": func() *world {
-			return &world{work: slowed(20*ms, 3*time.Second, 10*time.Second, 20*time.Second), rate: constant(1000), deadline: time.Second, length: 30 * time.Second}
-		},
-		"io fixed second": func() *world {
-			return &world{work: fixed(time.Second), rate: step(100, 2000, 100, 10*time.Second, 20*time.Second), deadline: 5 * time.Second, length: 30 * time.Second}
-		},
-		"one of ten slow": func() *world {
-			return &world{work: func(rng *rand.Rand, at time.Duration) time.Duration {
-				if at > 10*time.Second && rng.IntN(10) == 0 {
-					return 900 * ms
-				}
-				return time.Duration(rng.ExpFloat64() * float64(10*ms))
-			}, rate: constant(1000), deadline: time.Second, length: 30 * time.Second}
-		},
-		"one of ten never": func() *world {
-			return &world{work: func(rng *rand.Rand, at time.Duration) time.Duration {
-				if at > 10*time.Second && rng.IntN(10) == 0 {
-					return time.Hour
-				}
-				return time.Duration(rng.ExpFloat64() * float64(10*ms))
-			}, rate: constant(1000), deadline: time.Second, length: 30 * time.Second}
-		},
-		"half never": func() *world {
-			return &world{work: func(rng *rand.Rand, at time.Duration) time.Duration {
-				if at > 10*time.Second && rng.IntN(2) == 0 {
-					return time.Hour
-				}
-				return time.Duration(rng.ExpFloat64() * float64(10*ms))
-			}, rate: constant(1000), deadline: time.Second, length: 30 * time.Second}
-		},
-		"one core": func() *world {
-			return &world{workers: 1, work: exponential(200 * time.Microsecond), rate: step(3500, 4500, 3500, 10*time.Second, 20*time.Second), deadline: time.Second, length: 30 * time.Second}
-		},
-		"one core over": func() *world {
-			return &world{workers: 1, work: exponential(200 * time.Microsecond), rate: step(3500, 10000, 3500, 10*time.Second, 20*time.Second), deadline: time.Second, length: 30 * time.Second}
-		},
-		"one slow worker": func() *world {
-			return &world{workers: 1, work: exponential(20 * ms), rate: step(30, 100, 30, 10*time.Second, 20*time.Second), deadline: time.Second, length: 30 * time.Second}
-		},
-		"four slow workers": func() *world {
-			return &world{workers: 4, work: exponential(100 * ms), rate: step(20, 80, 20, 10*time.Second, 20*time.Second), deadline: time.Second, length: 30 * time.Second}
-		},
-		"burst": func() *world {
-			return &world{workers: 20, work: exponential(20 * ms), rate: constant(10), deadline: 500 * ms, length: 30 * time.Second, bursts: map[time.Duration]int{5 * time.Second: 200, 15 * time.Second: 200, 25 * time.Second: 200}}
-		},
-		"burst after overload": func() *world {
-			return &world{workers: 20, work: exponential(20 * ms), rate: step(500, 2000, 10, 10*time.Second, 20*time.Second), deadline: 500 * ms, length: 30 * time.Second, bursts: map[time.Duration]int{22 * time.Second: 200, 25 * time.Second: 200}}
-		},
-		"bursts under load": func() *world {
-			b := map[time.Duration]int{}
-			for i := range 30 {
-				b[time.Duration(i)*time.Second+500*ms] = 200
-			}
-			return &world{workers: 20, work: exponential(20 * ms), rate: constant(500), deadline: time.Second, length: 30 * time.Second, bursts: b}
-		},
-		"95 %": func() *world {
-			return &world{workers: 20, work: exponential(20 * ms), rate: constant(950), deadline: time.Second, length: 30 * time.Second}
-		},
-		"failures under overload": func() *world {
-			return &world{workers: 20, work: exponential(20 * ms), rate: constant(2000), deadline: 250 * ms, length: 30 * time.Second, fail: step(0, .5, 0, 10*time.Second, 20*time.Second)}
-		},
-		"all fail": func() *world {
-			return &world{workers: 20, work: exponential(20 * ms), rate: constant(500), deadline: 250 * ms, length: 30 * time.Second, fail: step(0, 1, 0, 10*time.Second, 20*time.Second)}
-		},
-		"retries": func() *world {
-			return &world{workers: 10, work: slowed(10*ms, 33*ms, 10*time.Second, 20*time.Second), rate: constant(800), deadline: 100 * ms, length: 30 * time.Second, retries: 2}
-		},
-		"stubborn": func() *world {
-			return &world{workers: 20, stubborn: true, work: exponential(20 * ms), rate: step(500, 2000, 500, 10*time.Second, 20*time.Second), deadline: 250 * ms, length: 30 * time.Second}
-		},
-		"capacity falls": func() *world {
-			return &world{workers: 20, work: slowed(20*ms, 60*ms, 10*time.Second, 20*time.Second), rate: constant(700), deadline: 500 * ms, critical: .1, length: 30 * time.Second}
-		},
-	} {
-		if s := os.Getenv("ONLY"); s != "" && s != name {
-			continue
-		}
-		for seed := range uint64(6) {
-			var b strings.Builder
-			w := mk()
-			limited := 0
-			w.trace = func(at time.Duration, w *world) {
-				if w.core.limiter.phase != open {
-					limited++
-				}
-				fmt.Fprintf(&b, "%v %v limit %.1f in %d wait %d ratio %.2f pressed %v shed %d late %d\n", at, w.core.limiter.phase, w.core.limiter.limit, w.core.inFlight, w.core.queue.n, w.core.limiter.ratio, w.core.pressed, w.core.stats.Shed, w.core.stats.Late)
-			}
-			w.run(seed)
-			if os.Getenv("SUM") != "" {
-				f, d, r, a := w.report(10*time.Second, 12*time.Second), w.report(12*time.Second, 20*time.Second), w.report(20*time.Second, 22*time.Second), w.report(22*time.Second, 30*time.Second)
-				t.Logf("%-24s %d lim %4.1f first ok %.0f/%d crit %.3f late %d p99 %.0f | during ok %.0f/%d crit %.3f p99 %.0f | 2s ok %d/%d | after ok %d/%d", name, seed, float64(limited)/10, f.good*2, f.came, f.critical, f.late, float64(f.p99)/1e6, d.good*8, d.came, d.critical, float64(d.p99)/1e6, r.ok, r.came, a.ok, a.came)
-				continue
-			}
-			t.Logf("%s %d: limited %.1f s", name, seed, float64(limited)/10)
-			t.Logf("   before %v", w.report(2*time.Second, 10*time.Second))
-			t.Logf("   first  %v", w.report(10*time.Second, 12*time.Second))
-			t.Logf("   during %v", w.report(12*time.Second, 20*time.Second))
-			t.Logf("   2s     %v", w.report(20*time.Second, 22*time.Second))
-			t.Logf("   after  %v", w.report(22*time.Second, 30*time.Second))
-			if os.Getenv("TRACE") != "" {
-				t.Log(b.String())
-			}
-		}
-	}
 }
