@@ -181,11 +181,12 @@ func newInstance(service string) string {
 
 // open makes the registry. A Service that has a problem gets one in memory, so that its methods work until Run tells.
 func (s *Service) open() {
-	engine := s.cfg.Registry
+	engine, registered := s.cfg.Registry, true
 	if engine == nil {
 		var err error
 		if engine, err = openRegistry(&s.cfg); err != nil {
 			s.problem(err)
+			registered = false
 			engine = inMemory()
 		}
 		s.eng = engine
@@ -194,7 +195,7 @@ func (s *Service) open() {
 	s.problem(s.cfg.RPCClient.Validate())
 	s.problem(s.cfg.HTTPClient.Validate())
 	s.reg = registry.New(engine, s.cfg.Discovery)
-	s.openPolicies()
+	s.openPolicies(registered)
 }
 
 func (s *Service) problem(err error) {

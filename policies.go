@@ -28,8 +28,9 @@ type policies struct {
 	eng      configdriver.Store // nil if it is the caller's, or there is none
 }
 
-// openPolicies fills s.policies and hands them to what the Service makes. It connects to nothing.
-func (s *Service) openPolicies() {
+// openPolicies fills s.policies and hands them to what the Service makes. It connects to nothing. registered is whether
+// the registry's URL was any good: otherwise that is said already.
+func (s *Service) openPolicies(registered bool) {
 	c := &s.cfg
 	p := &policies{live: policy.NewLive(nil)}
 	s.policies = p
@@ -51,9 +52,9 @@ func (s *Service) openPolicies() {
 		}
 	}
 	engine := c.Store
-	if engine == nil {
+	if url := c.configURL(); engine == nil && url != "" && (registered || c.Settings.Config != "") {
 		var err error
-		if engine, err = openStore(c); err != nil {
+		if engine, err = openLive(c, url); err != nil {
 			s.problem(err)
 		}
 		p.eng = engine
@@ -155,27 +156,24 @@ func ConfigURL(registry string) string {
 	}
 }
 
-// openStore opens what c.Settings.Config names, or what belongs to the registry. It connects to nothing. A nil Store
-// is none.
-func openStore(c *Config) (configdriver.Store, error) {
-	url, said := c.Settings.Config, true
-	if url == noConfig {
-		return nil, nil //nolint:nilnil // as said
+// configURL is where the live settings are, "" if there are none.
+func (c *Config) configURL() string {
+	switch c.Settings.Config {
+	case noConfig:
+		return ""
+	case "":
+	default:
+		return c.Settings.Config
 	}
-	if url == "" {
-		if c.Registry != nil {
-			return nil, nil //nolint:nilnil // it has no URL
-		}
-		url, said = ConfigURL(c.Settings.Registry), false
+	if c.Registry != nil { // which has no URL
+		return ""
 	}
-	if url == "" || !said && checkConfig(url) != nil { // what is wrong is the registry's URL, and is said of that
-		return nil, nil //nolint:nilnil // as said
-	}
+	url := ConfigURL(c.Settings.Registry)
 	scheme, _, _ := strings.Cut(url, ":")
-	if _, linked := opener[configdriver.Opener](c, scheme); !said && !linked && scheme != etcdScheme {
-		return nil, nil //nolint:nilnil // which Run logs
+	if _, linked := opener[configdriver.Opener](c, scheme); !linked && scheme != etcdScheme {
+		return "" // which Run logs
 	}
-	return openLive(c, url)
+	return url
 }
 
 // OpenLive opens the engine of live settings that a URL names, in one of the forms of Settings.Config, for programs that

@@ -128,7 +128,7 @@ func TestAWrongLivePolicyIsRefusedAndTheOldOneStays(t *testing.T) {
 	}).run(t)
 	eventually(t, "in force", func() bool { return timeoutOf(a.Service, "beta") == time.Second })
 	for document, why := range map[string]string{
-		"calls: {timeout: 3, attemps: 2}":              "policies/beta:1:18: timeout: want a duration",
+		"calls: {timeout: 3, backof: {}}":              "policies/beta:1:18: timeout: want a duration",
 		"calls: {timeout: 5s, backoff: {base: 200ms}}": "over what code says",
 		"":                       "the file is empty",
 		"\xff\xfe\x00garbage: [": "not YAML",

@@ -94,7 +94,7 @@ func TestTheEngineIsAskedAgainWithinASecondOfItsReturn(t *testing.T) {
 		if set, err := w.Next(t.Context()); err != nil || set.Source != config.Stale {
 			t.Fatalf("%v, %v", set.Source, err)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		engine.Up()
 		if _, err := s.Put(t.Context(), "a/b", []byte("1")); err != nil {
 			t.Fatal(err)

@@ -8,11 +8,11 @@ import (
 
 // Everything that is wrong is reported at once.
 func ExampleParse() {
-	_, err := policy.Parse("orders.yaml", []byte("calls:\n  timeout: 2\n  attemps: 3\n"))
+	_, err := policy.Parse("orders.yaml", []byte("calls:\n  timeout: 2\n  balanc: {}\n"))
 	fmt.Println(err)
 	// Output:
 	// orders.yaml:2:12: timeout: want a duration such as 250ms or 5s, got the number 2; write the unit, such as 2s or 2ms
-	// orders.yaml:3:3: unknown field attemps; did you mean attempts?
+	// orders.yaml:3:3: unknown field balanc; did you mean balance?
 }
 
 // A client and a server of one's own look into a Live for each call.

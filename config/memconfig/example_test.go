@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"github.com/holdfast-go/holdfast/config"
@@ -13,7 +12,7 @@ import (
 
 // A test gives its services settings, right and wrong ones.
 func Example() {
-	store := config.New(memconfig.New(), config.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	store := config.New(memconfig.New(), config.Config{Logger: slog.New(slog.DiscardHandler)})
 	defer store.Close()
 	greetings := config.Follow(store, "greetings/", func(_ string, value []byte) (string, error) {
 		if len(value) == 0 {

@@ -48,7 +48,7 @@ func (f *Follower) Run(ctx context.Context, store *config.Store) error {
 	for {
 		set, err := w.Next(ctx)
 		if err != nil {
-			return nil //nolint:nilerr // there is no other error
+			return nil // there is no other error
 		}
 		next := maps.Clone(f.base)
 		if next == nil {

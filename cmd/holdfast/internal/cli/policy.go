@@ -409,9 +409,9 @@ func (a *app) withStore(ctx context.Context, opts *policyOptions, f func(context
 	if d == nil {
 		return usage("--config %s: there are no live settings", url)
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }() // nothing is open that matters
 	s := config.New(d, config.Config{CallTimeout: policyTimeout})
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	return f(ctx, s, info)
 }
 

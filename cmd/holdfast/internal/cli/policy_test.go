@@ -61,7 +61,7 @@ func TestPolicySetGetLsRm(t *testing.T) {
 		!strings.Contains(l.out.String(), "\n  admission: off\n") {
 		t.Errorf("exit code %d: %s", code, l.out.String())
 	}
-	if err := os.WriteFile(filepath.Join(dir, "carts"), []byte("calls: {timeout: 2, attemps: 3}\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "carts"), []byte("calls: {timeout: 2, balanc: {}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if l.run("policy", "ls"); revision.ReplaceAllString(l.out.String(), "REVISION") == "" || !strings.Contains(l.out.String(),
@@ -88,9 +88,9 @@ func TestPolicySetGetLsRm(t *testing.T) {
 
 func TestAWrongPolicyIsNotSet(t *testing.T) {
 	l, dir := store(t)
-	l.in = "calls:\n  timeout: 2\n  attemps: 3\n"
+	l.in = "calls:\n  timeout: 2\n  balanc: {}\n"
 	problems := "standard input:2:12: timeout: want a duration such as 250ms or 5s, got the number 2; write the unit, such as 2s or 2ms\n" +
-		"standard input:3:3: unknown field attemps; did you mean attempts?\n"
+		"standard input:3:3: unknown field balanc; did you mean balance?\n"
 	l.want(t, 2, "", "holdfast policy set: the policy has 2 problems\n"+problems, "policy", "set", "orders", "-")
 	l.want(t, 2, "", "holdfast policy check: the policy has 2 problems\n"+problems, "policy", "check", "-")
 	l.in = "calls: {attempts: 99}\n"
@@ -112,8 +112,8 @@ func TestPolicyCheck(t *testing.T) {
 	l.want(t, 0, "1 valid\n", "", "policy", "check", filepath.Join(dir, "orders.yaml"))
 	l.in = "orders: {calls: {attempts: 2}}\ncarts: {}\n"
 	l.want(t, 0, "2 valid\n", "", "policy", "check", "-")
-	l.in = "orders: {calls: {attemps: 2}}\n"
-	l.want(t, 2, "", "holdfast policy check: standard input:1:18: unknown field attemps; did you mean attempts?\n", "policy", "check", "-")
+	l.in = "orders: {calls: {balanc: {}}}\n"
+	l.want(t, 2, "", "holdfast policy check: standard input:1:18: unknown field balanc; did you mean balance?\n", "policy", "check", "-")
 	l.in = "{}"
 	if code := l.run("policy", "check", "--effective", "-"); code != 0 || !strings.Contains(l.out.String(), "# timeout: 5s\n") {
 		t.Errorf("exit code %d: %s%s", code, l.out.String(), l.err.String())
