@@ -1,5 +1,5 @@
 // Package registry lets services find each other, and keeps them finding each other while the engine behind it
-// (etcd, later Consul) is slow, frozen, restarted, wiped or gone.
+// (etcd, Consul) is slow, frozen, restarted, wiped or gone.
 //
 // A service says where it is with Announce, a consumer follows a service with Watch. Neither needs the engine to be
 // up when it starts, neither ever gives up, and no error of the engine takes an instance away from a consumer.

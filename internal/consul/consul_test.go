@@ -320,8 +320,10 @@ func TestQueryEnds(t *testing.T) {
 		"garbled index":   {answer("x", `[]`), "without an index"},
 		"no leader":       {answer("9", `[]`, "X-Consul-KnownLeader", "false"), "has no leader"},
 		"leader long ago": {answer("9", `[]`, "X-Consul-LastContact", "60000"), "has no leader"},
-		"error":           {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "rpc error", 500) }, "500 rpc error"},
-		"no JSON":         {answer("9", `<html>`), "decode"},
+		"error": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "rpc error", http.StatusInternalServerError)
+		}, "500 rpc error"},
+		"no JSON": {answer("9", `<html>`), "decode"},
 		"answer breaks off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			answer("9", `["a"`)(w, nil)

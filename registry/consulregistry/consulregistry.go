@@ -207,5 +207,11 @@ func (w *watcher) Close() error {
 	return nil
 }
 
-// only is the filter of health queries for one service ID.
-func only(id string) string { return "Service.ID == " + strconv.Quote(id) }
+// only is the filter of health queries for one service ID; "" if there is none for it: the filter's language cannot say
+// every ID.
+func only(id string) string {
+	if strings.ContainsFunc(id, func(r rune) bool { return r == '"' || r == '\\' || !strconv.IsPrint(r) }) {
+		return ""
+	}
+	return `Service.ID == "` + id + `"`
+}

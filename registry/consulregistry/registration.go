@@ -102,7 +102,9 @@ func (r *registration) look(ctx context.Context, a *consul.Agent, query url.Valu
 	if query == nil {
 		query = make(url.Values)
 	}
-	query.Set("filter", only(r.serviceID()))
+	if filter := only(r.serviceID()); filter != "" {
+		query.Set("filter", filter)
+	}
 	var entries []entry
 	m, err := a.Get(ctx, consul.Path("/v1/health/service", r.name), query, &entries)
 	if err == nil && m.Filtered && len(entries) == 0 {
@@ -113,7 +115,9 @@ func (r *registration) look(ctx context.Context, a *consul.Agent, query url.Valu
 	}
 	out := make([]instance, 0, len(entries))
 	for _, e := range entries {
-		out = append(out, decode(r.rec.Service, r.name, e))
+		if e.Service.ID == r.serviceID() {
+			out = append(out, decode(r.rec.Service, r.name, e))
+		}
 	}
 	return out, m.Index, nil
 }
