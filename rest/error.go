@@ -70,16 +70,22 @@ func problemOf(err error) failure.Problem {
 	return failure.ProblemOf(e)
 }
 
-// refuse answers a request that was not let in. Unlike Error it says so as this server's own word; and a server that has
-// too much to do is 503, whereas 429 is for a caller that has asked for too much.
+// refuse answers a request that was not let in. Unlike Error it says so as this server's own word.
 func refuse(w http.ResponseWriter, r *http.Request, e *failure.Error) {
+	p := refusalOf(e)
+	p.Instance = r.URL.EscapedPath()
+	_ = p.Write(w)
+}
+
+// refusalOf is the problem of a request that was not let in. A server that has too much to do is 503, whereas 429 is for a
+// caller that has asked for too much.
+func refusalOf(e *failure.Error) failure.Problem {
 	p := failure.ProblemOf(e)
 	if e.Shed() {
 		p.Status = http.StatusServiceUnavailable
 		p.Title = http.StatusText(p.Status)
 	}
-	p.Instance = r.URL.EscapedPath()
-	_ = p.Write(w)
+	return p
 }
 
 // Panicked logs a panic that was contained with its stack, and answers 500 without a word of it. If the answer has

@@ -2,8 +2,10 @@ package rest
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/textproto"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +25,9 @@ type gate struct {
 	cfg        ServerConfig // with defaults
 	controller *admission.Controller
 	load       balance.Load
+
+	once sync.Once
+	body []byte // the answer to a request that is shed like many others
 
 	// What the policy in force says, as of version.
 	mu      sync.Mutex // held to change it
@@ -96,6 +101,22 @@ func (g *gate) enter(ctx context.Context, r *http.Request, in resilience.Request
 	}
 	*p = pass{inside: true, ticket: ticket, before: g.load.Start(), start: time.Now()}
 	return nil
+}
+
+// refuse answers a request that was not let in, at little cost if it is one of many.
+func (g *gate) refuse(w http.ResponseWriter, r *http.Request, e *failure.Error) {
+	after, ok := admission.Pushback(e)
+	if !ok || after >= 0 {
+		refuse(w, r, e)
+		return
+	}
+	g.once.Do(func() { g.body, _ = json.Marshal(refusalOf(e)) })
+	h := w.Header()
+	h["Content-Type"] = []string{failure.ProblemType}
+	h["Cache-Control"] = []string{"no-store"}
+	h["Retry-After"] = []string{strconv.Itoa(int((e.RetryAfter-1)/time.Second) + 1)}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write(g.body)
 }
 
 // section returns the beginning of a path, "/orders" of "/orders/17": which pattern it will match is not known before it

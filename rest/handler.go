@@ -89,7 +89,7 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 	r = r.WithContext(ctx)
 	if !exempt {
 		if err := h.gate.enter(ctx, r, request, &x.pass); err != nil {
-			refuse(rw, r, err)
+			h.gate.refuse(rw, r, err)
 			return
 		}
 		defer func() { x.leave(h.gate, outcome(ctx, rw.status)) }()

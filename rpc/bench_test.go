@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/holdfast-go/holdfast/admission"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/registry/memregistry"
 	"github.com/holdfast-go/holdfast/rpc"
@@ -82,5 +83,50 @@ func parallel(b *testing.B, c grpc.ClientConnInterface) {
 				})
 			})
 		}
+	}
+}
+
+// BenchmarkShed is what a call costs that is shed, on both sides together, beside one that is served.
+func BenchmarkShed(b *testing.B) {
+	for _, name := range []string{"served", "shed"} {
+		b.Run(name, func(b *testing.B) {
+			release := make(chan struct{})
+			cfg := rpc.ServerConfig{Logger: quiet}
+			if name == "shed" {
+				cfg.Admission = admission.Config{MaxLimit: 1, Queue: -1}
+			}
+			s, err := rpc.NewServer(cfg)
+			if err != nil {
+				b.Fatal(err)
+			}
+			(&handler{unary: func(_ context.Context, in string) (string, error) {
+				if in == "hello" {
+					<-release
+				}
+				return in, nil
+			}}).register(s)
+			serve := begin(s.Run)
+			defer serve.end()
+			c, err := grpc.NewClient(s.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Close()
+			first := begin(func(context.Context) error {
+				_, err := call(context.Background(), c, say)
+				return err
+			})
+			defer first.end()
+			defer close(release)
+			in, out := wrapperspb.String("x"), new(wrapperspb.StringValue)
+			shed := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := c.Invoke(b.Context(), say, in, out); err != nil {
+					shed++
+				}
+			}
+			b.ReportMetric(float64(shed)/float64(b.N), "shed/op")
+		})
 	}
 }

@@ -25,6 +25,10 @@ type gate struct {
 	controller *admission.Controller
 	load       balance.Load
 
+	never metadata.MD // the pushback of a refusal that is for all instances
+	once  sync.Once
+	shed  error // its status
+
 	// What the policy in force says, as of version.
 	mu      sync.Mutex // held to change it
 	version atomic.Uint64
@@ -32,7 +36,7 @@ type gate struct {
 }
 
 func newGate(cfg ServerConfig) *gate {
-	g := &gate{cfg: cfg, highest: resilience.CriticalPlus, controller: admission.New(cfg.Admission)}
+	g := &gate{cfg: cfg, highest: resilience.CriticalPlus, controller: admission.New(cfg.Admission), never: metadata.Pairs(pushbackHeader, "-1")}
 	if cfg.Untrusted {
 		g.highest = resilience.Critical
 	}
@@ -161,12 +165,16 @@ func (g *gate) set(ctx context.Context, method string, in *incoming) error {
 // refuse returns the status for a refusal, and has it carry the pushback.
 func (g *gate) refuse(ctx context.Context, err error) error {
 	e := failure.From(err)
-	if after, ok := admission.Pushback(e); ok {
-		ms := "-1"
-		if after >= 0 {
-			ms = strconv.FormatInt(int64((after+time.Millisecond-1)/time.Millisecond), 10)
-		}
-		_ = grpc.SetTrailer(ctx, metadata.Pairs(pushbackHeader, ms))
+	after, ok := admission.Pushback(e)
+	if ok && after < 0 {
+		// The refusal that there are many of.
+		_ = grpc.SetTrailer(ctx, g.never)
+		g.once.Do(func() { g.shed = e.GRPCStatus().Err() })
+		return g.shed
+	}
+	if ok {
+		ms := (after + time.Millisecond - 1) / time.Millisecond
+		_ = grpc.SetTrailer(ctx, metadata.Pairs(pushbackHeader, strconv.FormatInt(int64(ms), 10)))
 	}
 	return e.GRPCStatus().Err()
 }

@@ -1,0 +1,226 @@
+package rest
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/admission"
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/policy"
+	"github.com/holdfast-go/holdfast/resilience"
+)
+
+func get(h http.Handler, target string, header ...string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, target, nil)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// occupied returns a handler that can do one thing at a time, and does. free ends that.
+func occupied(t *testing.T) (h *Handler, ran *int, free func()) {
+	t.Helper()
+	ran = new(int)
+	begun, release, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	h = Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		*ran++
+		if r.URL.Path == "/long" {
+			close(begun)
+			<-release
+		}
+	}), ServerConfig{Logger: quiet, Admission: admission.Config{MaxLimit: 1, Queue: -1}})
+	go func() {
+		defer close(done)
+		get(h, "/long")
+	}()
+	<-begun
+	return h, ran, func() {
+		close(release)
+		<-done
+	}
+}
+
+func TestABusyServerIs503AndSaysSo(t *testing.T) {
+	h, ran, free := occupied(t)
+	defer free()
+	for range 5 {
+		w := get(h, "/orders")
+		p := wantProblem(t, w, http.StatusServiceUnavailable, failure.ResourceExhausted)
+		if p.Reason != failure.ReasonShed || p.Domain != failure.Domain {
+			t.Errorf("problem %+v", p)
+		}
+	}
+	w := get(h, "/orders")
+	if s, err := strconv.Atoi(w.Header().Get("Retry-After")); err != nil || s < 1 {
+		t.Errorf("Retry-After %q", w.Header().Get("Retry-After"))
+	}
+	if *ran != 1 {
+		t.Errorf("the handler ran %d times", *ran)
+	}
+}
+
+func TestTheHealthPathIsAnsweredByABusyServer(t *testing.T) {
+	h, _, free := occupied(t)
+	defer free()
+	w := get(h, DefaultHealthPath, balance.HeaderLoadProbe, "1")
+	load, ok := balance.ParseReport(w.Header().Get(balance.HeaderLoad))
+	if w.Code != http.StatusOK || !ok || load.InFlight != 1 {
+		t.Errorf("%d, load %q", w.Code, w.Header().Get(balance.HeaderLoad))
+	}
+	if w := get(h, DefaultHealthPath); w.Header().Get(balance.HeaderLoad) != "" {
+		t.Error("the load is told without being asked for")
+	}
+}
+
+func TestAQuotaIs429(t *testing.T) {
+	h := Wrap(http.NotFoundHandler(), ServerConfig{Logger: quiet, Admission: admission.Config{Quota: admission.Quota{Rate: 0.5, Burst: 1}}})
+	get(h, "/", HeaderTenant, "acme")
+	w := get(h, "/", HeaderTenant, "acme")
+	if p := wantProblem(t, w, http.StatusTooManyRequests, failure.ResourceExhausted); p.Reason != failure.ReasonQuota || w.Header().Get("Retry-After") != "2" {
+		t.Errorf("%+v, Retry-After %q", p, w.Header().Get("Retry-After"))
+	}
+	if w := get(h, "/"); w.Code != http.StatusNotFound {
+		t.Errorf("of nobody: %d", w.Code)
+	}
+}
+
+// A stream, or what is no HTTP any more, waits its turn, and after that takes no place.
+func TestAStreamTakesNoPlace(t *testing.T) {
+	streaming := make(chan struct{})
+	h := Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stream" {
+			r = Stream(w, r)
+			close(streaming)
+			<-r.Context().Done()
+		}
+	}), ServerConfig{Logger: quiet, Admission: admission.Config{MaxLimit: 1, Queue: -1}})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		get(h, "/stream")
+	}()
+	<-streaming
+	if w := get(h, "/"); w.Code != http.StatusOK {
+		t.Errorf("beside a stream: %d", w.Code)
+	}
+	h.EndStreams()
+	<-done
+	if s := h.gate.controller.Stats(); s.InFlight != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestWhatARequestSaysOfItselfReachesTheHandler(t *testing.T) {
+	for _, highest := range []resilience.Criticality{resilience.Critical, resilience.CriticalPlus} {
+		var got resilience.Request
+		h := Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			got, _ = resilience.RequestOf(r.Context())
+		}), ServerConfig{Logger: quiet, MaxCriticality: highest, Admission: admission.Config{Off: true}})
+		get(h, "/", HeaderCriticality, "critical_plus", HeaderTenant, "acme", HeaderAttempt, "2")
+		if want := (resilience.Request{Criticality: highest, Tenant: "acme", Attempt: 2}); got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+}
+
+// What another server said of itself is not this one's word: the client would take it that its request has not run here.
+func TestARefusalFromElsewhereIsNotPassedOn(t *testing.T) {
+	for _, reason := range []string{failure.ReasonShed, failure.ReasonQuota, failure.ReasonThrottled} {
+		w := serveOnce(func(w http.ResponseWriter, r *http.Request) {
+			Error(w, r, failure.New(failure.ResourceExhausted, "busy").WithReason(reason, failure.Domain))
+		}, ServerConfig{}, httptest.NewRequest(http.MethodGet, "/", nil))
+		if p := wantProblem(t, w, http.StatusTooManyRequests, failure.ResourceExhausted); p.Reason != "" || p.Detail != "busy" {
+			t.Errorf("%s: %+v", reason, p)
+		}
+	}
+}
+
+// The policy of the server's own service is in force from the next request on, and the configuration when it is gone.
+func TestAServerFollowsItsPolicy(t *testing.T) {
+	live := policy.NewLive(nil)
+	var left time.Duration
+	h := Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		d, _ := r.Context().Deadline()
+		left = time.Until(d)
+	}), ServerConfig{Logger: quiet, Timeout: time.Hour, Service: "shop", Policies: live})
+	check := func(when string, timeout time.Duration, status int) {
+		t.Helper()
+		left = timeout
+		if w := get(h, "/", HeaderTenant, "acme"); w.Code != status || left > timeout || left < timeout/2 {
+			t.Errorf("%s: %d, %v left, want %d and %v", when, w.Code, left, status, timeout)
+		}
+	}
+	check("without a policy", time.Hour, http.StatusOK)
+	live.Set("shop", policy.Service{Serves: policy.Serves{Timeout: time.Minute, Admission: admission.Config{Quotas: map[string]admission.Quota{"acme": {Rate: 1e-3}}}}})
+	check("with one", time.Minute, http.StatusOK)
+	check("and its quota used up", time.Minute, http.StatusTooManyRequests)
+	live.Delete("shop")
+	check("with none again", time.Hour, http.StatusOK)
+}
+
+// A handler waits for a body that does not come, whatever its context says. It is told at its deadline.
+func TestAnUploadThatStallsIsAnsweredAtItsDeadline(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		handler http.HandlerFunc
+		want    string
+	}{
+		"a handler that says what is wrong": {func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.Copy(io.Discard, r.Body); err != nil {
+				Error(w, r, err)
+			}
+		}, "400"},
+		"one that says nothing": {func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }, "504"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, tt.handler, ServerConfig{Timeout: 100 * time.Millisecond})
+			runServer(t, s)
+			c, err := net.Dial("tcp", s.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			start := time.Now()
+			if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nxxx"); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if took := time.Since(start); !strings.HasPrefix(resp.Status, tt.want) || took > slack/2 {
+				t.Errorf("%s after %v, want %s", resp.Status, took, tt.want)
+			}
+		})
+	}
+}
+
+// What a shed request costs, beside one that is served.
+func BenchmarkShed(b *testing.B) {
+	h := Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }), ServerConfig{Logger: quiet})
+	full := Wrap(h, ServerConfig{Logger: quiet, Admission: admission.Config{MaxLimit: 1, Queue: -1}})
+	if _, err := full.gate.controller.Admit(b.Context(), admission.Request{}); err != nil {
+		b.Fatal(err)
+	}
+	for name, h := range map[string]http.Handler{"served": h, "shed": full} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/orders", nil))
+			}
+		})
+	}
+}
