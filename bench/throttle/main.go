@@ -1,7 +1,7 @@
 // Command throttle shows how soon calls pass again after a dependency was away for two minutes. A client that holds back
 // what is refused anyway must find out that it is not refused any more, or it makes the outage longer by as much again.
 //
-//	go run ./bench/throttle                   # two minutes in virtual time, and half a minute in real time
+//	go run ./bench/throttle                   # two minutes in virtual time, and a minute in real time
 //	go run ./bench/throttle -only real -seeds 1 -outage 2m -timeline
 //
 // "refusing" and "hanging" are virtual: the real attempt loop, budget and throttle of the client, event by event, against a
@@ -39,7 +39,7 @@ var program = trial.Trial{
 	About: fmt.Sprintf("%d calls/s, deadline %v; the dependency is away for %v (real: see -outage)", rate, deadline, virtual),
 	Cases: []string{"refusing", "hanging", "published", "real"},
 	Flags: func(f *flag.FlagSet) {
-		f.DurationVar(&outage, "outage", 30*time.Second, "how long the real processes are out of order")
+		f.DurationVar(&outage, "outage", time.Minute, "how long the real processes are out of order")
 	},
 	Run: run,
 }
