@@ -70,6 +70,8 @@ const (
 	Failed
 	// Late: it was given up, at its deadline or by its caller: the work would have taken longer than it did.
 	Late
+	// TooLate: the handler did its work, but nobody waited for it any more.
+	TooLate
 )
 
 // OutcomeOf is how a handler's answer with the given code counts.

@@ -250,7 +250,7 @@ func (l *limiter) arrive() { l.m.arrived++ }
 // no work: it must neither count as throughput nor make latency look good.
 func (l *limiter) end(d time.Duration, o Outcome) {
 	l.m.ended++
-	if o == Late {
+	if o == Late || o == TooLate {
 		l.m.late++
 		l.m.lateSum += float64(d)
 	}

@@ -242,6 +242,17 @@ func TestOtherServers(t *testing.T) {
 	t.Parallel()
 	for name, mk := range map[string]func() (*world, float64){
 		"stubborn": func() (*world, float64) { w := twenty(); w.stubborn = true; w.rate = constant(2000); return w, 950 },
+		"deaf":     func() (*world, float64) { w := twenty(); w.deaf = true; w.rate = constant(2000); return w, 930 },
+		"deaf, in a hurry": func() (*world, float64) {
+			w := twenty()
+			w.deaf, w.deadline, w.rate = true, 100*ms, constant(2000)
+			return w, 850
+		},
+		"deaf, from quiet": func() (*world, float64) {
+			w := twenty()
+			w.deaf, w.rate = true, step(500, 4000, 4000, 2*time.Second, time.Minute)
+			return w, 930
+		},
 		"one core": func() (*world, float64) {
 			return &world{workers: 1, work: exponential(200 * time.Microsecond), rate: constant(10_000), deadline: time.Second}, 4800
 		},

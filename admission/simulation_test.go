@@ -29,8 +29,8 @@ type world struct {
 	retries int
 	// bursts are numbers of calls at once, by time.
 	bursts map[time.Duration]int
-	// stubborn: work once begun is finished although nobody waits for it.
-	stubborn bool
+	// stubborn: work once begun is finished although nobody waits for it. deaf: handlers do not even notice that.
+	stubborn, deaf bool
 
 	length time.Duration
 	cfg    Config
@@ -237,6 +237,9 @@ func (w *world) giveUp(j *job) {
 		w.settle()
 		return
 	}
+	if w.deaf {
+		return
+	}
 	if j.working && !w.stubborn {
 		j.working = false
 		w.busy--
@@ -261,6 +264,8 @@ func (w *world) finish(j *job, ok bool) {
 	if j.verdict == admitted {
 		o := Done
 		switch {
+		case late && w.deaf:
+			o = TooLate
 		case late:
 			o = Late
 		case !ok:

@@ -146,6 +146,8 @@ func (x *exchange) leave(g *gate, o admission.Outcome) {
 // outcome is how a request ended whose answer has the given status.
 func outcome(ctx context.Context, status int) admission.Outcome {
 	switch {
+	case ctx.Err() != nil && status != 0 && status < http.StatusBadRequest: // the handler has not looked
+		return admission.TooLate
 	case ctx.Err() != nil:
 		return admission.Late
 	case status >= http.StatusBadRequest:

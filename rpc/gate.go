@@ -131,6 +131,8 @@ func (g *gate) leave(ctx context.Context, in *incoming, err error) {
 	if in.inside {
 		o := admission.Done
 		switch {
+		case err == nil && ctx.Err() != nil: // it has not looked
+			o = admission.TooLate
 		case ctx.Err() != nil:
 			o = admission.Late
 		case err != nil:
