@@ -21,24 +21,24 @@ func StartCluster(ctx context.Context, dir string, n int, hcl string) (Cluster, 
 		}
 		a, err := Start(ctx, cfg)
 		if err != nil {
-			c.Kill()
+			c.Close()
 			return nil, err
 		}
 		c = append(c, a)
 	}
 	for _, a := range c {
 		if _, err := a.Leader(ctx); err != nil {
-			c.Kill()
+			c.Close()
 			return nil, fmt.Errorf("elect a leader: %w", err)
 		}
 	}
 	return c, nil
 }
 
-// Kill ends all of them.
-func (c Cluster) Kill() {
+// Close ends all of them.
+func (c Cluster) Close() {
 	for _, a := range c {
-		a.Kill()
+		a.Close()
 	}
 }
 

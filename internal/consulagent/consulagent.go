@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -70,13 +69,12 @@ type Config struct {
 // Agent is one agent. Its addresses stay the same over restarts. Methods are for one goroutine, Addr and Freeze aside.
 type Agent struct {
 	cfg   Config
+	id    string // by which it is told from another agent that took its port
 	ports ports
 
 	mu   sync.Mutex
 	proc *process // nil while it does not run
 }
-
-type ports struct{ http, server, gossip int }
 
 // Start starts an agent and waits until it answers; until it has a leader, too, if it is a cluster by itself.
 func Start(ctx context.Context, cfg Config) (*Agent, error) {
@@ -85,12 +83,13 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	}
 	var errs []error
 	for range startTries {
-		a := &Agent{cfg: cfg}
+		a := &Agent{cfg: cfg, id: newID()}
 		var err error
-		if a.ports, err = freePorts(); err == nil {
+		if a.ports, err = reserve(); err == nil {
 			if err = a.Start(ctx); err == nil {
 				return a, nil
 			}
+			a.Close()
 		}
 		errs = append(errs, err)
 		if !errors.Is(err, errPortTaken) {
@@ -134,7 +133,7 @@ func (a *Agent) Start(ctx context.Context) error {
 func (a *Agent) args() []string {
 	hcl := "disable_update_check = true\nleave_on_terminate = false\nperformance { raft_multiplier = 1 }\n" + a.cfg.HCL
 	args := []string{
-		"agent", "-node", a.cfg.Name, "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn", "-hcl", hcl,
+		"agent", "-node", a.cfg.Name, "-node-id", a.id, "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn", "-hcl", hcl,
 		"-http-port", strconv.Itoa(a.ports.http), "-server-port", strconv.Itoa(a.ports.server),
 		"-serf-lan-port", strconv.Itoa(a.ports.gossip),
 		"-serf-wan-port", "-1", "-dns-port", "-1", "-grpc-port", "-1", "-grpc-tls-port", "-1",
@@ -155,15 +154,18 @@ func (a *Agent) args() []string {
 
 func (a *Agent) data() string { return filepath.Join(a.cfg.Dir, a.cfg.Name) }
 
-// ready polls until the agent answers what it is asked, and has a leader if it must have one by itself.
+// ready polls until this agent, and no other, answers, and has a leader if it must have one by itself.
 func (a *Agent) ready(ctx context.Context, p *process) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	path := "/v1/agent/version"
-	if a.cfg.Servers <= 1 && !a.cfg.Client {
-		path = "/v1/catalog/nodes" // of the leader, which knows this node once it has met it
+	known := func(body string) bool { return strings.Contains(body, a.id) }
+	if err := a.poll(ctx, p, "/v1/agent/self", known); err != nil {
+		return err
 	}
-	return a.poll(ctx, p, path, func(body string) bool { return a.cfg.Servers > 1 || a.cfg.Client || strings.Contains(body, a.cfg.Name) })
+	if a.cfg.Servers > 1 || a.cfg.Client {
+		return nil
+	}
+	return a.poll(ctx, p, "/v1/catalog/nodes", known) // by the leader, once it has met this node
 }
 
 // Leader waits until the agent knows a leader and returns the host:port that the leader's server speaks at.
@@ -237,6 +239,12 @@ func (a *Agent) Kill() {
 	}
 }
 
+// Close ends it and gives back its ports. It is idempotent.
+func (a *Agent) Close() {
+	a.Kill()
+	a.ports.release()
+}
+
 // Wipe removes what it has on disk. It must not run.
 func (a *Agent) Wipe() error { return os.RemoveAll(a.data()) }
 
@@ -299,27 +307,4 @@ func (p *process) why() error {
 		return errPortTaken
 	}
 	return fmt.Errorf("it ended: %w:\n%s", p.err, b[max(0, len(b)-2000):])
-}
-
-// freePorts returns ports that nobody listens at, and that lie below those that systems give to outgoing connections.
-func freePorts() (ports, error) {
-	const first, last, tries = 30_000, 32_700, 1000
-	var got []int
-	for range tries {
-		port := first + rand.IntN(last-first)
-		l, err := net.Listen("tcp", loopback(port))
-		if err != nil {
-			continue
-		}
-		defer l.Close() // all of them at once, so that they differ
-		u, err := net.ListenPacket("udp", loopback(port))
-		if err != nil {
-			continue
-		}
-		defer func() { _ = u.Close() }()
-		if got = append(got, port); len(got) == 3 {
-			return ports{got[0], got[1], got[2]}, nil
-		}
-	}
-	return ports{}, fmt.Errorf("no three free ports among %d", tries)
 }

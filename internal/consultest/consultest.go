@@ -51,7 +51,7 @@ func start(t testing.TB, cfg consulagent.Config) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(a.Kill)
+	t.Cleanup(a.Close)
 	s := &Server{Agent: a, t: t}
 	s.Proxy = proxytest.New(t, a.Addr)
 	return s
@@ -92,6 +92,6 @@ func StartCluster(t testing.TB, n int) consulagent.Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Kill)
+	t.Cleanup(c.Close)
 	return c
 }

@@ -109,11 +109,12 @@ type listed struct {
 	Node    struct{ Node string }
 	Checks  []struct{ CheckID, ServiceID, Status string }
 	Service struct {
-		ID      string
-		Address string
-		Port    int
-		Tags    []string
-		Meta    map[string]string
+		ID          string
+		CreateIndex uint64
+		Address     string
+		Port        int
+		Tags        []string
+		Meta        map[string]string
 	}
 }
 
