@@ -127,7 +127,7 @@ func serviceKeys() []key[Service] {
 		},
 		{
 			path: "calls.hedge.share", kind: share, field: "Hedge", at: func(s *Service) any { return &calls(s).Hedge.Share },
-			standard: "0.05", meaning: "hedges, as a share of the calls, within the budget",
+			standard: "0.04", meaning: "hedges, as a share of the calls, within the budget; retries use it up, too",
 			wrong: "high: load that a busy service does not need",
 		},
 		{

@@ -17,8 +17,8 @@ const (
 // load, and it does not recover. Safe for concurrent use; no method allocates.
 //
 // Invariants: over any history, what was taken is at most Burst + Floor a second + Ratio a call. What is held is never
-// more than what there was to take when it was held. Hedges are at most 10 + their share of the calls, and are taken
-// from the same tokens as retries.
+// more than what there was to take when it was held. Hedges are at most 10 + their share of the calls, are taken from the
+// same tokens as retries, and retries use up the hedges' share, too: hedges get what failures leave of it.
 //
 // Sources: Finagle's RetryBudget; SRE book, "Handling Overload". Unlike gRPC's retryThrottling it is relative to the rate
 // of calls, so that one dead instance of ten does not switch retries off.
@@ -32,8 +32,10 @@ type Budget struct {
 	// is sized.
 	window    time.Time
 	now, prev int
-	// unhedged are the calls that no hedge has used up yet: a hedge at a share of 5 % uses up 20.
+	// unhedged are the calls that no hedge or retry has used up yet: one at a share of 4 % uses up 25. It is below 0 after
+	// many retries, by as much at most as can be saved up.
 	unhedged float64
+	share    float64 // of hedges, as it was asked for last; 0 before that
 }
 
 // NewBudget returns a budget with its Burst in it. Zero fields of p are the defaults.
@@ -66,6 +68,9 @@ func (b *Budget) Take(now time.Time, n int) bool {
 		return false
 	}
 	b.tokens -= float64(n)
+	if b.share > 0 && n > 0 {
+		b.unhedged = max(b.unhedged-1/b.share, -hedgeBurst/b.share)
+	}
 	return true
 }
 
@@ -74,6 +79,7 @@ func (b *Budget) hedge(now time.Time, share float64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.refill(now)
+	b.share = share
 	b.unhedged = min(b.unhedged, hedgeBurst/share)
 	if b.tokens < 1 || b.unhedged < 1/share {
 		return false

@@ -187,3 +187,30 @@ func BenchmarkBudget(b *testing.B) {
 		}
 	})
 }
+
+// Retries use up the share of the hedges, and no more of it than can be saved up: after a bad time hedges are back.
+func TestRetriesUseUpTheShareOfHedges(t *testing.T) {
+	b, now := NewBudget(BudgetPolicy{Burst: 1000}), epoch
+	const share = 0.04
+	calls := func(n int) {
+		for range n {
+			b.Call(now)
+		}
+	}
+	calls(25)
+	if !b.hedge(now, share) || b.hedge(now, share) {
+		t.Fatal("25 calls are one hedge")
+	}
+	calls(25)
+	b.Take(now, 1)
+	if b.hedge(now, share) {
+		t.Error("a hedge beside a retry for 25 calls")
+	}
+	for range 500 {
+		b.Take(now, 1)
+	}
+	calls(25*hedgeBurst + 25)
+	if !b.hedge(now, share) {
+		t.Error("no hedge for as many calls as could be saved up, and 25 more")
+	}
+}

@@ -21,7 +21,7 @@ const (
 	defaultRatio       = 0.1
 	defaultFloor       = 3
 	defaultBurst       = 100
-	defaultHedges      = 0.05
+	defaultHedges      = 0.04
 )
 
 // Policy is how the calls of a method are made. The zero value is the default and fit for production.
@@ -78,7 +78,8 @@ type Policy struct {
 // as well. The first answer counts; the other attempt is cancelled.
 // Source: J. Dean, L. A. Barroso, "The Tail at Scale", CACM 56 (2013).
 type HedgePolicy struct {
-	// Share bounds the hedges, as a share of the calls, inside the Budget. 0: 0.05. Negative: no hedges.
+	// Share bounds the hedges, as a share of the calls, inside the Budget. Retries use it up, too, so that hedges do not come
+	// on top of failures. 0: 0.04. Negative: no hedges.
 	Share float64
 	// Delay is how long an attempt runs before it is hedged. 0: the observed 95th percentile of the method, at least
 	// 1 ms, at most half of the attempt's time. Above 0: fixed; when everything becomes slower, every call is hedged
