@@ -3,18 +3,20 @@
 # make test-real  the same against real servers and a real browser, and the shop under fire
 # make consul     the Consul agent of the real tests, into the user's cache: once, about 5 minutes of two processors
 # make generate   protobuf code; leaves no difference when nothing changed
-# make bench      benchmarks beside the code, then the programs under bench/
+# make bench      benchmarks beside the code, then what a call costs and how a fleet is balanced: minutes
+# make promises   the other programs under bench/, which break things and judge what comes of it: about an hour, quiet machine
 # make pictures   the pictures in docs/ (needs Chromium and tmux)
 
 GO     ?= go
 TOOL   := $(GO) tool -modfile=tools/go.mod
 GOTEST ?= $(GO) test
 # What is built for every one of the targets; all the rest, the platform, runs on linux and darwin.
-LIBRARY   := . ./balance/... ./failure/... ./lifecycle/... ./registry/... ./resilience/... ./rest/... ./rpc/... ./examples/greeter/...
+LIBRARY   := . ./admission/... ./balance/... ./config/... ./drivers/... ./failure/... ./idempotency/... ./lifecycle/... ./policy/... \
+             ./registry/... ./resilience/... ./rest/... ./rpc/... ./examples/greeter/...
 TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := all
-.PHONY: all build fmt lint test test-real consul generate cross bench pictures clean
+.PHONY: all build fmt lint test test-real consul generate cross bench promises pictures clean
 
 all: fmt lint test
 
@@ -61,8 +63,14 @@ cross: ## compiles for every platform, runs nothing
 	done
 
 bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./balance ./resilience ./rpc ./rest
+	$(GO) test -run '^$$' -bench . -benchmem ./admission ./balance ./resilience ./rpc ./rest
 	$(GO) run ./bench/echo
+	$(GO) run ./bench/balancing
+
+promises: consul
+	@for p in sick overload storm hedge throttle rolling outage; do \
+	  echo "== bench/$$p"; $(GO) run ./bench/$$p || failed="$$failed $$p"; \
+	done; [ -z "$$failed" ] || { echo "broken:$$failed"; exit 1; }
 
 pictures:
 	./docs/pictures/make.sh
