@@ -28,6 +28,8 @@ const (
 	liftGain = 1.4 // what has to come of it
 	// settling is that time when it has turned out to be far from right.
 	settling = 300 * time.Millisecond
+	// again is the time after a first check in vain. Each further one doubles it, up to 32 times.
+	again = 300 * time.Millisecond
 	// waitless is the ratio of latencies, with fewer calls in progress to with more, from which on they do not
 	// wait for each other. 1 is exact; what is measured is good to a tenth.
 	waitless = 0.92
@@ -36,6 +38,9 @@ const (
 	slower = 4
 	// tooLate is the share of calls given up that is taken for overload.
 	tooLate = 0.3
+	// surely is how long a check lasts at least, in seconds, before it is given up: for less than that, a process that did
+	// not run for a moment looks like one that has nothing to do.
+	surely = 0.15
 	// suspect is the number of calls in progress below which nothing is taken for overload.
 	suspect = 16
 )
@@ -209,7 +214,7 @@ func (l *limiter) judge(now int64, inFlight int) bool {
 	t := float64(now-l.begun) / float64(time.Second)
 	expected := l.ref.rate * t
 	switch {
-	case t > 0.05 && expected > 50 && float64(l.finished) < 0.6*expected:
+	case t > surely && float64(l.finished) < 0.6*expected-2*math.Sqrt(expected):
 		l.checks = false
 		l.giveUp(now)
 	case l.guess > 0 && l.ready && l.m.finished >= epochSamples/2 && float64(l.m.finished) > 0.85*l.ref.rate*float64(now-l.m.begin)/float64(time.Second):
@@ -424,7 +429,7 @@ func (l *limiter) foundGuess(now int64, inFlight float64) {
 // giveUp drops the limit for a while: with fewer calls in progress they took as long, so what they wait for is something
 // else.
 func (l *limiter) giveUp(now int64) {
-	l.blind = now + int64(time.Second)<<min(l.vain, 3)
+	l.blind = now + int64(again)<<min(l.vain, 5)
 	l.vain++
 	l.open(now)
 }

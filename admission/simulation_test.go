@@ -31,6 +31,13 @@ type world struct {
 	bursts map[time.Duration]int
 	// stubborn: work once begun is finished although nobody waits for it. deaf: handlers do not even notice that.
 	stubborn, deaf bool
+	// ceiling is how many calls the connection has in the server at once, waiting or in progress; 0: any number. What
+	// comes while there are as many is not even read, neither calls nor that they are given up, and the time that a call
+	// has left is as it was when it was sent: so does grpc-go.
+	ceiling int
+	// pauses is how long the server's process, of which the callers are not a part, stops now and then at most. What had
+	// been begun goes on meanwhile, as work elsewhere does. Needs a ceiling.
+	pauses time.Duration
 
 	length time.Duration
 	cfg    Config
@@ -45,12 +52,18 @@ type world struct {
 	busy    int
 	jobs    []*job // every one that came
 	waiting map[*waiter]*job
+	wire    []*job // what came and was not read: a call, or one that was read or sent before: that it is given up
+	held    int    // calls in the server
+	stopped int64  // until then the process is
 	trace   func(at time.Duration, w *world)
 }
 
 type job struct {
 	at       int64
-	deadline int64
+	deadline int64 // as the server knows it
+	gone     int64 // when the caller does not wait any more; 0: never
+	sent     bool  // it has been read
+	closed   bool  // the caller does not wait any more
 	critical bool
 	attempt  int
 	waiter   *waiter
@@ -64,9 +77,10 @@ type job struct {
 }
 
 type event struct {
-	at  int64
-	seq uint64
-	do  func()
+	at   int64
+	seq  uint64
+	do   func()
+	ours bool // of the server's process
 }
 
 type events []event
@@ -84,9 +98,11 @@ func (e *events) Pop() any {
 	return x
 }
 
-func (w *world) after(d int64, do func()) {
+func (w *world) after(d int64, do func()) { w.then(d, false, do) }
+
+func (w *world) then(d int64, ours bool, do func()) {
 	w.seq++
-	heap.Push(&w.events, event{at: w.now + d, seq: w.seq, do: do})
+	heap.Push(&w.events, event{at: w.now + d, seq: w.seq, do: do, ours: ours})
 }
 
 func exponential(mean time.Duration) func(*rand.Rand, time.Duration) time.Duration {
@@ -127,9 +143,19 @@ func (w *world) run(seed uint64) *world {
 	poll = func() {
 		w.core.tick(w.now)
 		w.settle()
-		w.after(int64(5*time.Millisecond), poll)
+		w.then(int64(5*time.Millisecond), true, poll)
 	}
 	poll()
+	if w.pauses > 0 {
+		var pause func()
+		pause = func() {
+			d := w.rng.Int64N(int64(w.pauses))
+			w.stopped = w.now + d
+			w.then(d, true, w.read)
+			w.after(d+int64(w.rng.ExpFloat64()*10*float64(w.pauses)), pause)
+		}
+		pause()
+	}
 	if w.trace != nil {
 		var tr func()
 		tr = func() { w.trace(time.Duration(w.now), w); w.after(int64(100*time.Millisecond), tr) }
@@ -140,6 +166,11 @@ func (w *world) run(seed uint64) *world {
 		if e.at > int64(w.length) {
 			break
 		}
+		if e.ours && e.at < w.stopped {
+			e.at = w.stopped
+			heap.Push(&w.events, e)
+			continue
+		}
 		w.now = e.at
 		e.do()
 	}
@@ -148,18 +179,66 @@ func (w *world) run(seed uint64) *world {
 
 func (w *world) come(first int64, attempt int, critical bool) {
 	j := &job{at: w.now, critical: critical, attempt: attempt}
+	w.jobs = append(w.jobs, j)
+	if w.ceiling == 0 {
+		w.enter(j)
+		return
+	}
+	w.wire = append(w.wire, j)
+	if w.deadline > 0 {
+		j.gone = w.now + int64(w.deadline)
+		w.after(int64(w.deadline), func() {
+			j.closed = true
+			if !j.over {
+				w.again(j)
+			}
+			w.wire = append(w.wire, j)
+			w.read()
+		})
+	}
+	w.read()
+}
+
+// read reads from the wire as long as the connection has room.
+func (w *world) read() {
+	for len(w.wire) > 0 && w.now >= w.stopped {
+		j := w.wire[0]
+		if !j.sent && w.held >= w.ceiling {
+			return
+		}
+		w.wire = w.wire[1:]
+		if j.sent {
+			w.cancel(j)
+			continue
+		}
+		j.sent = true
+		w.held++
+		w.enter(j)
+	}
+}
+
+// cancel is that the caller of j does not wait any more, as the server hears of it.
+func (w *world) cancel(j *job) {
+	if j.over {
+		return
+	}
+	j.deadline = -1
+	w.giveUp(j)
+}
+
+// enter is that the server knows of j.
+func (w *world) enter(j *job) {
 	if w.deadline > 0 {
 		j.deadline = w.now + int64(w.deadline)
 	}
-	w.jobs = append(w.jobs, j)
 	c := resilience.Critical
-	if critical {
+	if j.critical {
 		c = resilience.CriticalPlus
 	}
-	v, wt := w.core.arrive(w.now, j.deadline, w.k, rank(c, attempt))
+	v, wt := w.core.arrive(w.now, j.deadline, w.k, rank(c, j.attempt))
 	j.waiter = wt
 	if j.deadline > 0 {
-		w.after(int64(w.deadline), func() { w.giveUp(j) })
+		w.then(int64(w.deadline), true, func() { w.giveUp(j) })
 	}
 	switch v {
 	case admitted:
@@ -195,15 +274,16 @@ func (w *world) begin(j *job) {
 	j.begun = w.now
 	j.verdict = admitted
 	if w.fail != nil && w.rng.Float64() < w.fail(time.Duration(w.now)) {
-		w.after(int64(100*time.Microsecond), func() { w.finish(j, false) })
+		w.then(int64(100*time.Microsecond), true, func() { w.finish(j, false) })
 		return
 	}
 	j.work = int64(w.work(w.rng, time.Duration(w.now)))
 	w.inside = append(w.inside, j)
-	w.employ()
+	w.employ(0)
 }
 
-func (w *world) employ() {
+// employ gives idle workers work, of which the first was idle already some time ago.
+func (w *world) employ(ago int64) {
 	for len(w.inside) > 0 && (w.workers == 0 || w.busy < w.workers) {
 		j := w.inside[0]
 		w.inside = w.inside[1:]
@@ -212,7 +292,9 @@ func (w *world) employ() {
 		}
 		j.working = true
 		w.busy++
-		w.after(j.work, func() {
+		end := w.now - min(ago, j.work) + j.work
+		ago = 0
+		w.then(end-w.now, true, func() {
 			if j.working {
 				j.working = false
 				w.busy--
@@ -220,7 +302,7 @@ func (w *world) employ() {
 			if !j.over {
 				w.finish(j, true)
 			}
-			w.employ()
+			w.employ(w.now - end)
 		})
 	}
 }
@@ -246,7 +328,7 @@ func (w *world) giveUp(j *job) {
 	}
 	if !j.working {
 		w.finish(j, false)
-		w.employ()
+		w.employ(0)
 		w.settle()
 	} else {
 		j.deadline = -1 // noticed when it returns
@@ -260,7 +342,7 @@ func (w *world) finish(j *job, ok bool) {
 	j.over = true
 	j.end = w.now
 	late := j.deadline < 0 || j.deadline > 0 && w.now >= j.deadline
-	j.ok = ok && !late
+	j.ok = ok && !late && !j.closed
 	if j.verdict == admitted {
 		o := Done
 		switch {
@@ -273,10 +355,21 @@ func (w *world) finish(j *job, ok bool) {
 		}
 		w.core.end(w.now, j.begun, w.k, o)
 	}
-	if !j.ok && j.attempt < w.retries && !(j.verdict == shedAll) {
-		w.come(j.at, j.attempt+1, j.critical)
+	if !j.ok && !j.closed && j.verdict != shedAll {
+		w.again(j)
 	}
 	w.settle()
+	if w.ceiling > 0 {
+		w.held--
+		w.then(0, true, w.read)
+	}
+}
+
+// again is what the caller of j does when it has failed.
+func (w *world) again(j *job) {
+	if j.attempt < w.retries {
+		w.come(j.at, j.attempt+1, j.critical)
+	}
 }
 
 // report is what became of the calls that came in a span of time.
