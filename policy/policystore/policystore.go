@@ -5,6 +5,7 @@ package policystore
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"reflect"
 	"strings"
@@ -34,7 +35,7 @@ type Follower struct {
 }
 
 // New returns a Follower that has put base in force, which is what holds without a store. check says why a policy that is
-// valid by itself cannot be applied here; nil: any can. base must not be changed afterwards.
+// valid, by itself and over base, cannot be applied here; nil: any can. base must not be changed afterwards.
 func New(live *policy.Live, base map[string]policy.Service, check func(service string, p policy.Service) error) *Follower {
 	f := &Follower{live: live, base: base, check: check, inUse: make(map[string]policy.Service)}
 	f.apply(base)
@@ -71,6 +72,9 @@ func (f *Follower) decode(key string, document []byte) (policy.Service, error) {
 		return policy.Service{}, err
 	}
 	p = policy.Overlay(f.base[name], p)
+	if err = p.Validate(); err != nil {
+		return p, fmt.Errorf("policy of %s over what file and code say of it: %w", name, err)
+	}
 	if f.check != nil {
 		err = f.check(name, p)
 	}

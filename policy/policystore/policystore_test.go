@@ -92,3 +92,28 @@ func TestKeys(t *testing.T) {
 		}
 	}
 }
+
+// What is valid by itself may not be over the base, and then it is refused also where nothing else checks it.
+func TestAPolicyIsValidatedOverTheBase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, live := memconfig.New(), policy.NewLive(nil)
+		store := config.New(engine, config.Config{})
+		defer store.Close()
+		base := policy.Service{Calls: policy.Calls{Policy: resilience.Policy{AttemptTimeout: 3 * time.Second}}}
+		f := policystore.New(live, map[string]policy.Service{"orders": base}, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx, store) }()
+		if _, err := engine.Put(ctx, policystore.Key("orders"), []byte("calls: {timeout: 2s}\nserves: {timeout: 1s}")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if p, _ := live.Service("orders"); p.Calls.Policy.Timeout != 0 || p.Serves.Timeout != 0 {
+			t.Errorf("in force: %+v", p)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/policy/policystore"
+	"github.com/holdfast-go/holdfast/rest"
 )
 
 // policies are those of the system: for the services in a directory, and for the edges in force here.
@@ -42,7 +43,7 @@ func (h *Host) openPolicies() error {
 		}
 	}
 	p.live = policy.NewLive(nil)
-	p.follower = policystore.New(p.live, h.sys.Policies, nil)
+	p.follower = policystore.New(p.live, h.sys.Policies, checkPolicy)
 	p.url = configURL(h.cfg.Env, h.url)
 	if p.url == "" {
 		return nil
@@ -59,6 +60,11 @@ func (h *Host) openPolicies() error {
 	p.driver = d
 	p.store = config.New(d, config.Config{CacheDir: filepath.Join(h.cfg.Data, "config"), Logger: h.cfg.Logger})
 	return nil
+}
+
+// checkPolicy says why a policy cannot be applied by an edge, which would otherwise go on with half of what is in force.
+func checkPolicy(_ string, p policy.Service) error {
+	return rest.ClientConfig{Policy: p.Calls.Policy, Balance: p.Calls.Balance, Methods: p.Calls.Methods}.Validate()
 }
 
 // component follows the live policies; nil without live settings.
