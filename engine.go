@@ -38,12 +38,19 @@ func checkRegistry(url string) (etcd []string, err error) {
 }
 
 // redacted is a URL without what stands before its host and in its options: credentials have no business there, and
-// least of all in the log of the error that says so.
+// least of all in the log of the error that says so. Of one without "://", nobody knows where its host is; static: takes no
+// credentials, and has PROTOCOL@HOST.
 func redacted(url string) string {
 	scheme, rest, ok := strings.Cut(url, "://")
+	if !ok && strings.ContainsAny(url, "@?") && !strings.HasPrefix(url, staticScheme+":") {
+		if scheme, _, ok = strings.Cut(url, ":"); ok && isScheme(scheme) {
+			return scheme + ":…"
+		}
+		return "…"
+	}
 	at, options := strings.LastIndexByte(rest, '@'), strings.IndexByte(rest, '?')
 	switch {
-	case !ok || at < 0 && options < 0:
+	case at < 0 && options < 0:
 		return url
 	case at < 0:
 		return scheme + "://" + rest[:options] + "?…"
@@ -72,6 +79,9 @@ func splitEtcd(url string) (endpoints []string, prefix string, err error) {
 	}
 	if strings.Contains(rest, "@") {
 		return nil, "", errors.New("has credentials in it, which belong into Config.Etcd")
+	}
+	if strings.Contains(rest, "?") { // whose values are not repeated
+		return nil, "", errors.New("has options in it, and there are none")
 	}
 	rest, prefix, _ = strings.Cut(rest, "/")
 	for e := range strings.SplitSeq(rest, ",") {

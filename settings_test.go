@@ -113,6 +113,7 @@ func TestWrongRegistriesKeepSecrets(t *testing.T) {
 	for _, url := range []string{
 		"etcd://me:secret@h:1", "etcd://me:se/cret@h:1", "consul://secret@h:1", "etcd://me:secret@@h:1,h:2", "consul://h:1?token=secret",
 		"consul://h:1?token=secret@secret", "etcd://me:se?cret@h:1",
+		"consul:me:secret@?h:1", "consul:h:1?token=secret", "me:secret@h?:1", "secret?@h:1", "etcd:secret@?h:1", "etcd://h:1?token=secret",
 	} {
 		var errs []error
 		if strings.HasPrefix(url, "etcd:") {

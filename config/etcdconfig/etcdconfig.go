@@ -63,6 +63,9 @@ func Parse(url string) (Config, error) {
 	if strings.Contains(rest, "@") {
 		return Config{}, errors.New("has credentials in it, which do not belong into a URL")
 	}
+	if strings.Contains(rest, "?") { // whose values are not repeated
+		return Config{}, errors.New("has options in it, and there are none")
+	}
 	rest, prefix, _ := strings.Cut(rest, "/")
 	var c Config
 	for e := range strings.SplitSeq(rest, ",") {
