@@ -1,8 +1,11 @@
 package holdfast
 
 import (
+	"crypto/tls"
 	"net"
 	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 type addr string
@@ -58,6 +61,39 @@ func TestReachable(t *testing.T) {
 		}
 		if got := reachable(addrs).String(); got != test.want {
 			t.Errorf("%v: %s, want %s", test.cidrs, got, test.want)
+		}
+	}
+}
+
+// What code says of the registry's etcd holds for the live settings beside it: a cluster whose TLS and credentials are in
+// the client cannot be reached otherwise.
+func TestLiveSettingsOfTheRegistryUseItsClientAndPrefix(t *testing.T) {
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"10.255.255.1:1"}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	own := func(c *Config) { c.Etcd.Client, c.Etcd.Prefix = client, "/team/services/" }
+	svc := New("alpha", own, func(c *Config) { c.Settings.Registry = "etcd://10.255.255.1:1" })
+	if len(svc.problems) > 0 || svc.Live() == nil {
+		t.Errorf("problems %v, live settings %v", svc.problems, svc.Live())
+	}
+	if err := svc.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, test := range []struct {
+		registry, config, prefix string
+		client                   bool
+	}{
+		{"etcd://10.255.255.1:1", "", "team/services-config", true},
+		{"etcd://10.255.255.1:1/other", "", "other-config", true},
+		{"etcd://10.255.255.1:1", "etcd://127.0.0.1:1", "", false}, // is said to be elsewhere
+	} {
+		c := Config{Settings: Settings{Registry: test.registry, Config: test.config}}
+		own(&c)
+		got, err := liveEtcd(&c, c.configURL(), test.config == "")
+		if err != nil || got.Prefix != test.prefix || (got.Client == client) != test.client {
+			t.Errorf("%+v: prefix %q, client %v, %v", test, got.Prefix, got.Client == client, err)
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/holdfast-go/holdfast/config/fileconfig"
 	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/policy/policystore"
+	"github.com/holdfast-go/holdfast/rest"
+	"github.com/holdfast-go/holdfast/rpc"
 )
 
 const (
@@ -54,7 +56,7 @@ func (s *Service) openPolicies(registered bool) {
 	engine := c.Store
 	if url := c.configURL(); engine == nil && url != "" && (registered || c.Settings.Config != "") {
 		var err error
-		if engine, err = openLive(c, url); err != nil {
+		if engine, err = openLive(c, url, c.Settings.Config == ""); err != nil {
 			s.problem(err)
 		}
 		p.eng = engine
@@ -102,14 +104,11 @@ func (p *policies) close() error {
 	return errors.Join(errs...)
 }
 
-// checkPolicy says why a policy cannot be applied over what code says.
+// checkPolicy says why a policy cannot be applied over what code says. It asks whatever clients and servers ask when they
+// apply it, so that none refuses what another one has in force.
 func (s *Service) checkPolicy(name string, of policy.Service) error {
 	c := &s.cfg
-	errs := []error{
-		policy.Overlay(c.RPCClient.Policy, of.Calls.Policy).Validate(),
-		policy.Overlay(c.RPCClient.Balance, of.Calls.Balance).Validate(),
-		policy.Overlay(c.HTTPClient.Policy, of.Calls.Policy).Validate(),
-	}
+	errs := []error{checkRPC(c.RPCClient, of.Calls), checkHTTP(c.HTTPClient, of.Calls)}
 	if name == s.name {
 		errs = append(errs,
 			policy.Overlay(c.RPCServer.Admission, of.Serves.Admission).Validate(),
@@ -127,6 +126,44 @@ func (s *Service) checkPolicy(name string, of policy.Service) error {
 		return nil
 	}
 	return fmt.Errorf("policy of %s over what code says: %w", name, errors.Join(out...))
+}
+
+// checkRPC says why calls cannot go over the configuration of gRPC clients. Of the methods, all that either names count:
+// what one says of a method goes over what the other says of it, or of all methods of its gRPC service.
+func checkRPC(c rpc.ClientConfig, calls policy.Calls) error {
+	over := rpc.ClientConfig{
+		Policy: policy.Overlay(c.Policy, calls.Policy), Balance: policy.Overlay(c.Balance, calls.Balance), Methods: c.Methods,
+	}
+	errs := []error{over.Validate()}
+	names := make(map[string]bool, len(calls.Methods)+len(c.Methods))
+	for name := range c.Methods {
+		names[name] = true
+	}
+	for name := range calls.Methods {
+		names[name] = true
+	}
+	for name := range names {
+		own, p := byMethod(c.Methods, name), over.Policy
+		p = policy.Method{Timeout: own.Timeout, AttemptTimeout: own.AttemptTimeout, MaxAttempts: own.MaxAttempts, Hedge: own.Hedge}.Over(p)
+		if err := byMethod(calls.Methods, name).Over(p).Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// byMethod returns what is said of a method by its full name, or of all methods of its gRPC service.
+func byMethod[T any](of map[string]T, name string) T {
+	if v, ok := of[name]; ok {
+		return v
+	}
+	return of[name[:strings.LastIndexByte(name, '/')+1]]
+}
+
+// checkHTTP says why calls cannot go over the configuration of HTTP clients.
+func checkHTTP(c rest.ClientConfig, calls policy.Calls) error {
+	over := policy.Overlay(policy.Calls{Policy: c.Policy, Balance: c.Balance, Methods: c.Methods}, calls)
+	return rest.ClientConfig{Policy: over.Policy, Balance: over.Balance, Methods: over.Methods}.Validate()
 }
 
 // followPolicies applies what the live store has, for as long as ctx lasts.
@@ -181,10 +218,11 @@ func (c *Config) configURL() string {
 func OpenLive(url string, insecure bool, drivers ...Driver) (configdriver.Store, error) {
 	c := Config{Settings: Settings{Insecure: insecure}, Drivers: drivers}
 	c.Etcd.Insecure = insecure
-	return openLive(&c, url)
+	return openLive(&c, url, false)
 }
 
-func openLive(c *Config, url string) (configdriver.Store, error) {
+// openLive opens the engine at url; derived says that the registry is there, too.
+func openLive(c *Config, url string, derived bool) (configdriver.Store, error) {
 	if err := checkConfig(url); err != nil {
 		return nil, fmt.Errorf("live settings: %q %w", redacted(url), err)
 	}
@@ -198,14 +236,11 @@ func openLive(c *Config, url string) (configdriver.Store, error) {
 		}
 		return d, nil
 	case etcdScheme:
-		where, err := etcdconfig.Parse(url)
+		cfg, err := liveEtcd(c, url, derived)
 		if err != nil {
 			return nil, err
 		}
-		d, err := etcdconfig.Open(etcdconfig.Config{
-			Endpoints: where.Endpoints, Prefix: where.Prefix, TLS: c.Etcd.TLS, Insecure: c.Etcd.Insecure,
-			Username: c.Etcd.Username, Password: c.Etcd.Password,
-		})
+		d, err := etcdconfig.Open(cfg)
 		if err != nil {
 			return nil, err
 		}
@@ -221,6 +256,27 @@ func openLive(c *Config, url string) (configdriver.Store, error) {
 		}
 		return o.OpenStore(url, configdriver.OpenOptions{Insecure: c.Settings.Insecure})
 	}
+}
+
+// liveEtcd is how etcd is used for live settings. Where they are the registry's, so is the client that code gave for it, and
+// they are beside the prefix that code gave.
+func liveEtcd(c *Config, url string, derived bool) (etcdconfig.Config, error) {
+	where, err := etcdconfig.Parse(url)
+	if err != nil {
+		return etcdconfig.Config{}, err
+	}
+	cfg := etcdconfig.Config{
+		Endpoints: where.Endpoints, Prefix: where.Prefix, TLS: c.Etcd.TLS, Insecure: c.Etcd.Insecure,
+		Username: c.Etcd.Username, Password: c.Etcd.Password,
+	}
+	if !derived {
+		return cfg, nil
+	}
+	cfg.Client = c.Etcd.Client
+	if own := strings.Trim(c.Etcd.Prefix, "/"); cfg.Prefix == "" && own != "" {
+		cfg.Prefix = own + "-config"
+	}
+	return cfg, nil
 }
 
 // checkConfig reports what is wrong with the URL of live settings. Whether another engine is linked, and what it says of

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/registry/memregistry"
 	"github.com/holdfast-go/holdfast/resilience"
+	"github.com/holdfast-go/holdfast/rpc"
 )
 
 func put(t *testing.T, d *memconfig.Driver, key, document string) {
@@ -146,6 +147,39 @@ func TestAWrongLivePolicyIsRefusedAndTheOldOneStays(t *testing.T) {
 	}
 	put(t, store, "policies/beta", "calls: {timeout: 2s}")
 	eventually(t, "the next good one", func() bool { return timeoutOf(a.Service, "beta") == 2*time.Second })
+	a.stop(t)
+}
+
+// A policy that a client would refuse over what code says must not be in force for the server.
+func TestAPolicyThatOneClientWouldRefuseIsRefusedAsAWhole(t *testing.T) {
+	store := memconfig.New()
+	a := newInstance(t, memregistry.New(), "alpha", "alpha-1", func(c *holdfast.Config) {
+		c.Store = store
+		c.RPCClient.Methods = map[string]rpc.MethodPolicy{"/a.B/": {AttemptTimeout: 4 * time.Second}}
+		c.HTTPClient.Methods = map[string]policy.Method{"GET /slow": {AttemptTimeout: 3 * time.Second}}
+		c.HTTPClient.Balance.Ejection.MaxProbe = time.Second
+		c.Policies = map[string]policy.Service{"alpha": {
+			Calls: policy.Calls{Methods: map[string]policy.Method{"/a.B/Held": {AttemptTimeout: 2 * time.Second}}},
+		}}
+	}).run(t)
+	put(t, store, "policies/alpha", "serves: {timeout: 7s}")
+	served := func() time.Duration { p, _ := a.Policies().Service("alpha"); return p.Serves.Timeout }
+	eventually(t, "in force", func() bool { return served() == 7*time.Second })
+	for document, why := range map[string]string{
+		"calls: {methods: {/a.B/C: {timeout: 3500ms}}}": "/a.B/C: policy AttemptTimeout: 4s",
+		"calls: {methods: {GET /slow: {timeout: 1s}}}":  "GET /slow: policy AttemptTimeout: 3s",
+		"calls: {balance: {ejection: {probe: 2s}}}":     "Ejection.Probe",
+		"calls: {methods: {/a.B/Held: {timeout: 1s}}}":  "/a.B/Held: policy AttemptTimeout: 2s",
+	} {
+		put(t, store, "policies/alpha", document+"\nserves: {timeout: 9s}")
+		eventually(t, "the reason in the log: "+why, func() bool {
+			log := a.logs.String()
+			return strings.Contains(log, "refused") && strings.Contains(log, why)
+		})
+		if got := served(); got != 7*time.Second {
+			t.Fatalf("%s: half of it is in force: %v", document, got)
+		}
+	}
 	a.stop(t)
 }
 
