@@ -40,6 +40,21 @@ type plan struct {
 // Nodes returns the nodes of the view. It is not changed by the caller.
 func (v *View) Nodes() []*Node { return v.nodes }
 
+// Candidates returns how many nodes may be picked now: what is ejected or out of the subset is not counted, unless there
+// is nothing else. It does not allocate, save as Pick does.
+func (v *View) Candidates(now time.Time) int {
+	if len(v.nodes) == 0 {
+		return 0
+	}
+	return len(v.plan(now).all.nodes)
+}
+
+// Untried reports whether there is a candidate besides those tried. Without one, Pick returns one of these once more,
+// where a hedge has no business. It does not allocate, save as Pick does.
+func (v *View) Untried(now time.Time, tried ...*Node) bool {
+	return len(v.nodes) > 0 && v.plan(now).all.untried(&Call{Tried: tried})
+}
+
 // Pick returns the index of the chosen node among the nodes of the view, or -1 if and only if there are none. It does
 // not allocate, except the first time after what it picks from has changed.
 func (v *View) Pick(c Call) int {
