@@ -100,3 +100,43 @@ func TestOverlay(t *testing.T) {
 		t.Error("an argument was changed, or a method came from nowhere")
 	}
 }
+
+// Only by saying something else of it can a source take back that a lower one has switched something off.
+func TestOverlayTakesBackWhatIsOff(t *testing.T) {
+	parse := func(document string) policy.Service {
+		s, err := policy.Parse("test", []byte(document))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	code := parse("calls: {balance: {ejection: {consecutive: 3}}}\nserves: {admission: {queue: 10}}")
+	off := policy.Overlay(code, parse("calls: {balance: {ejection: off}}\nserves: {admission: off}"))
+	if e, a := off.Calls.Balance.Ejection, off.Serves.Admission; !e.Off || e.Consecutive != 3 || !a.Off || a.Queue != 10 {
+		t.Errorf("off: %+v, %+v", e, a)
+	}
+	silent := policy.Overlay(off, parse("calls: {timeout: 1s, balance: {policy: hcl}}\nserves: {timeout: 1s}"))
+	if !silent.Calls.Balance.Ejection.Off || !silent.Serves.Admission.Off {
+		t.Error("a source that says nothing of them has switched them on")
+	}
+	on := policy.Overlay(off, parse("calls: {balance: {ejection: {max_share: 0.2}}}\nserves: {admission: {max_limit: 50}}"))
+	if e, a := on.Calls.Balance.Ejection, on.Serves.Admission; e.Off || e.Consecutive != 3 || e.MaxShare != 0.2 || a.Off || a.Queue != 10 || a.MaxLimit != 50 {
+		t.Errorf("on again: %+v, %+v", e, a)
+	}
+}
+
+func TestOverlayOfABreakerIsKeyByKey(t *testing.T) {
+	code := resilience.Policy{Breaker: &resilience.BreakerPolicy{Calls: 7, Failures: 0.3}}
+	got := policy.Overlay(code, resilience.Policy{Breaker: &resilience.BreakerPolicy{Failures: 0.6}})
+	if *got.Breaker != (resilience.BreakerPolicy{Calls: 7, Failures: 0.6}) {
+		t.Errorf("got %+v", *got.Breaker)
+	}
+	if code.Breaker.Failures != 0.3 {
+		t.Error("an argument was changed")
+	}
+	plus, critical := resilience.CriticalPlus, resilience.Critical
+	m := policy.Overlay(policy.Method{Criticality: &plus}, policy.Method{Criticality: &critical})
+	if *m.Criticality != resilience.Critical {
+		t.Errorf("criticality %v, want what is said although it is the zero value", *m.Criticality)
+	}
+}

@@ -107,6 +107,9 @@ func (r *reader[T]) group(n *yaml.Node, what, path string) {
 			}
 			if k.kind == group {
 				r.group(v, name, k.path+".")
+				if k.turnOff != nil && v.Kind == yaml.MappingNode && len(v.Content) == 0 {
+					r.p.Problem(v, "%s: has nothing in it, which would leave it off where it is; leave it out, or name what is different", name)
+				}
 				return
 			}
 			r.leaf(k, name, v)
@@ -183,7 +186,7 @@ func readDuration(p *strictyaml.Parser, n *yaml.Node, what, or string) time.Dura
 		p.Problem(n, "%s: want a duration such as 250ms or 5s%s, got %s%s", what, or, strictyaml.Kind(n), hint)
 		return 0
 	}
-	d, err := time.ParseDuration(strings.ReplaceAll(n.Value, " ", ""))
+	d, err := time.ParseDuration(n.Value)
 	switch {
 	case err != nil:
 		p.Problem(n, "%s: %s is no duration such as 250ms or 5s%s", what, strictyaml.Quote(n.Value), or)
@@ -329,7 +332,7 @@ func methodProblem(name string) string {
 		return fmt.Sprintf("is longer than %d characters", maxMethod)
 	case strings.IndexFunc(path, printable) >= 0:
 		return "has a blank, or a character that is not ASCII, in it"
-	case strings.ToUpper(verb) != verb || strings.IndexFunc(verb, printable) >= 0:
+	case ok && !isVerb(verb):
 		return "does not begin with an HTTP method such as GET"
 	case !strings.HasPrefix(path, "/") && strings.Count(path, "/") == 1 && verb == "":
 		return "has no slash in front; write /" + path
@@ -339,6 +342,11 @@ func methodProblem(name string) string {
 		return "has a query in it; a path ends before the ?"
 	}
 	return ""
+}
+
+// isVerb reports whether s can be an HTTP method: capital letters, and dashes between them.
+func isVerb(s string) bool {
+	return strings.Trim(s, "-") == s && s != "" && strings.IndexFunc(s, func(r rune) bool { return (r < 'A' || r > 'Z') && r != '-' }) < 0
 }
 
 // check adds what Validate of one of the structs says, each at the key that its message names.
