@@ -69,7 +69,15 @@ func newAttempt(t *trip, p *peer, plan resilience.Plan, start time.Time) *attemp
 		a = new(attempt)
 	}
 	a.trip, a.peer, a.plan, a.number = t, p, plan, t.past
-	a.start, a.until, a.hedgeAt = start, plan.Deadline, plan.Hedge
+	if !t.target.now.Load().view.Untried(start, p.node) {
+		t.call.Alone()
+		a.plan.Hedge = time.Time{}
+		if t.keep && a.plan.Bounded {
+			// There is nobody who would answer instead, and what is cut off and sent again is done twice.
+			a.plan.Bounded, a.plan.Deadline = false, t.deadline
+		}
+	}
+	a.start, a.until, a.hedgeAt = start, a.plan.Deadline, a.plan.Hedge
 	t.past++
 	a.trace.GetConn = a.getConn
 	a.trace.GotConn = a.gotConn

@@ -110,6 +110,30 @@ func TestFrozenInstanceCostsAnAttemptOnly(t *testing.T) {
 	}
 }
 
+// What is cut off and sent again to where it came from is done twice.
+func TestAnAttemptAtTheOnlyInstanceIsNotCutOff(t *testing.T) {
+	w := newWorld(t)
+	ice := rawServer(t, frozen)
+	w.add("a", ice.addr())
+	client := w.client(ClientConfig{Policy: resilience.Policy{Timeout: 500 * time.Millisecond}})
+	known(t, client, 1)
+	_, _, err := send(client, call{method: "GET"}.request(t, t.Context()))
+	e := callError(t, err)
+	if failure.CodeOf(err) != failure.DeadlineExceeded || len(e.Attempts) != 1 || e.Attempts[0].Duration < 400*time.Millisecond {
+		t.Errorf("error %v", err)
+	}
+	if ice.requests.Load() != 1 {
+		t.Errorf("%d requests", ice.requests.Load())
+	}
+	// Whoever wants it otherwise can say so.
+	client = w.client(ClientConfig{Policy: resilience.Policy{Timeout: 500 * time.Millisecond, AttemptTimeout: 50 * time.Millisecond}})
+	known(t, client, 1)
+	_, _, err = send(client, call{method: "GET"}.request(t, t.Context()))
+	if e := callError(t, err); len(e.Attempts) < 2 {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestFrozenInstanceAndARequestThatMustNotRunTwice(t *testing.T) {
 	w := newWorld(t)
 	ice := rawServer(t, frozen)

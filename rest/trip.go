@@ -27,6 +27,7 @@ type trip struct {
 	deadline time.Time
 	request  resilience.Request // what the call takes along
 	safe     bool
+	keep     bool                // an attempt is not cut off where there is nobody else to ask
 	also     *resilience.Latency // observed besides that of the call; nil if there is none
 
 	mu     sync.Mutex // guards what follows, for there may be a hedge
@@ -65,6 +66,7 @@ func newTrip(g *target, req *http.Request) *trip {
 	}
 	now := time.Now()
 	t.deadline = resilience.Deadline(t.ctx, now, &rules.policy)
+	t.keep = rules.policy.AttemptTimeout == 0
 	latency, coarse := g.terms.latency.of(req.Method, req.URL.Path)
 	if latency != coarse {
 		t.also = coarse
@@ -82,9 +84,6 @@ func newTrip(g *target, req *http.Request) *trip {
 		Single:      !rules.hedges(req.Method) || isOpenEnded(req),
 		Criticality: t.request.Criticality,
 	})
-	if len(g.now.Load().peers) == 1 {
-		t.call.Alone()
-	}
 	return t
 }
 
