@@ -68,8 +68,8 @@ The policies are in the live settings of the running system, or in those that --
 	f := cmd.PersistentFlags()
 	f.StringVar(&opts.config, "config", a.Getenv("HOLDFAST_CONFIG"),
 		"`URL` of the live settings, such as etcd://127.0.0.1:2379 or file:DIR; HOLDFAST_CONFIG sets the default")
-	f.BoolVar(&opts.insecure, "insecure", a.Getenv("HOLDFAST_INSECURE") != "" && a.Getenv("HOLDFAST_INSECURE") != "false",
-		"allow plaintext beyond loopback")
+	insecure, _ := strconv.ParseBool(a.Getenv("HOLDFAST_INSECURE")) // what is neither true nor false allows nothing
+	f.BoolVar(&opts.insecure, "insecure", insecure, "allow plaintext beyond loopback")
 	cmd.AddCommand(a.policyLsCommand(&opts), a.policyGetCommand(&opts), a.policySetCommand(&opts), a.policyRmCommand(&opts), a.policyCheckCommand())
 	for _, c := range cmd.Commands() {
 		c.DisableFlagsInUseLine = true

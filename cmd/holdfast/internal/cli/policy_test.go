@@ -139,3 +139,13 @@ func TestWrongUseOfPolicy(t *testing.T) {
 	_, without := serve(t)
 	without.want(t, 1, "", "holdfast policy ls: the system shop has no live settings\n", "policy", "ls")
 }
+
+func TestOnlyATrueVariableAllowsPlaintext(t *testing.T) {
+	for value, allowed := range map[string]bool{"": false, "0": false, "f": false, "FALSE": false, "False": false, "no": false, "1": true, "true": true, "T": true} {
+		l := &line{env: map[string]string{"HOLDFAST_INSECURE": value, "HOLDFAST_CONFIG": "etcd://10.255.255.1:1"}}
+		l.run("policy", "ls", "--help")
+		if got := strings.Contains(l.out.String(), "beyond loopback (default true)"); got != allowed {
+			t.Errorf("HOLDFAST_INSECURE=%s allows it: %v\n%s", value, got, l.out.String())
+		}
+	}
+}
