@@ -152,3 +152,73 @@ func TestServicesThatNobodyCallsGiveWay(t *testing.T) {
 		t.Error("all are in use, and one more is followed")
 	}
 }
+
+// eject takes the instance out for longer than a test takes.
+func eject(t *testing.T, client *http.Client, id string) {
+	t.Helper()
+	g, err := client.Transport.(*Transport).follow("shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range g.now.Load().peers {
+		for range 2 * balance.DefaultConsecutive {
+			now, health := time.Now(), balance.Good
+			if p.id == id {
+				health = balance.Bad
+			}
+			p.node.Start()
+			g.done(p, now, now, balance.None, health)
+		}
+	}
+	if n := g.now.Load().view.Candidates(time.Now()); n != 1 {
+		t.Fatalf("%d instances may be picked", n)
+	}
+}
+
+// An instance that is ejected is nobody's alternative: what would go to it stays where it is.
+func TestAnEjectedInstanceIsNotElsewhere(t *testing.T) {
+	out := balance.Config{Ejection: balance.Ejection{Probe: time.Hour, MaxProbe: time.Hour}}
+	t.Run("a request that was shed", func(t *testing.T) {
+		w := newWorld(t)
+		var hits atomic.Int64
+		w.serve("a", shedding(&hits, 0), ServerConfig{})
+		w.good("b")
+		client := w.client(ClientConfig{Balance: out})
+		known(t, client, 2)
+		eject(t, client, "b")
+		status, body, err := send(client, call{method: "GET"}.request(t, t.Context()))
+		if err != nil || status != http.StatusServiceUnavailable || hits.Load() != 1 {
+			t.Errorf("%d %q %v after %d requests", status, body, err, hits.Load())
+		}
+	})
+	t.Run("an attempt without an answer", func(t *testing.T) {
+		w := newWorld(t)
+		ice := rawServer(t, frozen)
+		w.add("a", ice.addr())
+		w.good("b")
+		client := w.client(ClientConfig{Balance: out, Policy: resilience.Policy{Timeout: 500 * time.Millisecond}})
+		known(t, client, 2)
+		eject(t, client, "b")
+		if _, _, err := send(client, call{method: "GET"}.request(t, t.Context())); len(callError(t, err).Attempts) != 1 || ice.requests.Load() != 1 {
+			t.Errorf("%v after %d requests", err, ice.requests.Load())
+		}
+	})
+}
+
+// A call that tries whether an ejected instance is back has the others to go to.
+func TestAnAttemptAtAnEjectedInstanceIsCutOff(t *testing.T) {
+	w := newWorld(t)
+	ice := rawServer(t, frozen)
+	w.add("a", ice.addr())
+	w.good("b")
+	client := w.client(ClientConfig{Balance: balance.Config{Ejection: balance.Ejection{Probe: time.Nanosecond, MaxProbe: time.Nanosecond}}})
+	known(t, client, 2)
+	eject(t, client, "a")
+	eventually(t, "it is tried", func() bool {
+		status, body, err := send(client, call{method: "GET"}.request(t, t.Context()))
+		if err != nil || status != http.StatusOK || body != "b:" {
+			t.Fatal(status, body, err)
+		}
+		return ice.requests.Load() > 0
+	})
+}

@@ -310,20 +310,15 @@ func (t *trip) judge(a *attempt, now time.Time, resp *http.Response, err error) 
 	case d.Retry && !t.repeatable():
 		// The verdict would allow it; the body is gone.
 		d = resilience.Decision{Stop: resilience.StopUnsafe}
-	case d.Retry && outcome == resilience.Shed && !t.elsewhere(a):
+	case d.Retry && outcome == resilience.Shed && !t.elsewhere(a, now):
 		d = resilience.Decision{Stop: resilience.StopShed}
 	}
 	return d
 }
 
-// elsewhere reports whether there is an instance that this call has not been to; a has just ended.
-func (t *trip) elsewhere(a *attempt) bool {
-	for _, p := range t.target.now.Load().peers {
-		if p.node != a.peer.node && !slices.Contains(t.tried, p.node) {
-			return true
-		}
-	}
-	return false
+// elsewhere reports whether an instance may be picked that this call has not been to; a has just ended.
+func (t *trip) elsewhere(a *attempt, now time.Time) bool {
+	return t.target.now.Load().view.Untried(now, append(t.tried, a.peer.node)...)
 }
 
 // nextBody returns the body for the next attempt that is not a hedge.
