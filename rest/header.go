@@ -22,12 +22,8 @@ const (
 	HeaderIdempotencyKey = "Idempotency-Key"
 )
 
-const (
-	// maxTimeoutDigits keeps the product with a millisecond within a Duration.
-	maxTimeoutDigits = 10
-	// maxAttempt is the largest number of an attempt that is read.
-	maxAttempt = 99
-)
+// maxTimeoutDigits keeps the product with a millisecond within a Duration.
+const maxTimeoutDigits = 10
 
 // ParseTimeout reads the value of HeaderTimeout. It is false for anything but a number of at most ten digits, which
 // callers of it treat as a header that is not there.
@@ -64,7 +60,7 @@ func putRequest(h http.Header, r resilience.Request) {
 		h[HeaderTenant] = []string{r.Tenant}
 	}
 	if r.Attempt > 0 {
-		h[HeaderAttempt] = []string{strconv.Itoa(min(r.Attempt, maxAttempt))}
+		h[HeaderAttempt] = []string{strconv.Itoa(min(r.Attempt, resilience.MaxRepetitions))}
 	}
 }
 

@@ -31,7 +31,7 @@ func FuzzRequestHeaders(f *testing.F) {
 		if got.Tenant != "" && (got.Tenant != tenant || !resilience.ValidTenant(tenant)) {
 			t.Errorf("tenant %q of %q", got.Tenant, tenant)
 		}
-		if got.Attempt < 0 || got.Attempt > maxAttempt {
+		if got.Attempt < 0 || got.Attempt > resilience.MaxRepetitions {
 			t.Errorf("attempt %d of %q", got.Attempt, attempt)
 		}
 		h := http.Header{HeaderCriticality: {criticality, criticality}, HeaderTenant: {tenant, tenant}, HeaderAttempt: {attempt, attempt}}
