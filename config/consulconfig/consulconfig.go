@@ -119,8 +119,11 @@ func (d *Driver) List(ctx context.Context, prefix string) (driver.Listing, error
 	err := d.client.Do(ctx, func(ctx context.Context, a *consul.Agent) error {
 		var pairs []pair
 		m, err := a.Get(ctx, d.path(prefix), d.listQuery(), &pairs)
-		if consul.Is(err, http.StatusNotFound) {
+		if consul.Is(err, http.StatusNotFound) && m.Index > 0 { // without an index it is not Consul that says so
 			err = d.none(ctx, a, prefix, m)
+		}
+		if err == nil && m.Index == 0 {
+			err = errNoIndex
 		}
 		if err != nil {
 			return err
@@ -134,7 +137,10 @@ func (d *Driver) List(ctx context.Context, prefix string) (driver.Listing, error
 	return out, nil
 }
 
-var errMayNotRead = errors.New("the token may not read these keys")
+var (
+	errMayNotRead = errors.New("the token may not read these keys")
+	errNoIndex    = errors.New("an answer without an index, which is not Consul's")
+)
 
 // none tells a prefix without keys from one that must not be seen: to that, Consul's answer is that there is nothing, too.
 // To those without a token it does not even say that something is left out; they have to ask for a key, which is refused.

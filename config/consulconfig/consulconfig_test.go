@@ -2,6 +2,9 @@ package consulconfig_test
 
 import (
 	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -47,5 +50,40 @@ func TestURL(t *testing.T) {
 	}
 	if _, err := (consulconfig.Opener{}).OpenStore("consul://10.0.0.1:8500", driver.OpenOptions{}); err == nil || !strings.Contains(err.Error(), "Insecure") {
 		t.Errorf("plaintext beyond loopback: %v", err)
+	}
+}
+
+// The error page of a proxy before Consul does not say that all settings are gone.
+func TestOnlyConsulSaysThatThereIsNothing(t *testing.T) {
+	for name, test := range map[string]struct {
+		status      int
+		index, body string
+		empty       bool
+	}{
+		"Consul":             {http.StatusNotFound, "7", "", true},
+		"Consul, with a key": {http.StatusOK, "7", `[{"Key":"other/a","Value":"MQ==","ModifyIndex":7}]`, true},
+		"a proxy's page":     {http.StatusNotFound, "", "<html>not found</html>", false},
+		"another index":      {http.StatusNotFound, "none", "", false},
+		"a proxy's list":     {http.StatusOK, "", "[]", false},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if test.index != "" {
+				w.Header().Set("X-Consul-Index", test.index)
+			}
+			w.WriteHeader(test.status)
+			fmt.Fprint(w, test.body)
+		}))
+		d, err := consulconfig.Open(consulconfig.Config{Agents: []string{server.Listener.Addr().String()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := d.List(t.Context(), "policies/")
+		if (err == nil) != test.empty || len(l.Entries) != 0 {
+			t.Errorf("%s: %+v, %v", name, l, err)
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		server.Close()
 	}
 }
