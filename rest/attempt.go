@@ -53,6 +53,7 @@ type attempt struct {
 	hedgeAt time.Time // when it is hedged; zero if it is not, or was
 	late    bool
 	lost    bool // another one answered before
+	final   bool // its answer is the caller's, and the call is under way as long as it is
 	outcome resilience.Outcome
 
 	// What httptrace saw. It is called by the goroutine that called do.
@@ -221,7 +222,7 @@ func (a *attempt) explain(err error, sent resilience.Sent) *failure.Error {
 	return failure.Wrap(err, failure.Unavailable, "the connection broke before the answer was complete")
 }
 
-// release ends the attempt: timer, context, place in the balancer.
+// release ends the attempt: timer, context, place in the balancer; and the call, if its answer is the caller's.
 func (a *attempt) release() {
 	a.once.Do(func() {
 		a.timer.Stop()
@@ -229,6 +230,9 @@ func (a *attempt) release() {
 		now := time.Now()
 		a.trip.mu.Lock()
 		v, lost := a.outcome.Verdict(), a.lost
+		if a.final {
+			a.trip.call.End(now)
+		}
 		a.trip.mu.Unlock()
 		switch {
 		case lost:
@@ -242,8 +246,12 @@ func (a *attempt) release() {
 	})
 }
 
-// deliver makes the response the caller's: from here on the time of the call counts, not that of the attempt.
+// deliver makes the response the caller's: from here on the time of the call counts, not that of the attempt, and the end
+// of the one is that of the other.
 func (a *attempt) deliver(resp *http.Response) *http.Response {
+	a.trip.mu.Lock()
+	a.final, a.trip.delivered = true, true
+	a.trip.mu.Unlock()
 	resp.Request = a.trip.req
 	body := &a.answer
 	body.body, body.attempt = resp.Body, a
@@ -282,6 +290,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 		b.attempt.release()
 	default:
 		err = b.attempt.broken(err)
+		b.attempt.release()
 	}
 	return n, err
 }

@@ -90,11 +90,15 @@ func (c ClientConfig) withDefaults() ClientConfig {
 //
 // A call has one deadline in total: the caller's, or the Policy's if that is earlier or the only one. It covers the body
 // of the response, unless that is a stream by its nature (101 Switching Protocols, text/event-stream), which
-// only the caller's own context ends. The time of one attempt covers it up to the response's header.
+// only the caller's own context ends. The time of one attempt covers it up to the response's header, and for requests that
+// may run twice also a body of at most 64 KiB whose length is known: that is read whole within it, so that an instance that
+// dies in the middle of it can be replaced by another. An attempt at the only instance that may be picked has the time of
+// the call, unless the Policy has an AttemptTimeout.
 //
 // The deadline travels in X-Request-Timeout-Ms, the number of the attempt in X-Attempt, and the Host is the service's name
 // unless the request has one. Between services HTTP/1.1 is spoken. A response holds its instance's place in the
-// balancer until its body was read to the end or closed.
+// balancer, and the call's among the Policy's MaxInFlight, until its body was read to the end, or to an error, or closed;
+// streams too. Nobody else gives them back, so close every body.
 type Transport struct {
 	reg *registry.Registry
 	cfg ClientConfig

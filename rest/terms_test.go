@@ -324,6 +324,69 @@ func TestBulkheadCountsCallsThatWaitForAnInstance(t *testing.T) {
 	}
 }
 
+// A body that trickles is a call under way, of which a slow service can have as many as of those without an answer yet.
+func TestBulkheadCountsCallsWhoseAnswerIsBeingRead(t *testing.T) {
+	w := newWorld(t)
+	w.serve("a", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/none":
+			rw.WriteHeader(http.StatusNoContent)
+			return
+		case "/refused":
+			rw.WriteHeader(http.StatusServiceUnavailable)
+		case "/events":
+			rw.Header().Set("Content-Type", "text/event-stream")
+		}
+		_, _ = io.WriteString(rw, "begun")
+		_ = http.NewResponseController(rw).Flush()
+		if r.URL.Path == "/broken" {
+			panic(http.ErrAbortHandler)
+		}
+	}), ServerConfig{})
+	client := w.client(ClientConfig{Policy: resilience.Policy{MaxInFlight: 1, MaxAttempts: 1}})
+	known(t, client, 1)
+	g, err := client.Transport.(*Transport).follow("shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	under := g.terms.guard.InFlight
+	read := func(r *http.Response) { _, _ = io.Copy(io.Discard, r.Body) }
+	shut := func(r *http.Response) { _ = r.Body.Close() }
+	for _, tt := range []struct {
+		path string
+		end  func(*http.Response)
+	}{
+		{"/", read},
+		{"/", shut},
+		{"/", func(r *http.Response) { read(r); shut(r); shut(r) }},
+		{"/events", shut},
+		{"/refused", read},
+		{"/broken", read},
+		{"/broken", func(r *http.Response) { read(r); read(r); shut(r) }},
+	} {
+		resp, err := client.Do(call{method: "GET", path: tt.path}.request(t, t.Context()))
+		if err != nil {
+			t.Fatal(tt.path, err)
+		}
+		if _, _, err := send(client, call{method: "GET", path: "/"}.request(t, t.Context())); under() != 1 || reasonOf(err) != failure.ReasonBulkhead {
+			t.Errorf("%s: %d under way while the answer is read; error %v", tt.path, under(), err)
+		}
+		tt.end(resp)
+		if n := under(); n != 0 {
+			t.Errorf("%s: %d under way after it", tt.path, n)
+		}
+		shut(resp)
+	}
+	resp, err := client.Do(call{method: "GET", path: "/none"}.request(t, t.Context()))
+	if err != nil || under() != 0 {
+		t.Errorf("%v, %d under way after an answer without a body", err, under())
+	}
+	shut(resp)
+	if n := under(); n != 0 {
+		t.Errorf("%d under way in the end", n)
+	}
+}
+
 func TestServiceThatRefusesMostIsSparedUntilItRecovers(t *testing.T) {
 	w := newWorld(t)
 	var hits atomic.Int64

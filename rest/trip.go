@@ -44,6 +44,8 @@ type trip struct {
 	done   chan struct{}
 	end    ending
 	kept   ending // the answer to the attempt before, which is the caller's if there is no other
+
+	delivered bool // there is an answer, and whoever releases its attempt ends the call
 }
 
 // ending is what the call comes to.
@@ -109,7 +111,7 @@ func methodOf(req *http.Request) string {
 
 // run makes the attempts.
 func (t *trip) run() (*http.Response, error) {
-	defer func() { t.call.End(time.Now()) }()
+	defer t.leave()
 	var p *peer
 	for {
 		now := time.Now()
@@ -145,6 +147,15 @@ func (t *trip) run() (*http.Response, error) {
 			return t.giveUp(resilience.StopDeadline, err)
 		}
 		p = nil
+	}
+}
+
+// leave ends the call unless its answer is still to be read.
+func (t *trip) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.delivered {
+		t.call.End(time.Now())
 	}
 }
 
