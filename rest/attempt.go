@@ -247,11 +247,13 @@ func (a *attempt) release() {
 }
 
 // deliver makes the response the caller's: from here on the time of the call counts, not that of the attempt, and the end
-// of the one is that of the other.
+// of the one is that of the other. What lasts as long as both sides like is no call any more.
 func (a *attempt) deliver(resp *http.Response) *http.Response {
-	a.trip.mu.Lock()
-	a.final, a.trip.delivered = true, true
-	a.trip.mu.Unlock()
+	if !IsStream(resp) {
+		a.trip.mu.Lock()
+		a.final, a.trip.delivered = true, true
+		a.trip.mu.Unlock()
+	}
 	resp.Request = a.trip.req
 	body := &a.answer
 	body.body, body.attempt = resp.Body, a

@@ -97,8 +97,8 @@ func (c ClientConfig) withDefaults() ClientConfig {
 //
 // The deadline travels in X-Request-Timeout-Ms, the number of the attempt in X-Attempt, and the Host is the service's name
 // unless the request has one. Between services HTTP/1.1 is spoken. A response holds its instance's place in the
-// balancer, and the call's among the Policy's MaxInFlight, until its body was read to the end, or to an error, or closed;
-// streams too. Nobody else gives them back, so close every body.
+// balancer, and unless it is a stream that of the call among the Policy's MaxInFlight, until its body was read to the end,
+// or to an error, or closed. Nobody else gives them back, so close every body.
 type Transport struct {
 	reg *registry.Registry
 	cfg ClientConfig
