@@ -38,7 +38,9 @@ var (
 // Config says where the files are.
 type Config struct {
 	// Dir is the directory. While it is missing, that is an error and not a store without settings: what is in force
-	// stays. Put creates it. Names that begin with a dot are left alone.
+	// stays. So does it while a directory within it is missing that was there before, for what is below that: such as
+	// Dir/policies, of a volume that is gone. Whoever means to remove everything leaves the directory empty. Put creates
+	// directories. Names that begin with a dot are left alone.
 	Dir string
 	// Every is how often it is read for changes; default DefaultEvery. Longer, changes are in force later; shorter costs
 	// reading all files more often.
@@ -54,6 +56,7 @@ type Driver struct {
 
 	mu     sync.Mutex
 	states map[string]state // by prefix, so that revisions grow with every change that was seen
+	there  map[string]bool  // directories of prefixes, "" or with a '/' at the end, that were read once
 }
 
 type state struct {
@@ -72,7 +75,7 @@ func Open(cfg Config) (*Driver, error) {
 	if cfg.Every == 0 {
 		cfg.Every = DefaultEvery
 	}
-	return &Driver{dir: cfg.Dir, every: cfg.Every, done: make(chan struct{}), states: make(map[string]state)}, nil
+	return &Driver{dir: cfg.Dir, every: cfg.Every, done: make(chan struct{}), states: make(map[string]state), there: make(map[string]bool)}, nil
 }
 
 // Close implements driver.Store.
@@ -88,7 +91,7 @@ func (d *Driver) List(ctx context.Context, prefix string) (driver.Listing, error
 		return out, err
 	}
 	hash := fnv.New64a()
-	err := d.walk(ctx, "", prefix, 0, func(key, path string) error {
+	found, err := d.walk(ctx, "", prefix, 0, func(key, path string) error {
 		if len(out.Entries) >= maxEntries {
 			return fmt.Errorf("more than %d files", maxEntries)
 		}
@@ -102,11 +105,27 @@ func (d *Driver) List(ctx context.Context, prefix string) (driver.Listing, error
 		out.Entries = append(out.Entries, e)
 		return nil
 	})
+	if own := directory(prefix); err == nil && d.gone(own, found) {
+		err = fmt.Errorf("%s was there, and is missing: %w", filepath.Join(d.dir, filepath.FromSlash(own)), fs.ErrNotExist)
+	}
 	if err != nil {
 		return driver.Listing{}, fmt.Errorf("list %s: %w", prefix, err)
 	}
 	out.Revision = d.seen(prefix, hash.Sum64())
 	return out, nil
+}
+
+// directory is the one that the keys with a prefix are in, or below: "" or with a '/' at its end.
+func directory(prefix string) string { return prefix[:strings.LastIndexByte(prefix, '/')+1] }
+
+// gone reports whether a directory that was not found now was found before.
+func (d *Driver) gone(dir string, found bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if found && len(d.there) < maxEntries {
+		d.there[dir] = true
+	}
+	return !found && d.there[dir]
 }
 
 // seen returns the revision of what is below prefix.
@@ -123,15 +142,17 @@ func (d *Driver) seen(prefix string, hash uint64) uint64 {
 	return s.revision
 }
 
-// walk calls each for the files whose keys begin with prefix, in the order of their names.
-func (d *Driver) walk(ctx context.Context, dir, prefix string, depth int, each func(key, path string) error) error {
+// walk calls each for the files whose keys begin with prefix, in the order of their names, and reports whether it has read
+// the directory of prefix.
+func (d *Driver) walk(ctx context.Context, dir, prefix string, depth int, each func(key, path string) error) (found bool, err error) {
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 	entries, err := os.ReadDir(filepath.Join(d.dir, filepath.FromSlash(dir)))
 	if err != nil {
-		return err
+		return false, err
 	}
+	found = dir == directory(prefix)
 	for _, entry := range entries {
 		key := dir + entry.Name()
 		if strings.HasPrefix(entry.Name(), ".") || !strings.HasPrefix(key, prefix) && !strings.HasPrefix(prefix, key+"/") {
@@ -144,7 +165,9 @@ func (d *Driver) walk(ctx context.Context, dir, prefix string, depth int, each f
 			continue
 		case err == nil && info.IsDir():
 			if depth < maxDepth {
-				err = d.walk(ctx, key+"/", prefix, depth+1, each)
+				var below bool
+				below, err = d.walk(ctx, key+"/", prefix, depth+1, each)
+				found = found || below
 			}
 			if errors.Is(err, fs.ErrNotExist) {
 				err = nil // removed just now
@@ -153,10 +176,10 @@ func (d *Driver) walk(ctx context.Context, dir, prefix string, depth int, each f
 			err = each(key, path)
 		}
 		if err != nil {
-			return err
+			return found, err
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // revision tells versions of a file apart.

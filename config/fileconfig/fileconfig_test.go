@@ -2,6 +2,7 @@ package fileconfig_test
 
 import (
 	"context"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,10 +58,21 @@ func (e *engine) Up() {
 	e.do(os.Rename(e.dir+".away", e.dir))
 }
 
+// Wipe leaves the directories: without them it would be Down.
 func (e *engine) Wipe() {
-	e.do(os.RemoveAll(e.dir))
-	e.do(os.RemoveAll(e.dir + ".away"))
-	e.do(os.Mkdir(e.dir, 0o700))
+	dir, away := e.dir, e.dir+".away"
+	if _, err := os.Stat(away); err == nil {
+		dir = away
+	}
+	e.do(filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			err = os.Remove(path)
+		}
+		return err
+	}))
+	if dir == away {
+		e.Up()
+	}
 }
 
 func (e *engine) do(err error) {
@@ -139,5 +151,48 @@ func TestKeysStayInTheDirectory(t *testing.T) {
 		if _, err := d.Delete(context.Background(), key); err == nil || !strings.Contains(err.Error(), "not the key") {
 			t.Errorf("delete %q: %v", key, err)
 		}
+	}
+}
+
+// A volume that is gone is no store without settings, also where it is mounted within the directory.
+func TestADirectoryOfAPrefixThatIsGoneIsAnError(t *testing.T) {
+	e := newEngine(t)
+	d := e.Open(t)
+	listed := func(prefix string) (int, error) {
+		l, err := d.List(t.Context(), prefix)
+		return len(l.Entries), err
+	}
+	for _, prefix := range []string{"", "policies/", "policies/or", "policies/own/"} {
+		if n, err := listed(prefix); n != 0 || err != nil {
+			t.Errorf("%q, which was never there: %d, %v", prefix, n, err)
+		}
+	}
+	if _, err := d.Put(t.Context(), "policies/orders", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := listed("policies/"); n != 1 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	policies := filepath.Join(e.dir, "policies")
+	e.do(os.Rename(policies, e.dir+".away"))
+	for _, prefix := range []string{"policies/", "policies/or"} {
+		if n, err := listed(prefix); n != 0 || err == nil {
+			t.Errorf("%q, which is gone: %d, %v", prefix, n, err)
+		}
+	}
+	for _, prefix := range []string{"", "policies/own/"} {
+		if _, err := listed(prefix); err != nil {
+			t.Errorf("%q is not that directory: %v", prefix, err)
+		}
+	}
+	e.do(os.Rename(e.dir+".away", policies))
+	if n, err := listed("policies/"); n != 1 || err != nil {
+		t.Errorf("back: %d, %v", n, err)
+	}
+	if found, err := d.Delete(t.Context(), "policies/orders"); !found || err != nil {
+		t.Errorf("delete: %v, %v", found, err)
+	}
+	if n, err := listed("policies/"); n != 0 || err != nil {
+		t.Errorf("empty: %d, %v", n, err)
 	}
 }
