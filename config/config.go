@@ -43,8 +43,8 @@ type Config struct {
 	// all settings along; longer, settings that were removed meanwhile live on.
 	KeepFor time.Duration
 
-	// CacheDir is where the last good settings are kept for a cold start without the engine. It is created when missing
-	// and may be shared by processes. Empty means no disk copy.
+	// CacheDir is where the last good settings of each engine are kept for a cold start without it. It is created when
+	// missing and may be shared by processes. Empty means no disk copy.
 	CacheDir string
 
 	// Logger gets what this package survives, and each setting that is applied or refused; default slog.Default().

@@ -17,19 +17,19 @@ import (
 )
 
 const (
-	diskVersion = 1
+	diskVersion = 2
 	// maxDiskCopy bounds what is read back; a file that is larger is not ours.
 	maxDiskCopy = 64 << 20
 	// diskRefresh is how old the date in the file may become.
 	diskRefresh = time.Hour
 )
 
-// diskCopy keeps the last good settings below one prefix in a file, for a cold start while the engine is down. Processes
-// may share the directory: a file is replaced as a whole, and the last writer is as right as any. Settings do not grow
-// old, as addresses do.
+// diskCopy keeps the last good settings below one prefix of one engine in a file, for a cold start while the engine is down.
+// Processes may share the directory: a file is replaced as a whole, and the last writer is as right as any. Settings do
+// not grow old, as addresses do.
 type diskCopy struct {
-	path, prefix string
-	log          *slog.Logger
+	path, engine, prefix string
+	log                  *slog.Logger
 
 	mu      sync.Mutex
 	written time.Time
@@ -38,17 +38,26 @@ type diskCopy struct {
 
 type diskFile struct {
 	Version  int               `json:"version"`
+	Engine   string            `json:"engine"`
 	Prefix   string            `json:"prefix"`
 	Saved    time.Time         `json:"saved"`
 	Settings map[string][]byte `json:"settings"`
 }
 
-func newDiskCopy(dir, prefix string, log *slog.Logger) *diskCopy {
-	// Two prefixes must not have one name: the hash tells "a/b" and "a-b" apart.
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(prefix))
-	name := fmt.Sprintf("%.80s-%08x.json", strings.ReplaceAll(strings.Trim(prefix, "/"), "/", "-"), h.Sum32())
-	return &diskCopy{path: filepath.Join(dir, name), prefix: prefix, log: log}
+func newDiskCopy(dir, engine, prefix string, log *slog.Logger) *diskCopy {
+	// Two prefixes, or engines, must not have one name: the hash tells "a/b" and "a-b" apart.
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(prefix + "\x00" + engine))
+	name := fmt.Sprintf("%.80s-%016x.json", strings.ReplaceAll(strings.Trim(prefix, "/"), "/", "-"), h.Sum64())
+	return &diskCopy{path: filepath.Join(dir, name), engine: engine, prefix: prefix, log: log}
+}
+
+// identity names the engine that d is on.
+func identity(d driver.Store) string {
+	if i, ok := d.(driver.Identified); ok {
+		return i.Identity()
+	}
+	return fmt.Sprintf("%T", d)
 }
 
 // load returns what the file holds. Whatever is wrong with it is logged, and then there is no copy.
@@ -60,7 +69,7 @@ func (c *diskCopy) load() map[string][]byte {
 	}
 	var values map[string][]byte
 	if err == nil {
-		values, err = decodeDiskCopy(b, c.prefix)
+		values, err = decodeDiskCopy(b, c.engine, c.prefix)
 	}
 	if err != nil {
 		c.log.Warn("disk copy of the settings ignored", "file", c.path, "error", err)
@@ -69,13 +78,16 @@ func (c *diskCopy) load() map[string][]byte {
 	return values
 }
 
-func decodeDiskCopy(b []byte, prefix string) (map[string][]byte, error) {
+func decodeDiskCopy(b []byte, engine, prefix string) (map[string][]byte, error) {
 	var f diskFile
 	if err := json.Unmarshal(b, &f); err != nil {
 		return nil, fmt.Errorf("decode: %w", err)
 	}
 	if f.Version != diskVersion {
 		return nil, fmt.Errorf("decode: version %d, not %d", f.Version, diskVersion)
+	}
+	if f.Engine != engine {
+		return nil, fmt.Errorf("decode: of another engine: %.200q", f.Engine)
 	}
 	if f.Prefix != prefix {
 		return nil, fmt.Errorf("decode: of prefix %.40q", f.Prefix)
@@ -103,7 +115,7 @@ func (c *diskCopy) save(values map[string][]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.written = time.Now() // also after a failure: a full disk is not tried again at every list
-	b, err := json.Marshal(diskFile{Version: diskVersion, Prefix: c.prefix, Saved: time.Now(), Settings: values})
+	b, err := json.Marshal(diskFile{Version: diskVersion, Engine: c.engine, Prefix: c.prefix, Saved: time.Now(), Settings: values})
 	if err == nil {
 		err = diskfile.Replace(c.path, b)
 	}

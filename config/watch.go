@@ -67,7 +67,7 @@ func follow[T any](s *Store, prefix string, exact bool, decode func(key string, 
 		return w
 	}
 	if s.cfg.CacheDir != "" {
-		w.copy = newDiskCopy(s.cfg.CacheDir, prefix, w.log)
+		w.copy = newDiskCopy(s.cfg.CacheDir, identity(s.driver), prefix, w.log)
 	}
 	if !s.spawn(func() { w.run(ctx) }) {
 		w.err = fmt.Errorf("follow settings %s: %w", prefix, ErrClosed)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-go/holdfast/config/driver"
@@ -66,6 +67,7 @@ func (c Config) client() consul.Config {
 type Driver struct {
 	prefix string // with a '/' at its end
 	dc     string
+	agents []string // sorted
 	client *consul.Client
 }
 
@@ -82,7 +84,12 @@ func Open(cfg Config) (*Driver, error) {
 	if prefix == "" {
 		prefix = DefaultPrefix
 	}
-	return &Driver{prefix: prefix + "/", dc: cfg.Datacenter, client: client}, nil
+	return &Driver{prefix: prefix + "/", dc: cfg.Datacenter, agents: slices.Sorted(slices.Values(cfg.Agents)), client: client}, nil
+}
+
+// Identity implements driver.Identified: by the agents as they were given, so that a list of others counts as another Consul.
+func (d *Driver) Identity() string {
+	return consul.Scheme + "://" + strings.Join(d.agents, ",") + "/" + d.dc + "?prefix=" + strings.TrimSuffix(d.prefix, "/")
 }
 
 // Close implements driver.Store.

@@ -87,3 +87,26 @@ func TestOnlyConsulSaysThatThereIsNothing(t *testing.T) {
 		server.Close()
 	}
 }
+
+// The copy on disk goes by it.
+func TestIdentity(t *testing.T) {
+	of := func(c consulconfig.Config) string {
+		t.Helper()
+		d, err := consulconfig.Open(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		return d.Identity()
+	}
+	agents := []string{"127.0.0.1:2", "127.0.0.1:1"}
+	one := of(consulconfig.Config{Agents: agents, Token: "secret"})
+	if one != "consul://127.0.0.1:1,127.0.0.1:2/?prefix=holdfast/config" {
+		t.Error(one)
+	}
+	for _, c := range []consulconfig.Config{{Agents: agents[:1]}, {Agents: agents, Prefix: "p"}, {Agents: agents, Datacenter: "dc2"}} {
+		if of(c) == one {
+			t.Errorf("%+v: the same", c)
+		}
+	}
+}

@@ -61,6 +61,14 @@ type Store interface {
 	Close() error
 }
 
+// Identified is implemented by a Store that can say which engine it is on, so that what was kept of one engine is not taken
+// for what another one has. One that does not is told apart by its type alone.
+type Identified interface {
+	// Identity names the engine, and what of it the Store shows: the same after a restart, another one for every other.
+	// It is written to disk and must have no secret in it.
+	Identity() string
+}
+
 // Opener opens a Store by a URL, for programs whose engine is a setting.
 type Opener interface {
 	// Scheme is that of the URLs it opens, such as "consul".

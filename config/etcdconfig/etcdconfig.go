@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -95,8 +96,9 @@ func OfRegistry(url string) string {
 
 // Driver implements driver.Store on etcd.
 type Driver struct {
-	prefix  string // with its slash
-	cluster *etcdmember.Cluster
+	prefix   string // with its slash
+	identity string
+	cluster  *etcdmember.Cluster
 }
 
 // Open checks cfg and returns a Driver. It makes no connection, so that it works while etcd is dead.
@@ -113,8 +115,28 @@ func Open(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd settings: %w", err)
 	}
-	return &Driver{prefix: prefix, cluster: cluster}, nil
+	endpoints := cfg.Endpoints
+	if cfg.Client != nil {
+		endpoints = cfg.Client.Endpoints()
+	}
+	return &Driver{prefix: prefix, identity: identity(endpoints, prefix), cluster: cluster}, nil
 }
+
+// identity is the same for the same members in whatever order and spelling.
+func identity(endpoints []string, prefix string) string {
+	members := make([]string, 0, len(endpoints))
+	for _, e := range endpoints {
+		if _, rest, ok := strings.Cut(e, "://"); ok {
+			e = rest
+		}
+		members = append(members, e[strings.LastIndexByte(e, '@')+1:])
+	}
+	slices.Sort(members)
+	return Scheme + "://" + strings.Join(slices.Compact(members), ",") + "/" + strings.TrimSuffix(prefix, "/")
+}
+
+// Identity implements driver.Identified: by the members as they were given, so that a list of others counts as another etcd.
+func (d *Driver) Identity() string { return d.identity }
 
 // Close implements driver.Store.
 func (d *Driver) Close() error { return d.cluster.Close() }

@@ -110,3 +110,23 @@ func TestOpenRefusesPlaintextBeyondLoopback(t *testing.T) {
 		t.Error("plaintext beyond loopback was accepted")
 	}
 }
+
+// The copy on disk goes by it: the same etcd has the same one, and another prefix or cluster another one, without secrets.
+func TestIdentity(t *testing.T) {
+	of := func(prefix string, endpoints ...string) string {
+		t.Helper()
+		d, err := etcdconfig.Open(etcdconfig.Config{Endpoints: endpoints, Prefix: prefix})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		return d.Identity()
+	}
+	one := of("", "127.0.0.1:1", "127.0.0.1:2")
+	if one != "etcd://127.0.0.1:1,127.0.0.1:2/holdfast/config" || of("/holdfast/config/", "http://127.0.0.1:2", "127.0.0.1:1") != one {
+		t.Errorf("%s, or not the same for the same etcd", one)
+	}
+	if of("other", "127.0.0.1:1", "127.0.0.1:2") == one || of("", "127.0.0.1:1", "127.0.0.1:3") == one {
+		t.Error("the same for another etcd")
+	}
+}

@@ -84,6 +84,14 @@ func (d *Driver) Close() error {
 	return nil
 }
 
+// Identity implements driver.Identified.
+func (d *Driver) Identity() string {
+	if dir, err := filepath.Abs(d.dir); err == nil {
+		return "file:" + dir
+	}
+	return "file:" + d.dir
+}
+
 // List implements driver.Store. A file that cannot be read, or is too large, is an Entry with its Err.
 func (d *Driver) List(ctx context.Context, prefix string) (driver.Listing, error) {
 	var out driver.Listing

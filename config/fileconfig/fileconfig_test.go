@@ -196,3 +196,21 @@ func TestADirectoryOfAPrefixThatIsGoneIsAnError(t *testing.T) {
 		t.Errorf("empty: %d, %v", n, err)
 	}
 }
+
+func TestIdentityIsTheDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	of := func(dir string) string {
+		d, err := fileconfig.Open(fileconfig.Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Identity()
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if of("a") != of(filepath.Join(wd, "a")) || of("a") == of("b") {
+		t.Errorf("%s and %s, %s", of("a"), of(filepath.Join(wd, "a")), of("b"))
+	}
+}
