@@ -185,9 +185,10 @@ func (al *alarm) ring() {
 		al.timer.Reset(left)
 	}
 	a.lock.Unlock()
-	if !asked {
-		a.call.beside(a) // from here on, the alarm may be somebody else's
-	} else if left <= 0 {
+	switch {
+	case left <= 0: // it may ring late: the process was paused, and nothing rings after this
 		a.cancel(context.DeadlineExceeded)
+	case !asked:
+		a.call.beside(a) // from here on, the alarm may be somebody else's
 	}
 }

@@ -122,3 +122,19 @@ func TestAlarmsRingForTheAttemptThatTheyAreOf(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// A process that was paused hears of the time for a hedge when the attempt has to be over.
+func TestAnAlarmThatRingsTooLateEndsTheAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var alarms alarms
+		a := begun(t.Context(), time.Second)
+		a.plan.Hedge = time.Now().Add(time.Hour)
+		alarms.arm(a, time.Now())
+		defer alarms.disarm(a)
+		<-time.After(2 * time.Second)
+		a.alarm.ring()
+		if err := a.Err(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a second after its deadline: %v", err)
+		}
+	})
+}
