@@ -35,7 +35,8 @@ type attempt struct {
 	// Guarded by call.mu: grpc-go may pick twice for an attempt (its transparent retry), and end a stream anywhere.
 	inst     instance
 	node     *balance.Node // of inst
-	alone    bool          // there was no other instance to choose
+	view     *balance.View // that it was picked from
+	alone    bool          // there was no other instance to choose, or none that may be
 	lost     bool          // cancelled, because another attempt was answered
 	sent     resilience.Sent
 	received bool // something came back: a status is the instance's
@@ -69,11 +70,11 @@ func (a *attempt) picking() (time.Time, []*balance.Node, bool) {
 	return time.Now(), a.call.tried, a.call.safe
 }
 
-// picked is told which instance was picked, of how many.
-func (a *attempt) picked(inst instance, node *balance.Node, of int) {
+// picked is told which instance was picked, and from what.
+func (a *attempt) picked(now time.Time, inst instance, node *balance.Node, view *balance.View) {
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
-	a.inst, a.node, a.alone = inst, node, of < 2
+	a.inst, a.node, a.view, a.alone = inst, node, view, !view.Untried(now, node)
 	a.sent, a.none, a.received = resilience.MaybeSent, nil, false
 	if a.alone && a.plan.Bounded && a.call.keep {
 		// There is nobody who would answer instead, and what is cut off and sent again is done twice. What is sent along

@@ -67,12 +67,16 @@ func (c *call) startHedge(a *attempt) *hedge {
 	if c.primary != a || a.node == nil || a.alone {
 		return nil
 	}
+	tried := append(c.tried, a.node) //nolint:gocritic // becomes c.tried if there is a hedge
+	if !a.view.Untried(now, tried...) {
+		return nil
+	}
 	plan, ok := c.loop.Hedge(now, rand.Uint64()) //nolint:gosec // not a secret
 	if !ok {
 		return nil
 	}
 	h := &hedge{reply: c.kind.New().Interface(), done: make(chan struct{})}
-	c.tried = append(c.tried, a.node) // which is not where it is to go
+	c.tried = tried // which is not where it is to go
 	c.begin(&h.attempt, plan, now)
 	c.hedge = h
 	return h

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -52,15 +53,18 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	if i < 0 {
 		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 	}
+	node, start := p.nodes[i], c.Now
+	if a != nil && a.plan.Hedged && slices.Contains(c.Tried, node) {
+		return balancer.PickResult{}, errNoOther
+	}
 	result, err := p.children[i].Pick(info)
 	if err != nil {
 		// The connection has just gone; a new picker is on its way.
 		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
 	}
-	node, start := p.nodes[i], c.Now
 	node.Start()
 	if a != nil {
-		a.picked(p.instances[i], node, len(p.nodes))
+		a.picked(start, p.instances[i], node, p.view)
 	}
 	result.Done = func(d balancer.DoneInfo) {
 		now := time.Now()
@@ -74,6 +78,9 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	p.target.prober.after(p, c)
 	return result, nil
 }
+
+// errNoOther fails a hedge: beside an attempt of the same call, an instance would only be asked twice.
+var errNoOther = status.Error(codes.Unavailable, "no other instance for a hedge")
 
 // noPicker is the picker while no connection is ready. It fails calls at once, with what they need to wait for one and
 // to explain themselves: waiting inside grpc-go would end in a DEADLINE_EXCEEDED that names nobody.

@@ -1,0 +1,81 @@
+package rpc
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/balancer"
+
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/resilience"
+)
+
+type connection struct{}
+
+func (connection) Pick(balancer.PickInfo) (balancer.PickResult, error) {
+	return balancer.PickResult{}, nil
+}
+
+// pickerOf returns a picker of ready instances, and their nodes.
+func pickerOf(t *target, now time.Time, ids ...string) *picker {
+	members := make([]balance.Member, len(ids))
+	for i, id := range ids {
+		members[i] = balance.Member{ID: id}
+	}
+	p := &picker{target: t}
+	for _, n := range t.balancer.Update(now, members) {
+		p.add(n, instance{id: n.ID(), addr: n.ID()}, connection{})
+	}
+	p.view = t.balancer.View(now, p.nodes)
+	return p
+}
+
+func attemptBy(t *target, now time.Time, plan resilience.Plan, tried ...*balance.Node) *attempt {
+	a := &attempt{call: &call{target: t, tried: tried}, plan: plan, start: now}
+	a.Context = context.Background()
+	return a
+}
+
+// An attempt after a failure takes an instance once more if there is no other one. A hedge does not.
+func TestAHedgeGoesToNoInstanceTwice(t *testing.T) {
+	now, target := time.Now(), newTarget("echo", ClientConfig{}.defaults())
+	p := pickerOf(target, now, "a", "b")
+	for range 20 {
+		a := attemptBy(target, now, resilience.Plan{Hedged: true}, p.nodes[0])
+		if _, err := p.Pick(balancer.PickInfo{Ctx: a}); err != nil || a.node != p.nodes[1] {
+			t.Fatalf("picked %v: %v", a.inst.id, err)
+		}
+		a = attemptBy(target, now, resilience.Plan{Hedged: true}, p.nodes...)
+		if _, err := p.Pick(balancer.PickInfo{Ctx: a}); err == nil {
+			t.Fatalf("the hedge goes to %s as well", a.inst.id)
+		}
+		a = attemptBy(target, now, resilience.Plan{}, p.nodes...)
+		if _, err := p.Pick(balancer.PickInfo{Ctx: a}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Whose neighbours are all ejected is alone.
+func TestAnEjectedInstanceIsNobodysAlternative(t *testing.T) {
+	now, target := time.Now(), newTarget("echo", ClientConfig{}.defaults())
+	p := pickerOf(target, now, "a", "b")
+	pick := func() *attempt {
+		a := attemptBy(target, now, resilience.Plan{Deadline: now.Add(time.Second)})
+		if _, err := p.Pick(balancer.PickInfo{Ctx: a}); err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	if pick().alone {
+		t.Error("there are two")
+	}
+	for range 50 {
+		target.balancer.Done(p.nodes[0], now, now, balance.Latency, balance.Good)
+		target.balancer.Done(p.nodes[1], now, now, balance.None, balance.Bad)
+	}
+	if a := pick(); !a.alone || a.node != p.nodes[0] {
+		t.Errorf("of two, one of them ejected, %s is taken and alone: %v", a.inst.id, a.alone)
+	}
+}
