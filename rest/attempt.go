@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/balance"
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/resilience"
 )
 
@@ -207,7 +208,10 @@ func (a *attempt) record(err error, sent resilience.Sent) resilience.Attempt {
 
 // explain gives an error of net/http a code.
 func (a *attempt) explain(err error, sent resilience.Sent) *failure.Error {
+	var p *lifecycle.PanicError
 	switch {
+	case errors.As(err, &p):
+		return panicked(err)
 	case a.trip.ctx.Err() != nil:
 		return failure.Wrap(a.trip.ctx.Err(), failure.CodeOf(a.trip.ctx.Err()), "the caller did not wait for an answer")
 	case errors.Is(context.Cause(a.ctx), errLate): // whose body may have been given up for the same reason

@@ -7,13 +7,16 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/holdfast-go/holdfast/balance"
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/resilience"
 )
@@ -309,6 +312,126 @@ func TestErrorTellsOfBothAttempts(t *testing.T) {
 	e := callError(t, err)
 	if len(e.Attempts) != 2 || e.Attempts[0].Hedge == e.Attempts[1].Hedge || failure.CodeOf(err) != failure.DeadlineExceeded {
 		t.Errorf("error %v", err)
+	}
+}
+
+// stubborn picks the first node, tried or not.
+type stubborn struct{}
+
+func (stubborn) Pick([]*balance.Node, balance.Call) int { return 0 }
+
+// touchy panics where it is to pick another one.
+type touchy struct{}
+
+func (touchy) Pick(_ []*balance.Node, c balance.Call) int {
+	if len(c.Tried) > 0 {
+		panic("another one")
+	}
+	return 0
+}
+
+// A hedge is made in a goroutine in which nobody could contain what panics.
+func TestHedgeThatPanicsIsTheEndOfItsCallOnly(t *testing.T) {
+	second := func() func() {
+		var n atomic.Int64
+		return func() {
+			if n.Add(1) > 1 {
+				panic("once more")
+			}
+		}
+	}
+	for name, tt := range map[string]struct {
+		picker func() balance.Picker
+		ctx    func(context.Context) context.Context
+		body   bool
+	}{
+		"GetBody": {body: true},
+		"Picker":  {picker: func() balance.Picker { return touchy{} }},
+		"httptrace": {ctx: func(ctx context.Context) context.Context {
+			hook := second()
+			return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(string) { hook() }})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			a := w.straggler("a")
+			w.good("b")
+			client := w.client(ClientConfig{Policy: hedging, Balance: balance.Config{Picker: tt.picker}})
+			known(t, client, 2)
+			get := call{method: http.MethodGet, path: "/x"}
+			warm(t, client, get)
+			a.slow.Store(true)
+			ctx := t.Context()
+			if tt.ctx != nil {
+				ctx = tt.ctx(ctx)
+			}
+			req := get.request(t, ctx)
+			if tt.body {
+				req.Body, req.ContentLength = io.NopCloser(strings.NewReader("x")), 1
+				req.GetBody = func() (io.ReadCloser, error) { panic("once more") }
+			}
+			begun := time.Now()
+			_, _, err := send(client, req)
+			var p *lifecycle.PanicError
+			if failure.CodeOf(err) != failure.Internal || !errors.As(err, &p) || len(p.Stack) == 0 {
+				t.Errorf("error %v", err)
+			}
+			if took := time.Since(begun); took > 2*time.Second {
+				t.Errorf("took %v", took)
+			}
+			eventually(t, "the other attempt is cancelled", func() bool { return a.canceled.Load() == 1 })
+			if n := inFlight(t, client); n != 0 {
+				t.Errorf("%d attempts are counted as under way", n)
+			}
+		})
+	}
+}
+
+func TestHedgeThatIsNotMadeIsNotPaidFor(t *testing.T) {
+	for name, tt := range map[string]struct {
+		picker balance.Picker
+		body   bool
+	}{
+		"nobody else is picked": {picker: stubborn{}},
+		"no body":               {picker: inOrder{}, body: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			a := w.straggler("a")
+			w.good("b")
+			p := hedging
+			p.Budget = resilience.BudgetPolicy{Ratio: -1, Floor: -1, Burst: 10}
+			client := w.client(ClientConfig{Policy: p, Balance: balance.Config{Picker: func() balance.Picker { return tt.picker }}})
+			known(t, client, 2)
+			get := call{method: http.MethodGet, path: "/x"}
+			warm(t, client, get)
+			a.slow.Store(true)
+			req := get.request(t, t.Context())
+			asked := make(chan struct{})
+			if tt.body {
+				req.Body, req.ContentLength = io.NopCloser(strings.NewReader("x")), 1
+				req.GetBody = func() (io.ReadCloser, error) { close(asked); return nil, errors.New("gone") }
+			} else {
+				close(asked)
+			}
+			done := make(chan error, 1)
+			go func() {
+				_, _, err := send(client, req)
+				done <- err
+			}()
+			eventually(t, "the first attempt is there", func() bool { return a.begun.Load() == 1 })
+			<-asked
+			late := time.NewTimer(3 * hedging.Hedge.Delay)
+			<-late.C
+			close(a.release)
+			if err := <-done; err != nil || a.begun.Load() != 1 {
+				t.Errorf("%v, %d requests", err, a.begun.Load())
+			}
+			g, _ := client.Transport.(*Transport).follow("shop")
+			if n := g.terms.budget.Tokens(time.Now()); n != 10 {
+				t.Errorf("%v of 10 tokens are left", n)
+			}
+		})
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -198,46 +197,6 @@ func (t *trip) attempt(p *peer, plan resilience.Plan, now time.Time) (resilience
 	return d, nil
 }
 
-// beside makes a hedge for an attempt, in the goroutine of its timer.
-func (t *trip) beside(first *attempt) {
-	others := t.target.now.Load()
-	if len(others.peers) < 2 {
-		return
-	}
-	body, ok := t.anotherBody()
-	if !ok {
-		return
-	}
-	now := time.Now()
-	t.mu.Lock()
-	if t.first != first {
-		t.mu.Unlock()
-		_ = body.Close()
-		return
-	}
-	plan, ok := t.call.Hedge(now, rand.Uint64())
-	if !ok {
-		t.mu.Unlock()
-		_ = body.Close()
-		return
-	}
-	tried := append(slices.Clone(t.tried), first.peer.node)
-	p, err := t.target.pick(t.ctx, now, now, tried, t.safe)
-	if err != nil || p == first.peer {
-		t.call.Done(now, plan, resilience.Local, 0, 0)
-		t.mu.Unlock()
-		_ = body.Close()
-		return
-	}
-	a := newAttempt(t, p, plan, now)
-	done := make(chan struct{})
-	t.hedge, t.done = a, done
-	t.mu.Unlock()
-	resp, err := a.do(body)
-	a.decision = t.settle(a, resp, err)
-	close(done)
-}
-
 // settle ends an attempt: it tells the call, records what failed, and if that is the end of the call, cancels the other
 // attempt.
 func (t *trip) settle(a *attempt, resp *http.Response, err error) resilience.Decision {
@@ -295,7 +254,7 @@ func (t *trip) judge(a *attempt, now time.Time, resp *http.Response, err error) 
 		sent := a.sent()
 		e := a.explain(err, sent)
 		outcome = a.plan.Classify(e, sent, a.took)
-		if e.Code == failure.InvalidArgument { // the request itself; it says nothing about the instance
+		if e.Code == failure.InvalidArgument || e.Code == failure.Internal { // ours; it says nothing about the instance
 			outcome = resilience.Local
 		}
 		t.last = e
