@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -25,12 +26,14 @@ type Claim struct {
 	ended chan struct{} // closed when the claim is not in ledger.here any more
 	last  Record        // what it left; set before ended is closed
 
-	mu      sync.Mutex // around what renewing and ending share
+	held atomic.Bool // the store has our record, as far as we know
+
+	mu      sync.Mutex // around what renewing and ending share; never held across an access to the store
 	version uint64
-	held    bool // the store has our record, as far as we know
 	lost    bool
-	closed  bool
-	renewal *time.Timer
+	closed  bool               // who set it has the rest for itself
+	renewal *time.Timer        // for the next one
+	cancel  context.CancelFunc // ends the one that is being made; nil: none was
 }
 
 // Replayed returns the answer of the first request, as it was given to Finish, if the request was answered before. It must
@@ -56,7 +59,8 @@ func (c *Claim) acquire(ctx context.Context, w *wait) error {
 			continue
 		case ok, bytes.Equal(e.Data, c.owner):
 			c.mu.Lock()
-			c.version, c.held = e.Version, true
+			c.version = e.Version
+			c.held.Store(true)
 			c.renewal = time.AfterFunc(l.cfg.Lease/5, c.renew)
 			c.mu.Unlock()
 			return nil
@@ -93,10 +97,7 @@ func unreachable(err error) error {
 
 // await waits for what another request of this process leaves; its State is 0 if that is nothing.
 func (c *Claim) await(ctx context.Context, w *wait, print Fingerprint) (Record, error) {
-	c.mu.Lock()
-	another := c.held && !c.print.matches(print)
-	c.mu.Unlock()
-	if another {
+	if c.held.Load() && !c.print.matches(print) {
 		return Record{}, ErrReused
 	}
 	if err := w.until(ctx, c.ended, 0); err != nil {
@@ -121,16 +122,29 @@ func (c *Claim) leave(r Record) {
 // renew is called by the timer.
 func (c *Claim) renew() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.closed {
+		c.mu.Unlock()
 		return
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c.cancel = cancel
+	version := c.version
+	c.mu.Unlock()
+
 	l := c.ledger
-	e, ok, err := l.swap(context.Background(), c.id, c.version, c.owner, l.cfg.Lease)
-	if err == nil && !ok && e.Version == 0 { // the lease has ended, and nobody has begun since: it is taken again
-		c.version = 0
-		e, ok, err = l.swap(context.Background(), c.id, 0, c.owner, l.cfg.Lease)
+	e, ok, err := l.swap(ctx, c.id, version, c.owner, l.cfg.Lease)
+	if err == nil && !ok && e.Version == 0 && ctx.Err() == nil { // the lease has ended, and nobody has begun since: it is taken again
+		version = 0
+		e, ok, err = l.swap(ctx, c.id, 0, c.owner, l.cfg.Lease)
 	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed { // who closed it finds out what there is
+		return
+	}
+	c.version = version
 	switch {
 	case err != nil: // next time
 	case ok, bytes.Equal(e.Data, c.owner): // the latter: one that had failed was made
@@ -142,7 +156,8 @@ func (c *Claim) renew() {
 	c.renewal.Reset(l.cfg.Lease / 5)
 }
 
-// close ends renewing. It is false if there is nothing to end.
+// close ends renewing. It is false if there is nothing to end. A renewal that is being made is not waited for, since a store
+// that hangs would hold up the answer: it counts as one that has failed, and may be made yet.
 func (c *Claim) close() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -151,10 +166,13 @@ func (c *Claim) close() bool {
 	}
 	c.closed = true
 	c.renewal.Stop()
+	if c.cancel != nil {
+		c.cancel()
+	}
 	return true
 }
 
-// finishTries bounds how often an answer is offered to the store.
+// finishTries bounds how often the store is asked to end a claim.
 const finishTries = 3
 
 // Finish keeps result as the answer of the request, for all that come with its key, and must be called before anybody is
@@ -216,8 +234,12 @@ func (c *Claim) Release(ctx context.Context) {
 	if !c.close() {
 		return
 	}
-	if !c.lost && c.version != 0 {
-		_, _, _ = c.ledger.swap(context.WithoutCancel(ctx), c.id, c.version, nil, 0)
+	for try := 1; try <= finishTries && !c.lost && c.version != 0; try++ {
+		e, ok, err := c.ledger.swap(context.WithoutCancel(ctx), c.id, c.version, nil, 0)
+		if err != nil || ok || !bytes.Equal(e.Data, c.owner) {
+			break
+		}
+		c.version = e.Version // a renewal that had failed, or was ended by ours, was made
 	}
 	c.leave(Record{})
 }

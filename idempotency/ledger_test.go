@@ -21,10 +21,17 @@ type broken struct {
 	down  atomic.Bool  // every access fails
 	lossy atomic.Int64 // so many accesses are made, but fail for who made them
 	swaps atomic.Int64
+	hangs chan struct{} // not nil: takes one for each renewal, which hangs until its context is done
 }
 
 func (b *broken) Swap(ctx context.Context, id idempotency.ID, version uint64, data []byte, ttl time.Duration) (idempotency.Entry, bool, error) {
 	b.swaps.Add(1)
+	if b.hangs != nil && version != 0 && ttl == hangingLease {
+		_, _, _ = b.Store.Swap(ctx, id, version, data, ttl) // its answer does not come
+		b.hangs <- struct{}{}
+		<-ctx.Done()
+		return idempotency.Entry{}, false, ctx.Err()
+	}
 	if b.down.Load() {
 		return idempotency.Entry{}, false, errors.New("store down")
 	}
@@ -34,6 +41,8 @@ func (b *broken) Swap(ctx context.Context, id idempotency.ID, version uint64, da
 	}
 	return e, ok, err
 }
+
+const hangingLease = time.Second
 
 // world is a store, and any number of processes that share it.
 type world struct{ store *broken }
@@ -339,6 +348,43 @@ func TestAnAnswerOfTheStoreThatIsLost(t *testing.T) {
 		finish(t, c, "order 17")
 		replayed(t, begin(t, w.process(), print), "order 17")
 	})
+}
+
+// While a renewal hangs, nobody waits for it: neither a repetition, nor who has the answer. In real time, since those
+// who would wait for a mutex keep virtual time from passing.
+func TestARenewalThatHangsHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	const soon = 2 * time.Second
+	for _, ends := range []string{"finished", "released"} {
+		t.Run(ends, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			w.store.hangs = make(chan struct{}, 8)
+			l := idempotency.New(w.store, idempotency.Config{
+				Logger: slog.New(slog.DiscardHandler), Lease: hangingLease, StoreTimeout: 3 * soon, MaxWait: hangingLease / 20,
+			})
+			c := begin(t, l, print)
+			<-w.store.hangs
+			start := time.Now()
+			if _, err := l.Begin(t.Context(), key, print); !errors.Is(err, idempotency.ErrUnderWay) {
+				t.Error(err)
+			}
+			if _, err := l.Begin(t.Context(), key, other); !errors.Is(err, idempotency.ErrReused) {
+				t.Error(err)
+			}
+			another := idempotency.New(w.store, idempotency.Config{MaxWait: -1})
+			if ends == "finished" {
+				finish(t, c, "order 17")
+				replayed(t, begin(t, another, print), "order 17")
+			} else {
+				c.Release(t.Context())
+				finish(t, begin(t, another, print), "order 18") // although the renewal was made
+			}
+			if took := time.Since(start); took > soon {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
 }
 
 func TestAnAnswerThatIsTooLargeIsNotKept(t *testing.T) {
