@@ -56,7 +56,7 @@ func (c Config) Validate() error {
 	if c.MaxLimit < 0 {
 		bad("MaxLimit %d is negative", c.MaxLimit)
 	}
-	if c = c.defaults(); c.MinLimit > c.MaxLimit {
+	if c.MinLimit > c.MaxLimit && c.MaxLimit > 0 {
 		bad("MinLimit %d is above MaxLimit %d", c.MinLimit, c.MaxLimit)
 	}
 	if c.MaxTenants < 0 {
@@ -84,19 +84,17 @@ func (c Config) Validate() error {
 const maxRate = 1e9
 
 func (c Config) defaults() Config {
-	if c.MinLimit == 0 {
+	if c.MinLimit <= 0 {
 		c.MinLimit = DefaultMinLimit
-		if c.MaxLimit > 0 {
-			c.MinLimit = min(c.MinLimit, c.MaxLimit)
-		}
 	}
-	if c.MaxLimit == 0 {
+	if c.MaxLimit <= 0 {
 		c.MaxLimit = max(DefaultMaxLimit, c.MinLimit)
 	}
+	c.MinLimit = min(c.MinLimit, c.MaxLimit)
 	if c.Queue == 0 {
 		c.Queue = DefaultQueue
 	}
-	if c.MaxTenants == 0 {
+	if c.MaxTenants <= 0 {
 		c.MaxTenants = DefaultMaxTenants
 	}
 	return c

@@ -23,7 +23,8 @@ type Controller struct {
 	due    int64       // when the timer fires; 0: it will not
 }
 
-// New returns a Controller. Values in cfg that Validate finds wrong count as their defaults.
+// New returns a Controller. Values in cfg that Validate finds wrong count as their defaults, and a MinLimit above the
+// MaxLimit as that.
 func New(cfg Config) *Controller {
 	c := &Controller{zero: time.Now()}
 	cfg = cfg.defaults()

@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -287,6 +288,37 @@ func TestPushback(t *testing.T) {
 	for rnd := range uint64(1000) {
 		if after, _ := Pushback(refusal(1, 0, rnd*1e9)); after < 0 || after >= jitter {
 			t.Fatalf("shed by one instance: %v", after)
+		}
+	}
+}
+
+// A server must not fall over a wrong number that somebody else has set.
+func TestWrongValuesCountAsDefaults(t *testing.T) {
+	nan := Quota{Rate: math.NaN()}
+	for _, cfg := range []Config{
+		{MinLimit: -1, MaxLimit: -1, MaxTenants: -1, Quota: Quota{Rate: 1}},
+		{MinLimit: 20, MaxLimit: 10, Quota: nan, Quotas: map[string]Quota{"acme": nan}},
+	} {
+		fresh, changed := New(cfg), New(Config{Quota: Quota{Rate: 1}})
+		changed.Configure(cfg)
+		for _, c := range []*Controller{fresh, changed} {
+			for _, tenant := range []string{"acme", "other"} {
+				ticket, err := c.Admit(t.Context(), Request{Tenant: tenant})
+				if err != nil {
+					t.Fatalf("%+v: %v", cfg, err)
+				}
+				ticket.Done(Done)
+			}
+			want := DefaultMaxLimit
+			if cfg.MaxLimit > 0 {
+				want = cfg.MaxLimit
+			}
+			if got := c.Stats().Limit; got != want {
+				t.Errorf("%+v: limit %d, want %d", cfg, got, want)
+			}
+			if lo, hi := c.core.cfg.MinLimit, c.core.cfg.MaxLimit; lo < 1 || lo > hi {
+				t.Errorf("%+v: the limit is between %d and %d", cfg, lo, hi)
+			}
 		}
 	}
 }

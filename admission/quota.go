@@ -66,7 +66,7 @@ func (q *quotas) configure(cfg Config) {
 			delete(q.named, tenant)
 		}
 	}
-	if cfg.Quota.Rate <= 0 {
+	if !(cfg.Quota.Rate > 0) {
 		clear(q.others)
 		q.old, q.young = nil, nil
 	}
@@ -81,7 +81,7 @@ func (q *quotas) take(now int64, tenant string) (wait time.Duration, ok bool) {
 		return 0, true
 	}
 	if quota, ok := q.cfg.Quotas[tenant]; ok {
-		if quota.Rate <= 0 {
+		if !(quota.Rate > 0) { // nor is a NaN
 			return 0, true
 		}
 		b := q.named[tenant]
@@ -91,7 +91,7 @@ func (q *quotas) take(now int64, tenant string) (wait time.Duration, ok bool) {
 		}
 		return b.take(now, quota)
 	}
-	if q.cfg.Quota.Rate <= 0 {
+	if !(q.cfg.Quota.Rate > 0) {
 		return 0, true
 	}
 	b := q.others[tenant]
