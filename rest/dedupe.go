@@ -38,6 +38,9 @@ type DedupeConfig struct {
 // Answers that say nothing about the request give the key back: 5xx, 429, 401, 403, and all that idempotency.Final
 // does not name or that say when to come back.
 //
+// A handler has to write the status, or something of the body, also of an empty 200: one that returns without when the
+// caller has gone is taken for one that gave up, its key is given back, and a repetition runs.
+//
 // Answers are held back until the handler returns, but for those that grow too large to be kept or are flushed.
 func Deduplicate(ledger *idempotency.Ledger, cfg DedupeConfig) func(http.Handler) http.Handler {
 	d := &dedupe{ledger: ledger, cfg: cfg}

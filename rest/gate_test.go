@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/holdfast-go/holdfast/admission"
@@ -205,6 +207,85 @@ func TestAnUploadThatStallsIsAnsweredAtItsDeadline(t *testing.T) {
 				t.Errorf("%s after %v, want %s", resp.Status, took, tt.want)
 			}
 		})
+	}
+}
+
+// A handler that wrote an answer did its work, however it did so: only nobody waited for it any more.
+func TestWorkThatEndsLateIsNoWorkGivenUp(t *testing.T) {
+	for name, write := range map[string]func(http.ResponseWriter){
+		"a status": func(w http.ResponseWriter) { w.WriteHeader(http.StatusCreated) },
+		"a body":   func(w http.ResponseWriter) { _, _ = io.WriteString(w, "ok") },
+		"a file":   func(w http.ResponseWriter) { _, _ = w.(io.ReaderFrom).ReadFrom(strings.NewReader("ok")) },
+		"a flush":  func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
+		"nothing":  func(http.ResponseWriter) {},
+		"an error": func(w http.ResponseWriter) { http.Error(w, "no", http.StatusBadGateway) },
+	} {
+		want := admission.TooLate
+		if name == "nothing" || name == "an error" {
+			want = admission.Late
+		}
+		synctest.Test(t, func(t *testing.T) {
+			var of *responseWriter
+			var ctx context.Context
+			serveOnce(func(w http.ResponseWriter, r *http.Request) {
+				of, ctx = w.(*responseWriter), r.Context()
+				<-ctx.Done()
+				write(w)
+				if got := outcome(ctx, of.status); got != want {
+					t.Errorf("%s: outcome %v, want %v", name, got, want)
+				}
+			}, ServerConfig{Timeout: time.Second}, httptest.NewRequest(http.MethodGet, "/", nil))
+		})
+	}
+}
+
+// net/http reads what is left of a body before it sends an answer, and would wait for one that does not come. What the
+// refusal does to the connection is over with it.
+func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
+	t.Parallel()
+	served := Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(w, r.Body); err != nil {
+			Error(w, r, err)
+		}
+	}), ServerConfig{Logger: quiet})
+	s := httptest.NewServer(served) // without any timeout of its own
+	defer s.Close()
+	for _, body := range []string{"", "0123456789"} {
+		c, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(slack)); err != nil {
+			t.Fatal(err)
+		}
+		in := bufio.NewReader(c)
+		exchange := func(want int, parts ...string) {
+			t.Helper()
+			for i, part := range parts {
+				if i > 0 {
+					<-time.After(5 * readGrace)
+				}
+				if _, err := io.WriteString(c, part); err != nil {
+					t.Fatal(err)
+				}
+			}
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("%s, want %d", resp.Status, want)
+			}
+		}
+		const head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
+		exchange(http.StatusGatewayTimeout, head+HeaderTimeout+": 0\r\n\r\n"+body)
+		if body != "" {
+			<-time.After(5 * readGrace)
+			exchange(http.StatusOK, head+"\r\n01234", "56789")
+		}
 	}
 }
 

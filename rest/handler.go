@@ -87,8 +87,18 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 		defer cancel()
 	}
 	r = r.WithContext(ctx)
+	hasBody := r.Body != nil && r.Body != http.NoBody
+	if d, ok := ctx.Deadline(); ok && hasBody {
+		// The context's end does not reach a handler that waits for a body which does not come. A moment later than
+		// that end, which should be seen first. net/http sets a deadline of its own for the next request.
+		_ = http.NewResponseController(rw.ResponseWriter).SetReadDeadline(d.Add(readGrace))
+	}
 	if !exempt {
 		if err := h.gate.enter(ctx, r, request, &x.pass); err != nil {
+			if hasBody {
+				// net/http reads what is left of a small body before it sends the answer.
+				_ = http.NewResponseController(rw.ResponseWriter).SetReadDeadline(time.Now().Add(readGrace))
+			}
 			h.gate.refuse(rw, r, err)
 			return
 		}
@@ -102,18 +112,13 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 			Error(rw, r, &http.MaxBytesError{Limit: limit})
 			return
 		}
-		if r.Body != nil && r.Body != http.NoBody {
+		if hasBody {
 			r.Body = http.MaxBytesReader(rw.ResponseWriter, r.Body, limit)
 		}
 	}
-	if r.Body != nil && r.Body != http.NoBody {
+	if hasBody {
 		body := &incomingBody{ReadCloser: r.Body}
 		r.Body = body
-		if d, ok := ctx.Deadline(); ok {
-			// The context's end does not reach a handler that waits for a body which does not come. A moment later than
-			// that end, which should be seen first.
-			_ = http.NewResponseController(rw.ResponseWriter).SetReadDeadline(d.Add(readGrace))
-		}
 		if r.Header.Get("Expect") != "" {
 			defer body.linger(rw.ResponseWriter)
 		}
@@ -141,7 +146,7 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 	rw.begin() // net/http writes an empty 200 by itself
 }
 
-// readGrace is how long after its deadline a request's body is waited for.
+// readGrace is how long after its deadline, or after it was refused, a request's body is waited for.
 const readGrace = 10 * time.Millisecond
 
 // timeout is the time a request may take: the caller's wish within our own limit. Negative means no limit.

@@ -19,7 +19,7 @@ type responseWriter struct {
 	exchange *exchange // nil: of no request that is served
 	begun    bool      // a final status, or the connection itself, is out of our hands
 	asked    bool      // for the load
-	status   int       // the final one; 0: none, or that of net/http
+	status   int       // the final one; 0: none, or the empty 200 of net/http
 }
 
 // Unwrap is for http.ResponseController.
@@ -40,6 +40,14 @@ func (w *responseWriter) begin() {
 	}
 }
 
+// ok is called before a body is written: the status is 200, if none was.
+func (w *responseWriter) ok() {
+	if !w.begun {
+		w.status = http.StatusOK
+	}
+	w.begin()
+}
+
 func (w *responseWriter) WriteHeader(status int) {
 	switch {
 	case status == http.StatusSwitchingProtocols:
@@ -54,20 +62,20 @@ func (w *responseWriter) WriteHeader(status int) {
 }
 
 func (w *responseWriter) Write(p []byte) (int, error) {
-	w.begin()
+	w.ok()
 	return w.ResponseWriter.Write(p)
 }
 
 // ReadFrom keeps sendfile working for handlers that copy files.
 func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
-	w.begin()
+	w.ok()
 	return io.Copy(w.ResponseWriter, src)
 }
 
 func (w *responseWriter) Flush() { _ = w.FlushError() }
 
 func (w *responseWriter) FlushError() error {
-	w.begin()
+	w.ok()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
