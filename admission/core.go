@@ -175,10 +175,16 @@ func (c *core) advance(now int64) {
 	case c.pressed:
 		c.pressed = more > 2*math.Sqrt(float64(c.came)) // not by chance
 	default:
-		// A probe lets fewer in than there is work for: what waits because of it is no sign.
-		c.pressed = more > 0 && c.standing && c.limiter.phase == steady && c.queue.age(now) > 2*c.patience(0)
+		// A probe lets fewer in than there is work for: what waits because of it is no sign, unless it takes long.
+		least := 2 * c.patience(0)
+		if c.limiter.phase != steady {
+			least = max(least, int64(calm))
+		}
+		c.pressed = more > 0 && c.standing && c.queue.age(now) > least
 	}
-	c.limiter.hurts = c.pressed || c.recent.hurt(now)
+	turned := c.recent.turned(now)
+	c.limiter.hurts = c.pressed || turned > 0
+	c.limiter.turned = turned
 	c.judge(now)
 }
 
@@ -314,25 +320,23 @@ func (w *window) refuse(now int64) { w.slot(now).refused++ }
 
 // share is that of the calls turned away.
 func (w *window) share(now int64) float64 {
-	var came, refused int64
+	came, refused, _ := w.sum(now)
+	return float64(refused) / float64(max(came, 1))
+}
+
+// turned is the share of the calls that could not begin.
+func (w *window) turned(now int64) float64 {
+	came, refused, late := w.sum(now)
+	return float64(refused+late) / float64(max(came, 1))
+}
+
+func (w *window) sum(now int64) (came, refused, late int64) {
 	for i := range w.slots {
 		if s := &w.slots[i]; s.at > now/slot-int64(len(w.slots)) {
 			came += s.came
 			refused += s.refused
+			late += s.late
 		}
 	}
-	if came == 0 {
-		return 0
-	}
-	return float64(refused) / float64(came)
-}
-
-// hurt reports whether any calls could not begin.
-func (w *window) hurt(now int64) bool {
-	for i := range w.slots {
-		if s := &w.slots[i]; s.at > now/slot-int64(len(w.slots)) && s.refused+s.late > 0 {
-			return true
-		}
-	}
-	return false
+	return came, refused, late
 }

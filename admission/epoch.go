@@ -12,6 +12,7 @@ type epoch struct {
 	mean     float64       // how long those took, in ns; 0: none was
 	bound    bool          // calls waited for most of the time
 	growing  bool          // more came than ended
+	idle     bool          // it began with the first call in progress
 	late     float64       // share of the calls that ended by being given up
 	patience float64       // how long calls that were given up took, in ns
 	turnover float64       // ns
@@ -21,6 +22,16 @@ type epoch struct {
 // latency is how long a call takes at this number of calls in progress, in seconds, by Little's law. Unlike the mean of
 // those that have ended, which came when fewer or more were in progress, it is of now.
 func (e epoch) latency() float64 { return e.inFlight / e.rate }
+
+// usual is how long calls took in an epoch before they became more, in seconds, given the rate at which they ended later.
+// If the service was idle when it began, and that rate has hardly grown since, some of them may have waited for others
+// already: then those that have ended say more than those in progress.
+func (e epoch) usual(later float64) float64 {
+	if e.idle && later < 1.5*e.rate {
+		return min(e.latency(), e.mean/float64(time.Second))
+	}
+	return e.latency()
+}
 
 // and returns both epochs as one.
 func (e epoch) and(o epoch) epoch {
@@ -36,6 +47,7 @@ func (e epoch) and(o epoch) epoch {
 	e.rate = (e.rate*a + o.rate*b) / sum
 	e.late = (e.late*a + o.late*b) / sum
 	e.turnover = max(e.turnover, o.turnover)
+	e.idle = e.idle || o.idle
 	e.length += o.length
 	return e
 }
@@ -43,6 +55,7 @@ func (e epoch) and(o epoch) epoch {
 // meter measures an epoch.
 type meter struct {
 	begin, last int64
+	idle        bool    // there was no call in progress at begin
 	area        float64 // calls in progress times ns
 	waited      float64 // ns in which calls were waiting
 	arrived     int
@@ -80,7 +93,7 @@ func (m *meter) reset(now int64) { *m = meter{begin: now, last: now} }
 
 func (m *meter) epoch(now int64, inFlight int, limit float64) epoch {
 	length := float64(now - m.begin)
-	e := epoch{length: time.Duration(now - m.begin)}
+	e := epoch{length: time.Duration(now - m.begin), idle: m.idle}
 	if length <= 0 {
 		return e
 	}

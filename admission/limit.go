@@ -11,6 +11,10 @@ const (
 	epochMost  = 2 * time.Second
 	// epochSamples is how many calls make a rate that is good to about a tenth.
 	epochSamples = 100
+	// slowSamples is that number when it takes longer than epochSlow and there is no limit: only large differences count
+	// then.
+	slowSamples = 40
+	epochSlow   = 500 * time.Millisecond
 
 	// headroom is how much more than needed the limit allows: latency at the limit is by so much above that below it. If
 	// what is measured is a quarter too low, the limit is still no loss.
@@ -41,6 +45,8 @@ const (
 	// surely is how long a check lasts at least, in seconds, before it is given up: for less than that, a process that did
 	// not run for a moment looks like one that has nothing to do.
 	surely = 0.15
+	// muchTurned is the share of calls turned away above which a limit is in use although it is not reached at times.
+	muchTurned = 0.3
 	// suspect is the number of calls in progress below which nothing is taken for overload.
 	suspect = 16
 )
@@ -72,6 +78,7 @@ type limiter struct {
 	phase phase
 	limit float64
 	home  float64 // the limit before a probe
+	known float64 // the ratio there
 	m     meter
 	ref   epoch   // what the epoch of a probe is compared with
 	ratio float64 // of the latencies below and at the limit, smoothed; 1: they do not wait for each other
@@ -98,10 +105,11 @@ type limiter struct {
 	settle   int64 // when the epoch begins at the latest
 	ready    bool  // it has
 
-	hurts bool          // of late, calls were turned away or given up; from outside
-	slack time.Duration // for how long it was not so
-	past  [16]epoch     // of the open phase
-	pasts int
+	hurts  bool          // of late, calls were turned away or given up; from outside
+	turned float64       // the share of those; from outside
+	slack  time.Duration // for how long it was not so
+	past   [16]epoch     // of the open phase
+	pasts  int
 }
 
 func newLimiter(now int64, lo, hi int) limiter {
@@ -177,6 +185,10 @@ func (l *limiter) end(d time.Duration, o Outcome) {
 
 // advance accounts for the time up to now, in which inFlight calls were in progress, and decides when it is time to.
 func (l *limiter) advance(now int64, inFlight int, waiting bool) {
+	if l.phase == open && inFlight == 0 && l.m.ended == 0 {
+		l.m.reset(now) // nothing to measure yet
+		l.m.idle = true
+	}
 	l.m.advance(now, inFlight, waiting)
 	if l.checks && l.judge(now, inFlight) {
 		return
@@ -192,7 +204,11 @@ func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 		return
 	}
 	length := time.Duration(now - l.m.begin)
-	if length < epochLeast || length < epochMost && (l.m.finished < epochSamples || float64(length) < l.m.turnover()) {
+	samples := epochSamples
+	if l.phase == open && length > epochSlow {
+		samples = slowSamples
+	}
+	if length < epochLeast || length < epochMost && (l.m.finished < samples || float64(length) < l.m.turnover()) {
 		return
 	}
 	e := l.m.epoch(now, inFlight, l.limit)
@@ -200,7 +216,7 @@ func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 	switch {
 	case l.phase == open:
 		l.watch(now, e)
-	case !e.bound, l.phase == steady && !l.hurts && e.late < 0.01:
+	case !e.bound && l.turned < muchTurned, l.phase == steady && !l.hurts && e.late < 0.01:
 		l.relax(now, e)
 	default:
 		l.slack = 0
@@ -242,13 +258,13 @@ func (l *limiter) watch(now int64, e epoch) {
 	} else if l.grown += float64(e.length); l.grown >= e.turnover/2 {
 		var before epoch
 		for _, p := range l.past[:min(l.pasts, len(l.past))] {
-			if p.rate > 0 && e.latency() >= slower*p.latency() && (e.rate == 0 || e.mean >= slower/2*p.mean) {
+			if p.rate > 0 && e.latency() >= slower*p.usual(e.rate) && (e.rate == 0 || e.mean >= slower/2*p.mean) {
 				before = before.and(p)
 			}
 		}
 		if before.rate > 0 {
 			l.calm = before.mean
-			l.check(now, e, headroom*e.rate*before.latency())
+			l.check(now, e, headroom*e.rate*before.usual(e.rate))
 			return
 		}
 	}
@@ -268,9 +284,9 @@ func (l *limiter) check(now int64, e epoch, guess float64) {
 // step sets the limit and begins to measure when the calls in progress are as many.
 func (l *limiter) step(now int64, limit float64, p phase) {
 	if l.phase == steady {
-		l.home = l.limit
+		l.home, l.known = l.limit, l.ratio
 	} else if l.phase == open {
-		l.home = l.ref.inFlight
+		l.home, l.known = l.ref.inFlight, 1
 	}
 	limit = min(max(limit, l.min), l.max)
 	l.begun, l.finished = now, 0
@@ -290,7 +306,7 @@ func (l *limiter) relax(now int64, e epoch) {
 	if l.phase == probe {
 		// So few have come that little can be learned.
 		if !l.lifts || e.rate < (1+liftGain)/2*l.ref.rate {
-			l.limit = l.home
+			l.limit, l.ratio = l.home, min(l.ratio, l.known)
 		}
 		l.phase, l.usual, l.lifts = steady, 0, false
 		l.rest = now + int64(time.Second)

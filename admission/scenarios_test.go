@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -96,6 +97,70 @@ func TestOverloadBeginsAndEnds(t *testing.T) {
 		}
 		if after.share() < 0.99 || after.p99 > 150*ms {
 			t.Errorf("seed %d: in the two seconds after %v", seed, after)
+		}
+	}
+}
+
+// What a server with handlers that ignore the ends of their calls promises, behind a connection that has 1000 of them at
+// most, in a process that stops for some ms now and then, whatever the seed: in 30 s of overload at most a twentieth of
+// what can be done is lost and a hundredth of the most critical calls. What is lost is at the beginning, so that much may be
+// in 10 s of which all others are good.
+func TestOverloadOfARealServer(t *testing.T) {
+	t.Parallel()
+	for _, from := range []float64{0, 500, 900} {
+		for _, deaf := range []bool{true, false} {
+			t.Run(fmt.Sprintf("from %.0f, deaf %v", from, deaf), func(t *testing.T) {
+				t.Parallel()
+				seeds := uint64(4)
+				if from == 500 && deaf {
+					seeds = 20
+				}
+				for seed := range seeds {
+					w := twenty()
+					w.ceiling, w.deaf = 1000, deaf
+					w.pauses = time.Duration(seed%4) * 8 * ms
+					begin := 2*time.Second + 37*ms*time.Duration(seed)
+					end := begin + 10*time.Second
+					w.rate, w.length = step(from, 2000, 500, begin, end), end+4*time.Second
+					w.run(seed)
+					over, after := w.report(begin, end), w.report(end+2*time.Second, end+3500*ms)
+					over.p99 = w.report(begin+time.Second, end).p99
+					lost := (1 - over.critical) * 0.1 * float64(over.came)
+					if over.good < 920 || over.p99 > 190*ms || lost > 60 {
+						t.Errorf("seed %d: %v", seed, over)
+					}
+					if after.share() < 0.99 || after.p99 > 160*ms {
+						t.Errorf("seed %d: 2 s after %v", seed, after)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A server that was idle is not overloaded because it has much to do at once.
+func TestStartOfWorkIsNotOverload(t *testing.T) {
+	t.Parallel()
+	for _, mean := range []time.Duration{20 * ms, 100 * ms, 500 * ms, time.Second} {
+		for seed := range uint64(4) {
+			w := &world{work: exponential(mean), rate: step(0, 2000, 0, 2*time.Second, 5*time.Second), deadline: 20 * time.Second, length: 12 * time.Second}
+			w.run(seed)
+			if r := w.report(0, 10*time.Second); r.refused+r.late > 0 {
+				t.Errorf("%v, seed %d: %v", mean, seed, r)
+			}
+		}
+	}
+}
+
+// The limit is found within seconds where only 50 calls a second can be done, also from idle.
+func TestSlowServer(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(10) {
+		w := &world{workers: 1, work: exponential(20 * ms), deadline: time.Second, ceiling: 1000, deaf: seed%2 == 0}
+		w.rate, w.length = step(0, 100, 100, 3*time.Second, time.Minute), 24*time.Second
+		w.run(seed)
+		if r := w.report(9*time.Second, 23*time.Second); r.good < 40 {
+			t.Errorf("seed %d: %v", seed, r)
 		}
 	}
 }
@@ -198,16 +263,22 @@ func TestLimitDoesNotDrift(t *testing.T) {
 // Failures that come at once are no work: the limit is right for what is left.
 func TestFastFailuresDoNotMoveTheLimit(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(3) {
+	const seeds = 10
+	var mean float64
+	for seed := range uint64(seeds) {
 		w := twenty()
 		w.rate, w.length = constant(2500), 16*time.Second
 		w.fail = step(0, 0.5, 0, 6*time.Second, 11*time.Second)
 		w.run(seed)
 		during, after := w.report(7*time.Second, 11*time.Second), w.report(12*time.Second, 15*time.Second)
 		t.Logf("seed %d: during %v; after %v", seed, during, after)
-		if during.good < 880 || after.good < 880 {
+		mean += (during.good + after.good) / 2 / seeds
+		if during.good < 850 || after.good < 850 { // in 3 s there may be four probes
 			t.Errorf("seed %d: during %v; after %v", seed, during, after)
 		}
+	}
+	if mean < 950 {
+		t.Errorf("%.0f done a second on average", mean)
 	}
 }
 
