@@ -38,7 +38,9 @@ type Config struct {
 	MaxTenants int
 }
 
-// Quota is a tenant's share on each instance of a service: a token bucket.
+// Quota is a tenant's share of each server of each instance of a service: a token bucket. An instance that serves gRPC and
+// HTTP has two servers, each with a Controller of its own, since a handler of the one may call the other and must not wait
+// for the place that its caller holds: a tenant which uses both has its quota twice.
 type Quota struct {
 	// Rate is how many calls a second it may make in the long run. 0: no bound.
 	Rate float64
