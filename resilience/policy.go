@@ -125,7 +125,8 @@ type Backoff struct {
 
 // BudgetPolicy are the numbers of a [Budget].
 type BudgetPolicy struct {
-	// Ratio is what each call adds, in attempts. 0: 0.1, so in the long run 10 % more load at most. Negative: nothing.
+	// Ratio is what each call adds, in attempts. 0: 0.1, so in the long run 10 % more load at most, and
+	// what Floor adds: to a client of 30 calls a second or fewer that is the larger part. Negative: nothing.
 	Ratio float64
 	// Floor is what each second adds whether or not there are calls, so that a client of few calls can retry at all.
 	// 0: 3. Negative: nothing.

@@ -107,8 +107,9 @@ func (d *dialer) begin(c *call, ctx context.Context, now time.Time, name string,
 		_, message := c.reply.(proto.Message)
 		c.safe = terms.safe || keyed && terms.keyed
 		c.keep = terms.policy.AttemptTimeout == 0
-		// A server that goes by the key has the second attempt wait for the first, or refuses it.
-		spec.Latency, spec.Safe, spec.Single = m.latency, c.safe, !message || !terms.safe
+		// Safe is what may be followed by another attempt. Of two at the same time one may be answered ABORTED or
+		// ALREADY_EXISTS, because of the other, and that would be the call's answer.
+		spec.Latency, spec.Safe, spec.Single = m.latency, c.safe, !message || !terms.hedged
 	}
 	c.loop = resilience.Begin(spec)
 }

@@ -21,9 +21,11 @@ const Scheme = "holdfast"
 //
 // Every unary call has a deadline: the caller's, or 5 s. An attempt that provably did not reach an instance is always
 // followed by another, one that an instance was too busy for by one more; one that may have run only if the method is
-// safe ([MethodPolicy.Safe], protobuf's idempotency_level, [WithIdempotencyKey]). A safe call that takes longer than 95 %
-// of them do is made a second time at another instance, and the first answer counts; these hedges are at most 4 % of the
-// calls, and with all other further attempts 10 %. Of a service that refuses most calls, most are held back here.
+// safe ([MethodPolicy.Safe], protobuf's idempotency_level, [WithIdempotencyKey]). A call without side effects (so says the
+// idempotency_level, or else [MethodPolicy.Hedge]) that takes longer than 95 % of them do is made a second time at another
+// instance, and the first answer counts; these hedges are at most 4 % of the calls. All further attempts together are at
+// most 10 % of the calls and 3 a second, beyond what was saved up (resilience.BudgetPolicy). Of a service that refuses most
+// calls, most are held back here.
 // Errors are of type *resilience.CallError, which names the instances that were tried and what has refused the call;
 // status.FromError, failure.CodeOf and errors.Is see through it to the last instance's answer.
 //

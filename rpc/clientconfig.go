@@ -49,13 +49,17 @@ type ClientConfig struct {
 type MethodPolicy struct {
 	// Safe declares that the method may run twice for one call, so that an attempt that may have run can be followed
 	// by another. Methods whose protobuf idempotency_level says so, and calls with an idempotency key, need no
-	// declaration. Declared wrongly, a lost answer means that something happens twice.
+	// declaration. Declared wrongly, a lost answer means that something happens twice. It does not say that the two may
+	// run at the same time; Hedge does.
 	Safe bool
 	// Timeout, AttemptTimeout and MaxAttempts replace those of the client's Policy where they are not 0.
 	Timeout        time.Duration
 	AttemptTimeout time.Duration
 	MaxAttempts    int
-	// Hedge replaces that of the client's Policy, field by field where it is not 0.
+	// Hedge replaces that of the client's Policy, field by field where it is not 0. Methods whose idempotency_level is
+	// NO_SIDE_EFFECTS are hedged without it. Those that are IDEMPOTENT or Safe are only if a field of it is above 0: it
+	// declares that two attempts at the same time do not get in each other's way, such as by one answering
+	// ALREADY_EXISTS because of the other. What is safe by its idempotency key alone is never hedged.
 	Hedge resilience.HedgePolicy
 	// Criticality is that of calls for which nothing else was chosen. Within a request being served it can only lower what
 	// the request came with.

@@ -179,24 +179,47 @@ func TestTheFirstAnswerOfAHedgedCallCounts(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotHedged(t *testing.T) {
+// A call that may be followed by another attempt is not one that may run twice at the same time.
+func TestWhatIsHedged(t *testing.T) {
+	hedge := resilience.HedgePolicy{Share: 0.04}
+	methods := func(m map[string]rpc.MethodPolicy) func(*rpc.ClientConfig) {
+		return func(cfg *rpc.ClientConfig) { cfg.Methods = m }
+	}
+	live := func(m map[string]policy.Method) func(*rpc.ClientConfig) {
+		return func(cfg *rpc.ClientConfig) {
+			cfg.Policies = policy.NewLive(map[string]policy.Service{"echo": {Calls: policy.Calls{Methods: m}}})
+		}
+	}
 	for _, tt := range []struct {
 		name   string
 		ctx    func(context.Context) context.Context
 		method string
 		change func(*rpc.ClientConfig)
+		hedged bool
 	}{
+		{name: "what changes nothing", method: look, hedged: true},
 		{name: "what must not run twice", method: say},
+		{name: "nor with hedges", method: say, change: methods(map[string]rpc.MethodPolicy{say: {Hedge: hedge}})},
+		{name: "what is idempotent", method: put},
+		{name: "with hedges for all", method: put, change: func(cfg *rpc.ClientConfig) { cfg.Policy.Hedge = hedge }},
+		{name: "with hedges", method: put, change: methods(map[string]rpc.MethodPolicy{put: {Hedge: hedge}}), hedged: true},
+		{name: "with live hedges", method: put, change: live(map[string]policy.Method{put: {Hedge: hedge}}), hedged: true},
+		{name: "declared safe", method: say, change: methods(map[string]rpc.MethodPolicy{say: {Safe: true}})},
+		{name: "declared safe, live", method: say, change: live(map[string]policy.Method{say: {Safe: policy.SafeAlways}})},
+		{name: "declared safe, with hedges", method: say, change: methods(map[string]rpc.MethodPolicy{say: {Safe: true, Hedge: hedge}}), hedged: true},
+		{
+			name: "declared safe, with hedges, live", method: say,
+			change: live(map[string]policy.Method{say: {Safe: policy.SafeAlways, Hedge: hedge}}), hedged: true,
+		},
+		{name: "declared unsafe, live", method: look, change: live(map[string]policy.Method{look: {Safe: policy.SafeNever}})},
 		{name: "what is safe by its key alone", method: say, ctx: func(ctx context.Context) context.Context {
 			return rpc.WithIdempotencyKey(ctx, "order-1")
 		}},
-		{name: "what may be shed", ctx: func(ctx context.Context) context.Context {
+		{name: "what may be shed", method: look, ctx: func(ctx context.Context) context.Context {
 			return resilience.WithCriticality(ctx, resilience.SheddablePlus)
 		}},
-		{name: "a client without hedges", change: func(cfg *rpc.ClientConfig) { cfg.Policy.Hedge.Share = -1 }},
-		{name: "a method without hedges", change: func(cfg *rpc.ClientConfig) {
-			cfg.Methods = map[string]rpc.MethodPolicy{look: {Hedge: resilience.HedgePolicy{Share: -1}}}
-		}},
+		{name: "a client without hedges", method: look, change: func(cfg *rpc.ClientConfig) { cfg.Policy.Hedge.Share = -1 }},
+		{name: "a method without hedges", method: look, change: methods(map[string]rpc.MethodPolicy{look: {Hedge: resilience.HedgePolicy{Share: -1}}})},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
@@ -206,23 +229,23 @@ func TestWhatIsNotHedged(t *testing.T) {
 					}
 					return w.dial(tt.change)
 				})
-				s.does(after(100*time.Millisecond, nil), nil)
-				ctx, method := t.Context(), look
+				ctx := t.Context()
 				if tt.ctx != nil {
 					ctx = tt.ctx(ctx)
 				}
-				if tt.method != "" {
-					method = tt.method
-					for range 50 {
-						if _, err := call(ctx, c, method); err != nil {
-							t.Fatal(err)
-						}
+				for range 50 {
+					if _, err := call(ctx, c, tt.method); err != nil {
+						t.Fatal(err)
 					}
-					wait(200 * time.Millisecond)
-					s.does(after(100*time.Millisecond, nil), nil)
 				}
-				if _, err := call(ctx, c, method); err != nil || s.tries.Load() != 1 {
-					t.Errorf("%d attempts: %v", s.tries.Load(), err)
+				wait(200 * time.Millisecond)
+				s.does(after(100*time.Millisecond, nil), nil)
+				want := int64(1)
+				if tt.hedged {
+					want = 2
+				}
+				if _, err := call(ctx, c, tt.method); err != nil || s.tries.Load() != want {
+					t.Errorf("%d attempts, not %d: %v", s.tries.Load(), want, err)
 				}
 			})
 		})

@@ -113,10 +113,11 @@ func (t *target) method(name string) (*method, *terms) {
 	if now := m.terms.Load(); now != nil && now.rules == r {
 		return m, now
 	}
-	now := t.terms(m, r)
-	if m != t.other {
-		m.terms.Store(now)
+	if m == t.other {
+		return m, t.terms(newMethod(name), r)
 	}
+	now := t.terms(m, r)
+	m.terms.Store(now)
 	return m, now
 }
 
@@ -127,24 +128,36 @@ func (t *target) known(name string) *method {
 	if t.count.Load() >= maxMethods {
 		return t.other
 	}
-	actual, loaded := t.methods.LoadOrStore(name, &method{name: name, safe: declaredSafe(name), latency: new(resilience.Latency)})
+	m := newMethod(name)
+	m.latency = new(resilience.Latency)
+	actual, loaded := t.methods.LoadOrStore(name, m)
 	if !loaded {
 		t.count.Add(1)
 	}
 	return actual.(*method)
 }
 
-// declaredSafe reports whether the protobuf definition of a method, if it is linked in, gives it an idempotency_level.
+// newMethod returns a method of which nothing was measured.
+func newMethod(name string) *method {
+	return &method{name: name, safe: declaredSafe(name), pure: declared(name) == descriptorpb.MethodOptions_NO_SIDE_EFFECTS}
+}
+
+// declaredSafe reports whether the definition of a method says that it may run twice.
 func declaredSafe(fullMethod string) bool {
+	return declared(fullMethod) != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
+}
+
+// declared returns the idempotency_level that the protobuf definition of a method, if it is linked in, gives it.
+func declared(fullMethod string) descriptorpb.MethodOptions_IdempotencyLevel {
 	name := strings.ReplaceAll(strings.TrimPrefix(fullMethod, "/"), "/", ".")
 	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
 	if err != nil {
-		return false
+		return descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
 	}
 	m, ok := d.(protoreflect.MethodDescriptor)
 	if !ok {
-		return false
+		return descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
 	}
-	opts, ok := m.Options().(*descriptorpb.MethodOptions)
-	return ok && opts.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
+	opts, _ := m.Options().(*descriptorpb.MethodOptions)
+	return opts.GetIdempotencyLevel() // of none, too
 }

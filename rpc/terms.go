@@ -22,6 +22,7 @@ type rules struct {
 type method struct {
 	name    string
 	safe    bool // says the protobuf definition
+	pure    bool // and that it changes nothing
 	latency *resilience.Latency
 	terms   atomic.Pointer[terms]
 }
@@ -31,6 +32,7 @@ type terms struct {
 	rules       *rules // that they come from
 	policy      resilience.Policy
 	safe        bool // may run twice for one call
+	hedged      bool // may also do so at the same time
 	keyed       bool // an idempotency key makes it safe
 	criticality resilience.Criticality
 }
@@ -102,16 +104,19 @@ func (t *target) check(r *rules, balancing error) error {
 // terms returns how m is called under r: what is said of the method goes over what is said of all, and within that the
 // policy in force over what was configured.
 func (t *target) terms(m *method, r *rules) *terms {
-	out := &terms{rules: r, policy: r.policy, safe: m.safe, keyed: true}
+	out := &terms{rules: r, policy: r.policy, safe: m.safe, hedged: m.pure, keyed: true}
 	if of, ok := byMethod(t.cfg.Methods, m.name); ok {
 		out.policy = of.apply(out.policy)
 		out.safe = out.safe || of.Safe
+		out.hedged = out.hedged || chosen(of.Hedge)
 		out.criticality = of.Criticality
 	}
 	of, ok := byMethod(r.methods, m.name)
 	if !ok {
+		out.hedged = out.hedged && out.safe
 		return out
 	}
+	out.hedged = out.hedged || chosen(of.Hedge)
 	out.policy = MethodPolicy{
 		Timeout: of.Timeout, AttemptTimeout: of.AttemptTimeout, MaxAttempts: of.MaxAttempts, Hedge: of.Hedge,
 	}.apply(out.policy)
@@ -124,11 +129,15 @@ func (t *target) terms(m *method, r *rules) *terms {
 		out.safe = true
 	case policy.SafeDefault:
 	}
+	out.hedged = out.hedged && out.safe
 	if of.Criticality != nil {
 		out.criticality = *of.Criticality
 	}
 	return out
 }
+
+// chosen reports whether a method's own policy says that it is hedged.
+func chosen(p resilience.HedgePolicy) bool { return p.Share > 0 || p.Delay > 0 }
 
 // byMethod returns what is said of a method by its full name, or of all methods of its service.
 func byMethod[T any](of map[string]T, name string) (T, bool) {

@@ -24,10 +24,12 @@ import (
 	"github.com/holdfast-go/holdfast/rpc"
 )
 
-// The methods of the test service. The protobuf definition says of Look alone that it is safe.
+// The methods of the test service. The protobuf definition says of Look that it changes nothing, and of Put that it is
+// idempotent.
 const (
 	say  = "/holdfast.test.Echo/Say"
 	look = "/holdfast.test.Echo/Look"
+	put  = "/holdfast.test.Echo/Put"
 	chat = "/holdfast.test.Echo/Chat"
 )
 
@@ -54,6 +56,7 @@ func define() error {
 			Method: []*descriptorpb.MethodDescriptorProto{
 				method("Say", descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN),
 				method("Look", descriptorpb.MethodOptions_NO_SIDE_EFFECTS),
+				method("Put", descriptorpb.MethodOptions_IDEMPOTENT),
 			},
 		}},
 	}, protoregistry.GlobalFiles)
@@ -90,7 +93,7 @@ func (h *handler) register(r grpc.ServiceRegistrar) {
 	}
 	r.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "holdfast.test.Echo", HandlerType: (*any)(nil),
-		Methods: []grpc.MethodDesc{unary("Say"), unary("Look")},
+		Methods: []grpc.MethodDesc{unary("Say"), unary("Look"), unary("Put")},
 		Streams: []grpc.StreamDesc{{StreamName: "Chat", ServerStreams: true, ClientStreams: true, Handler: func(_ any, s grpc.ServerStream) error {
 			h.calls.Add(1)
 			return h.stream(s)
