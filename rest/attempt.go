@@ -54,6 +54,7 @@ type attempt struct {
 	hedgeAt time.Time // when it is hedged; zero if it is not, or was
 	late    bool
 	lost    bool // another one answered before
+	early   bool // and sooner than half of such calls take
 	final   bool // its answer is the caller's, and the call is under way as long as it is
 	outcome resilience.Outcome
 
@@ -233,12 +234,14 @@ func (a *attempt) release() {
 		a.cancel(nil)
 		now := time.Now()
 		a.trip.mu.Lock()
-		v, lost := a.outcome.Verdict(), a.lost
+		v, lost, early := a.outcome.Verdict(), a.lost, a.early
 		if a.final {
 			a.trip.call.End(now)
 		}
 		a.trip.mu.Unlock()
 		switch {
+		case early: // no answer would have been there yet, which says nothing
+			v.Sample, v.Health = balance.None, balance.Neutral
 		case lost:
 			// It was not waited for any longer than this. That is no failure.
 			v.Sample, v.Health = balance.LowerBound, balance.Neutral

@@ -387,6 +387,44 @@ func TestHedgeThatPanicsIsTheEndOfItsCallOnly(t *testing.T) {
 	}
 }
 
+// That a hedge was not answered is news of its instance only if it could have been.
+func TestHedgeThatIsLostEarlySaysNothingOfItsInstance(t *testing.T) {
+	for _, tt := range []struct {
+		usual time.Duration
+		known bool
+	}{
+		{time.Second, false},
+		{time.Microsecond, true},
+	} {
+		t.Run(tt.usual.String(), func(t *testing.T) {
+			w := newWorld(t)
+			a, b := w.straggler("a"), w.straggler("b")
+			a.slow.Store(true)
+			b.slow.Store(true)
+			client := w.client(ClientConfig{Policy: hedging})
+			known(t, client, 2)
+			g, _ := client.Transport.(*Transport).follow("shop")
+			get := call{method: http.MethodGet, path: "/x"}
+			exact, _ := g.terms.latency.of(get.method, get.path)
+			for range 100 {
+				exact.Observe(time.Now(), tt.usual, balance.Latency)
+			}
+			eventually(t, "the latency is known", func() bool { return exact.Summary(time.Now()).Known() })
+			go func() {
+				eventually(t, "the hedge is there", func() bool { return b.begun.Load() == 1 })
+				close(a.release)
+			}()
+			if status, body, err := send(client, get.request(t, t.Context())); status != http.StatusOK || body != "a:" || err != nil {
+				t.Fatal(status, body, err)
+			}
+			peers := g.now.Load().peers
+			if took, known := peers[1].node.Latency(time.Now()); peers[1].id != "b" || known != tt.known {
+				t.Errorf("%s has a latency of %v: %v, want %v", peers[1].id, took, known, tt.known)
+			}
+		})
+	}
+}
+
 func TestHedgeThatIsNotMadeIsNotPaidFor(t *testing.T) {
 	for name, tt := range map[string]struct {
 		picker balance.Picker

@@ -27,6 +27,7 @@ type trip struct {
 	request  resilience.Request // what the call takes along
 	safe     bool
 	keep     bool                // an attempt is not cut off where there is nobody else to ask
+	latency  *resilience.Latency // of the call; nil if there is none
 	also     *resilience.Latency // observed besides that of the call; nil if there is none
 
 	mu     sync.Mutex // guards what follows, for there may be a hedge
@@ -75,6 +76,7 @@ func newTrip(g *target, req *http.Request) *trip {
 			latency, t.also = coarse, latency
 		}
 	}
+	t.latency = latency
 	t.call = resilience.Begin(resilience.Spec{
 		Policy:      &rules.policy,
 		Budget:      g.terms.budget,
@@ -209,7 +211,7 @@ func (t *trip) settle(a *attempt, resp *http.Response, err error) resilience.Dec
 	var d resilience.Decision
 	if t.end.is {
 		t.call.Lost(now, a.plan)
-		a.lost = true
+		a.lost, a.early = true, t.latency != nil && a.took < t.latency.Summary(now).Median
 		if t.end.attempt == nil { // of a call that failed, all is told
 			t.failed = append(t.failed, a.record(failure.New(failure.Canceled, "still under way when the call ended"), resilience.MaybeSent))
 		}
