@@ -387,6 +387,30 @@ func TestHedgeThatPanicsIsTheEndOfItsCallOnly(t *testing.T) {
 	}
 }
 
+// What panics in RoundTrip is the caller's, who may contain it.
+func TestPanicInRoundTripLeavesNothingBehind(t *testing.T) {
+	w := newWorld(t)
+	w.good("a")
+	client := w.client(ClientConfig{Policy: resilience.Policy{MaxInFlight: 1}})
+	known(t, client, 1)
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GetConn: func(string) { panic("mine") }})
+	err := lifecycle.Recover(func() error {
+		_, _, err := send(client, call{method: http.MethodGet}.request(t, ctx))
+		return err
+	})
+	var p *lifecycle.PanicError
+	if !errors.As(err, &p) || p.Value != "mine" {
+		t.Errorf("error %v", err)
+	}
+	g, _ := client.Transport.(*Transport).follow("shop")
+	if n, calls := inFlight(t, client), g.terms.guard.InFlight(); n != 0 || calls != 0 {
+		t.Errorf("%d attempts and %d calls are counted as under way", n, calls)
+	}
+	if took, known := g.now.Load().peers[0].node.Latency(time.Now()); known {
+		t.Errorf("the instance has a latency of %v", took)
+	}
+}
+
 // That a hedge was not answered is news of its instance only if it could have been.
 func TestHedgeThatIsLostEarlySaysNothingOfItsInstance(t *testing.T) {
 	for _, tt := range []struct {

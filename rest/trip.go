@@ -183,7 +183,14 @@ func (t *trip) attempt(p *peer, plan resilience.Plan, now time.Time) (resilience
 	a := newAttempt(t, p, plan, now)
 	t.first = a
 	t.mu.Unlock()
+	returned := false
+	defer func() {
+		if !returned {
+			t.abandon(a)
+		}
+	}()
 	resp, err := a.do(body)
+	returned = true
 	d := t.settle(a, resp, err)
 	t.mu.Lock()
 	hedge, done := t.hedge, t.done // there will be no other: a is not the first any more
@@ -197,6 +204,24 @@ func (t *trip) attempt(p *peer, plan resilience.Plan, now time.Time) (resilience
 		d = hedge.decision
 	}
 	return d, nil
+}
+
+// abandon ends an attempt in which something panicked that is the caller's, such as a hook of httptrace; what the caller
+// contains is not to leave anything behind.
+func (t *trip) abandon(a *attempt) {
+	t.mu.Lock()
+	won, hedge := t.end, t.hedge
+	t.first, t.end = nil, ending{is: true, stop: resilience.StopFinal}
+	a.lost, a.early = true, true
+	t.mu.Unlock()
+	switch {
+	case won.attempt != nil:
+		_ = won.resp.Body.Close()
+		won.attempt.release()
+	case hedge != nil:
+		hedge.cancel(errBeaten)
+	}
+	a.release()
 }
 
 // settle ends an attempt: it tells the call, records what failed, and if that is the end of the call, cancels the other
