@@ -120,8 +120,8 @@ func TestTheCopyOfAWatchIsThatOfItsEngine(t *testing.T) {
 		defer s.Close()
 		return Follow(s, "p/", func(string, []byte) (int, error) { return 0, nil }).copy.path
 	}
-	a, b := named{memconfig.New(), "a"}, named{memconfig.New(), "b"}
-	if of(a) != of(a) || of(a) == of(b) || of(memconfig.New()) != of(memconfig.New()) {
+	a, again, b := named{memconfig.New(), "a"}, named{memconfig.New(), "a"}, named{memconfig.New(), "b"}
+	if of(a) != of(again) || of(a) == of(b) || of(memconfig.New()) == of(a) {
 		t.Error("engines are not told apart by their identity, or else their type")
 	}
 }
