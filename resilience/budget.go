@@ -89,6 +89,14 @@ func (b *Budget) hedge(now time.Time, share float64) bool {
 	return true
 }
 
+// unhedge takes back a hedge that is not made.
+func (b *Budget) unhedge(share float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.add(1)
+	b.unhedged += 1 / share
+}
+
 // Hold marks n tokens as possibly needed soon, all or none, and reports whether there are that many beyond those held
 // already. It takes nothing: whoever needs a token now has a better claim than who may need one.
 func (b *Budget) Hold(now time.Time, n int) bool {

@@ -3,8 +3,6 @@ package resilience
 import (
 	"math"
 	"time"
-
-	"github.com/holdfast-go/holdfast/balance"
 )
 
 const (
@@ -22,8 +20,6 @@ const (
 	reserve = 2
 	// overdueFloor is the least time after which an instance that has not answered is blamed for it.
 	overdueFloor = 50 * time.Millisecond
-	// minHedge is the shortest wait for a hedge: what is faster has no tail worth it.
-	minHedge = time.Millisecond
 	// maxFlights is how many attempts of a call are under way at most: one, and its hedge.
 	maxFlights = 2
 )
@@ -91,7 +87,8 @@ type Call struct {
 	sent     int           // attempts that have ended and may have reached an instance
 	unsent   int           // attempts that provably did not
 	sheds    int           // attempts that met an instance which was too busy
-	pushback time.Duration // the longest that an instance has asked for
+	pushback time.Duration // the longest that an instance has asked for since the last wait
+	pushed   bool          // an instance has asked for a wait
 	hedged   bool          // the one hedge has been made
 	entered  bool          // the guard counts the call as under way
 	alone    bool          // see Alone
@@ -265,65 +262,6 @@ func (c *Call) guess(s Summary, half time.Duration) time.Duration {
 	}
 }
 
-// hedgeDelay returns how long an attempt runs until it is hedged, 0 if it is not; limit is all the time it has.
-func (c *Call) hedgeDelay(s Summary, limit time.Duration) time.Duration {
-	p := c.spec.Policy.hedge()
-	if !c.mayHedge() || p.Share <= 0 || !s.Known() {
-		return 0
-	}
-	d := p.Delay
-	if d <= 0 {
-		d = min(max(s.P95, minHedge), limit/2)
-	}
-	if d >= limit-s.Median { // no time for another answer
-		return 0
-	}
-	return d
-}
-
-// mayHedge reports whether the call is one that is hedged, and has not been.
-func (c *Call) mayHedge() bool {
-	return c.spec.Safe && !c.spec.Single && !c.alone && !c.hedged && c.spec.Budget != nil && c.spec.Criticality >= Critical &&
-		c.pushback == 0 && c.reached() < c.spec.Policy.attempts()
-}
-
-// Hedge plans another attempt beside the one under way, or does not: then there is none in this call. It costs a token
-// of the budget, within the hedges' share of it.
-func (c *Call) Hedge(now time.Time, rnd uint64) (Plan, bool) {
-	n := 0
-	for i := range c.flights {
-		if c.flights[i].active {
-			n++
-		}
-	}
-	if n != 1 || !c.mayHedge() || !now.Before(c.spec.Deadline) {
-		return Plan{}, false
-	}
-	g := c.spec.Guard
-	if g != nil && !g.calm(c.spec.Criticality) {
-		return Plan{}, false
-	}
-	share := c.spec.Policy.hedge().Share
-	if share <= 0 || !c.spec.Budget.hedge(now, share) {
-		return Plan{}, false
-	}
-	c.hedged = true
-	ps, stop := c.admit(now, rnd)
-	if stop != StopDone {
-		return Plan{}, false
-	}
-	var s Summary
-	if c.spec.Latency != nil {
-		s = c.spec.Latency.Summary(now)
-	}
-	plan := c.plan(now, s, c.fly(now, c.planned, ps))
-	plan.Hedged = true
-	return plan, true
-}
-
-// Alone says that there is but one instance: what it is too busy for is not tried again, and nothing is hedged.
-func (c *Call) Alone() { c.alone = true }
-
 // land ends an attempt and reports whether it was under way.
 func (c *Call) land(now time.Time, number int, v Verdict) (*flight, bool) {
 	for i := range c.flights {
@@ -365,6 +303,7 @@ func (c *Call) Done(now time.Time, p Plan, o Outcome, pushback time.Duration, rn
 		c.sent++
 	}
 	c.pushback = max(c.pushback, pushback)
+	c.pushed = c.pushed || pushback > 0
 	if v.RetrySafe && c.flying() {
 		return Decision{Pending: true}
 	}
@@ -373,7 +312,7 @@ func (c *Call) Done(now time.Time, p Plan, o Outcome, pushback time.Duration, rn
 		return Decision{Stop: StopBudget}
 	}
 	if d.Retry {
-		c.pushback = min(c.pushback, AtOnce) // it is being waited for; that there was one is not forgotten
+		c.pushback = 0 // it is being waited for
 	}
 	return d
 }
@@ -385,21 +324,6 @@ func (c *Call) flying() bool {
 		}
 	}
 	return false
-}
-
-// Lost ends an attempt that was cancelled because another one was answered. That it has not been is worth something
-// where it was slower than usual; its instance is not to blame.
-func (c *Call) Lost(now time.Time, p Plan) {
-	f, ok := c.land(now, p.Number, Verdict{})
-	if !ok {
-		return
-	}
-	c.sent++
-	if l := c.spec.Latency; l != nil {
-		if took := now.Sub(f.started); took >= l.Summary(now).Median {
-			l.Observe(now, took, balance.LowerBound)
-		}
-	}
 }
 
 // End ends the call. What is still under way ends with it, and counts for nothing. A second End does nothing.

@@ -255,3 +255,42 @@ func TestHedgesStayWithinTheirShareWhenEverythingTurnsSlow(t *testing.T) {
 		}
 	}
 }
+
+// What the guard refuses takes nothing from the budget, and nothing from the share of hedges.
+func TestAHedgeThatIsNotMadeIsNotPaidFor(t *testing.T) {
+	policy := &Policy{Rate: 1, Burst: 1, Hedge: HedgePolicy{Delay: 10 * time.Millisecond}}
+	budget, guard, latency := NewBudget(policy.Budget), NewGuard(*policy), new(Latency)
+	for range 100 {
+		latency.Observe(epoch, 5*time.Millisecond, balance.Latency)
+		budget.Call(epoch)
+	}
+	now := epoch.Add(time.Second)
+	c := Begin(Spec{Policy: policy, Budget: budget, Guard: guard, Latency: latency, Deadline: now.Add(5 * time.Second), Safe: true})
+	if plan, stop := c.Next(now, 0); stop != StopDone || plan.Hedge.IsZero() {
+		t.Fatalf("%+v, %v", plan, stop)
+	}
+	budget.Take(now, 10) // so that it is not full
+	tokens, unhedged := budget.Tokens(now), budget.unhedged
+	if _, ok := c.Hedge(now, 0); ok {
+		t.Fatal("the rate limit allows a second one")
+	}
+	if got := budget.Tokens(now); got != tokens || budget.unhedged != unhedged {
+		t.Errorf("%v of %v tokens, %v of %v calls without a hedge", got, tokens, budget.unhedged, unhedged)
+	}
+}
+
+// A loser says something about latency from the time on that half of the calls take.
+func TestWhatALoserIsWorth(t *testing.T) {
+	for took, want := range map[time.Duration]balance.Sample{2 * time.Millisecond: balance.None, 20 * time.Millisecond: balance.LowerBound} {
+		latency := new(Latency)
+		for range 100 {
+			latency.Observe(epoch, 10*time.Millisecond, balance.Latency)
+		}
+		now := epoch.Add(time.Second)
+		c := Begin(Spec{Latency: latency, Deadline: now.Add(5 * time.Second), Safe: true})
+		plan, _ := c.Next(now, 0)
+		if got := c.Lost(now.Add(took), plan); got != want {
+			t.Errorf("lost after %v: %v", took, got)
+		}
+	}
+}
