@@ -34,10 +34,11 @@ type attempt struct {
 
 	// Guarded by call.mu: grpc-go may pick twice for an attempt (its transparent retry), and end a stream anywhere.
 	inst     instance
-	node     *balance.Node // of inst
-	view     *balance.View // that it was picked from
-	alone    bool          // there was no other instance to choose, or none that may be
-	lost     bool          // cancelled, because another attempt was answered
+	node     *balance.Node  // of inst
+	view     *balance.View  // that it was picked from
+	alone    bool           // there was no other instance to choose, or none that may be
+	lost     bool           // cancelled, because another attempt was answered
+	worth    balance.Sample // of that, for the latency of node
 	sent     resilience.Sent
 	received bool // something came back: a status is the instance's
 	pushback time.Duration
@@ -121,7 +122,7 @@ func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) (
 		a.sent = resilience.NotSent
 	}
 	if st.Code() == codes.Canceled && a.lost {
-		return balance.LowerBound, balance.Neutral
+		return a.worth, balance.Neutral
 	}
 	if st.Code() != codes.Canceled {
 		a.call.tried = append(a.call.tried, node)

@@ -215,7 +215,7 @@ func (c *call) try(plan resilience.Plan, now time.Time) result {
 	lost := h != nil && !r.next.Pending
 	if lost {
 		h.lost, h.attempt.lost = true, true
-		c.loop.Lost(r.now, h.attempt.plan)
+		h.attempt.worth = c.loop.Lost(r.now, h.attempt.plan)
 	}
 	c.mu.Unlock()
 	switch {

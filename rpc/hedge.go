@@ -101,7 +101,7 @@ func (c *call) lose(now time.Time) *attempt {
 	a := c.primary
 	c.primary = nil
 	a.lost = true
-	c.loop.Lost(now, a.plan)
+	a.worth = c.loop.Lost(now, a.plan)
 	return a
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/holdfast-go/holdfast/balance"
 	"github.com/holdfast-go/holdfast/resilience"
@@ -77,5 +79,31 @@ func TestAnEjectedInstanceIsNobodysAlternative(t *testing.T) {
 	}
 	if a := pick(); !a.alone || a.node != p.nodes[0] {
 		t.Errorf("of two, one of them ejected, %s is taken and alone: %v", a.inst.id, a.alone)
+	}
+}
+
+// An instance that never answers and is cancelled sooner than half of the calls are over does not look fast.
+func TestALostHedgeIsNoProofOfSpeed(t *testing.T) {
+	target := newTarget("echo", ClientConfig{}.defaults())
+	for _, tt := range []struct {
+		took time.Duration
+		want balance.Sample
+	}{{time.Millisecond, balance.None}, {50 * time.Millisecond, balance.LowerBound}} {
+		now, latency := time.Now(), new(resilience.Latency)
+		for range 100 {
+			latency.Observe(now, 10*time.Millisecond, balance.Latency)
+		}
+		now = now.Add(time.Second)
+		c := &call{target: target}
+		c.loop = resilience.Begin(resilience.Spec{Latency: latency, Deadline: now.Add(time.Second), Safe: true})
+		plan, _ := c.loop.Next(now, 0)
+		a := &attempt{call: c, plan: plan, start: now}
+		c.primary = a
+		now = now.Add(tt.took)
+		c.lose(now)
+		sample, health := a.done(now, balance.NewNode("new"), balancer.DoneInfo{Err: status.Error(codes.Canceled, ""), BytesSent: true})
+		if sample != tt.want || health != balance.Neutral {
+			t.Errorf("lost after %v: sample %v, health %v", tt.took, sample, health)
+		}
 	}
 }
