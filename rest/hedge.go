@@ -69,7 +69,7 @@ func (t *trip) overtake(first *attempt, p *peer, body io.ReadCloser) {
 	t.mu.Unlock()
 	var resp *http.Response
 	err := lifecycle.Recover(func() (err error) {
-		resp, err = a.do(body)
+		resp, err = a.do(body) //nolint:bodyclose // settle closes it, or its reader does
 		return err
 	})
 	a.decision = t.settle(a, resp, err)
