@@ -44,7 +44,8 @@ type Balancer struct {
 	mu      sync.Mutex
 	nodes   map[string]*Node // of members, and of those that left lately
 	members []*Node          // as of the last Update
-	reach   []*Node          // of the last View, the subset only
+	viewed  []*Node          // of the last View, each once
+	reach   []*Node          // of these, the subset
 }
 
 // settings is a configuration, and what follows from it. It is immutable.
@@ -65,7 +66,8 @@ func New(cfg Config) *Balancer {
 }
 
 // Configure replaces the configuration, save OnEject and Seed. What is known about the nodes stays, except that
-// Ejection.Off re-admits all of them. Another Subset chooses the nodes anew.
+// Ejection.Off re-admits all of them. Another Subset chooses the nodes anew;
+// whoever connects to these only does so with the next Update.
 func (b *Balancer) Configure(cfg Config) {
 	s := &settings{Config: cfg.defaults()}
 	s.policy = policies[s.Policy]
@@ -127,9 +129,15 @@ func (b *Balancer) Update(now time.Time, members []Member) []*Node {
 	return out
 }
 
-// choose chooses the subset: the members with the highest hashes (rendezvous hashing, gRFC A68), so that a change of
-// one instance changes at most one of the subset. b.mu is held.
+// choose chooses the subset, and those of it that can be reached. b.mu is held.
 func (b *Balancer) choose() {
+	b.rank()
+	b.reach = slices.DeleteFunc(slices.Clone(b.viewed), func(n *Node) bool { return n.spare })
+}
+
+// rank chooses the subset: the members with the highest hashes (rendezvous hashing, gRFC A68), so that a change of
+// one instance changes at most one of the subset. b.mu is held.
+func (b *Balancer) rank() {
 	size := b.set.Load().Subset
 	if size <= 0 || size >= len(b.members) {
 		for _, n := range b.members {
@@ -168,15 +176,13 @@ func (b *Balancer) View(now time.Time, nodes []*Node) *View {
 	slowStart := b.set.Load().SlowStart
 	settled := slices.ContainsFunc(nodes, func(n *Node) bool { return n.absent == 0 && at-n.entered >= int64(slowStart) })
 	in := make(map[*Node]struct{}, len(nodes))
-	b.reach = make([]*Node, 0, len(nodes))
+	b.viewed = make([]*Node, 0, len(nodes))
 	for _, n := range nodes {
 		if _, twice := in[n]; twice {
 			continue
 		}
 		in[n] = struct{}{}
-		if !n.spare {
-			b.reach = append(b.reach, n)
-		}
+		b.viewed = append(b.viewed, n)
 		if n.absent == 0 {
 			continue
 		}
@@ -190,6 +196,7 @@ func (b *Balancer) View(now time.Time, nodes []*Node) *View {
 			n.absent = at
 		}
 	}
+	b.reach = slices.DeleteFunc(slices.Clone(b.viewed), func(n *Node) bool { return n.spare })
 	b.epoch.Add(1)
 	return &View{b: b, nodes: nodes}
 }

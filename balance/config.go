@@ -48,7 +48,9 @@ type Config struct {
 	// beyond that goes to the other zones. "": zones do not matter.
 	Zone string
 	// Subset bounds the nodes that this client uses, chosen by a rendezvous hash with a seed of its own, so that each of
-	// many clients has connections to a few of many instances. Below about 20 instances are loaded unevenly. 0: all.
+	// many clients has connections to a few of many instances. Below about 20 instances are loaded unevenly. 0: all. Changed
+	// live, it holds at once for the nodes that can be reached; connections are made and closed with the next change of the
+	// set.
 	Subset int
 	// Seed makes the subset of one client another than that of the next. 0: a random one. It is not changed by
 	// Configure.

@@ -145,7 +145,7 @@ func (b *Balancer) Done(n *Node, now, start time.Time, s Sample, h Health) {
 	n.count(now, h)
 	n.ended(h == Bad)
 	if n.ejected.Load() {
-		b.probed(n, set, now, start, h)
+		b.probed(n, now, start, h)
 		return
 	}
 	switch {
@@ -156,18 +156,18 @@ func (b *Balancer) Done(n *Node, now, start time.Time, s Sample, h Health) {
 		return
 	case h == Bad && set.Ejection.Consecutive > 0:
 		if run := n.run.Add(1); run%uint32(set.Ejection.Consecutive) == 0 {
-			b.consider(n, set, now)
+			b.consider(n, now)
 		}
 	}
 	if set.Ejection.SuccessRate > 0 {
-		b.judge(set, now)
+		b.judge(now)
 	}
 }
 
 // consider ejects n if its failures in a row are no chance, going by those of the others.
-func (b *Balancer) consider(n *Node, set *settings, now time.Time) {
+func (b *Balancer) consider(n *Node, now time.Time) {
 	b.mu.Lock()
-	run := n.run.Load()
+	set, run := b.set.Load(), n.run.Load()
 	var e *Event
 	if !n.ejected.Load() && float64(run) >= b.enough(n, set, now) {
 		e = b.eject(n, set, now, wins, fmt.Sprintf("%d failures in a row", run))
@@ -210,13 +210,13 @@ func (b *Balancer) others(n *Node, now time.Time) float64 {
 }
 
 // judge compares the success rates of all nodes, and ejects the worst if it is out of line.
-func (b *Balancer) judge(set *settings, now time.Time) {
+func (b *Balancer) judge(now time.Time) {
 	at, last := now.UnixNano(), b.judged.Load()
 	if at-last < int64(judging) || !b.judged.CompareAndSwap(last, at) {
 		return
 	}
 	b.mu.Lock()
-	e := b.worst(set, now)
+	e := b.worst(b.set.Load(), now)
 	b.mu.Unlock()
 	b.tell(e)
 }
@@ -269,8 +269,12 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// eject ejects n, unless too many are, and returns what to tell. b.mu is held.
+// eject ejects n, unless too many are, and returns what to tell. set is as of b.mu, which is held: nobody would re-admit
+// a node that was ejected by settings of before Ejection.Off.
 func (b *Balancer) eject(n *Node, set *settings, now time.Time, need int, reason string) *Event {
+	if set.Ejection.Off {
+		return nil
+	}
 	out, here := 0, false
 	for _, m := range b.reach {
 		if m.ejected.Load() {
@@ -303,8 +307,9 @@ func (n *Node) jittered() int64 {
 }
 
 // probed takes the end of a call to an ejected node.
-func (b *Balancer) probed(n *Node, set *settings, now, start time.Time, h Health) {
+func (b *Balancer) probed(n *Node, now, start time.Time, h Health) {
 	b.mu.Lock()
+	set := b.set.Load()
 	if !n.ejected.Load() || start.Before(n.out) { // it says how the node was before
 		b.mu.Unlock()
 		return

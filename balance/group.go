@@ -140,7 +140,7 @@ func (g *group) draw(p *plan, c *Call, r uint64, not int) (int, uint64) {
 		return cold, r
 	}
 	for j := range g.nodes {
-		k := (j + int(uint32(r))) % len(g.nodes)
+		k := (j + scale(uint32(r), len(g.nodes))) % len(g.nodes)
 		if k != not && !c.tried(g.nodes[k]) {
 			return k, r
 		}

@@ -86,7 +86,7 @@ func (g *group) explore(best int, c *Call, r uint64) int {
 	}
 	now := c.Now.UnixNano()
 	for j := range min(len(g.nodes), glances) {
-		k := (j + int(uint32(r))) % len(g.nodes)
+		k := (j + scale(uint32(r), len(g.nodes))) % len(g.nodes)
 		n := g.nodes[k]
 		if n.InFlight() > 0 {
 			continue
