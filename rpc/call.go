@@ -43,7 +43,7 @@ type call struct {
 	// mu guards what follows once there is a hedge, and of every attempt what is said there.
 	mu      sync.Mutex
 	loop    resilience.Call
-	tried   []*balance.Node // that failed
+	tried   []*balance.Node // that failed, and that a hedge runs beside: not to be picked again while there is another
 	room    [3]*balance.Node
 	primary *attempt // under way, and no hedge
 	hedge   *hedge
@@ -116,22 +116,27 @@ func (d *dialer) begin(c *call, ctx context.Context, now time.Time, name string,
 
 // sendRequest returns ctx with what the call takes along where it is sent. What is the default is not.
 func sendRequest(ctx context.Context, r resilience.Request) context.Context {
+	level := ""
 	if r.Criticality != resilience.Critical {
-		ctx = send(ctx, resilience.HeaderCriticality, r.Criticality.String())
+		level = r.Criticality.String()
 	}
-	if r.Tenant != "" {
-		ctx = send(ctx, resilience.HeaderTenant, r.Tenant)
-	}
-	return ctx
+	ctx = send(ctx, resilience.HeaderCriticality, level)
+	return send(ctx, resilience.HeaderTenant, r.Tenant)
 }
 
-// send returns ctx with the metadata to be sent. It replaces what came with metadata that somebody passes on.
+// send returns ctx with the metadata to be sent; "" is none. It replaces what came with metadata that somebody passes on:
+// what a call was lowered to must not be undone by what its request came with.
 func send(ctx context.Context, key, value string) context.Context {
 	if len(metadata.ValueFromOutgoingContext(ctx, key)) == 0 {
+		if value == "" {
+			return ctx
+		}
 		return metadata.AppendToOutgoingContext(ctx, key, value)
 	}
 	md, _ := metadata.FromOutgoingContext(ctx)
-	md.Set(key, value)
+	if md.Delete(key); value != "" {
+		md.Set(key, value)
+	}
 	return metadata.NewOutgoingContext(ctx, md)
 }
 
