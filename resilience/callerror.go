@@ -87,9 +87,10 @@ func (e *CallError) Unwrap() error { return e.Err }
 const givenUp = time.Second
 
 // GRPCStatus returns the last attempt's error as a status, for a server that returns this error to its own caller. It
-// carries nothing of the attempts, so addresses stay here, and none of our own reasons, which are about the callee. UNAVAILABLE asks the caller to come back in a second, if the
-// callee has not asked for something itself and it was not safety alone that ended the call: trying again is the task of
-// the layer next to the failure, and has been done; if each layer did, the attempts would multiply.
+// carries nothing of the attempts, so addresses stay here, and none of our own reasons, which are about the callee.
+// UNAVAILABLE asks the caller to come back in a second, if the callee has not asked for something itself and it was not
+// safety alone that ended the call: trying again is the task of the layer next to the failure, and has been done; if each
+// layer did, the attempts would multiply.
 func (e *CallError) GRPCStatus() *status.Status {
 	f := failure.From(e.Err)
 	if f.Domain == failure.Domain {

@@ -18,8 +18,8 @@ var errKey = failure.New(failure.InvalidArgument, "idempotency key: not 1 to %d 
 type keyContext struct{}
 
 // WithIdempotencyKey returns a context whose calls, by this package's clients, carry key to the server in the metadata
-// "idempotency-key", and are safe to try again: the server is trusted to do things once per key. "" is no key. A key is 1 to 256 printable ASCII
-// characters; a call with any other is answered INVALID_ARGUMENT without being sent.
+// "idempotency-key", and are safe to try again: the server is trusted to do things once per key. "" is no key. A key is
+// 1 to 256 printable ASCII characters; a call with any other is answered INVALID_ARGUMENT without being sent.
 func WithIdempotencyKey(ctx context.Context, key string) context.Context {
 	if key == "" {
 		return ctx
