@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -95,7 +96,7 @@ func TestLoadLevels(t *testing.T) {
 			t.Fatalf("%d is in level %d, which begins at %d", n, at, low)
 		}
 	}
-	if got := levelOf(1 << 40); got >= levels {
+	if got := levelOf(math.MaxInt); got >= levels {
 		t.Errorf("level %d of %d", got, levels)
 	}
 }

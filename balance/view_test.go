@@ -38,3 +38,14 @@ func TestCandidates(t *testing.T) {
 		t.Error("there are candidates among no nodes")
 	}
 }
+
+// However unlikely a draw is, the one node that was not tried is found; also where an int has 32 bits.
+func TestTheLastUntriedNodeIsDrawn(t *testing.T) {
+	_, v := in(Config{}, 64)
+	for r := range uint64(200) {
+		c := Call{Now: epoch, Rand: r, Tried: v.Nodes()[1:]}
+		if i := v.Pick(c); i != 0 {
+			t.Fatalf("picked %d, which was tried", i)
+		}
+	}
+}
