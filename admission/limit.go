@@ -216,7 +216,7 @@ func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 	switch {
 	case l.phase == open:
 		l.watch(now, e)
-	case !e.bound && l.turned < muchTurned, l.phase == steady && !l.hurts && e.late < 0.01:
+	case !e.bound && (l.lifts || l.turned < muchTurned), l.phase == steady && !l.hurts && e.late < 0.01:
 		l.relax(now, e)
 	default:
 		l.slack = 0
@@ -256,13 +256,18 @@ func (l *limiter) watch(now int64, e epoch) {
 	if !e.growing {
 		l.grown = 0
 	} else if l.grown += float64(e.length); l.grown >= e.turnover/2 {
+		// Those epochs that were much faster say that there is overload, and those with all that were faster what is usual:
+		// the fastest alone were so by chance.
 		var before epoch
+		much := false
 		for _, p := range l.past[:min(l.pasts, len(l.past))] {
-			if p.rate > 0 && e.latency() >= slower*p.usual(e.rate) && (e.rate == 0 || e.mean >= slower/2*p.mean) {
-				before = before.and(p)
+			if p.rate == 0 || e.latency() < slower/2*p.usual(e.rate) {
+				continue
 			}
+			before = before.and(p)
+			much = much || e.latency() >= slower*p.usual(e.rate) && (e.rate == 0 || e.mean >= slower/2*p.mean)
 		}
-		if before.rate > 0 {
+		if much {
 			l.calm = before.mean
 			l.check(now, e, headroom*e.rate*before.usual(e.rate))
 			return
@@ -305,7 +310,12 @@ func (l *limiter) step(now int64, limit float64, p phase) {
 func (l *limiter) relax(now int64, e epoch) {
 	if l.phase == probe {
 		// So few have come that little can be learned.
-		if !l.lifts || e.rate < (1+liftGain)/2*l.ref.rate {
+		switch {
+		case l.lifts && e.rate >= (1+liftGain)/2*l.ref.rate:
+		case !e.growing && e.inFlight < 0.75*l.limit:
+			// But this: there is room for all that come with a limit somewhat higher.
+			l.limit, l.ratio = max(l.home, min(l.limit, 1.25*l.home)), min(l.ratio, l.known)
+		default:
 			l.limit, l.ratio = l.home, min(l.ratio, l.known)
 		}
 		l.phase, l.usual, l.lifts = steady, 0, false

@@ -295,6 +295,23 @@ func TestRetryStormEndsWithItsCause(t *testing.T) {
 	}
 }
 
+// The same behind a connection, in a process that stops for some ms now and then, with handlers that ignore the ends of
+// their calls and clients that do not repeat: all is well 3 s after the cause has gone, for whatever seed.
+func TestRetryStormOfARealServer(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		w := &world{
+			workers: 10, work: slowed(10*ms, 33*ms, 3*time.Second, 10*time.Second), rate: constant(800), deadline: 100 * ms,
+			ceiling: 1000, deaf: true, pauses: time.Duration(seed%3) * 8 * ms, length: 21 * time.Second,
+		}
+		w.run(seed)
+		during, first, after := w.report(5*time.Second, 10*time.Second), w.report(13*time.Second, 14*time.Second), w.report(13*time.Second, 20*time.Second)
+		if during.good < 170 || first.share() < 0.93 || after.share() < 0.98 {
+			t.Errorf("seed %d: during %v; 3 s after %v; from then on %v", seed, during, first, after)
+		}
+	}
+}
+
 // A third of the capacity is left for a while.
 func TestCapacityThatFallsAndComesBack(t *testing.T) {
 	for seed := range uint64(3) {

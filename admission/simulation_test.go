@@ -313,6 +313,9 @@ func (w *world) giveUp(j *job) {
 		return
 	}
 	if j.verdict != admitted {
+		if j.waiter.verdict != undecided {
+			return // at the same moment
+		}
 		delete(w.waiting, j.waiter)
 		w.core.cancel(w.now, j.waiter)
 		w.finish(j, false)
