@@ -121,7 +121,7 @@ func serviceKeys() []key[Service] {
 			wrong: "low: an instance that dies fails calls; high: a storm of retries when all of them do",
 		},
 		{
-			path: "calls.hedge", off: "off", meaning: "a second attempt of a safe call that takes longer than most do; off: none",
+			path: "calls.hedge", off: "off", meaning: "a second attempt beside one that takes longer than most do, of methods without side effects (protobuf NO_SIDE_EFFECTS; GET, HEAD, OPTIONS, TRACE) and of those whose own hedge is set; off: none",
 			turnOff: func(s *Service) { calls(s).Hedge = resilience.HedgePolicy{Share: off} },
 			isOff:   func(s *Service) bool { return calls(s).Hedge.Share < 0 },
 		},
@@ -157,7 +157,7 @@ func serviceKeys() []key[Service] {
 		},
 		{
 			path: "calls.max_in_flight", kind: count, lo: 1, field: "MaxInFlight", at: func(s *Service) any { return &calls(s).MaxInFlight },
-			standard: "no bound", meaning: "calls of one client that are under way at a time; one more fails at once",
+			standard: "no bound", meaning: "calls of one client that are under way at a time, until the answer was read (streams until they are set up); one more fails at once",
 			wrong: "low: refuses what the service could do",
 		},
 		{
@@ -207,7 +207,7 @@ func serviceKeys() []key[Service] {
 		},
 		{
 			path: "calls.balance.subset", kind: count, lo: 1, field: "Subset", at: func(s *Service) any { return &s.Calls.Balance.Subset },
-			standard: "all", meaning: "instances that one client uses",
+			standard: "all", meaning: "instances that one client uses; live, gRPC connections follow with the next change of the set",
 			wrong: "below about 20: instances are loaded unevenly",
 		},
 		{
@@ -298,12 +298,12 @@ func serviceKeys() []key[Service] {
 		},
 		{
 			path: "serves.quota", kind: quota, field: "Quota", at: func(s *Service) any { return &s.Serves.Admission.Quota },
-			standard: "no bound", meaning: "calls a second of each tenant that is not in quotas, on each instance",
+			standard: "no bound", meaning: "calls a second of each tenant that is not in quotas, on each server of an instance",
 			wrong: "low: turns away what could be served",
 		},
 		{
 			path: "serves.quotas", kind: quotas, field: "Quotas", at: func(s *Service) any { return &s.Serves.Admission.Quotas },
-			standard: "none", meaning: "calls a second of single tenants, on each instance",
+			standard: "none", meaning: "calls a second of single tenants, on each server of an instance",
 			wrong: "low: turns away what could be served",
 		},
 	}
