@@ -3,6 +3,7 @@
 package configtest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ type Engine interface {
 	Wipe()
 }
 
-// Freezer is an Engine that can stop answering without an error. Cases that need it are skipped on others.
+// Freezer is an Engine that can stop answering without an error. Every engine can, unless Config says otherwise.
 type Freezer interface {
 	// Freeze makes calls hang until Thaw.
 	Freeze()
@@ -34,6 +35,8 @@ type Config struct {
 	New func(t *testing.T) Engine
 	// In runs one case, for instance in a synctest bubble, or in parallel.
 	In func(t *testing.T, run func(t *testing.T))
+	// CannotFreeze: this engine has no server that could hang. The cases named Frozen are left out.
+	CannotFreeze bool
 	// RelistEvery of the watches. Short, but long enough for the machine the tests run on.
 	RelistEvery time.Duration
 	// Within is how long anything may take, beyond what RelistEvery explains, before a case fails.
@@ -44,6 +47,9 @@ type Config struct {
 func Run(t *testing.T, cfg Config) {
 	for _, group := range [][]testCase{driverCases, followCases} {
 		for _, c := range group {
+			if cfg.CannotFreeze && strings.Contains(c.name, "/Frozen") {
+				continue
+			}
 			t.Run(c.name, func(t *testing.T) {
 				cfg.In(t, func(t *testing.T) { c.run(t, newEnv(t, cfg)) })
 			})

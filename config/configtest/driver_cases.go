@@ -176,7 +176,7 @@ func revisionsGrow(t *testing.T, e *env) {
 func frozenCallsEnd(t *testing.T, e *env) {
 	f, ok := e.Engine.(Freezer)
 	if !ok {
-		t.Skip("this engine does not freeze")
+		t.Fatal("this engine is no Freezer, and Config.CannotFreeze is not set")
 	}
 	d := e.Open(t)
 	e.put(t, d, prefix+"a", "1")

@@ -94,6 +94,27 @@ func (d *Driver) Identity() string {
 
 // List implements driver.Store. A file that cannot be read, or is too large, is an Entry with its Err.
 func (d *Driver) List(ctx context.Context, prefix string) (driver.Listing, error) {
+	out, err := d.list(ctx, prefix)
+	for range tries {
+		if !errors.Is(err, errVanished) {
+			break
+		}
+		out, err = d.list(ctx, prefix)
+	}
+	if err != nil {
+		return driver.Listing{}, fmt.Errorf("list %s: %w", prefix, err)
+	}
+	return out, nil
+}
+
+// tries is how often a listing under which files vanish is begun again.
+const tries = 3
+
+// errVanished is the end of a listing under which a file vanished: it was removed, or the whole directory was, and only
+// another listing can tell.
+var errVanished = errors.New("files vanish while they are listed")
+
+func (d *Driver) list(ctx context.Context, prefix string) (driver.Listing, error) {
 	var out driver.Listing
 	if err := ctx.Err(); err != nil {
 		return out, err
@@ -106,7 +127,7 @@ func (d *Driver) List(ctx context.Context, prefix string) (driver.Listing, error
 		e := driver.Entry{Key: key}
 		e.Value, e.Err = diskfile.Read(path, driver.MaxValue)
 		if errors.Is(e.Err, fs.ErrNotExist) {
-			return nil // removed just now
+			return errVanished
 		}
 		e.Revision = revision(path, e)
 		fmt.Fprintf(hash, "%s\x00%d\x00", key, e.Revision)
@@ -117,7 +138,7 @@ func (d *Driver) List(ctx context.Context, prefix string) (driver.Listing, error
 		err = fmt.Errorf("%s was there, and is missing: %w", filepath.Join(d.dir, filepath.FromSlash(own)), fs.ErrNotExist)
 	}
 	if err != nil {
-		return driver.Listing{}, fmt.Errorf("list %s: %w", prefix, err)
+		return driver.Listing{}, err
 	}
 	out.Revision = d.seen(prefix, hash.Sum64())
 	return out, nil
@@ -170,7 +191,10 @@ func (d *Driver) walk(ctx context.Context, dir, prefix string, depth int, each f
 		info, err := os.Stat(path) // which follows links, as a ConfigMap's files are
 		switch {
 		case err != nil && errors.Is(err, fs.ErrNotExist):
-			continue
+			if _, err = os.Lstat(path); err == nil {
+				continue // a link to nothing
+			}
+			err = errVanished
 		case err == nil && info.IsDir():
 			if depth < maxDepth {
 				var below bool
@@ -178,7 +202,7 @@ func (d *Driver) walk(ctx context.Context, dir, prefix string, depth int, each f
 				found = found || below
 			}
 			if errors.Is(err, fs.ErrNotExist) {
-				err = nil // removed just now
+				err = errVanished
 			}
 		case strings.HasPrefix(key, prefix):
 			err = each(key, path)

@@ -2,6 +2,8 @@ package fileconfig_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -89,9 +91,41 @@ func TestConformance(t *testing.T) {
 			t.Parallel()
 			run(t)
 		},
-		RelistEvery: 300 * time.Millisecond,
-		Within:      10 * time.Second,
+		RelistEvery:  300 * time.Millisecond,
+		Within:       10 * time.Second,
+		CannotFreeze: true,
 	})
+}
+
+// A directory that goes away while it is listed is an outage from whichever moment on: nothing in it was removed.
+func TestADirectoryThatGoesAwayWhileItIsListedLosesNothing(t *testing.T) {
+	e := newEngine(t)
+	const files = 40
+	e.do(os.Mkdir(filepath.Join(e.dir, "limits"), 0o700))
+	for i := range files {
+		e.do(os.WriteFile(filepath.Join(e.dir, "limits", fmt.Sprint(i)), []byte("1"), 0o600))
+	}
+	d := e.Open(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 300 {
+			if err := errors.Join(os.Rename(e.dir, e.dir+".away"), os.Rename(e.dir+".away", e.dir)); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	defer func() { <-done }()
+	for away := false; !away; {
+		select {
+		case <-done:
+			away = true
+		default:
+		}
+		if l, err := d.List(t.Context(), "limits/"); err == nil && len(l.Entries) != files {
+			t.Fatalf("%d of %d settings, and no error", len(l.Entries), files)
+		}
+	}
 }
 
 func list(t *testing.T, e *engine, prefix string) []driver.Entry {
