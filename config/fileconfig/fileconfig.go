@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/holdfast-go/holdfast/config/driver"
@@ -94,12 +95,10 @@ func (d *Driver) Identity() string {
 
 // List implements driver.Store. A file that cannot be read, or is too large, is an Entry with its Err.
 func (d *Driver) List(ctx context.Context, prefix string) (driver.Listing, error) {
-	out, err := d.list(ctx, prefix)
-	for range tries {
-		if !errors.Is(err, errVanished) {
-			break
-		}
-		out, err = d.list(ctx, prefix)
+	var out driver.Listing
+	err := errVanished
+	for try := 1; try <= tries && errors.Is(err, errVanished); try++ {
+		out, err = d.list(ctx, prefix, try == tries)
 	}
 	if err != nil {
 		return driver.Listing{}, fmt.Errorf("list %s: %w", prefix, err)
@@ -107,26 +106,32 @@ func (d *Driver) List(ctx context.Context, prefix string) (driver.Listing, error
 	return out, nil
 }
 
-// tries is how often a listing under which files vanish is begun again.
-const tries = 3
+// tries is how often a listing under which files vanish is made.
+const tries = 4
 
 // errVanished is the end of a listing under which a file vanished: it was removed, or the whole directory was, and only
 // another listing can tell.
 var errVanished = errors.New("files vanish while they are listed")
 
-func (d *Driver) list(ctx context.Context, prefix string) (driver.Listing, error) {
+// vanished reports whether err is that of a file that was there a moment ago.
+func vanished(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// list is List, once. A link to nothing looks like a file that vanishes, until the last time.
+func (d *Driver) list(ctx context.Context, prefix string, last bool) (driver.Listing, error) {
 	var out driver.Listing
 	if err := ctx.Err(); err != nil {
 		return out, err
 	}
 	hash := fnv.New64a()
-	found, err := d.walk(ctx, "", prefix, 0, func(key, path string) error {
+	found, err := d.walk(ctx, "", prefix, 0, last, func(key, path string) error {
 		if len(out.Entries) >= maxEntries {
 			return fmt.Errorf("more than %d files", maxEntries)
 		}
 		e := driver.Entry{Key: key}
 		e.Value, e.Err = diskfile.Read(path, driver.MaxValue)
-		if errors.Is(e.Err, fs.ErrNotExist) {
+		if vanished(e.Err) {
 			return errVanished
 		}
 		e.Revision = revision(path, e)
@@ -173,7 +178,7 @@ func (d *Driver) seen(prefix string, hash uint64) uint64 {
 
 // walk calls each for the files whose keys begin with prefix, in the order of their names, and reports whether it has read
 // the directory of prefix.
-func (d *Driver) walk(ctx context.Context, dir, prefix string, depth int, each func(key, path string) error) (found bool, err error) {
+func (d *Driver) walk(ctx context.Context, dir, prefix string, depth int, last bool, each func(key, path string) error) (found bool, err error) {
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
@@ -190,18 +195,18 @@ func (d *Driver) walk(ctx context.Context, dir, prefix string, depth int, each f
 		path := filepath.Join(d.dir, filepath.FromSlash(key))
 		info, err := os.Stat(path) // which follows links, as a ConfigMap's files are
 		switch {
-		case err != nil && errors.Is(err, fs.ErrNotExist):
-			if _, err = os.Lstat(path); err == nil {
-				continue // a link to nothing
+		case vanished(err):
+			if last && entry.Type()&fs.ModeSymlink != 0 {
+				continue
 			}
 			err = errVanished
 		case err == nil && info.IsDir():
 			if depth < maxDepth {
 				var below bool
-				below, err = d.walk(ctx, key+"/", prefix, depth+1, each)
+				below, err = d.walk(ctx, key+"/", prefix, depth+1, last, each)
 				found = found || below
 			}
-			if errors.Is(err, fs.ErrNotExist) {
+			if vanished(err) {
 				err = errVanished
 			}
 		case strings.HasPrefix(key, prefix):
