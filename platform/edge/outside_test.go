@@ -166,10 +166,15 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 	// The last ones are for those who have something to ask: none of them stays.
 	for range 3 {
-		resp, err := get(dial())
+		ask := func() (*http.Response, error) {
+			c := dial()
+			defer c.Close()
+			return get(c)
+		}
+		resp, err := ask()
 		// The one before is gone a moment after it was answered.
-		for until := time.Now().Add(5 * time.Second); err == nil && resp.StatusCode == http.StatusServiceUnavailable && time.Now().Before(until); {
-			resp, err = get(dial())
+		for until := time.Now().Add(5 * time.Second); (err != nil || resp.StatusCode != http.StatusOK) && time.Now().Before(until); {
+			resp, err = ask()
 		}
 		if err != nil || resp.StatusCode != http.StatusOK || !resp.Close {
 			t.Errorf("%v %v", resp, err)
