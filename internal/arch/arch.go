@@ -31,7 +31,7 @@ var Layers = [][]string{
 		"registry", "registry/driver", "registry/registrytest", "registry/memregistry",
 		"config", "config/driver", "config/configtest", "config/memconfig", "policy",
 	},
-	3: {"rpc", "rest", "platform/system", "policy/policystore"},
+	3: {"rpc", "rest", "platform/system", "policy/policystore", "replica", "replica/kv"},
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
@@ -45,6 +45,7 @@ var Layers = [][]string{
 // package, and the suites and memory drivers stand beside it.
 var Siblings = map[string][]string{
 	".":                           {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig"},
+	"replica/kv":                  {"replica"},
 	"resilience":                  {"balance"},
 	"admission":                   {"resilience"},
 	"config":                      {"config/driver"},
