@@ -32,7 +32,7 @@ var Layers = [][]string{
 		"config", "config/driver", "config/configtest", "config/memconfig", "policy",
 		"replica/internal/core",
 	},
-	3: {"rpc", "rest", "platform/system", "policy/policystore", "replica", "replica/kv"},
+	3: {"rpc", "rest", "platform/system", "policy/policystore", "replica", "replica/internal/...", "replica/kv", "replica/shard"},
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
@@ -45,8 +45,19 @@ var Layers = [][]string{
 // Siblings lists what a package may import of its own layer: within a family the contract stands above its driver
 // package, and the suites and memory drivers stand beside it.
 var Siblings = map[string][]string{
-	".":                           {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig"},
+	".": {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig"},
+	"replica": {
+		"rpc", "replica/internal/core", "replica/internal/disk", "replica/internal/found", "replica/internal/replicapb",
+		"replica/internal/snap", "replica/internal/transport", "replica/internal/wal",
+	},
+	"replica/internal/core":       {"replica/internal/replicapb", "replica/internal/disk", "replica/internal/snap", "replica/internal/wal"},
+	"replica/internal/found":      {"rpc", "replica/internal/disk", "replica/internal/replicapb"},
+	"replica/internal/sim":        {"replica/internal/core", "replica/internal/disk", "replica/internal/replicapb", "replica/internal/snap", "replica/internal/wal"},
+	"replica/internal/snap":       {"replica/internal/disk"},
+	"replica/internal/transport":  {"rpc", "replica/internal/replicapb", "replica/internal/snap"},
+	"replica/internal/wal":        {"replica/internal/disk"},
 	"replica/kv":                  {"replica"},
+	"replica/shard":               {"replica"},
 	"resilience":                  {"balance"},
 	"admission":                   {"resilience"},
 	"config":                      {"config/driver"},
