@@ -37,6 +37,7 @@ var Layers = [][]string{
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
 		"config/etcdconfig", "config/fileconfig", "config/consulconfig", "idempotency/etcdidempotency",
+		"lock/etcdlock", "lock/consullock", "lock/replicalock",
 	},
 	5: {"drivers"},
 	6: {"cmd/...", "examples/...", "bench/...", "docs/..."},
@@ -45,7 +46,7 @@ var Layers = [][]string{
 // Siblings lists what a package may import of its own layer: within a family the contract stands above its driver
 // package, and the suites and memory drivers stand beside it.
 var Siblings = map[string][]string{
-	".": {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig"},
+	".": {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig", "lock/etcdlock"},
 	"replica": {
 		"rpc", "replica/internal/core", "replica/internal/disk", "replica/internal/found", "replica/internal/replicapb",
 		"replica/internal/snap", "replica/internal/transport", "replica/internal/wal",
@@ -64,6 +65,10 @@ var Siblings = map[string][]string{
 	"idempotency/idempotencytest": {"idempotency"},
 	"config/memconfig":            {"config", "config/driver"},
 	"config/configtest":           {"config", "config/driver"},
+	"lock":                        {"lock/driver"},
+	"lock/memlock":                {"lock", "lock/driver"},
+	"lock/locktest":               {"lock", "lock/driver"},
+	"lock/guard":                  {"lock"},
 	"registry":                    {"registry/driver"},
 	"registry/memregistry":        {"registry", "registry/driver"},
 	"registry/registrytest":       {"registry", "registry/driver"},
@@ -164,7 +169,7 @@ func allowed(pkg string, layer int, target string, test bool) bool {
 	if internalTo := strings.HasPrefix(target, "internal/"); internalTo {
 		return true
 	}
-	if test && (strings.HasSuffix(target, "test") || path.Base(target) == "memregistry" || path.Base(target) == "memconfig") {
+	if test && (strings.HasSuffix(target, "test") || path.Base(target) == "memregistry" || path.Base(target) == "memconfig" || path.Base(target) == "memlock") {
 		return true
 	}
 	if to < layer {
