@@ -1,0 +1,299 @@
+package kv
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/replica"
+)
+
+// The defaults of a Config, and the longest key.
+const (
+	MaxKeyBytes           = 4096
+	DefaultMaxBytes       = 1 << 30
+	DefaultHistoryEvents  = 10_000
+	DefaultHistoryBytes   = 16 << 20
+	DefaultExpiryInterval = 100 * time.Millisecond
+)
+
+// Config configures a Store. The zero value works.
+type Config struct {
+	// Group is that of the replicated group, whose MaxCommand bounds a value or transaction.
+	Group replica.GroupConfig
+	// MaxBytes bounds the keys and values together: beyond it puts are refused with ErrFull, by the member that is asked
+	// (several at once may exceed it a little). Deleting is always possible. 0: 1 GiB.
+	MaxBytes int64
+	// HistoryEvents and HistoryBytes bound what this member keeps of the past for those who watch. 0: 10,000 and 16 MiB.
+	HistoryEvents int
+	HistoryBytes  int64
+	// ExpiryInterval is how often Run looks for keys whose time is over. 0: 100 ms.
+	ExpiryInterval time.Duration
+}
+
+func (c Config) defaults() Config {
+	if c.MaxBytes <= 0 {
+		c.MaxBytes = DefaultMaxBytes
+	}
+	if c.HistoryEvents <= 0 {
+		c.HistoryEvents = DefaultHistoryEvents
+	}
+	if c.HistoryBytes <= 0 {
+		c.HistoryBytes = DefaultHistoryBytes
+	}
+	if c.ExpiryInterval <= 0 {
+		c.ExpiryInterval = DefaultExpiryInterval
+	}
+	return c
+}
+
+// Store is this process's member of a replicated map. Its errors are those of [replica.Group] and of this package. Safe
+// for concurrent use.
+type Store struct {
+	name    string
+	cfg     Config
+	group   group
+	machine *Machine
+}
+
+// group is what a Store needs of a *replica.Group.
+type group interface {
+	Propose(ctx context.Context, command []byte, opts ...replica.ProposeOption) ([]byte, error)
+	Read(ctx context.Context, level replica.Level, fn func() error) error
+	Leader() (name string, self bool)
+}
+
+// New makes host a member of the store of that name. Run the host; run the Store, too, if keys have a TTL.
+func New(host *replica.Host, name string, cfg Config) (*Store, error) {
+	m := NewMachine(cfg)
+	g, err := host.Group(name, m, cfg.Group)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says which group, and why
+	}
+	return &Store{name: name, cfg: cfg.defaults(), group: g, machine: m}, nil
+}
+
+// Group returns the group underneath, for its status and members. Nothing but this package may propose to it.
+func (s *Store) Group() *replica.Group {
+	g, _ := s.group.(*replica.Group)
+	return g
+}
+
+// WriteOption changes a Put, CompareAndSwap, Delete or Do.
+type WriteOption func(*write)
+
+type write struct {
+	ttl         time.Duration
+	conditional bool
+	revision    uint64
+	propose     []replica.ProposeOption
+}
+
+// TTL makes the key end by itself, not before d from now, counted by the leader's clock in whole milliseconds rounded up. A
+// put without it makes the key stay, whatever was before. It has no effect on Delete and Do.
+func TTL(d time.Duration) WriteOption { return func(w *write) { w.ttl = d } }
+
+// IfRevision makes the write happen only if the key's last write was that revision, or, with 0, if there is no such key. It
+// is ErrConflict otherwise. It has no effect on Do, which has comparisons of its own.
+func IfRevision(revision uint64) WriteOption {
+	return func(w *write) { w.conditional, w.revision = true, revision }
+}
+
+// Once makes a write that is called again, anywhere, with the same key happen once: all get the first one's result. See
+// [replica.Once].
+func Once(key string) WriteOption {
+	return func(w *write) { w.propose = append(w.propose, replica.Once(key)) }
+}
+
+func options(opts []WriteOption) *write {
+	if len(opts) == 0 {
+		return &unconditional
+	}
+	var w write
+	for _, o := range opts {
+		o(&w)
+	}
+	return &w
+}
+
+// unconditional is a write without options. It is never changed.
+var unconditional write
+
+// Put writes a key and returns the revision of that. value must not be modified before it returns.
+func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...WriteOption) (revision uint64, err error) {
+	w := options(opts)
+	if err := checkKey(key); err != nil {
+		return 0, err
+	}
+	if w.ttl < 0 {
+		return 0, failure.New(failure.InvalidArgument, "the TTL is negative").WithReason("MALFORMED", domain)
+	}
+	if err := s.room(len(key) + len(value)); err != nil {
+		return 0, err
+	}
+	b, err := s.group.Propose(ctx, encodeSingle(kindPut, key, value, w), w.propose...)
+	if err != nil {
+		return 0, err //nolint:wrapcheck // for callers
+	}
+	return decodeRevision(b)
+}
+
+// CompareAndSwap is Put if the key's last write was at revision was (0: if there is no such key), and ErrConflict otherwise.
+func (s *Store) CompareAndSwap(ctx context.Context, key string, was uint64, value []byte, opts ...WriteOption) (revision uint64, err error) {
+	return s.Put(ctx, key, value, append(opts[:len(opts):len(opts)], IfRevision(was))...)
+}
+
+// Delete removes a key and returns whether it was there, and the store's revision after that.
+func (s *Store) Delete(ctx context.Context, key string, opts ...WriteOption) (revision uint64, existed bool, err error) {
+	w := options(opts)
+	if err := checkKey(key); err != nil {
+		return 0, false, err
+	}
+	b, err := s.group.Propose(ctx, encodeSingle(kindDelete, key, nil, w), w.propose...)
+	if err != nil {
+		return 0, false, err //nolint:wrapcheck // for callers
+	}
+	return decodeDeleted(b)
+}
+
+// Do runs a transaction.
+func (s *Store) Do(ctx context.Context, t Txn, opts ...WriteOption) (TxnResult, error) {
+	if err := t.validate(); err != nil {
+		return TxnResult{}, err
+	}
+	grows := 0
+	for _, branch := range [][]Op{t.Then, t.Else} {
+		for _, op := range branch {
+			if op.kind == opPut {
+				grows += len(op.key) + len(op.value)
+			}
+		}
+	}
+	if err := s.room(grows); err != nil {
+		return TxnResult{}, err
+	}
+	b, err := s.group.Propose(ctx, encodeTxn(t), options(opts).propose...)
+	if err != nil {
+		return TxnResult{}, err //nolint:wrapcheck // for callers
+	}
+	return decodeTxnResult(b)
+}
+
+// Get returns the item of a key, and whether there is one, as current as level demands.
+func (s *Store) Get(ctx context.Context, level replica.Level, key string) (item Item, ok bool, err error) {
+	err = s.group.Read(ctx, level, func() error {
+		item, ok = s.machine.Get(key)
+		return nil
+	})
+	return item, ok, err //nolint:wrapcheck // for callers
+}
+
+// View returns the whole store, as current as level demands, at one revision. It takes no time, whatever the size.
+func (s *Store) View(ctx context.Context, level replica.Level) (v *View, err error) {
+	err = s.group.Read(ctx, level, func() error {
+		v = s.machine.View()
+		return nil
+	})
+	return v, err //nolint:wrapcheck // for callers
+}
+
+// Watch returns a watcher of the changes, as this member applies them, after a revision of keys that begin with prefix.
+// See Machine.Watch.
+func (s *Store) Watch(prefix string, after uint64) *Watcher { return s.machine.Watch(prefix, after) }
+
+// Follow yields the items whose keys begin with prefix as they are, as current as level demands, and then every change, for
+// as long as ctx allows. It begins again when a watch alone would miss something, so that a consumer that applies what
+// is yielded in order has the same as the store:
+//
+//	for change, err := range store.Follow(ctx, replica.Linearizable, "settings/") { … }
+//
+// The error, after which it ends, is ctx's, or that of the reading.
+func (s *Store) Follow(ctx context.Context, level replica.Level, prefix string) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		for {
+			view, err := s.View(ctx, level)
+			if err != nil {
+				yield(Change{}, err)
+				return
+			}
+			change := Change{Reset: true, Revision: view.Revision()}
+			for item := range view.Prefix(prefix) {
+				change.Items = append(change.Items, item)
+			}
+			w := s.machine.Watch(prefix, view.Revision())
+			for err == nil {
+				if !yield(change, nil) {
+					return
+				}
+				change = Change{}
+				change.Events, err = w.Next(ctx)
+				change.Revision = w.Revision()
+			}
+			if !isCompacted(err) {
+				yield(Change{}, err)
+				return
+			}
+		}
+	}
+}
+
+// Change is what Follow yields.
+type Change struct {
+	// Reset: forget what was before, Items is all there is. Otherwise Events is what has changed since.
+	Reset  bool
+	Items  []Item
+	Events []Event
+	// Revision is the store's, with this change.
+	Revision uint64
+}
+
+// Stats returns how much this member's copy holds.
+func (s *Store) Stats() Stats { return s.machine.Stats() }
+
+// Name returns "kv NAME".
+func (s *Store) Name() string { return "kv " + s.name }
+
+// Run ends keys whose time is over, also when nobody writes, until ctx ends: a lifecycle component, run by every member.
+// Only the leader does it; another member, when keys are long overdue, because the leader's process may not.
+func (s *Store) Run(ctx context.Context) error {
+	tick := time.NewTicker(s.cfg.ExpiryInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		next := s.machine.Stats().NextExpiry
+		if next.IsZero() {
+			continue
+		}
+		// This clock only says when it is worth asking: what ends is decided by the leader's, in the log.
+		overdue := time.Since(next)
+		if _, leads := s.group.Leader(); overdue < 0 || !leads && overdue < 20*s.cfg.ExpiryInterval {
+			continue
+		}
+		pctx, cancel := context.WithTimeout(ctx, 10*s.cfg.ExpiryInterval)
+		_, _ = s.group.Propose(pctx, encodeExpire()) // asked again with the next tick
+		cancel()
+	}
+}
+
+// room returns ErrFull if that many bytes more are too many.
+func (s *Store) room(more int) error {
+	s.machine.mu.RLock()
+	have := s.machine.bytes
+	s.machine.mu.RUnlock()
+	if have+int64(more) > s.cfg.MaxBytes {
+		return ErrFull.With("the store holds %d bytes of at most %d", have, s.cfg.MaxBytes)
+	}
+	return nil
+}
+
+func checkKey(key string) error {
+	if key == "" || len(key) > MaxKeyBytes {
+		return failure.New(failure.InvalidArgument, "a key of %d bytes; 1 to %d are allowed", len(key), MaxKeyBytes).WithReason("MALFORMED", domain)
+	}
+	return nil
+}
