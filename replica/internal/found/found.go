@@ -1,0 +1,425 @@
+// Package found decides how a member gets its group: whether it founds it with others, joins it, goes on with it, or must
+// keep away. It is pure: observations in, steps out. The shell asks the other hosts, stores what is to be stored, and
+// reports back.
+//
+// A founding goes through three states, each durable before it is shown to anybody:
+//
+//	Fresh ──► Prepared(record) ──► Active(record)
+//	  ▲            │
+//	  └────────────┘ given up
+//
+// The record names the cluster (a random number), who founds it and the members by name and ID. The lowest name of the
+// expected members, once all of them are there and Fresh, makes a record and is Prepared. The others, when they see it
+// Prepared and themselves in its record, are Prepared with it. When the founder has seen all of them so, it is Active,
+// and whoever sees an Active member that counts it in is Active, too.
+//
+// What makes it safe: a member holds one record at a time; Active is never left (but with the disk); only the founder
+// turns its record into a cluster, only after every other member has held it, and as long as it has not, it alone may
+// take it back. So of two records that name the same hosts at most one is ever Active: for both to be, each founder
+// would have held the other's record before it made its own. The property test in this package goes through crashes,
+// lost disks and answers that are late at each of these steps.
+//
+// What is taken for granted: that observations of one host are in order (one question at a time, late answers thrown
+// away), that an ID is never used for two disks, and that either Config.Founders names those that may found, or no more
+// hosts than Config.Members are found by disjoint parties at the very first start.
+package found
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Kind is how far a member is.
+type Kind uint8
+
+// The kinds, in the order in which a member goes through them.
+const (
+	Fresh    Kind = iota // nothing is known: no cluster, no votes
+	Prepared             // holds a record that may become a cluster
+	Active               // belongs to the cluster, for ever
+)
+
+// String is the kind's name.
+func (k Kind) String() string {
+	switch k {
+	case Fresh:
+		return "fresh"
+	case Prepared:
+		return "prepared"
+	case Active:
+		return "active"
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// Member is a host's part in a group. ID is of one disk: random, never 0, another one for another disk.
+type Member struct {
+	Name string
+	ID   uint64
+}
+
+// Record is a founding. Of a member that joined later only Cluster is set.
+type Record struct {
+	Cluster uint64
+	Founder Member
+	Members []Member // sorted by name
+}
+
+func (r Record) lists(m Member) bool { return slices.Contains(r.Members, m) }
+
+func (r Record) id(name string) uint64 {
+	for _, m := range r.Members {
+		if m.Name == name {
+			return m.ID
+		}
+	}
+	return 0
+}
+
+// State is what a member has on its disk. Record is empty in a Fresh one.
+type State struct {
+	Kind   Kind
+	Record Record
+}
+
+func (s State) equal(o State) bool {
+	return s.Kind == o.Kind && s.Record.Cluster == o.Record.Cluster
+}
+
+// Peer is what another host has answered.
+type Peer struct {
+	Member
+	State State
+	// Leading: it leads its cluster. Applied is how far its Table is.
+	Leading bool
+	Applied uint64
+	Table   []Member // the members by its state; nil if it is not Active
+}
+
+func (p *Peer) tabled(m Member) bool { return slices.Contains(p.Table, m) }
+
+func (p *Peer) names(name string) bool {
+	return slices.ContainsFunc(p.Table, func(m Member) bool { return m.Name == name })
+}
+
+// Config is what a Machine goes by.
+type Config struct {
+	Self Member
+	// Members is how many found a group. Founders, if set, are their names; others never found.
+	Members  int
+	Founders []string
+	// Invited: joins only a group that names it already, by its table.
+	Invited bool
+	// NewCluster makes a number that was never used, and is not 0.
+	NewCluster func() uint64
+}
+
+// Own is what the member's own replicated state says, once it is Active.
+type Own struct {
+	Leader  bool // it knows who leads its cluster
+	Applied uint64
+	Tabled  bool // the table of its own state, at Applied, has it
+}
+
+// Action is what to do next.
+type Action uint8
+
+// The actions.
+const (
+	Wait   Action = iota // until something changes; Why says for what
+	Store                // make State durable, then call Stored
+	Join                 // ask Leader to take this member in; nothing is stored for it
+	Refuse               // this disk must not take part; Refusal and Why say why. It is for good
+)
+
+// Refusal is why a disk must not take part.
+type Refusal uint8
+
+// The refusals.
+const (
+	Foreign Refusal = iota + 1 // the disk is of another cluster than the one that lives here
+	Removed                    // the cluster has gone on without this disk
+)
+
+// Step is what to do next.
+type Step struct {
+	Action  Action
+	State   State
+	Leader  string
+	Refusal Refusal
+	Cluster uint64 // of a Foreign refusal: the one that lives here
+	Why     string
+}
+
+// Machine decides for one member of one group. For one goroutine.
+type Machine struct {
+	cfg   Config
+	state State
+	names []string // others that are about, sorted
+	seen  map[string]*Peer
+	own   Own
+}
+
+// New returns the Machine of a member that has state on its disk.
+func New(cfg Config, state State) *Machine {
+	return &Machine{cfg: cfg, state: state, seen: make(map[string]*Peer)}
+}
+
+// State returns what is durable.
+func (m *Machine) State() State { return m.state }
+
+// About says which hosts are about, as far as can be known; its own name is left out.
+func (m *Machine) About(names []string) {
+	m.names = m.names[:0]
+	for _, n := range names {
+		if n != m.cfg.Self.Name && !slices.Contains(m.names, n) {
+			m.names = append(m.names, n)
+		}
+	}
+	slices.Sort(m.names)
+	for n := range m.seen {
+		if !slices.Contains(m.names, n) {
+			delete(m.seen, n)
+		}
+	}
+}
+
+// Observe takes an answer of a host, in the order in which that host was asked. nil: it has not answered.
+func (m *Machine) Observe(name string, p *Peer) {
+	switch {
+	case name == m.cfg.Self.Name || !slices.Contains(m.names, name):
+	case p == nil || p.Name != name || p.ID == 0:
+		delete(m.seen, name)
+	default:
+		m.seen[name] = p
+	}
+}
+
+// Own takes what the member's replicated state says.
+func (m *Machine) Own(o Own) { m.own = o }
+
+// Stored says that the State of a Step is durable.
+func (m *Machine) Stored(s State) { m.state = s }
+
+// Next returns what to do now.
+func (m *Machine) Next() Step {
+	switch m.state.Kind {
+	case Active:
+		return m.active()
+	case Prepared:
+		return m.prepared()
+	case Fresh:
+	}
+	return m.fresh()
+}
+
+// peers returns what is known of the others, in the order of their names.
+func (m *Machine) peers() []*Peer {
+	out := make([]*Peer, 0, len(m.seen))
+	for _, n := range m.names {
+		if p := m.seen[n]; p != nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func store(kind Kind, r Record) Step { return Step{Action: Store, State: State{kind, r}} }
+
+func (m *Machine) active() Step {
+	mine := m.state.Record.Cluster
+	for _, p := range m.peers() {
+		if p.State.Kind != Active || !p.Leading {
+			continue
+		}
+		if other := p.State.Record.Cluster; other != mine {
+			if !m.own.Leader {
+				return Step{
+					Action: Refuse, Refusal: Foreign, Cluster: other,
+					Why: fmt.Sprintf("its data is of cluster %x, and %s leads cluster %x", mine, p.Name, other),
+				}
+			}
+			continue
+		}
+		// A leader that has been replaced without knowing may have an older table than this member has.
+		if m.own.Tabled && p.Applied >= m.own.Applied && !p.tabled(m.cfg.Self) {
+			return Step{
+				Action: Refuse, Refusal: Removed, Cluster: mine,
+				Why: fmt.Sprintf("cluster %x, led by %s, has removed this member (ID %x)", mine, p.Name, m.cfg.Self.ID),
+			}
+		}
+	}
+	return Step{Why: fmt.Sprintf("member of cluster %x", mine)}
+}
+
+func (m *Machine) prepared() Step {
+	r := m.state.Record
+	for _, p := range m.peers() {
+		if p.State.Kind != Active {
+			continue
+		}
+		if p.State.Record.Cluster == r.Cluster {
+			return store(Active, r)
+		}
+		return store(Fresh, Record{}) // another one was quicker; ours cannot have become a cluster
+	}
+	if r.Founder == m.cfg.Self {
+		return m.founding(r)
+	}
+	founder := m.seen[r.Founder.Name]
+	switch {
+	case founder == nil:
+		return Step{Why: fmt.Sprintf("a founding of cluster %x waits for %s, which began it and does not answer; if that has lost its "+
+			"disk, start a host of that name with an empty one", r.Cluster, r.Founder.Name)}
+	case founder.ID != r.Founder.ID, founder.State.Record.Cluster != r.Cluster:
+		return store(Fresh, Record{}) // it was taken back, or lost before anybody was Active
+	}
+	return Step{Why: fmt.Sprintf("a founding of cluster %x waits for %s to see all members", r.Cluster, r.Founder.Name)}
+}
+
+// founding is the founder's part: only here a record becomes a cluster.
+func (m *Machine) founding(r Record) Step {
+	var missing []string
+	for _, other := range r.Members {
+		if other == m.cfg.Self {
+			continue
+		}
+		p := m.seen[other.Name]
+		switch {
+		case p == nil:
+			missing = append(missing, other.Name)
+		case p.ID != other.ID:
+			return store(Fresh, Record{}) // it has lost its disk meanwhile
+		case p.State.Kind == Prepared && p.State.Record.Cluster == r.Cluster:
+		case p.State.Kind == Prepared:
+			// It holds another founding, whose founder will take that back when it sees this one, or we give in to
+			// it: of two that wait for each other the lower name goes on.
+			if p.State.Record.Founder.Name < m.cfg.Self.Name {
+				return store(Fresh, Record{})
+			}
+			missing = append(missing, other.Name)
+		default:
+			missing = append(missing, other.Name)
+		}
+	}
+	if len(missing) == 0 {
+		return store(Active, r)
+	}
+	return Step{Why: fmt.Sprintf("founding cluster %x: waits for %s", r.Cluster, strings.Join(missing, ", "))}
+}
+
+func (m *Machine) fresh() Step {
+	if s, ok := m.existing(); ok {
+		return s
+	}
+	for _, p := range m.peers() {
+		r := p.State.Record
+		if p.State.Kind == Prepared && r.Founder == p.Member && r.lists(m.cfg.Self) && m.mayFound(r) {
+			return store(Prepared, r)
+		}
+	}
+	return m.found()
+}
+
+// existing is what to do about a cluster that is there already.
+func (m *Machine) existing() (Step, bool) {
+	var there, leader *Peer
+	for _, p := range m.peers() {
+		if p.State.Kind != Active {
+			continue
+		}
+		if there != nil && there.State.Record.Cluster != p.State.Record.Cluster {
+			return Step{Why: fmt.Sprintf("%s belongs to cluster %x and %s to %x: one of them has data of another group in its directory",
+				there.Name, there.State.Record.Cluster, p.Name, p.State.Record.Cluster)}, true
+		}
+		there = p
+		if p.Leading {
+			leader = p
+		}
+	}
+	if there == nil {
+		return Step{}, false
+	}
+	cluster := there.State.Record.Cluster
+	for _, p := range m.peers() {
+		if p.State.Kind != Active {
+			continue
+		}
+		if p.State.Record.lists(m.cfg.Self) {
+			return store(Active, p.State.Record), true
+		}
+		if p.tabled(m.cfg.Self) {
+			return store(Active, Record{Cluster: cluster}), true
+		}
+	}
+	switch {
+	case leader == nil:
+		return Step{Why: fmt.Sprintf("cluster %x has no leader at the moment: waits for one to be added by", cluster)}, true
+	case m.cfg.Invited && !leader.names(m.cfg.Self.Name):
+		return Step{Why: fmt.Sprintf("cluster %x does not have this host among its members: waits to be added", cluster)}, true
+	}
+	return Step{Action: Join, Leader: leader.Name, Cluster: cluster, Why: fmt.Sprintf("asks %s to be added to cluster %x", leader.Name, cluster)}, true
+}
+
+// mayFound reports whether this host takes part in that founding.
+func (m *Machine) mayFound(r Record) bool {
+	if m.cfg.Founders == nil {
+		return len(r.Members) == m.cfg.Members
+	}
+	for _, n := range m.cfg.Founders {
+		if r.id(n) == 0 {
+			return false
+		}
+	}
+	return len(r.Members) == len(m.cfg.Founders)
+}
+
+// found begins a founding if it is this host's turn.
+func (m *Machine) found() Step {
+	self := m.cfg.Self
+	want, names := m.cfg.Members, m.cfg.Founders
+	if names == nil {
+		all := append([]string{self.Name}, m.names...)
+		slices.Sort(all)
+		if len(all) < want {
+			return Step{Why: fmt.Sprintf("waits for %d hosts to found the group; there are %d: %s", want, len(all), strings.Join(all, ", "))}
+		}
+		names = all[:want]
+	}
+	var missing, busy []string
+	for _, n := range m.names { // all that are about: one of them might have the group
+		switch p := m.seen[n]; {
+		case p == nil:
+			missing = append(missing, n)
+		case p.State.Kind != Fresh:
+			busy = append(busy, n)
+		}
+	}
+	for _, n := range names {
+		if n != self.Name && !slices.Contains(m.names, n) {
+			missing = append(missing, n)
+		}
+	}
+	switch {
+	case len(missing) > 0:
+		return Step{Why: "waits for answers of " + strings.Join(missing, ", ")}
+	case len(busy) > 0:
+		return Step{Why: "waits for a founding that has begun, by " + strings.Join(busy, ", ")}
+	case slices.Min(names) != self.Name:
+		return Step{Why: fmt.Sprintf("waits for %s to found the group", slices.Min(names))}
+	}
+	r := Record{Cluster: m.cfg.NewCluster(), Founder: self}
+	for _, n := range names {
+		if n == self.Name {
+			r.Members = append(r.Members, self)
+		} else {
+			r.Members = append(r.Members, m.seen[n].Member)
+		}
+	}
+	slices.SortFunc(r.Members, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	if len(r.Members) == 1 {
+		return store(Active, r)
+	}
+	return store(Prepared, r)
+}
