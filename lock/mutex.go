@@ -2,12 +2,14 @@ package lock
 
 import (
 	"context"
-	"errors"
-	"time"
+	"fmt"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/lock/driver"
 )
 
 // Mutex is a lock that one at a time holds, of all the processes on an engine. Its zero value is of no use; get it from a
-// Locker. Safe for concurrent use: goroutines of one process exclude each other as processes do.
+// Locker. Safe for concurrent use: goroutines of one process exclude each other as processes do. It is not reentrant.
 type Mutex struct {
 	l    *Locker
 	name string
@@ -19,15 +21,19 @@ func (m *Mutex) Name() string { return m.name }
 // Lock waits until it is its turn, in the order in which callers came, and returns the hold; or until ctx is done. It
 // survives an engine that does not answer. A session that is lost while Lock waits costs it its place in the queue.
 // When it returns an error, the caller holds nothing and waits for nothing.
-func (m *Mutex) Lock(ctx context.Context) (*Held, error) { return nil, errors.ErrUnsupported }
+func (m *Mutex) Lock(ctx context.Context) (*Held, error) { return m.l.acquire(ctx, m.name, "", false) }
 
-// TryLock returns the hold if nobody holds or waits, and otherwise ErrHeld. It waits for the engine's answer, not for
-// others. An engine that does not answer is an error with the code UNAVAILABLE.
-func (m *Mutex) TryLock(ctx context.Context) (*Held, error) { return nil, errors.ErrUnsupported }
+// TryLock returns the hold if nobody holds or waits, and otherwise ErrHeld. It waits for the engine's answer, at most for
+// Config.CallTimeout, not for others. An engine that does not answer, or does not grant anything yet (Config.Settle), is
+// an error with the code UNAVAILABLE.
+func (m *Mutex) TryLock(ctx context.Context) (*Held, error) {
+	return m.l.acquire(ctx, m.name, "", true)
+}
 
-// Holder returns who holds the lock now; ok is false if nobody does. It may be over when it returns.
+// Holder returns who holds the lock now; ok is false if nobody does. It may be over when it returns. An engine that does
+// not answer is an error with the code UNAVAILABLE.
 func (m *Mutex) Holder(ctx context.Context) (h Holder, ok bool, err error) {
-	return Holder{}, false, errors.ErrUnsupported
+	return m.l.holder(ctx, m.name)
 }
 
 // Holder is who holds a lock.
@@ -40,27 +46,23 @@ type Holder struct {
 	Token uint64
 }
 
-// Held is a lock that is held. Safe for concurrent use.
-type Held struct{}
+func (l *Locker) holder(ctx context.Context, name string) (Holder, bool, error) {
+	if err := ValidateName(name); err != nil {
+		return Holder{}, false, failure.Wrap(err, failure.InvalidArgument, "the lock's name is wrong")
+	}
+	d, _, err := l.askHolder(ctx, name)
+	if err != nil {
+		err = fmt.Errorf("holder of lock %s: %w", name, err)
+		if ctx.Err() == nil {
+			err = failure.Wrap(err, failure.Unavailable, "locks do not answer")
+		}
+		return Holder{}, false, err
+	}
+	return Holder(d), d.Token != 0, nil
+}
 
-// Context has the values of the ctx given to Lock and ends when the lock is not held any more: by Unlock (its cause is
-// ErrUnlocked), or because it was lost (ErrLost), and then before another can hold it. Its Err looks at the clock: after
-// the process was stopped for too long it is not nil, although nothing ran that could have ended it. It has no deadline,
-// since it lasts as long as the session is renewed.
-func (h *Held) Context() context.Context { return context.Background() }
-
-// Token is larger than that of all who held this lock before. Pass it with each write, so that storage can refuse a
-// holder that lost the lock without knowing. It is never 0 and, in microseconds since 1970, about the time of the hold:
-// it fits into a signed 64-bit integer, and into a float64 without loss until the year 2255.
-func (h *Held) Token() uint64 { return 0 }
-
-// Until is when Context ends if the session is not renewed again. It moves on with each renewal.
-func (h *Held) Until() time.Time { return time.Time{} }
-
-// Unlock ends Context and gives the lock back. It returns ErrLost if the lock was lost before: what was done may have
-// overlapped with another's. ctx bounds only how long it waits for the engine's answer: the lock is given back in any
-// case, in the background if need be, by the end of the session at the latest. Calling it again changes nothing.
-func (h *Held) Unlock(ctx context.Context) error { return nil }
-
-// Token returns the token of the hold that ctx belongs to: one made of Held.Context, or given to a leader's function.
-func Token(ctx context.Context) (token uint64, ok bool) { return 0, false }
+func (l *Locker) askHolder(ctx context.Context, name string) (driver.Holder, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.CallTimeout)
+	defer cancel()
+	return l.engine.Holder(ctx, name)
+}
