@@ -82,7 +82,8 @@ func Check(ops []Op, final map[string]string, limit time.Duration) Verdict {
 		switch porcupine.CheckOperationsTimeout(model(), events(ops), limit) {
 		case porcupine.Unknown:
 			v.Undecided = append(v.Undecided, key)
-		case porcupine.Illegal:
+		case porcupine.Ok:
+		default: // porcupine.Illegal
 			v.Violations = append(v.Violations, Violation{Order, key, "the shortest beginning that nothing explains ends in\n  " + explain(ops, limit)})
 		}
 	}
@@ -100,6 +101,7 @@ func appended(key string, ops []Op, final string, ended bool) []Violation {
 			written[op.Value] = true
 		case Put, CAS:
 			only = false
+		default: // Get
 		}
 	}
 	if !only || !ended {

@@ -83,6 +83,7 @@ func (o Op) String() string {
 	}
 	answer := "?"
 	switch o.Outcome {
+	case Unknown:
 	case Refused:
 		answer = "refused"
 	case Done:

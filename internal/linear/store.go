@@ -73,6 +73,7 @@ func Answer(op *Op, answer []byte) {
 		op.Length = int(n)
 	case CAS:
 		op.Swapped = len(answer) == 1 && answer[0] == 1
+	default: // a put's says nothing, and a get has none of Apply
 	}
 }
 
