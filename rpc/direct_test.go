@@ -17,7 +17,7 @@ import (
 func TestDirectReachesOneAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := memnet.New()
-		lis, err := network.Listen("member:1")
+		lis, err := network.Listen("10.0.0.7:1")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,7 +29,7 @@ func TestDirectReachesOneAddress(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- srv.Run(ctx) }()
 		dial := grpc.WithContextDialer(network.Dial)
-		conn, err := rpc.Direct("member:1", rpc.ClientConfig{Insecure: true, Options: []grpc.DialOption{dial}})
+		conn, err := rpc.Direct("10.0.0.7:1", rpc.ClientConfig{Insecure: true, Options: []grpc.DialOption{dial}})
 		if err != nil {
 			t.Fatal(err)
 		}
