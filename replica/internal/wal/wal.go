@@ -1,10 +1,19 @@
 // Package wal is the log of a host: the entries, votes and marks of all its groups, in one sequence of segment files.
 //
 // One Append is one write and one fdatasync, whatever the number of groups in it. What it returned for is there after
-// any crash; what it did not return for is there completely or not at all.
+// any crash; what it did not return for is there completely or not at all. DESIGN.md has the format and why it is so.
 package wal
 
 import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/holdfast-go/holdfast/replica/internal/disk"
@@ -14,11 +23,35 @@ import (
 type Config struct {
 	// SegmentBytes is the size of a segment file. Default 16 MiB; at least 4 KiB.
 	SegmentBytes int64
-	// Ahead prepares the next segment in a goroutine while there is time, so that no Append waits for it. Without it
-	// an Append that opens a segment takes a few milliseconds more, and everything happens in Append.
+	// Ahead writes the next segment's file in a goroutine while there is time, so that no Append waits for it and every
+	// sync is of blocks that were written before, which is quicker. Without it everything happens in Append.
 	Ahead bool
 	// Rand gives the salt of a new segment. Default: from crypto/rand. For tests that repeat.
 	Rand func() uint64
+}
+
+const (
+	defaultSegmentBytes = 16 << 20
+	minSegmentBytes     = 4 << 10
+	// spareFiles is how many files of dropped segments are kept for use again.
+	spareFiles = 2
+	// maxMeta bounds a founding record, since every segment repeats it.
+	maxMeta = 64 << 10
+)
+
+func (c Config) withDefaults() Config {
+	if c.SegmentBytes == 0 {
+		c.SegmentBytes = defaultSegmentBytes
+	}
+	c.SegmentBytes = align(max(c.SegmentBytes, minSegmentBytes))
+	if c.Rand == nil {
+		c.Rand = func() uint64 {
+			var b [8]byte
+			rand.Read(b[:])
+			return binary.LittleEndian.Uint64(b[:])
+		}
+	}
+	return c
 }
 
 // Mark says that a snapshot which holds everything up to Index is durable elsewhere.
@@ -29,12 +62,14 @@ type Update struct {
 	Group uint64
 	// HardState, if not nil, replaces the one before.
 	HardState *raftpb.HardState
-	// Entries are appended; indexes and terms are consecutive and not below Mark. Those the log has from the first one's
-	// index on are replaced. They are not kept after Append has returned.
+	// Entries are appended; their indexes are consecutive, and the first one leaves no gap to what is there. Those the
+	// log has from its index on are replaced. They are not kept after Append has returned.
 	Entries []*raftpb.Entry
-	// Mark, if not nil, lets go of the entries up to its Index. If the log's entry there is of another term, or there is
-	// none (a snapshot was received), all of the group's entries go.
+	// Mark, if not nil, lets go of the entries up to its Index. One below the mark before is ignored.
 	Mark *Mark
+	// Installed says that Mark is of a received snapshot: all entries are void, whatever their index. The same goes, said
+	// or not, when the log's own entry at Mark.Index is of another term or missing.
+	Installed bool
 	// Meta, if not nil, replaces the group's founding record. At most 64 KiB.
 	Meta []byte
 	// Drop removes everything of the group. Alone, or followed by the first record of a new life.
@@ -49,56 +84,218 @@ type Restored struct {
 	Meta      []byte
 }
 
-// Open reads the log in dir, which is made if it is not there, and locks it for this process.
-//
-// A tail that was being written when the process or the machine stopped is cut off. Anything else that is not as it was
-// written is an error with the reason [ReasonDamaged] that names file and offset; nothing is changed then.
-func Open(fs disk.FS, dir string, config Config) (*Log, error) {
-	return &Log{fs: fs, dir: dir, config: config}, nil
-}
-
-// Log is an open log. Append is for one goroutine at a time; all methods may be called beside it.
+// Log is an open log. One goroutine at a time may Append; all other methods may be called beside it.
 type Log struct {
 	fs     disk.FS
 	dir    string
 	config Config
+	lock   io.Closer
+	ahead  *ahead // nil without Config.Ahead
+
+	mu       sync.Mutex
+	err      error // what every Append returns from now on
+	closed   bool
+	groups   map[uint64]*group
+	segments []*segment // the oldest first; the last one is written to
+	head     disk.File  // the file of the last segment
+	spares   []string   // files for use again
+	next     uint64     // number of the next segment or spare file
+	seq      uint64     // of the last frame
+	chain    uint32     // checksum of the last frame's header
+	live     int64      // bytes of entries that are needed
+	move     mover
+	buf      []byte
+	syncs    uint64
+	written  uint64
 }
 
 // Groups returns the groups of which the log holds something, ascending.
-func (l *Log) Groups() []uint64 { return nil }
+func (l *Log) Groups() []uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.groups))
+}
 
-// Load returns what the log holds of a group. What Open read is handed over; later calls read the files again.
-func (l *Log) Load(group uint64) (Restored, error) { return Restored{}, nil }
+// Load returns what the log holds of a group; of one that it does not know, nothing. The entries that Open has read are
+// handed over and forgotten; a later call reads them from the files again.
+func (l *Log) Load(id uint64) (Restored, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return Restored{}, errClosed
+	}
+	g := l.groups[id]
+	if g == nil {
+		return Restored{}, nil
+	}
+	out := Restored{Snapshot: g.mark, Meta: slices.Clone(g.meta), HardState: g.hard.message()}
+	if g.restored != nil {
+		out.Entries, g.restored = g.restored, nil
+		return out, nil
+	}
+	entries, err := l.read(g)
+	out.Entries = entries
+	return out, err
+}
 
-// Append writes all updates, and returns when they are durable. They are taken over together or not at all.
+// Append writes all updates, and returns when they are durable. After a crash they are all there or none is, unless
+// Append has returned nil: then they are there.
 //
-// Any error is final: it may or may not be on disk, so that the Log writes nothing any more and every later Append
+// Any error is final: the updates may be on disk or not, so that the Log writes nothing any more and every later Append
 // returns the same error. What is there is seen by opening the log again.
-func (l *Log) Append(updates []Update) error { return nil }
+func (l *Log) Append(updates []Update) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errClosed
+	}
+	if l.err != nil || len(updates) == 0 {
+		return l.err
+	}
+	l.err = l.append(updates)
+	return l.err
+}
 
-// Stats returns sizes.
-func (l *Log) Stats() Stats { return Stats{} }
+func (l *Log) append(updates []Update) error {
+	need := int64(frameHeaderBytes)
+	for i := range updates {
+		need += updates[i].size()
+	}
+	if need > maxAppendBytes {
+		return invalid("an append of %d bytes", need)
+	}
+	if err := l.loadMove(need); err != nil {
+		return err
+	}
+	if err := l.room(need + int64(len(l.move.chunk))); err != nil {
+		return err
+	}
+	w := frameWriter{buf: append(l.buf[:0], make([]byte, frameHeaderBytes)...)}
+	for i := range updates {
+		if err := l.update(&w, &updates[i]); err != nil {
+			return err
+		}
+	}
+	if err := l.relocate(&w); err != nil {
+		return err
+	}
+	if err := l.write(&w); err != nil {
+		return err
+	}
+	l.buf = w.buf
+	if cap(l.buf) > 4<<20 { // one large batch must not be paid for ever after
+		l.buf = nil
+	}
+	return l.tidy()
+}
+
+// update takes over one group's update, in memory and into the frame. Nothing that it changes counts if the write
+// fails, since the log is not used again then.
+func (l *Log) update(w *frameWriter, u *Update) error {
+	if u.Drop {
+		w.drop(u.Group)
+		if g := l.groups[u.Group]; g != nil {
+			l.cut(g, 0)
+			delete(l.groups, u.Group)
+		}
+	}
+	if u.Meta == nil && u.Mark == nil && len(u.Entries) == 0 && u.HardState == nil {
+		return nil
+	}
+	g := l.groups[u.Group]
+	if g == nil {
+		g = &group{id: u.Group}
+		l.groups[u.Group] = g
+	}
+	g.restored = nil // what Open has read is not what is there any more
+	if u.Meta != nil {
+		if len(u.Meta) > maxMeta {
+			return invalid("a founding record of %d bytes", len(u.Meta))
+		}
+		g.meta = slices.Clone(u.Meta)
+		w.meta(u.Group, u.Meta)
+	}
+	if m := u.Mark; m != nil && (m.Index > g.mark.Index || u.Installed && m.Index == g.mark.Index) {
+		term, ok := g.term(m.Index)
+		reset := u.Installed || !ok || term != m.Term
+		w.mark(u.Group, *m, reset)
+		l.mark(g, *m, reset)
+	}
+	if len(u.Entries) > 0 {
+		if err := l.entries(w, g, u.Entries); err != nil {
+			return err
+		}
+	}
+	if u.HardState != nil {
+		g.hard = hardStateOf(u.HardState)
+		w.hardState(u.Group, g.hard)
+	}
+	return nil
+}
+
+func (l *Log) entries(w *frameWriter, g *group, entries []*raftpb.Entry) error {
+	first := entries[0].GetIndex()
+	if first <= g.mark.Index || first > g.last+1 {
+		return invalid("entries of group %d from %d on, where it has those behind %d up to %d", g.id, first, g.mark.Index, g.last)
+	}
+	split := first <= g.last
+	l.cut(g, first)
+	for len(entries) > 0 { // one record for each run of a term
+		n, term := 1, entries[0].GetTerm()
+		for n < len(entries) && entries[n].GetTerm() == term {
+			n++
+		}
+		from := len(w.buf)
+		w.entries(recordEntries, g.id, entries[:n])
+		for i, e := range entries[:n] {
+			if e.GetIndex() != g.last+1+uint64(i) {
+				return invalid("entry %d of group %d where %d is due", e.GetIndex(), g.id, g.last+1+uint64(i))
+			}
+		}
+		l.add(g, run{
+			first: g.last + 1, last: g.last + uint64(n), term: term,
+			bytes: int64(len(w.buf) - from), segment: l.tail(), offset: l.tail().end,
+		}, split)
+		split = false
+		entries = entries[n:]
+	}
+	return nil
+}
+
+// tail is the segment that is written to.
+func (l *Log) tail() *segment { return l.segments[len(l.segments)-1] }
 
 // Stats are the sizes of a log.
 type Stats struct {
-	Segments int   // files that hold records
-	Bytes    int64 // of all files, those kept for use again included
-	Live     int64 // of entries that are still needed
-	Syncs    uint64
-	Written  uint64
+	Segments int    // files that hold records
+	Bytes    int64  // of the records in them
+	Live     int64  // of entries that are still needed
+	Spares   int    // files kept for use again
+	Syncs    uint64 // fdatasyncs so far
+	Written  uint64 // bytes written so far, all that is repeated included
+}
+
+// Stats returns sizes.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Stats{
+		Segments: len(l.segments), Bytes: l.bytes(), Live: l.live, Spares: len(l.spares), Syncs: l.syncs, Written: l.written,
+	}
 }
 
 // Close lets go of the files and the lock. It writes nothing.
-func (l *Log) Close() error { return nil }
+func (l *Log) Close() error {
+	if l.ahead != nil {
+		l.ahead.stop()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	return errors.Join(l.head.Close(), l.lock.Close())
+}
 
-// The reasons of errors, all with failure.Domain.
-const (
-	// ReasonDamaged: a file is not as it was written. Code DataLoss.
-	ReasonDamaged = "LOG_DAMAGED"
-	// ReasonDiskFull: no space left. Code ResourceExhausted.
-	ReasonDiskFull = "DISK_FULL"
-	// ReasonDiskFailed: reading, writing or syncing failed. Code Internal.
-	ReasonDiskFailed = "DISK_FAILED"
-	// ReasonInUse: another process has the directory. Code FailedPrecondition.
-	ReasonInUse = "DIR_IN_USE"
-)
+func (l *Log) path(name string) string { return filepath.Join(l.dir, name) }

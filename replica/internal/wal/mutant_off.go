@@ -1,0 +1,5 @@
+//go:build !mutant_lost_fsync
+
+package wal
+
+const mutantLostFsync = false
