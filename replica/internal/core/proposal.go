@@ -10,6 +10,8 @@ type Proposal struct {
 	Key string
 	// Done gets the result, once, on the loop or the applier; it must not block.
 	Done func(Result)
+
+	own proposalFields
 }
 
 // Result is the answer to a proposal: of the machine (Bytes, or Err as a failure.Error), or, with a reason of
@@ -24,4 +26,6 @@ type Read struct {
 	// Done is called once, on the loop; nil means: local state now is at least as new as everything that was
 	// acknowledged to anybody before the read was asked for. It must not block.
 	Done func(error)
+
+	own readFields
 }

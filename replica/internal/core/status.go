@@ -1,6 +1,11 @@
 package core
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3"
+)
 
 // Role is what a member is in its group.
 type Role uint8
@@ -38,4 +43,41 @@ type Peer struct {
 	Match   uint64    // its log is known to agree up to here
 	Active  bool      // heard within the last election timeout
 	Heard   time.Time // when last
+}
+
+func (m *Member) role() Role {
+	switch {
+	case m.removed:
+		return Removed
+	case m.state == raft.StateLeader:
+		return Leader
+	case m.state == raft.StateCandidate, m.state == raft.StatePreCandidate:
+		return Candidate
+	case !slices.Contains(m.conf.GetVoters(), m.cfg.ID) && !slices.Contains(m.conf.GetVotersOutgoing(), m.cfg.ID):
+		return Learner
+	}
+	return Follower
+}
+
+// publish makes what Status returns to other goroutines.
+func (m *Member) publish(now time.Time) {
+	s := &Status{
+		ID: m.cfg.ID, Term: m.term, Leader: m.lead, Role: m.role(), Commit: m.commit, Transferring: m.transferee,
+		Members: m.applier.Members(),
+	}
+	if m.state == raft.StateLeader {
+		s.Peers = m.peers()
+	}
+	m.lastStatus = now
+	m.status.Store(s)
+}
+
+// Status returns how the member stands; it is as of the last Ready.
+func (m *Member) Status() Status {
+	s := *m.status.Load()
+	s.Applied = m.applied.Load()
+	s.Commit = max(s.Commit, s.Applied)
+	s.Pending, s.PendingBytes = m.pending.load()
+	s.Reads = m.reads.load()
+	return s
 }

@@ -9,8 +9,8 @@ import (
 type Work struct {
 	// Send may go at once, in any order, and may be lost.
 	Send []Message
-	// Append goes to the disk, in the order given, and comes back through Persisted in that order. Nil: nothing.
-	Append *Append
+	// Append goes to the disk, in the order given, and comes back through Persisted in that order.
+	Append []*Append
 	// Apply goes to the Applier, in the order given, and comes back through Applied in that order.
 	Apply []*Apply
 	// Snapshot asks for Applier.Snapshot (after what was given to the applier so far, or later), to be written to a

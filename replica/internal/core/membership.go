@@ -1,0 +1,279 @@
+package core
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// closeEnough is how many entries a learner may be behind to be promoted.
+const closeEnough = 256
+
+// changes holds what a leader is asked to change, and the one change that is under way.
+type changes struct {
+	number  uint64
+	waiting []*change
+	current *change
+}
+
+type change struct {
+	number uint64
+	infos  []MemberInfo
+	steps  []*raftpb.ConfChangeSingle
+	done   func(error)
+	index  uint64 // once committed
+	giveUp time.Time
+}
+
+func (c *change) finish(err error) {
+	if c.done != nil {
+		c.done(err)
+	}
+}
+
+// applied finishes the change whose entry has been applied.
+func (t *changes) applied(index uint64) {
+	if c := t.current; c != nil && c.index != 0 && c.index <= index {
+		t.current = nil
+		c.finish(nil)
+	}
+}
+
+func (t *changes) end(err error) {
+	all := t.waiting
+	if t.current != nil {
+		all = append([]*change{t.current}, all...)
+	}
+	t.waiting, t.current = nil, nil
+	for _, c := range all {
+		c.finish(err)
+	}
+}
+
+// Join asks the leader to take a member in, as a learner at first; it is promoted when it has caught up and a vote is
+// free: one of a member with the same name (a lost disk), one below Config.Voters, or one of a voter that is dead. done
+// gets nil once the member is in the table. On another member than the leader, done gets ErrNotLeader.
+func (m *Member) Join(now time.Time, info MemberInfo, done func(error)) {
+	if err := m.leads(); err != nil {
+		done(err)
+		return
+	}
+	if info.ID == 0 || raft.IsLocalMsgTarget(info.ID) || len(info.Name) > maxKey || len(info.Addr) > maxKey {
+		done(failure.New(failure.InvalidArgument, "a member needs an ID, and a name and an address of at most %d bytes", maxKey))
+		return
+	}
+	members := m.applier.Members()
+	if i := slices.IndexFunc(members, func(o MemberInfo) bool { return o.ID == info.ID }); i >= 0 {
+		if members[i].Name == info.Name && members[i].Addr == info.Addr {
+			done(nil)
+			return
+		}
+		m.change(now, &change{infos: []MemberInfo{info}, steps: step(raftpb.ConfChangeUpdateNode, info.ID), done: done})
+		return
+	}
+	if len(members) >= maxMembers {
+		done(failure.New(failure.ResourceExhausted, "the group has %d members already", len(members)))
+		return
+	}
+	m.change(now, &change{infos: []MemberInfo{info}, steps: step(raftpb.ConfChangeAddLearnerNode, info.ID), done: done})
+}
+
+// Remove takes a member out of the group. As Join.
+func (m *Member) Remove(now time.Time, id uint64, done func(error)) {
+	if err := m.leads(); err != nil {
+		done(err)
+		return
+	}
+	if !inConf(m.conf, id) {
+		done(nil)
+		return
+	}
+	if v := m.conf.GetVoters(); len(v) == 1 && v[0] == id {
+		done(failure.New(failure.FailedPrecondition, "the last voter cannot be removed"))
+		return
+	}
+	m.change(now, &change{steps: step(raftpb.ConfChangeRemoveNode, id), done: done})
+}
+
+func (m *Member) leads() error {
+	switch {
+	case m.err != nil:
+		return ErrStopped.WithCause(m.err)
+	case m.state != raft.StateLeader:
+		return ErrNotLeader
+	}
+	return nil
+}
+
+func step(t raftpb.ConfChangeType, ids ...uint64) []*raftpb.ConfChangeSingle {
+	var out []*raftpb.ConfChangeSingle
+	for _, id := range ids {
+		out = append(out, &raftpb.ConfChangeSingle{Type: t.Enum(), NodeId: new(id)})
+	}
+	return out
+}
+
+var errBusy = failure.New(failure.ResourceExhausted, "too many changes of members wait").WithReason(failure.ReasonShed, failure.Domain)
+
+func (m *Member) change(now time.Time, c *change) {
+	if len(m.changes.waiting) >= maxMembers {
+		c.finish(errBusy)
+		return
+	}
+	m.changes.waiting = append(m.changes.waiting, c)
+	defer m.guard()
+	m.govern(now)
+}
+
+var errChangeTimeout = failure.New(failure.Unavailable, "the change of members was not committed in time; it may still be")
+
+// govern is a leader's care for the table of members: it proposes one change at a time, first what was asked for, then
+// what the state of the members calls for.
+func (m *Member) govern(now time.Time) {
+	t := &m.changes
+	if c := t.current; c != nil {
+		if c.index == 0 && now.After(c.giveUp) {
+			t.current = nil
+			c.finish(errChangeTimeout)
+		}
+		return
+	}
+	if term, err := m.log.Term(m.applied.Load()); err != nil || term != m.term {
+		return // what earlier leaders left is not all applied
+	}
+	if len(m.conf.GetVotersOutgoing()) > 0 || m.transferee != 0 {
+		return // raft leaves the joint configuration by itself
+	}
+	var c *change
+	if len(t.waiting) > 0 {
+		c = t.waiting[0]
+		t.waiting = slices.Delete(t.waiting, 0, 1)
+	} else if c = m.decide(now); c == nil {
+		return
+	}
+	t.number++
+	c.number, c.giveUp = t.number, now.Add(5*m.cfg.ElectionTimeout)
+	cc := &raftpb.ConfChangeV2{Changes: c.steps, Context: appendChangeContext(nil, c.number, c.infos)}
+	if err := m.node.ProposeConfChange(cc); err != nil {
+		c.finish(errBusy.WithCause(err))
+		return
+	}
+	t.current = c
+}
+
+// decide returns the change that the members' state calls for, or nil.
+func (m *Member) decide(now time.Time) *change {
+	if now.Sub(m.ledSince) < m.cfg.ElectionTimeout {
+		return nil // nobody had the time to be heard
+	}
+	members := m.applier.Members()
+	find := func(id uint64) MemberInfo {
+		i := slices.IndexFunc(members, func(o MemberInfo) bool { return o.ID == id })
+		if i < 0 {
+			return MemberInfo{ID: id}
+		}
+		return members[i]
+	}
+	silent := func(id uint64) time.Duration {
+		if id == m.cfg.ID {
+			return 0
+		}
+		return now.Sub(later(m.heard[id], m.ledSince))
+	}
+	var ready, dead []uint64 // learners that could vote; voters that are gone
+	for _, p := range m.peers() {
+		switch {
+		case !p.Learner:
+			if m.cfg.ReplaceAfter > 0 && silent(p.ID) > m.cfg.ReplaceAfter {
+				dead = append(dead, p.ID)
+			}
+		case p.Match+closeEnough >= m.commit && now.Sub(m.heard[p.ID]) < m.cfg.ElectionTimeout:
+			ready = append(ready, p.ID)
+		case m.cfg.ReplaceAfter > 0 && silent(p.ID) > m.cfg.ReplaceAfter:
+			return &change{steps: step(raftpb.ConfChangeRemoveNode, p.ID)}
+		}
+	}
+	swap := func(in, out uint64) *change {
+		return &change{steps: append(step(raftpb.ConfChangeAddNode, in), step(raftpb.ConfChangeRemoveNode, out)...)}
+	}
+	for _, id := range ready {
+		info := find(id)
+		for _, old := range m.conf.GetVoters() {
+			if info.Name != "" && find(old).Name == info.Name && old != m.cfg.ID {
+				return swap(id, old) // the same member, which has lost its disk
+			}
+		}
+	}
+	switch {
+	case len(ready) == 0:
+		return nil
+	case len(m.conf.GetVoters()) < m.cfg.Voters:
+		return &change{steps: step(raftpb.ConfChangeAddNode, ready[0])}
+	case len(dead) > 0:
+		return swap(ready[0], dead[0])
+	}
+	return nil
+}
+
+// changeConf lets a committed change of members count, and returns the configuration after it.
+func (m *Member) changeConf(now time.Time, e *raftpb.Entry) *raftpb.ConfState {
+	var cc raftpb.ConfChangeV2
+	if err := proto.Unmarshal(e.GetData(), &cc); err != nil {
+		panic(err) // the leader made it
+	}
+	m.conf = m.node.ApplyConfChange(&cc)
+	if number, _, err := parseChangeContext(cc.GetContext()); err == nil && number != 0 {
+		if c := m.changes.current; c != nil && c.number == number && e.GetTerm() == m.term && m.state == raft.StateLeader {
+			c.index = e.GetIndex()
+		}
+	}
+	m.removed = !inConf(m.conf, m.cfg.ID)
+	if m.cfg.Logger != nil {
+		m.cfg.Logger.Info("the group's members have changed", "group", m.cfg.Group, "voters", m.conf.GetVoters(), "learners", m.conf.GetLearners())
+	}
+	m.publish(now)
+	return m.conf
+}
+
+func inConf(c *raftpb.ConfState, id uint64) bool {
+	return slices.Contains(c.GetVoters(), id) || slices.Contains(c.GetVotersOutgoing(), id) ||
+		slices.Contains(c.GetLearners(), id) || slices.Contains(c.GetLearnersNext(), id)
+}
+
+// peers returns what a leader knows of each member, by ID.
+func (m *Member) peers() []Peer {
+	var out []Peer
+	m.node.WithProgress(func(id uint64, typ raft.ProgressType, p tracker.Progress) {
+		out = append(out, Peer{ID: id, Learner: typ == raft.ProgressTypeLearner, Match: p.Match, Active: p.RecentActive || id == m.cfg.ID, Heard: m.heard[id]})
+	})
+	slices.SortFunc(out, func(a, b Peer) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// The context of a change of members: the number of the change in its leader's term (0: nobody waits), then the lines of
+// the table that are new or different. A change that raft makes by itself, to leave a joint configuration, has none.
+func appendChangeContext(b []byte, number uint64, infos []MemberInfo) []byte {
+	b = binary.LittleEndian.AppendUint64(b, number)
+	return appendMembers(b, infos)
+}
+
+func parseChangeContext(b []byte) (number uint64, infos []MemberInfo, err error) {
+	if len(b) == 0 {
+		return 0, nil, nil
+	}
+	c := cursor{b: b}
+	number, infos = c.fixed(), c.members()
+	if c.bad || len(c.b) != 0 {
+		return 0, nil, errMalformed
+	}
+	return number, infos, nil
+}

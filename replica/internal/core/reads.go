@@ -1,0 +1,183 @@
+package core
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// reads holds the reads of this process: those that gather, those of the round under way, those that wait until the
+// local state has reached their index. Callers share gathering, under mu; the rest is the loop's, except that a read
+// can be taken back everywhere.
+type reads struct {
+	mu        sync.Mutex
+	ended     error
+	gathering []*Read
+	count     int // all that wait
+	dead      int // of them in any list, taken back
+	max       int
+
+	round   *round   // under way; nil: none
+	waiting []*round // confirmed; wait for the applier
+
+	// fresh is when, on the member's own clock in ns, the newest round began whose index is applied; 0: none yet.
+	fresh atomic.Int64
+}
+
+// round is one ReadIndex.
+type round struct {
+	ctx     [16]byte
+	began   int64 // own clock, ns
+	retryAt int64
+	tries   int
+	term    uint64 // and
+	lead    uint64 // whom it was asked
+	index   uint64
+	reads   []*Read
+}
+
+type readFields struct {
+	waits bool // under reads.mu
+}
+
+func (t *reads) push(r *Read) (wake bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.ended != nil:
+		return false, t.ended
+	case r.own.waits:
+		return false, errInUse
+	case t.count >= t.max:
+		return false, ErrFull
+	}
+	r.own.waits = true
+	t.gathering = append(t.gathering, r)
+	t.count++
+	return len(t.gathering) == 1, nil
+}
+
+// cancel takes a read back. It stays in its list, without effect, until that list is done or has been cleaned: the list
+// is remade with a copy, so the caller must not use r again for another read. That is why Read says so.
+func (t *reads) cancel(r *Read) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !r.own.waits {
+		return false
+	}
+	r.own.waits = false
+	t.count--
+	t.dead++
+	if len(t.gathering) > 64 && t.dead > len(t.gathering)/2 {
+		t.gathering = alive(t.gathering)
+		t.dead = 0
+	}
+	return true
+}
+
+func alive(list []*Read) []*Read {
+	n := 0
+	for _, r := range list {
+		if r.own.waits {
+			list[n] = r
+			n++
+		}
+	}
+	clear(list[n:])
+	return list[:n]
+}
+
+// gather takes what waits into a list, behind what is in it already.
+func (t *reads) gather(into []*Read) []*Read {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(into) == 0 {
+		into, t.gathering = t.gathering, into
+	} else {
+		into = append(into, t.gathering...)
+		clear(t.gathering)
+		t.gathering = t.gathering[:0]
+	}
+	return alive(into)
+}
+
+// release lets reads through, or ends them with err. The list is the caller's again.
+func (t *reads) release(list []*Read, err error) {
+	t.mu.Lock()
+	list = alive(list)
+	for _, r := range list {
+		r.own.waits = false
+	}
+	t.count -= len(list)
+	t.mu.Unlock()
+	for _, r := range list {
+		r.Done(err)
+	}
+}
+
+// idle reports whether nothing gathers.
+func (t *reads) idle() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.gathering) == 0
+}
+
+func (t *reads) load() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.count
+}
+
+// confirmed moves the round under way to those that wait for the applier.
+func (t *reads) confirmed(ctx []byte, index uint64) {
+	if t.round == nil || string(t.round.ctx[:]) != string(ctx) {
+		return // of a round that was given up: its reads are in a newer one
+	}
+	t.round.index = index
+	t.waiting = append(t.waiting, t.round)
+	t.round = nil
+}
+
+// applied lets through what the local state has reached.
+func (t *reads) applied(index uint64) {
+	n := 0
+	for _, w := range t.waiting {
+		if w.index > index {
+			t.waiting[n] = w
+			n++
+			continue
+		}
+		if w.began > t.fresh.Load() {
+			t.fresh.Store(w.began)
+		}
+		t.release(w.reads, nil)
+	}
+	clear(t.waiting[n:])
+	t.waiting = t.waiting[:n]
+}
+
+func (t *reads) end(err error) {
+	t.mu.Lock()
+	if t.ended == nil {
+		t.ended = err
+	}
+	all := t.gathering
+	t.gathering = nil
+	t.mu.Unlock()
+	t.fresh.Store(0)
+	if t.round != nil {
+		all = append(all, t.round.reads...)
+		t.round = nil
+	}
+	for _, w := range t.waiting {
+		all = append(all, w.reads...)
+	}
+	t.waiting = nil
+	t.release(all, err)
+}
+
+// isFresh: began counts from 1 on, so that 0 is never.
+func (t *reads) isFresh(now int64, maxAge time.Duration) bool {
+	f := t.fresh.Load()
+	return f != 0 && now-f <= int64(maxAge)
+}
