@@ -103,8 +103,19 @@ func (s *session) deadline() time.Time {
 	return s.until
 }
 
-// renew keeps the session until it is over. A renewal that fails is tried again soon, for as long as there is time.
+// renew keeps the session until it is over. A renewal that fails is tried again soon, for as long as there is time. One
+// that is lost is given back at the engine, too, if that hears it, once those who held something have had the margin
+// to stop: it may live on there for as long as it lived here.
 func (s *session) renew() {
+	s.keep()
+	if backoff.Pause(s.l.ctx, s.margin) {
+		ctx, cancel := context.WithTimeout(s.l.ctx, s.l.cfg.CallTimeout)
+		defer cancel()
+		_ = s.d.End(ctx) // it ends by itself otherwise
+	}
+}
+
+func (s *session) keep() {
 	every := s.d.TTL() / 3
 	pause := backoff.Backoff{Base: pauseMin, Max: max(pauseMin, s.d.TTL()/20)}
 	failing := false

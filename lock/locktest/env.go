@@ -27,6 +27,14 @@ func newEnv(t *testing.T, cfg Config) *env {
 			t.Logf("log of the lockers:\n%s", e.log.String())
 		}
 	})
+	d, _ := e.Open(t)
+	epoch, err := d.Epoch(e.ctx(t))
+	if err == nil {
+		err = d.Settle(e.ctx(t), epoch.ID)
+	}
+	if err != nil {
+		t.Fatalf("settle: %v", err)
+	}
 	return e
 }
 
@@ -37,12 +45,15 @@ type client struct {
 	d *spy
 }
 
-func (e *env) client(t *testing.T, name string) *client {
+func (e *env) client(t *testing.T, name string) *client { return e.lasting(t, name, 1) }
+
+// lasting returns one whose TTL is some times the suite's.
+func (e *env) lasting(t *testing.T, name string, times time.Duration) *client {
 	t.Helper()
 	d, link := e.Open(t)
 	c := &client{Link: link, d: &spy{Engine: d}}
 	c.Locker = lock.New(c.d, lock.Config{
-		TTL: e.cfg.TTL, Name: name,
+		TTL: times * e.cfg.TTL, Name: name,
 		Logger: slog.New(slog.NewTextHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("client", name),
 	})
 	t.Cleanup(func() {
@@ -105,6 +116,9 @@ func (s *spy) session() driver.Session {
 
 // longest is how long anything may take in this engine.
 func (e *env) longest() time.Duration { return 2*e.cfg.TTL + e.cfg.Grants + e.cfg.Within }
+
+// promptly is the bound on what does not wait for a session to expire: one that does takes longer.
+func (e *env) promptly() time.Duration { return e.cfg.TTL * 2 / 3 }
 
 func (e *env) ctx(t *testing.T) context.Context {
 	t.Helper()

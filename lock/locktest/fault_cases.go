@@ -44,16 +44,17 @@ func testHolderSilent(t *testing.T, e *env, silence func(Link)) {
 	}
 }
 
-// testShortCut: a holder that cannot reach the engine for half a TTL loses nothing.
+// testShortCut: a holder that cannot reach the engine for less than its TTL loses nothing.
 func testShortCut(t *testing.T, e *env) {
-	a, b := e.client(t, "a"), e.client(t, "b")
+	a, b := e.lasting(t, "a", 2), e.lasting(t, "b", 2)
 	h := e.lock(t, a, "l")
 	w := e.queued(t, b, "l")
 	for _, fault := range []struct{ begin, end func(Link) }{{Link.Cut, Link.Restore}, {Link.Freeze, Link.Thaw}} {
 		fault.begin(a.Link)
-		<-time.After(e.cfg.TTL / 2)
+		<-time.After(e.cfg.TTL * 2 / 3) // a renewal is due in that time
 		fault.end(a.Link)
-		<-time.After(e.cfg.TTL)
+		before := h.Until()
+		e.until(t, "a renewal", func() bool { return h.Until().After(before) || h.Context().Err() != nil })
 		if h.Context().Err() != nil || !w.waits() {
 			t.Fatalf("lost: %v", context.Cause(h.Context()))
 		}
@@ -64,12 +65,13 @@ func testShortCut(t *testing.T, e *env) {
 
 // testRestarted: with the engine killed and started again, holders hold on and the queue is as it was.
 func testRestarted(t *testing.T, e *env) {
-	a, b, c := e.client(t, "a"), e.client(t, "b"), e.client(t, "c")
+	a, b, c := e.lasting(t, "a", 3), e.lasting(t, "b", 3), e.lasting(t, "c", 3)
 	h := e.lock(t, a, "l")
 	second := e.queued(t, b, "l")
 	third := e.queued(t, c, "l")
 	e.Restart()
-	<-time.After(e.cfg.TTL)
+	before := h.Until()
+	e.until(t, "a renewal", func() bool { return h.Until().After(before) || h.Context().Err() != nil })
 	if h.Context().Err() != nil || !second.waits() || !third.waits() {
 		t.Fatalf("after a restart: %v, waits %v, %v", context.Cause(h.Context()), second.waits(), third.waits())
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/holdfast-go/holdfast/lock/driver"
 )
 
-// Engine is one engine, empty at first and settled, and the ways to break it. The faults take hold before they return.
+// Engine is one engine, empty at first, and the ways to break it. The faults take hold before they return.
 type Engine interface {
 	// Open returns a new client of the engine, and the way it has to it. The engine closes it when the test ends.
 	Open(t testing.TB) (driver.Engine, Link)

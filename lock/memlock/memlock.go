@@ -165,7 +165,7 @@ func (d *Driver) Settle(ctx context.Context, id string) error {
 func (e *engine) queue(name string) *queue {
 	q := e.locks[name]
 	if q == nil {
-		q = &queue{changed: make(chan struct{})}
+		q = &queue{changed: make(chan struct{}), changes: e.revision} // the one before may have changed until now
 		e.locks[name] = q
 	}
 	return q
