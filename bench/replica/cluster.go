@@ -9,6 +9,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
@@ -82,7 +83,7 @@ func startCluster(ctx context.Context, engine, dir string, change func(*Spec)) (
 
 func dial(spec Spec) (conn, error) {
 	if spec.Engine == etcd {
-		client, err := clientv3.New(clientv3.Config{Endpoints: []string{spec.Addr}, DialTimeout: timeout})
+		client, err := clientv3.New(clientv3.Config{Endpoints: []string{spec.Addr}, DialTimeout: timeout, Logger: zap.NewNop()})
 		if err != nil {
 			return nil, fmt.Errorf("dial %s: %w", spec.Name, err)
 		}

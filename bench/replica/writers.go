@@ -10,6 +10,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/holdfast-go/holdfast/bench/replica/kvbenchpb"
 	"github.com/holdfast-go/holdfast/registry"
@@ -39,7 +40,7 @@ func newWriter(c *cluster) (writer, error) {
 		for _, p := range c.processes {
 			addrs = append(addrs, p.spec.Addr)
 		}
-		client, err := clientv3.New(clientv3.Config{Endpoints: addrs, DialTimeout: timeout})
+		client, err := clientv3.New(clientv3.Config{Endpoints: addrs, DialTimeout: timeout, Logger: zap.NewNop()})
 		if err != nil {
 			return nil, fmt.Errorf("dial: %w", err)
 		}
