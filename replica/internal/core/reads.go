@@ -98,6 +98,7 @@ func (t *reads) gather(into []*Read) []*Read {
 		clear(t.gathering)
 		t.gathering = t.gathering[:0]
 	}
+	t.dead = 0
 	return alive(into)
 }
 

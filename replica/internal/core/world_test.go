@@ -42,6 +42,7 @@ type node struct {
 	file    []byte // the snapshot that the log begins with
 	files   map[Mark][]byte
 	starts  uint64
+	first   []byte // the snapshot that it was founded with
 }
 
 // counter appends commands to a list; "fail" is refused, "panic" panics.
@@ -108,7 +109,7 @@ func newWorld(t *testing.T, ids ...uint64) *world {
 }
 
 func (w *world) add(id uint64, file []byte) *node {
-	n := &node{id: id, file: file, files: map[Mark][]byte{}}
+	n := &node{id: id, file: file, first: file, files: map[Mark][]byte{}}
 	w.nodes[id] = n
 	w.start(n)
 	return n

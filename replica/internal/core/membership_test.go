@@ -1,0 +1,156 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// join starts an empty member and has the leader take it in.
+func (w *world) join(id uint64, name string) *node {
+	w.t.Helper()
+	l := w.lead()
+	done := false
+	l.m.Join(w.now, MemberInfo{ID: id, Name: name, Addr: "addr"}, func(err error) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		done = true
+	})
+	// A member that joins begins with the same founding snapshot as the others, and is not in it.
+	n := w.add(id, w.founding())
+	w.until("joined", func() bool { return done })
+	return n
+}
+
+func (w *world) founding() []byte {
+	for _, id := range w.ids() {
+		if f := w.nodes[id].first; f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+func (w *world) voters() []uint64 { return w.lead().m.conf.GetVoters() }
+
+func TestANewMemberIsALearnerFirstThenAVoter(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	w.ok(w.propose(w.nodes[1], "a"), "a@1")
+	n := w.join(3, "m3")
+	w.until("a third voter", func() bool { return len(w.voters()) == 3 })
+	w.ok(w.propose(n, "b"), "b@2")
+	w.agree("a", "b")
+	if m := n.a.Members(); len(m) != 3 || m[2] != (MemberInfo{ID: 3, Name: "m3", Addr: "addr"}) {
+		t.Fatal(m)
+	}
+	spare := w.join(4, "m4") // three voters are enough
+	w.pass(5 * testElection)
+	if len(w.voters()) != 3 || spare.m.Status().Role != Learner {
+		t.Fatal(w.voters(), spare.m.Status().Role)
+	}
+	w.ok(w.propose(spare, "c"), "c@3")
+}
+
+func TestAMemberThatLostItsDiskTakesItsOldPlace(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	w.ok(w.propose(w.nodes[1], "a"), "a@1")
+	gone := w.followers()[0]
+	w.crash(gone.id)
+	n := w.join(13, fmt.Sprintf("m%d", gone.id))
+	w.until("the new one votes", func() bool { return slices.Contains(w.voters(), 13) && len(w.lead().m.conf.GetVotersOutgoing()) == 0 })
+	if v := w.voters(); len(v) != 3 || slices.Contains(v, gone.id) {
+		t.Fatal(v)
+	}
+	w.ok(w.propose(n, "b"), "b@2")
+	if m := n.a.Members(); len(m) != 3 {
+		t.Fatal(m)
+	}
+}
+
+func TestADeadVoterIsReplacedByASpare(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	w.cfg = func(c *Config) { c.ReplaceAfter = time.Second }
+	for _, id := range w.ids() {
+		w.crash(id)
+		w.restart(id)
+	}
+	w.join(4, "m4")
+	w.pass(2 * time.Second)
+	if v := w.voters(); slices.Contains(v, 4) {
+		t.Fatal("a living voter was replaced", v)
+	}
+	gone := w.followers()[0]
+	if gone.id == 4 {
+		gone = w.followers()[1]
+	}
+	w.crash(gone.id)
+	w.pass(800 * time.Millisecond)
+	if slices.Contains(w.voters(), 4) {
+		t.Fatal("too early")
+	}
+	w.until("replaced", func() bool { v := w.voters(); return slices.Contains(v, 4) && !slices.Contains(v, gone.id) })
+}
+
+func TestALearnerThatIsGoneIsRemoved(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	w.cfg = func(c *Config) { c.ReplaceAfter = time.Second }
+	for _, id := range w.ids() {
+		w.crash(id)
+		w.restart(id)
+	}
+	w.join(4, "m4")
+	w.crash(4)
+	w.until("removed", func() bool { return len(w.lead().a.Members()) == 3 })
+}
+
+func TestMembersAreRemovedButNotTheLastVoter(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	errs := map[uint64]error{}
+	remove := func(at *node, id uint64) {
+		t.Helper()
+		done := false
+		at.m.Remove(w.now, id, func(err error) { errs[id], done = err, true })
+		w.until("removed", func() bool { return done })
+	}
+	f := w.followers()
+	remove(f[0], f[1].id)
+	if !errors.Is(errs[f[1].id], ErrNotLeader) {
+		t.Fatal(errs)
+	}
+	remove(w.lead(), f[0].id)
+	if errs[f[0].id] != nil {
+		t.Fatal(errs)
+	}
+	w.pass(testElection)
+	w.crash(f[0].id)
+	l := w.lead()
+	remove(l, l.id) // the leader itself
+	w.until("the other leads alone", func() bool { return f[1].m.Status().Role == Leader })
+	w.crash(l.id)
+	w.ok(w.propose(f[1], "a"), fmt.Sprintf("a@%d", len(f[1].machine.log)+1))
+	remove(f[1], f[1].id)
+	if errs[f[1].id] == nil {
+		t.Fatal("the last voter was removed")
+	}
+}
+
+func TestAnAddressCanChange(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	l := w.lead()
+	for _, addr := range []string{"new", "new"} {
+		done := false
+		l.m.Join(w.now, MemberInfo{ID: 2, Name: "m2", Addr: addr}, func(err error) { done = err == nil })
+		w.until("changed", func() bool { return done })
+	}
+	if m := l.a.Members()[1]; m != (MemberInfo{ID: 2, Name: "m2", Addr: "new"}) {
+		t.Fatal(m)
+	}
+	bad := error(nil)
+	l.m.Join(w.now, MemberInfo{}, func(err error) { bad = err })
+	if bad == nil {
+		t.Fatal("a member without an ID was taken in")
+	}
+}
