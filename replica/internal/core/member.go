@@ -379,6 +379,9 @@ func (m *Member) changedRole(now time.Time, ss *raft.SoftState) {
 }
 
 func (m *Member) send(msg *raftpb.Message, to *[]Message) {
+	if msg.GetFrom() != m.cfg.ID {
+		return // raft passes on a ReadIndex that came to the wrong member; whoever asked will ask the right one
+	}
 	out := Message{From: m.cfg.ID, To: msg.GetTo(), Raft: msg}
 	if msg.GetType() == raftpb.MsgSnap {
 		out.Snapshot = markOf(msg.GetSnapshot())

@@ -137,3 +137,16 @@ func TestACancelledReadIsForgotten(t *testing.T) {
 	w.drop = nil
 	w.ok(w.read(f), "")
 }
+
+func TestAReadThatWasAskedOfAFormerLeaderIsAskedAgain(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	old, f := w.lead(), w.followers()
+	w.ok(w.propose(f[0], "a"), "a@1")
+	w.drop = func(m Message) bool { return m.To == f[0].id } // f[0] does not learn of the next leader
+	old.m.Transfer(w.now, f[1].id)
+	w.until("another leader", func() bool { return f[1].m.Status().Role == Leader && old.m.Status().Leader == f[1].id })
+	r := w.read(f[0])
+	w.run() // every message that is delivered is one that ParseMessage takes
+	w.drop = nil
+	w.ok(r, "")
+}
