@@ -171,12 +171,11 @@ func (m *Machine) txn(cmd *command) []byte {
 
 func (m *Machine) holds(c *compare) bool {
 	item, _ := m.items.Get(string(c.key))
-	if c.target == targetValue {
-		return item != nil && c.relation.holds(bytes.Compare(item.Value, c.value))
-	}
 	var n uint64
 	if item != nil {
 		switch c.target {
+		case targetValue:
+			return c.relation.holds(bytes.Compare(item.Value, c.value))
 		case targetRevision:
 			n = item.Revision
 		case targetCreated:
@@ -186,6 +185,8 @@ func (m *Machine) holds(c *compare) bool {
 		}
 	}
 	switch {
+	case c.target == targetValue:
+		return false
 	case n < c.number:
 		return c.relation.holds(-1)
 	case n > c.number:

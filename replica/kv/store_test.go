@@ -136,7 +136,7 @@ func TestKeysEndThoughNobodyWrites(t *testing.T) {
 		if err != nil || len(events) != 1 || events[0].Type != Expire || took < time.Second || took > time.Second+DefaultExpiryInterval {
 			t.Errorf("%v, %v after %v", events, err, took)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if g.proposed != 2 {
 			t.Errorf("%d commands for one put and one end", g.proposed)
 		}
