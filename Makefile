@@ -2,6 +2,7 @@
 # make test       the whole suite with the race detector; needs nothing but Go
 # make test-real  the same against real servers and a real browser, and the shop under fire
 # make consul     the Consul agent of the real tests, into the user's cache: once, about 5 minutes of two processors
+# make schedules  1,000 simulated schedules of a replicated group under faults; make mutants: bugs put in on purpose are found
 # make generate   protobuf code; leaves no difference when nothing changed
 # make bench      benchmarks beside the code, then what a call costs and how a fleet is balanced: minutes
 # make promises   the other programs under bench/, which break things and judge what comes of it: about an hour, quiet machine
@@ -16,7 +17,7 @@ LIBRARY   := . ./admission/... ./balance/... ./config/... ./drivers/... ./failur
 TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := all
-.PHONY: all build fmt lint test test-real consul generate cross bench promises pictures clean
+.PHONY: all build fmt lint test test-real consul generate schedules mutants cross bench promises pictures clean
 
 all: fmt lint test
 
@@ -55,6 +56,15 @@ $(CONSUL):
 generate:
 	$(TOOL) buf lint
 	$(TOOL) buf generate
+
+schedules: ## seeds 1 to 1000, each judged; one again: go run ./replica/internal/sim/schedules -log -seed N
+	$(GO) run ./replica/internal/sim/schedules -n 1000
+
+MUTANTS := stale_read double_apply lost_fsync
+mutants: ## what finds nothing proves nothing: each of these builds has a bug, and the simulator must find it
+	@for m in $(MUTANTS); do \
+	  echo "== $$m"; $(GO) run -tags mutant_$$m ./replica/internal/sim/schedules -quiet -expect-bug || exit 1; \
+	done
 
 cross: ## compiles for every platform, runs nothing
 	@for t in $(TARGETS); do \
