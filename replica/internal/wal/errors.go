@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -13,11 +12,11 @@ const (
 	// ReasonDamaged: a file is not as it was written. Code DataLoss; the text names file and offset.
 	ReasonDamaged = "LOG_DAMAGED"
 	// ReasonDiskFull: no space left. Code ResourceExhausted. What was acknowledged is there; free space and open again.
-	ReasonDiskFull = "DISK_FULL"
+	ReasonDiskFull = disk.ReasonFull
 	// ReasonDiskFailed: reading, writing or syncing failed. Code Internal.
-	ReasonDiskFailed = "DISK_FAILED"
+	ReasonDiskFailed = disk.ReasonFailed
 	// ReasonInUse: another process has the directory. Code FailedPrecondition.
-	ReasonInUse = "DIR_IN_USE"
+	ReasonInUse = disk.ReasonInUse
 )
 
 var errClosed = failure.New(failure.FailedPrecondition, "the log is closed")
@@ -35,20 +34,4 @@ func damaged(file string, offset int64, format string, args ...any) error {
 		file, offset, fmt.Sprintf(format, args...)).WithReason(ReasonDamaged, failure.Domain)
 }
 
-// failed wraps an error of the file system.
-func failed(err error, doing string) error {
-	var e *failure.Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &e):
-		return err
-	case errors.Is(err, disk.ErrLocked):
-		return failure.Wrap(err, failure.FailedPrecondition, "log: %s: %v", doing, err).WithReason(ReasonInUse, failure.Domain)
-	case disk.Full(err):
-		return failure.Wrap(err, failure.ResourceExhausted, "log: %s: %v: free space and start again; nothing acknowledged is lost", doing, err).
-			WithReason(ReasonDiskFull, failure.Domain)
-	}
-	return failure.Wrap(err, failure.Internal, "log: %s: %v: what was acknowledged before is not touched any more", doing, err).
-		WithReason(ReasonDiskFailed, failure.Domain)
-}
+func failed(err error, doing string) error { return disk.Failed(err, "log: "+doing) }

@@ -1,0 +1,199 @@
+// Package snap keeps the snapshots of a host's groups as files: written beside and renamed when complete, every chunk
+// with a checksum, received ones resumable.
+package snap
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/replica/internal/disk"
+)
+
+// ID names one snapshot file. Nonce differs for two that were written independently, even at the same Index, since
+// their bytes may differ; it decides whether a transfer can be resumed.
+type ID struct{ Group, Index, Term, Nonce uint64 }
+
+// String is the name of the file, without its suffix.
+func (id ID) String() string {
+	return fmt.Sprintf("%016x-%016x-%016x-%016x", id.Group, id.Index, id.Term, id.Nonce)
+}
+
+// Config adjusts a Store. The zero value is ready for use.
+type Config struct {
+	// Keep is how many snapshots of a group stay. Default 2.
+	Keep int
+	// ChunkBytes is how much has one checksum. Default 256 KiB, at most 16 MiB.
+	ChunkBytes int
+	// SyncBytes is how much is written between two syncs, so that the log beside never waits long for the disk.
+	// Default 4 MiB.
+	SyncBytes int
+	// Rand gives nonces. Default: from crypto/rand. For tests that repeat.
+	Rand func() uint64
+}
+
+func (c Config) withDefaults() Config {
+	c.Keep = cmp.Or(c.Keep, 2)
+	c.ChunkBytes = min(cmp.Or(c.ChunkBytes, 256<<10), maxChunkBytes)
+	c.SyncBytes = cmp.Or(c.SyncBytes, 4<<20)
+	if c.Rand == nil {
+		c.Rand = func() uint64 {
+			var b [8]byte
+			rand.Read(b[:])
+			return binary.LittleEndian.Uint64(b[:])
+		}
+	}
+	return c
+}
+
+// ReasonDamaged is the reason of an error about a file that is not as it was written, with the code DataLoss. Errors of
+// the file system have the reasons of package disk.
+const ReasonDamaged = "SNAPSHOT_DAMAGED"
+
+const (
+	snapSuffix    = ".snap" // complete
+	writingSuffix = ".tmp"  // being written by this process
+	partSuffix    = ".part" // received in part
+)
+
+// Store is a directory of snapshots. Safe for concurrent use.
+type Store struct {
+	fs     disk.FS
+	dir    string
+	config Config
+
+	mu     sync.Mutex
+	groups map[uint64][]ID // the newest first
+}
+
+// Open takes up the snapshots in dir, which is made if it is not there, and removes what is half-written, except
+// half-received ones, which may be resumed. It does not lock dir: whoever has the log beside it has done that.
+func Open(fs disk.FS, dir string, config Config) (*Store, error) {
+	s := &Store{fs: fs, dir: dir, config: config.withDefaults(), groups: map[uint64][]ID{}}
+	if err := fs.MkdirAll(dir); err != nil {
+		return nil, failed(err, "make "+dir)
+	}
+	files, err := fs.List(dir)
+	if err != nil {
+		return nil, failed(err, "list "+dir)
+	}
+	for _, f := range files {
+		id, suffix, ok := parseName(f.Name)
+		switch {
+		case !ok:
+		case suffix == snapSuffix:
+			s.groups[id.Group] = append(s.groups[id.Group], id)
+		case suffix == writingSuffix:
+			if err := fs.Remove(s.path(f.Name)); err != nil {
+				return nil, failed(err, "remove "+f.Name)
+			}
+		}
+	}
+	// A name that is seen may be in memory alone, if the process before this one ended between giving it and syncing.
+	if err := fs.SyncDir(dir); err != nil {
+		return nil, failed(err, "sync "+dir)
+	}
+	for group := range s.groups {
+		slices.SortStableFunc(s.groups[group], newestFirst)
+		s.retire(group)
+	}
+	return s, nil
+}
+
+func newestFirst(a, b ID) int {
+	return cmp.Or(cmp.Compare(b.Index, a.Index), cmp.Compare(b.Term, a.Term))
+}
+
+func parseName(name string) (id ID, suffix string, ok bool) {
+	suffix = filepath.Ext(name)
+	base := strings.TrimSuffix(name, suffix)
+	n, err := fmt.Sscanf(base, "%016x-%016x-%016x-%016x", &id.Group, &id.Index, &id.Term, &id.Nonce)
+	return id, suffix, err == nil && n == 4 && id.String() == base
+}
+
+// Groups returns the groups of which there is a complete snapshot, ascending.
+func (s *Store) Groups() []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.groups))
+}
+
+// List returns the complete snapshots of a group, the newest first.
+func (s *Store) List(group uint64) []ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.groups[group])
+}
+
+// Drop removes all snapshots of a group, half-received ones too.
+func (s *Store) Drop(group uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.groups, group)
+	return s.clean(func(id ID, _ string) bool { return id.Group == group })
+}
+
+// clean removes the files of which drop says so.
+func (s *Store) clean(drop func(id ID, suffix string) bool) error {
+	files, err := s.fs.List(s.dir)
+	if err != nil {
+		return failed(err, "list "+s.dir)
+	}
+	removed := false
+	for _, f := range files {
+		if id, suffix, ok := parseName(f.Name); ok && drop(id, suffix) {
+			if err := s.fs.Remove(s.path(f.Name)); err != nil {
+				return failed(err, "remove "+f.Name)
+			}
+			removed = true
+		}
+	}
+	if !removed {
+		return nil
+	}
+	return failed(s.fs.SyncDir(s.dir), "sync "+s.dir)
+}
+
+// publish gives a complete and durable file its name. From then on it counts.
+func (s *Store) publish(id ID, from string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	to := id.String() + snapSuffix
+	if err := s.fs.Rename(s.path(from), s.path(to)); err != nil {
+		return failed(err, "rename "+from)
+	}
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return failed(err, "sync "+s.dir)
+	}
+	if !slices.Contains(s.groups[id.Group], id) {
+		s.groups[id.Group] = slices.Insert(s.groups[id.Group], 0, id)
+		slices.SortStableFunc(s.groups[id.Group], newestFirst)
+	}
+	s.retire(id.Group)
+	return nil
+}
+
+// retire removes those beyond Config.Keep. One that cannot be removed costs room, nothing else: the next Open tries again.
+func (s *Store) retire(group uint64) {
+	ids := s.groups[group]
+	for _, id := range ids[min(s.config.Keep, len(ids)):] {
+		_ = s.fs.Remove(s.path(id.String() + snapSuffix))
+	}
+	s.groups[group] = ids[:min(s.config.Keep, len(ids))]
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
+
+func failed(err error, doing string) error { return disk.Failed(err, "snapshot: "+doing) }
+
+func damaged(name string, offset int64, why string) error {
+	return failure.New(failure.DataLoss, "snapshot: %s is damaged at offset %d: %s", name, offset, why).
+		WithReason(ReasonDamaged, failure.Domain)
+}
