@@ -59,7 +59,7 @@ type Member struct {
 	ID   uint64
 }
 
-// Record is a founding. Of a member that joined later only Cluster is set.
+// Record is a founding. Members that join later keep it, too: it is where their log begins.
 type Record struct {
 	Cluster uint64
 	Founder Member
@@ -81,20 +81,19 @@ func (r Record) id(name string) uint64 {
 type State struct {
 	Kind   Kind
 	Record Record
-}
-
-func (s State) equal(o State) bool {
-	return s.Kind == o.Kind && s.Record.Cluster == o.Record.Cluster
+	// Since is an index of the log from which on the table has this member, unless it was removed.
+	Since uint64
 }
 
 // Peer is what another host has answered.
 type Peer struct {
 	Member
 	State State
-	// Leading: it leads its cluster. Applied is how far its Table is.
-	Leading bool
-	Applied uint64
-	Table   []Member // the members by its state; nil if it is not Active
+	// Leading: it leads its cluster. Table are the members by its state, which is that of an index from Applied to
+	// Commit; nil if it is not Active.
+	Leading         bool
+	Applied, Commit uint64
+	Table           []Member
 }
 
 func (p *Peer) tabled(m Member) bool { return slices.Contains(p.Table, m) }
@@ -117,9 +116,7 @@ type Config struct {
 
 // Own is what the member's own replicated state says, once it is Active.
 type Own struct {
-	Leader  bool // it knows who leads its cluster
-	Applied uint64
-	Tabled  bool // the table of its own state, at Applied, has it
+	Leader bool // it knows who leads its cluster
 }
 
 // Action is what to do next.
@@ -225,7 +222,13 @@ func (m *Machine) peers() []*Peer {
 	return out
 }
 
-func store(kind Kind, r Record) Step { return Step{Action: Store, State: State{kind, r}} }
+func store(kind Kind, r Record) Step {
+	s := State{Kind: kind, Record: r}
+	if kind == Active {
+		s.Since = 1
+	}
+	return Step{Action: Store, State: s}
+}
 
 func (m *Machine) active() Step {
 	mine := m.state.Record.Cluster
@@ -242,8 +245,8 @@ func (m *Machine) active() Step {
 			}
 			continue
 		}
-		// A leader that has been replaced without knowing may have an older table than this member has.
-		if m.own.Tabled && p.Applied >= m.own.Applied && !p.tabled(m.cfg.Self) {
+		// A leader that has been replaced without knowing may have a table from before this member was added.
+		if p.Applied >= m.state.Since && !p.tabled(m.cfg.Self) {
 			return Step{
 				Action: Refuse, Refusal: Removed, Cluster: mine,
 				Why: fmt.Sprintf("cluster %x, led by %s, has removed this member (ID %x)", mine, p.Name, m.cfg.Self.ID),
@@ -350,7 +353,9 @@ func (m *Machine) existing() (Step, bool) {
 			return store(Active, p.State.Record), true
 		}
 		if p.tabled(m.cfg.Self) {
-			return store(Active, Record{Cluster: cluster}), true
+			s := store(Active, p.State.Record)
+			s.State.Since = max(1, p.Commit)
+			return s, true
 		}
 	}
 	switch {

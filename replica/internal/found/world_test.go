@@ -29,9 +29,6 @@ type host struct {
 	refused bool
 	machine *found.Machine
 	asked   map[string]*answer
-
-	applied uint64 // of the replicated state that is on the disk
-	tabled  bool
 }
 
 type answer struct {
@@ -105,7 +102,7 @@ func (w *world) crash(h *host) {
 
 func (w *world) wipe(h *host) {
 	if !h.up {
-		h.id, h.disk, h.refused, h.applied, h.tabled = w.fresh(), found.State{}, false, 0, false
+		h.id, h.disk, h.refused = w.fresh(), found.State{}, false
 	}
 }
 
@@ -135,7 +132,7 @@ func (w *world) answerOf(h *host) *found.Peer {
 	if h.disk.Kind == found.Active {
 		if lead := w.leader(h.disk.Record.Cluster); lead == h {
 			c := w.clusters[h.disk.Record.Cluster]
-			p.Leading, p.Applied, p.Table = true, c.applied, c.table()
+			p.Leading, p.Applied, p.Commit, p.Table = true, c.applied, c.applied, c.table()
 		}
 	}
 	return p
@@ -160,9 +157,8 @@ func (w *world) step(h *host, crash int) {
 		lead := w.leader(id)
 		if c := w.clusters[id]; lead != nil && slices.Contains(c.table(), found.Member{Name: h.name, ID: h.id}) {
 			c.promote(found.Member{Name: h.name, ID: h.id}, w.members)
-			h.applied, h.tabled = c.applied, true
 		}
-		h.machine.Own(found.Own{Leader: lead != nil, Applied: h.applied, Tabled: h.tabled})
+		h.machine.Own(found.Own{Leader: lead != nil})
 	}
 	s := h.machine.Next()
 	switch s.Action {
