@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -100,25 +101,37 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	}
 }
 
-func TestTheLastTwoStay(t *testing.T) {
+// TestWhatTheLogStandsOnStays: however many newer and older ones there are.
+func TestWhatTheLogStandsOnStays(t *testing.T) {
 	fs := disk.NewSim(1)
 	s := open(t, fs)
 	var ids []snap.ID
-	for index := uint64(1); index <= 4; index++ {
+	for index := uint64(1); index <= 6; index++ {
 		ids = append(ids, mustWrite(t, s, 9, index*10, content(300)))
 	}
 	other := mustWrite(t, s, 10, 5, content(10))
+	if got := s.List(9); len(got) != 6 {
+		t.Fatalf("something went that the log may stand on: %v", got)
+	}
+	s.Retain(9, 40, 3)
 	for range 2 { // and after opening again
-		if got := s.List(9); len(got) != 2 || got[0] != ids[3] || got[1] != ids[2] {
-			t.Fatalf("%v", got)
+		if got, want := s.List(9), []snap.ID{ids[5], ids[4], ids[3], ids[2]}; !slices.Equal(got, want) {
+			t.Fatalf("%v, not %v", got, want)
 		}
-		if got := s.Groups(); len(got) != 2 || got[0] != 9 || got[1] != 10 {
+		if got := s.Groups(); !slices.Equal(got, []uint64{9, 10}) {
 			t.Fatalf("groups %v", got)
 		}
-		if files, _ := fs.List(dir); len(files) != 3 {
+		if files, _ := fs.List(dir); len(files) != 5 {
 			t.Fatalf("files %v", files)
 		}
 		s = open(t, fs)
+	}
+	if err := s.Remove(ids[5]); err != nil {
+		t.Fatal(err)
+	}
+	s.Retain(9, 70, 3) // which is not there
+	if got, want := s.List(9), []snap.ID{ids[4], ids[3]}; !slices.Equal(got, want) {
+		t.Fatalf("%v, not %v", got, want)
 	}
 	if err := s.Drop(9); err != nil {
 		t.Fatal(err)
@@ -138,6 +151,10 @@ func TestAReaderOutlivesRetirement(t *testing.T) {
 	defer r.Close()
 	for index := uint64(2); index < 5; index++ {
 		mustWrite(t, s, 9, index, content(10))
+	}
+	s.Retain(9, 4, 3)
+	if _, err := s.Open(id); err == nil {
+		t.Fatal("it is still there")
 	}
 	if b, err := io.ReadAll(r); err != nil || len(b) != 1000 {
 		t.Fatalf("%d bytes, %v", len(b), err)
@@ -189,6 +206,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 				return err
 			}
 			*done = append(*done, id)
+			s.Retain(9, id.Index, id.Term)
 		}
 		return nil
 	}

@@ -28,7 +28,7 @@ func (id ID) String() string {
 
 // Config adjusts a Store. The zero value is ready for use.
 type Config struct {
-	// Keep is how many snapshots of a group stay. Default 2.
+	// Keep is how many snapshots of a group stay, the one that its log stands on and older ones. Default 2.
 	Keep int
 	// ChunkBytes is how much has one checksum. Default 256 KiB, at most 16 MiB.
 	ChunkBytes int
@@ -102,7 +102,6 @@ func Open(fs disk.FS, dir string, config Config) (*Store, error) {
 	}
 	for group := range s.groups {
 		slices.SortStableFunc(s.groups[group], newestFirst)
-		s.retire(group)
 	}
 	return s, nil
 }
@@ -176,17 +175,32 @@ func (s *Store) publish(id ID, from string) error {
 		s.groups[id.Group] = slices.Insert(s.groups[id.Group], 0, id)
 		slices.SortStableFunc(s.groups[id.Group], newestFirst)
 	}
-	s.retire(id.Group)
 	return nil
 }
 
-// retire removes those beyond Config.Keep. One that cannot be removed costs room, nothing else: the next Open tries again.
-func (s *Store) retire(group uint64) {
-	ids := s.groups[group]
-	for _, id := range ids[min(s.config.Keep, len(ids)):] {
-		_ = s.fs.Remove(s.path(id.String() + snapSuffix))
-	}
-	s.groups[group] = ids[:min(s.config.Keep, len(ids))]
+// Retain says that the log stands, durably, on a snapshot of a group: older ones beyond Config.Keep go, that one and
+// newer ones stay. Nothing else removes a snapshot but Drop and Remove, since any other may be the one that the log is
+// about to stand on. To be called when a mark is durable in the log, and once at the start. One that cannot be removed
+// costs room, nothing else: the next time tries again.
+func (s *Store) Retain(group, index, term uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := 0
+	s.groups[group] = slices.DeleteFunc(s.groups[group], func(id ID) bool {
+		if newestFirst(id, ID{Index: index, Term: term}) < 0 {
+			return false
+		}
+		kept++
+		return kept > s.config.Keep && s.fs.Remove(s.path(id.String()+snapSuffix)) == nil
+	})
+}
+
+// Remove removes one snapshot: a received one that turned out to be of no use, say.
+func (s *Store) Remove(id ID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.groups[id.Group] = slices.DeleteFunc(s.groups[id.Group], func(other ID) bool { return other == id })
+	return failed(s.fs.Remove(s.path(id.String()+snapSuffix)), "remove "+id.String())
 }
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }

@@ -89,7 +89,7 @@ func (w *Writer) flush() {
 	w.buf = w.buf[:chunkHeader]
 }
 
-// Commit makes the snapshot durable and part of the store; those beyond Config.Keep go. After an error it is aborted.
+// Commit makes the snapshot durable and part of the store. After an error it is aborted.
 func (w *Writer) Commit() error {
 	w.flush()
 	if w.err == nil && w.closed {
