@@ -233,6 +233,22 @@ func resize(b []byte, size int) []byte {
 	return append(b, make([]byte, size-len(b))...)
 }
 
+// Clone returns another machine with the same files, as read now and all durable. Its own decisions come from seed.
+func (s *Sim) Clone(seed uint64) *Sim {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := NewSim(seed)
+	for dir, d := range s.dirs {
+		to := &simDir{names: map[string]*simInode{}, durable: map[string]*simInode{}}
+		for name, i := range d.names {
+			inode := &simInode{data: slices.Clone(i.data), durable: slices.Clone(i.data), dirty: map[int64]struct{}{}}
+			to.names[name], to.durable[name] = inode, inode
+		}
+		c.dirs[dir] = to
+	}
+	return c
+}
+
 // Flip damages a file: the bits of mask at offset, on the medium and as read.
 func (s *Sim) Flip(name string, offset int64, mask byte) {
 	s.mu.Lock()
