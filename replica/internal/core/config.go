@@ -50,7 +50,7 @@ type Config struct {
 	// MaxBatchBytes bounds one batch (it holds at least one command): 1 MiB. MaxInflight bounds batches under way: 4.
 	MaxBatchBytes, MaxInflight int
 
-	// SnapshotBytes and SnapshotEntries say after how much log a snapshot is asked for: 32 MiB, 100 000 entries. Up to
+	// SnapshotBytes and SnapshotEntries say after how much log a snapshot is asked for: 32 MiB, 50 000 entries. Up to
 	// eight times that if the last snapshot was that many times SnapshotBytes.
 	// KeepEntries stay in memory behind a snapshot for followers that are a little late: 5 000, at most SnapshotBytes/4.
 	SnapshotBytes, SnapshotEntries, KeepEntries int
@@ -94,7 +94,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.MaxBatchBytes, 1<<20)
 	def(&c.MaxInflight, 4)
 	def(&c.SnapshotBytes, 32<<20)
-	def(&c.SnapshotEntries, 100_000)
+	def(&c.SnapshotEntries, 50_000)
 	def(&c.KeepEntries, 5000)
 	def(&c.MaxKeys, 100_000)
 	def(&c.Voters, 3)

@@ -54,6 +54,7 @@ func (m *Member) fill() {
 
 func (m *Member) add(b *outBatch) {
 	m.nextBatch++
+	m.counts.Batches++
 	b.number = m.nextBatch
 	m.out = append(m.out, b)
 }
@@ -68,7 +69,10 @@ func (m *Member) dropDone() {
 
 // dispatch sends a batch on its way to the leader, for the first time or again.
 func (m *Member) dispatch(clock int64, b *outBatch) {
-	b.inFlight = true
+	if b.again {
+		m.counts.BatchesAgain++
+	}
+	b.inFlight, b.again = true, true
 	b.retryAt = clock + int64(m.cfg.RetryAfter)<<min(b.tries, 3)
 	b.tries++
 	if m.lead == m.cfg.ID {
@@ -76,7 +80,7 @@ func (m *Member) dispatch(clock int64, b *outBatch) {
 		return
 	}
 	m.pending.markSent(b)
-	m.outbox = append(m.outbox, Message{From: m.cfg.ID, To: m.lead, Forward: &Forward{Number: b.number, Term: m.term, Batch: b.data}})
+	m.outbox = append(m.outbox, Message{From: m.cfg.ID, To: m.lead, Forward: &Forward{Number: b.number, Batch: b.data}})
 }
 
 // queue puts a batch before the next entry, unless this leader has put it into its log in this term already: then the
@@ -189,6 +193,7 @@ func (m *Member) refuseAll(some []forwarded) []forwarded {
 func (m *Member) refused(now time.Time, from uint64, r *Refused) {
 	for _, b := range m.out {
 		if b.number == r.Number && b.inFlight && from == m.lead {
+			m.counts.Refusals++
 			b.inFlight, b.retryAt = false, m.clock(now)+int64(m.pause())
 		}
 	}
@@ -235,6 +240,11 @@ func (m *Member) pumpReads(now time.Time) {
 		return
 	}
 	m.readCounter++
+	m.counts.Rounds++
+	if r.again {
+		m.counts.RoundsAgain++
+	}
+	r.again = true
 	binary.LittleEndian.PutUint64(r.ctx[:], m.readBase)
 	binary.LittleEndian.PutUint64(r.ctx[8:], m.readCounter)
 	r.began, r.term, r.lead = clock, m.term, m.lead

@@ -16,7 +16,7 @@ import (
 type Member struct {
 	cfg     Config
 	applier *Applier // only its table is read here
-	log     *raft.MemoryStorage
+	log     *storage
 	node    *raft.RawNode
 	rng     *rand.Rand
 	start   time.Time
@@ -39,7 +39,7 @@ type Member struct {
 	heard       map[uint64]time.Time
 	ledSince    time.Time
 	lastStatus  time.Time
-	removed     bool
+	member      bool        // it has been in conf
 	out         []*outBatch // under way, in the order of their making
 	nextBatch   uint64
 	resend      bool // the leader or the term has changed since out was sent
@@ -57,6 +57,7 @@ type Member struct {
 	compact              *Mark     // to be told to the disk
 	installed            uint64    // of the newest snapshot that was received
 
+	counts  Counts
 	changes changes
 	install *Apply   // a snapshot that the applier has not restored yet
 	apply   []*Apply // for the next Ready
@@ -78,8 +79,9 @@ type recent struct {
 	n       int
 }
 
-// New starts a member from what its disk knew; a holds the snapshot, restored. An error says that the two do not fit
-// together or that cfg is wrong.
+// New starts a member from what its disk knew; a holds the snapshot, restored. If there is none and the log is empty, the
+// member waits until a leader that has taken it in (see Join) sends one. An error says that the two do not fit together
+// or that cfg is wrong.
 func New(cfg Config, a *Applier, r Restored, now time.Time) (m *Member, err error) {
 	cfg, err = cfg.withDefaults()
 	if err != nil {
@@ -89,10 +91,11 @@ func New(cfg Config, a *Applier, r Restored, now time.Time) (m *Member, err erro
 		return nil, fmt.Errorf("member %x: the applier is of member %x", cfg.ID, a.id)
 	}
 	m = &Member{
-		cfg: cfg, applier: a, snapshotFactor: 1, log: raft.NewMemoryStorage(), start: now.Add(-1), lastTick: now, lastStatus: now,
+		cfg: cfg, applier: a, snapshotFactor: 1, start: now.Add(-1), lastTick: now, lastStatus: now,
 		rng:   rand.New(rand.NewPCG(cfg.Seed, cfg.ID)),
 		heard: map[uint64]time.Time{}, taken: map[uint64]*recent{},
 	}
+	m.log = &storage{MemoryStorage: raft.NewMemoryStorage(), m: m}
 	m.pending.maxCount, m.pending.maxBytes, m.pending.maxCommand = cfg.MaxPending, cfg.MaxPendingBytes, cfg.MaxCommand
 	m.pending.nonce = m.rng.Uint64()
 	m.pending.base = 1
@@ -141,12 +144,14 @@ const maxEntryBytes = 1 << 20
 // load fills raft's log from what the disk knew.
 func (m *Member) load(a *Applier, r Restored) error {
 	mark := a.mark
-	if mark.Index == 0 || len(a.conf.GetVoters()) == 0 {
-		return errors.New("no snapshot: a group begins with Founding")
+	if mark.Index == 0 && (len(r.Entries) > 0 || r.HardState.GetCommit() > 0) {
+		return errors.New("the log has entries, and there is no snapshot that they follow")
 	}
-	err := m.log.ApplySnapshot(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(mark.Index), Term: new(mark.Term), ConfState: a.conf}})
-	if err != nil {
-		return err
+	if mark.Index > 0 { // without one, it waits for what the leader sends
+		err := m.log.ApplySnapshot(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(mark.Index), Term: new(mark.Term), ConfState: a.conf}})
+		if err != nil {
+			return err
+		}
 	}
 	// A log may hold entries behind the mark that are of another past: they were there when a snapshot was received,
 	// and the power went before they were gone. Their terms give them away, since terms never fall along a log.
@@ -177,9 +182,9 @@ func (m *Member) load(a *Applier, r Restored) error {
 		return err
 	}
 	m.term, m.vote, m.commit = hs.GetTerm(), hs.GetVote(), hs.GetCommit()
-	m.conf, m.handed = a.conf, mark.Index
+	m.setConf(a.conf)
+	m.handed = mark.Index
 	m.applied.Store(mark.Index)
-	m.removed = !inConf(a.conf, m.cfg.ID)
 	return nil
 }
 
@@ -229,6 +234,10 @@ func (m *Member) Tick(now time.Time) {
 	if m.state != raft.StateLeader && !now.Before(m.electAt) {
 		// A pre-vote that got no answer costs nothing and is tried again soon.
 		m.elect(now, 0.4, 1)
+		if r := m.role(); r == Learner || r == Removed {
+			return
+		}
+		m.counts.Elections++
 		if err := m.node.Campaign(); err != nil && !errors.Is(err, raft.ErrProposalDropped) {
 			m.Fail(err)
 		}
@@ -320,7 +329,7 @@ func (m *Member) ready(now time.Time) {
 		}
 		m.handle(now, m.node.Ready())
 	}
-	if !m.snapshotting && (m.logBytes/m.snapshotFactor >= m.cfg.SnapshotBytes || m.logEntries/m.snapshotFactor >= m.cfg.SnapshotEntries) && !now.Before(m.snapshotAfter) {
+	if !m.snapshotting && (m.log.outdated || m.logBytes/m.snapshotFactor >= m.cfg.SnapshotBytes || m.logEntries/m.snapshotFactor >= m.cfg.SnapshotEntries) && !now.Before(m.snapshotAfter) {
 		m.snapshotting, m.work.Snapshot = true, true
 	}
 	if s := m.status.Load(); s.Term != m.term || s.Leader != m.lead || s.Role != m.role() || s.Transferring != m.transferee || now.Sub(m.lastStatus) >= m.cfg.HeartbeatEvery {
@@ -415,6 +424,7 @@ func (m *Member) handOver(now time.Time, msg *raftpb.Message) {
 	for _, e := range item.Entries {
 		m.logBytes += len(e.GetData()) + 32
 		m.logEntries++
+		m.counts.Entries++
 		if e.GetType() == raftpb.EntryConfChangeV2 {
 			item.confs = append(item.confs, m.changeConf(now, e))
 		}
@@ -444,8 +454,7 @@ func (m *Member) Persisted(now time.Time, a *Append) {
 	}
 	switch {
 	case a.reset != nil:
-		m.conf = a.reset.GetMetadata().GetConfState()
-		m.removed = !inConf(m.conf, m.cfg.ID)
+		m.setConf(a.reset.GetMetadata().GetConfState())
 		m.handed = a.Installed.Index
 		m.logBytes, m.logEntries = 0, 0
 		m.install = &Apply{Restore: a.Installed, done: a.local}
@@ -602,7 +611,7 @@ func (m *Member) SnapshotSaved(_ time.Time, c *Capture, size int64) {
 		m.Fail(err)
 		return
 	}
-	m.logBytes, m.logEntries = 0, 0
+	m.logBytes, m.logEntries, m.log.outdated = 0, 0, false
 	m.snapshotFactor = min(max(int(size/int64(m.cfg.SnapshotBytes)), 1), maxSnapshotFactor)
 	m.compact = &Mark{Index: c.Mark.Index, Term: c.Mark.Term}
 	m.trim(c.Mark.Index)

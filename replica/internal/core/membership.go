@@ -230,18 +230,22 @@ func (m *Member) changeConf(now time.Time, e *raftpb.Entry) *raftpb.ConfState {
 	if err := proto.Unmarshal(e.GetData(), &cc); err != nil {
 		panic(err) // the leader made it
 	}
-	m.conf = m.node.ApplyConfChange(&cc)
+	m.setConf(m.node.ApplyConfChange(&cc))
 	if number, _, err := parseChangeContext(cc.GetContext()); err == nil && number != 0 {
 		if c := m.changes.current; c != nil && c.number == number && e.GetTerm() == m.term && m.state == raft.StateLeader {
 			c.index = e.GetIndex()
 		}
 	}
-	m.removed = !inConf(m.conf, m.cfg.ID)
 	if m.cfg.Logger != nil {
 		m.cfg.Logger.Info("the group's members have changed", "group", m.cfg.Group, "voters", m.conf.GetVoters(), "learners", m.conf.GetLearners())
 	}
 	m.publish(now)
 	return m.conf
+}
+
+func (m *Member) setConf(conf *raftpb.ConfState) {
+	m.conf = conf
+	m.member = m.member || inConf(conf, m.cfg.ID)
 }
 
 func inConf(c *raftpb.ConfState, id uint64) bool {

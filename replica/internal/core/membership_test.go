@@ -19,19 +19,9 @@ func (w *world) join(id uint64, name string) *node {
 		}
 		done = true
 	})
-	// A member that joins begins with the same founding snapshot as the others, and is not in it.
-	n := w.add(id, w.founding())
+	n := w.add(id, nil)
 	w.until("joined", func() bool { return done })
 	return n
-}
-
-func (w *world) founding() []byte {
-	for _, id := range w.ids() {
-		if f := w.nodes[id].first; f != nil {
-			return f
-		}
-	}
-	return nil
 }
 
 func (w *world) voters() []uint64 { return w.lead().m.conf.GetVoters() }

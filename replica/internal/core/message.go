@@ -25,7 +25,6 @@ type Message struct {
 // Forward is a batch on its way from the member that made it to the leader.
 type Forward struct {
 	Number uint64 // of this batch in its member's incarnation; the same when it is sent again
-	Term   uint64 // in which the sender saw the receiver lead
 	Batch  []byte
 }
 
@@ -52,7 +51,6 @@ func (m *Message) AppendBinary(b []byte) ([]byte, error) {
 	case m.Forward != nil:
 		b[start] = kindForward
 		b = binary.AppendUvarint(b, m.Forward.Number)
-		b = binary.AppendUvarint(b, m.Forward.Term)
 		return append(b, m.Forward.Batch...), nil
 	case m.Refused != nil:
 		b[start] = kindRefused
@@ -76,7 +74,7 @@ func ParseMessage(b []byte) (Message, error) {
 	}
 	switch b[0] {
 	case kindForward:
-		m.Forward = &Forward{Number: c.uvarint(), Term: c.uvarint()}
+		m.Forward = &Forward{Number: c.uvarint()}
 		m.Forward.Batch = c.b
 		if c.bad || checkBatch(c.b) != nil {
 			return Message{}, errMalformed

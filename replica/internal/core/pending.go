@@ -34,6 +34,7 @@ type outBatch struct {
 	nonce    uint64
 	tries    int
 	inFlight bool
+	again    bool  // it has been sent before
 	retryAt  int64 // ns on the member's own clock; 0: at once
 }
 

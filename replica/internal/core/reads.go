@@ -30,6 +30,7 @@ type round struct {
 	began   int64 // own clock, ns
 	retryAt int64
 	tries   int
+	again   bool   // it has been asked before
 	term    uint64 // and
 	lead    uint64 // whom it was asked
 	index   uint64

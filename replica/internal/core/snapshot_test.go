@@ -83,7 +83,7 @@ func TestADiskThatIsBehindItsSnapshotStarts(t *testing.T) {
 	if _, err = New(Config{ID: 1}, a, Restored{Entries: []*raftpb.Entry{entry(12, 6)}}, now); err == nil {
 		t.Fatal("a gap in the log")
 	}
-	if _, err = New(Config{ID: 1}, NewApplier(1, machine), Restored{}, now); err == nil {
+	if _, err = New(Config{ID: 1}, NewApplier(1, machine), Restored{Entries: []*raftpb.Entry{entry(1, 1)}}, now); err == nil {
 		t.Fatal("no snapshot")
 	}
 	if _, err = New(Config{ID: 2}, a, Restored{}, now); err == nil {

@@ -15,7 +15,7 @@ const (
 	Follower Role = iota
 	Candidate
 	Leader
-	Learner
+	Learner // it has no vote, or is not a member yet
 	Removed // the group has gone on without this member
 )
 
@@ -32,8 +32,20 @@ type Status struct {
 	// Members is the table as of Applied; Peers, on the leader, how far each is. Both by ID. Read only.
 	Members []MemberInfo
 	Peers   []Peer
+	Counts  Counts
 	// Err is why the member has ended.
 	Err error
+}
+
+// Counts say what a member has done since it started.
+type Counts struct {
+	Elections    uint64 // it stood, pre-votes included
+	Batches      uint64 // that its proposals were packed into
+	BatchesAgain uint64 // sent again, for a new leader or since nothing was heard
+	Refusals     uint64 // of its batches by a leader that could not take them
+	Rounds       uint64 // ReadIndexes for its reads
+	RoundsAgain  uint64
+	Entries      uint64 // committed
 }
 
 // Peer is what a leader knows of another member.
@@ -47,7 +59,7 @@ type Peer struct {
 
 func (m *Member) role() Role {
 	switch {
-	case m.removed:
+	case m.member && !inConf(m.conf, m.cfg.ID):
 		return Removed
 	case m.state == raft.StateLeader:
 		return Leader
@@ -63,7 +75,7 @@ func (m *Member) role() Role {
 func (m *Member) publish(now time.Time) {
 	s := &Status{
 		ID: m.cfg.ID, Term: m.term, Leader: m.lead, Role: m.role(), Commit: m.commit, Transferring: m.transferee,
-		Members: m.applier.Members(),
+		Members: m.applier.Members(), Counts: m.counts,
 	}
 	if m.state == raft.StateLeader {
 		s.Peers = m.peers()

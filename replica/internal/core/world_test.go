@@ -42,7 +42,6 @@ type node struct {
 	file    []byte // the snapshot that the log begins with
 	files   map[Mark][]byte
 	starts  uint64
-	first   []byte // the snapshot that it was founded with
 }
 
 // counter appends commands to a list; "fail" is refused, "panic" panics.
@@ -109,7 +108,7 @@ func newWorld(t *testing.T, ids ...uint64) *world {
 }
 
 func (w *world) add(id uint64, file []byte) *node {
-	n := &node{id: id, file: file, first: file, files: map[Mark][]byte{}}
+	n := &node{id: id, file: file, files: map[Mark][]byte{}}
 	w.nodes[id] = n
 	w.start(n)
 	return n
@@ -120,8 +119,10 @@ func (w *world) start(n *node) {
 	n.starts++
 	n.machine = &counter{}
 	n.a = NewApplier(n.id, n.machine)
-	if err := n.a.Restore(bytes.NewReader(n.file)); err != nil {
-		w.t.Fatal(err)
+	if n.file != nil {
+		if err := n.a.Restore(bytes.NewReader(n.file)); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 	cfg := Config{ID: n.id, Seed: n.starts, ElectionTimeout: testElection}
 	if w.cfg != nil {
