@@ -79,7 +79,11 @@ func Check(ops []Op, final map[string]string, limit time.Duration) Verdict {
 			}
 			ops = append(ops, Op{Client: -1, Kind: Get, Key: key, Call: last + 1, Return: last + 2, Outcome: Done, Got: end})
 		}
-		switch porcupine.CheckOperationsTimeout(model(), events(ops), limit) {
+		when := intervals(ops)
+		if have && appendsOnly(ops) {
+			ops, when = narrow(ops, when, end)
+		}
+		switch porcupine.CheckOperationsTimeout(model(), events(ops, when), limit) {
 		case porcupine.Unknown:
 			v.Undecided = append(v.Undecided, key)
 		case porcupine.Ok:
@@ -93,19 +97,14 @@ func Check(ops []Op, final map[string]string, limit time.Duration) Verdict {
 // appended checks the appends to a key that nothing else changes against its value at the end.
 func appended(key string, ops []Op, final string, ended bool) []Violation {
 	var out []Violation
-	written := map[string]bool{}
-	only := true // nothing but appends changes this key
-	for _, op := range ops {
-		switch op.Kind {
-		case Append:
-			written[op.Value] = true
-		case Put, CAS:
-			only = false
-		default: // Get
-		}
-	}
-	if !only || !ended {
+	if !ended || !appendsOnly(ops) {
 		return nil
+	}
+	written := map[string]bool{}
+	for _, op := range ops {
+		if op.Kind == Append {
+			written[op.Value] = true
+		}
 	}
 	there := map[string]bool{}
 	for token := range strings.SplitAfterSeq(final, string(End)) {
@@ -125,6 +124,11 @@ func appended(key string, ops []Op, final string, ended bool) []Violation {
 		}
 	}
 	return out
+}
+
+// appendsOnly reports whether nothing but appends changes the key.
+func appendsOnly(ops []Op) bool {
+	return !slices.ContainsFunc(ops, func(op Op) bool { return op.Kind == Put || op.Kind == CAS })
 }
 
 // content stands for a value in the search: its length and FNV-1a digest, so that a step costs what it adds.
@@ -181,52 +185,54 @@ func model() porcupine.Model {
 	}
 }
 
-// events turns operations into porcupine's. An operation of unknown outcome may take effect at any time after its call,
-// or never. But an append without answer that somebody has seen had happened before that read returned, which keeps
-// the search short.
-func events(ops []Op) []porcupine.Operation {
-	seen := map[string]time.Duration{} // appended value → the earliest return of a get that holds it
-	only := true
-	open := map[string]bool{}
+// interval is when an operation may have taken effect.
+type interval struct{ from, to time.Duration }
+
+// intervals returns when each operation may have taken effect, by its call and its return, and by the operations that
+// it must follow or go before. An operation of unknown outcome may take effect at any time after its call, or never.
+func intervals(ops []Op) []interval {
+	writer := map[string]time.Duration{} // what is written is unique: a value tells who wrote it
 	for _, op := range ops {
-		switch {
-		case op.Kind == Append && op.Outcome == Unknown:
-			open[op.Value] = true
-		case op.Kind == Put || op.Kind == CAS:
-			only = false
+		if op.Kind != Get {
+			writer[op.Value] = op.Call
 		}
 	}
-	if only && len(open) > 0 {
-		for _, op := range ops {
-			if op.Kind != Get {
-				continue
-			}
-			for token := range strings.SplitAfterSeq(op.Got, string(End)) {
-				if at, ok := seen[token]; open[token] && (!ok || op.Return < at) {
-					seen[token] = op.Return
-				}
-			}
-		}
-	}
-	out := make([]porcupine.Operation, 0, len(ops))
-	for _, op := range ops {
-		in := &step{op: op, old: of(op.Old), got: of(op.Got), written: of(op.Value), happening: op.Outcome == Unknown}
-		from, to := op.Call, op.Return
-		if op.Kind == Get && op.Stale != 0 {
-			from -= op.Stale
-			if op.Stale < 0 {
-				from = math.MinInt64 / 2
-			}
-		}
+	out := make([]interval, len(ops))
+	for i, op := range ops {
+		v := interval{op.Call, op.Return}
 		if op.Outcome == Unknown {
-			to = math.MaxInt64
-			if only && op.Kind == Append {
-				if at, ok := seen[op.Value]; ok {
-					to = max(at, op.Call)
-				}
+			v.to = math.MaxInt64
+		}
+		if op.Kind == Get && op.Stale != 0 {
+			v.from -= op.Stale
+			if op.Stale < 0 {
+				v.from = math.MinInt64 / 2
 			}
 		}
-		out = append(out, porcupine.Operation{ClientId: max(op.Client, 0), Input: in, Call: int64(from), Return: int64(to)})
+		if op.Kind == Get {
+			if at, ok := writer[lastWritten(op.Got)]; ok && at <= v.to { // otherwise nothing explains it: the search says so
+				v.from = max(v.from, at)
+			}
+		}
+		out[i] = v
+	}
+	return out
+}
+
+// lastWritten is what was appended last to a value, or the value itself.
+func lastWritten(value string) string {
+	rest, ok := strings.CutSuffix(value, string(End))
+	if !ok {
+		return value
+	}
+	return value[strings.LastIndexByte(rest, End)+1:]
+}
+
+func events(ops []Op, when []interval) []porcupine.Operation {
+	out := make([]porcupine.Operation, 0, len(ops))
+	for i, op := range ops {
+		in := &step{op: op, old: of(op.Old), got: of(op.Got), written: of(op.Value), happening: op.Outcome == Unknown}
+		out = append(out, porcupine.Operation{ClientId: max(op.Client, 0), Input: in, Call: int64(when[i].from), Return: int64(when[i].to)})
 	}
 	return out
 }
@@ -243,7 +249,7 @@ func explain(ops []Op, limit time.Duration) string {
 				part = append(part, later)
 			}
 		}
-		return porcupine.CheckOperationsTimeout(model(), events(part), limit) == porcupine.Illegal
+		return porcupine.CheckOperationsTimeout(model(), events(part, intervals(part)), limit) == porcupine.Illegal
 	}
 	low, high := 0, len(ops) // bad(high), not bad(low)
 	for high-low > 1 {

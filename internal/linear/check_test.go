@@ -2,6 +2,7 @@ package linear_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,5 +151,55 @@ func TestAHistoryKeepsWhatWasNeverAnswered(t *testing.T) {
 	}
 	if s := fmt.Sprint(ops); !strings.Contains(s, `put k "a" = ?`) || !strings.Contains(s, "refused") {
 		t.Error(s)
+	}
+}
+
+// What is known of a key that is only appended to makes the search short, and changes no verdict.
+func TestNarrowingChangesNoVerdict(t *testing.T) {
+	t.Parallel()
+	right, wrong := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		var ops []linear.Op
+		value := ""
+		for i := range rapid.IntRange(1, 12).Draw(t, "operations") {
+			at := time.Duration(10 * i)
+			op := linear.Op{
+				Client: i, Key: "k", Outcome: linear.Done,
+				Call: at - time.Duration(rapid.IntRange(0, 25).Draw(t, "before")), Return: at + time.Duration(rapid.IntRange(0, 25).Draw(t, "after")),
+			}
+			if rapid.Bool().Draw(t, "read") {
+				op.Got = value
+				if n := strings.Count(value, ";"); n > 0 && rapid.IntRange(0, 9).Draw(t, "old") == 0 {
+					op.Got = strings.Join(strings.SplitAfter(value, ";")[:rapid.IntRange(0, n).Draw(t, "how old")], "")
+				}
+				op.Stale = time.Duration(rapid.SampledFrom([]int{0, 0, 30, -1}).Draw(t, "bound"))
+			} else {
+				op.Kind, op.Value = linear.Append, fmt.Sprintf("%d;", i)
+				if rapid.IntRange(0, 4).Draw(t, "answer lost") == 0 {
+					op.Outcome = linear.Unknown
+				}
+				if op.Outcome == linear.Done || rapid.Bool().Draw(t, "happened") {
+					value += op.Value
+				}
+				op.Length = len(value)
+			}
+			ops = append(ops, op)
+		}
+		order := func(v linear.Verdict) bool {
+			return slices.ContainsFunc(v.Violations, func(x linear.Violation) bool { return x.Kind == linear.Order })
+		}
+		narrow := order(linear.Check(ops, map[string]string{"k": value}, time.Minute))
+		end := linear.Op{Key: "k", Got: value, Call: second, Return: second + 1, Outcome: linear.Done}
+		if plain := order(linear.Check(append(ops, end), nil, time.Minute)); plain != narrow {
+			t.Fatalf("not linearizable: %v, with what is known of appends: %v\n%v", plain, narrow, ops)
+		}
+		if narrow {
+			wrong++
+		} else {
+			right++
+		}
+	})
+	if right == 0 || wrong == 0 {
+		t.Errorf("%d right, %d wrong: nothing is shown", right, wrong)
 	}
 }
