@@ -428,3 +428,17 @@ func (m *Machine) found() Step {
 	}
 	return store(Prepared, r)
 }
+
+// ID returns the ID that the host of that name has said to have, 0 if it has not.
+func (m *Machine) ID(name string) uint64 {
+	if p := m.seen[name]; p != nil {
+		return p.ID
+	}
+	return 0
+}
+
+// Joining reports whether there is a cluster that a Fresh member waits for.
+func (m *Machine) Joining() bool {
+	_, there := m.existing()
+	return m.state.Kind == Fresh && there
+}

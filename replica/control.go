@@ -1,0 +1,441 @@
+package replica
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/backoff"
+	"github.com/holdfast-go/holdfast/replica/internal/core"
+	"github.com/holdfast-go/holdfast/replica/internal/found"
+	"github.com/holdfast-go/holdfast/replica/internal/snap"
+	"github.com/holdfast-go/holdfast/replica/internal/transport"
+)
+
+// What hosts ask each other, in JSON.
+const (
+	methodHello    = "hello"
+	methodJoin     = "join"
+	methodAdd      = "add"
+	methodRemove   = "remove"
+	methodTransfer = "transfer"
+)
+
+const (
+	pollFast   = 50 * time.Millisecond
+	pollSlow   = 500 * time.Millisecond
+	pollIdle   = 5 * time.Second
+	askTimeout = 2 * time.Second
+	// maxAnswer bounds what another host says of itself.
+	maxAnswer = 8 << 20
+)
+
+// helloAnswer is what a host says of itself: only what is on its disk already.
+type helloAnswer struct {
+	Name   string       `json:"name"`
+	Groups []helloGroup `json:"groups"`
+}
+
+type helloGroup struct {
+	Group uint64 `json:"group"`
+	record
+	Leading bool          `json:"leading,omitempty"`
+	Applied uint64        `json:"applied,omitempty"`
+	Commit  uint64        `json:"commit,omitempty"`
+	Table   []*memberName `json:"table,omitempty"`
+}
+
+type joinRequest struct {
+	Group   uint64 `json:"group"`
+	Cluster uint64 `json:"cluster"`
+	ID      uint64 `json:"id"`
+	Name    string `json:"name"`
+}
+
+// changeRequest is methodAdd, methodRemove or methodTransfer.
+type changeRequest struct {
+	Group   uint64 `json:"group"`
+	Cluster uint64 `json:"cluster"`
+	Name    string `json:"name"`
+}
+
+// handler is a Host as its transport knows it.
+type handler Host
+
+func (h *handler) host() *Host { return (*Host)(h) }
+
+// Receive implements transport.Handler.
+func (h *handler) Receive(from string, a transport.Address, body []byte) {
+	if g := h.host().group(a.Group); g != nil {
+		if m := g.member.Load(); m != nil {
+			m.heard(from, a, body)
+		}
+	}
+}
+
+// Accept implements transport.Handler.
+func (h *handler) Accept(_ string, a transport.Address, id snap.ID) error {
+	g := h.host().group(a.Group)
+	if g == nil {
+		return ErrNotMember.With("there is no such group here")
+	}
+	m := g.member.Load()
+	if m == nil {
+		return ErrNotMember.With("this host is not a member yet")
+	}
+	return m.accept(a, id)
+}
+
+// Up implements transport.Handler.
+func (h *handler) Up(string) { h.host().pollSoon() }
+
+// Down implements transport.Handler.
+func (h *handler) Down(host string, gone bool) {
+	if !gone {
+		return
+	}
+	for _, g := range h.host().Groups() {
+		if m := g.member.Load(); m != nil {
+			m.down(host)
+		}
+	}
+}
+
+// Call implements transport.Handler.
+func (h *handler) Call(ctx context.Context, from, method string, request []byte) ([]byte, error) {
+	if method == methodHello {
+		return json.Marshal(h.host().hello())
+	}
+	var id struct {
+		Group uint64 `json:"group"`
+	}
+	if err := json.Unmarshal(request, &id); err != nil {
+		return nil, failure.Wrap(err, failure.InvalidArgument, "a request that cannot be read")
+	}
+	g := h.host().group(id.Group)
+	if g == nil {
+		return nil, ErrNotMember.With("there is no such group here")
+	}
+	if method == methodJoin {
+		var r joinRequest
+		if err := json.Unmarshal(request, &r); err != nil || r.Name != from {
+			return nil, failure.New(failure.InvalidArgument, "a host asks for itself only")
+		}
+		return nil, g.admit(ctx, r.Cluster, core.MemberInfo{ID: r.ID, Name: r.Name, Addr: h.net.Addr(r.Name)})
+	}
+	var r changeRequest
+	if err := json.Unmarshal(request, &r); err != nil {
+		return nil, failure.Wrap(err, failure.InvalidArgument, "a request that cannot be read")
+	}
+	return nil, g.change(ctx, method, r)
+}
+
+// ask asks another host and reads its answer into answer, which may be nil.
+func (h *Host) ask(ctx context.Context, host, method string, request, answer any) error {
+	b, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	out, err := h.net.Call(ctx, host, method, b)
+	if err != nil || answer == nil {
+		return err
+	}
+	if len(out) > maxAnswer {
+		return fmt.Errorf("%s of %s: %d bytes", method, host, len(out))
+	}
+	return json.Unmarshal(out, answer)
+}
+
+// hello is what this host says of itself.
+func (h *Host) hello() helloAnswer {
+	a := helloAnswer{Name: h.cfg.Name}
+	for _, g := range h.Groups() {
+		if s, ok := g.hello(); ok {
+			a.Groups = append(a.Groups, s)
+		}
+	}
+	return a
+}
+
+func (g *Group) hello() (helloGroup, bool) {
+	g.mu.Lock()
+	failed := g.err != nil
+	s := helloGroup{Group: g.id}
+	if g.found == nil || failed {
+		g.mu.Unlock()
+		return s, false
+	}
+	s.record = newRecord(g.self, g.state)
+	g.mu.Unlock()
+	m := g.member.Load()
+	if m == nil {
+		return s, true
+	}
+	// In this order: the table is of an index between the two.
+	before := m.core.Status()
+	for _, i := range m.applier.Members() {
+		s.Table = append(s.Table, &memberName{i.Name, i.ID})
+	}
+	s.Applied, s.Commit, s.Leading = before.Applied, m.core.Status().Commit, before.Leader == m.id
+	return s, true
+}
+
+// peer returns what a host has said of one of its groups.
+func (s helloGroup) peer(host string) (*found.Peer, error) {
+	state, err := s.state()
+	if err != nil {
+		return nil, err
+	}
+	p := &found.Peer{Member: found.Member{Name: host, ID: s.ID}, State: state, Leading: s.Leading, Applied: s.Applied, Commit: s.Commit}
+	if len(s.Table) > 1024 {
+		return nil, fmt.Errorf("a table of %d members", len(s.Table))
+	}
+	for _, m := range s.Table {
+		if m != nil {
+			p.Table = append(p.Table, found.Member{Name: m.Name, ID: m.ID})
+		}
+	}
+	return p, nil
+}
+
+// follow keeps to what discovery says about the other hosts.
+func (h *Host) follow(ctx context.Context) {
+	err := h.cfg.Peers.Watch(ctx, func(peers []Peer) { h.found(ctx, peers) })
+	if err != nil && ctx.Err() == nil {
+		h.log.Error("replica: other hosts are not looked for any more", "host", h.cfg.Name, "error", err)
+	}
+	<-ctx.Done()
+}
+
+// maxPeers bounds the hosts that are followed, whatever discovery says.
+const maxPeers = 256
+
+func (h *Host) found(ctx context.Context, peers []Peer) {
+	peers = slices.Clone(peers)
+	peers = slices.DeleteFunc(peers, func(p Peer) bool { return p.Name == h.cfg.Name || p.Addr == "" || ValidateName(p.Name) != nil })
+	slices.SortStableFunc(peers, func(a, b Peer) int { return strings.Compare(a.Name, b.Name) })
+	peers = slices.CompactFunc(peers, func(a, b Peer) bool { return a.Name == b.Name })
+	if len(peers) > maxPeers {
+		h.log.Warn("replica: there are more hosts than are followed", "hosts", len(peers), "followed", maxPeers)
+		peers = peers[:maxPeers]
+	}
+	hosts := make([]transport.Host, 0, len(peers))
+	for _, p := range peers {
+		hosts = append(hosts, transport.Host{Name: p.Name, Addr: p.Addr})
+	}
+	h.net.Follow(hosts)
+	h.mu.Lock()
+	h.peers = peers
+	for name, stop := range h.polls {
+		if !slices.ContainsFunc(peers, func(p Peer) bool { return p.Name == name }) {
+			stop()
+			delete(h.polls, name)
+		}
+	}
+	for _, p := range peers {
+		if h.polls[p.Name] == nil {
+			pollCtx, cancel := context.WithCancel(ctx)
+			h.polls[p.Name] = cancel
+			h.work.Go(func() { h.poll(pollCtx, p.Name) })
+		}
+	}
+	h.mu.Unlock()
+	for _, g := range h.Groups() {
+		g.about(h.names())
+	}
+}
+
+func (h *Host) names() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	names := make([]string, 0, len(h.peers))
+	for _, p := range h.peers {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// heardOf tells a group that was just made who is about.
+func (h *Host) heardOf(g *Group) {
+	g.about(h.names())
+	h.announceNews()
+}
+
+// announceNews makes all polls ask again soon: what this host has to say may be what others wait for, too.
+func (h *Host) announceNews() { h.pollSoon() }
+
+func (h *Host) pollSoon() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.polling)
+	h.polling = make(chan struct{})
+}
+
+// poll asks one host, again and again: often while a group waits for something. One question at a time, so that answers
+// are in the order of what they tell of.
+func (h *Host) poll(ctx context.Context, name string) {
+	every := pollFast
+	for ctx.Err() == nil {
+		h.mu.Lock()
+		soon := h.polling
+		h.mu.Unlock()
+		asked, cancel := context.WithTimeout(ctx, askTimeout)
+		var a helloAnswer
+		err := h.ask(asked, name, methodHello, struct{}{}, &a)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		h.heard(name, a, err)
+		settled := true
+		for _, g := range h.Groups() {
+			settled = settled && g.settled()
+		}
+		switch {
+		case settled && err == nil:
+			every = pollIdle
+		case every > pollSlow:
+			every = pollFast
+		default:
+			every = min(every*5/4, pollSlow)
+		}
+		t := time.NewTimer(backoff.Jitter(every*3/4, every))
+		select {
+		case <-ctx.Done():
+		case <-soon:
+			// Not at once: what there is to hear may take the other a moment.
+			backoff.Pause(ctx, backoff.Jitter(pollFast/10, pollFast/5))
+			every = pollFast
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// heard gives an answer to the groups.
+func (h *Host) heard(name string, a helloAnswer, err error) {
+	said := make(map[uint64]helloGroup, len(a.Groups))
+	if err == nil && a.Name == name {
+		for _, s := range a.Groups {
+			said[s.Group] = s
+		}
+	}
+	for _, g := range h.Groups() {
+		s, ok := said[g.id]
+		if !ok {
+			g.observe(name, nil)
+			continue
+		}
+		p, err := s.peer(name)
+		if err != nil {
+			h.log.Warn("replica: a host says what cannot be", "host", name, "group", g.name, "error", err)
+		}
+		g.observe(name, p)
+	}
+}
+
+// admit adds a member, on the leader.
+func (g *Group) admit(ctx context.Context, cluster uint64, info core.MemberInfo) error {
+	m := g.member.Load()
+	if m == nil || m.cluster != cluster {
+		return ErrForeign.With("this host is not of that cluster")
+	}
+	return m.ask(ctx, func(now time.Time, done func(error)) { m.core.Join(now, info, done) })
+}
+
+// ask has the Member do something that ends later.
+func (m *member) ask(ctx context.Context, what func(now time.Time, done func(error))) error {
+	done := make(chan error, 1)
+	m.input(input{kind: call, call: func(now time.Time) { what(now, func(err error) { done <- err }) }})
+	select {
+	case err := <-done:
+		return m.group.translate(err)
+	case <-ctx.Done():
+		return failure.Wrap(ctx.Err(), failure.CodeOf(ctx.Err()), "%s: no answer in time", m.group.name)
+	}
+}
+
+// change does what was asked for, on the leader.
+func (g *Group) change(ctx context.Context, method string, r changeRequest) error {
+	m := g.member.Load()
+	if m == nil || m.cluster != r.Cluster {
+		return ErrForeign.With("this host is not of that cluster")
+	}
+	if m.core.Status().Leader != m.id {
+		return errNotHere
+	}
+	switch method {
+	case methodAdd:
+		g.mu.Lock()
+		id := g.found.ID(r.Name)
+		if r.Name == g.host.cfg.Name {
+			id = g.self
+		}
+		g.mu.Unlock()
+		if id == 0 {
+			return ErrNotMember.With(fmt.Sprintf("the leader of %s has not heard of a host %s that has this group", g.name, r.Name))
+		}
+		return g.admit(ctx, r.Cluster, core.MemberInfo{ID: id, Name: r.Name, Addr: g.host.net.Addr(r.Name)})
+	case methodRemove:
+		for _, i := range m.applier.Members() {
+			if i.Name == r.Name {
+				err := m.ask(ctx, func(now time.Time, done func(error)) { m.core.Remove(now, i.ID, done) })
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	case methodTransfer:
+		var to uint64
+		for _, i := range m.applier.Members() {
+			if i.Name == r.Name && !i.Learner {
+				to = i.ID
+			}
+		}
+		if to == 0 && r.Name != "" {
+			return ErrNotMember.With(fmt.Sprintf("%s is no voter of %s", r.Name, g.name))
+		}
+		m.input(input{kind: call, call: func(now time.Time) { m.core.Transfer(now, to) }})
+		return nil
+	}
+	return failure.New(failure.Unimplemented, "%q is not offered", method)
+}
+
+// errNotHere says that another member leads.
+var errNotHere = ErrChanging.With("this member does not lead")
+
+// atLeader has the leader do something, whichever member that is, until it does.
+func (g *Group) atLeader(ctx context.Context, method, name string) error {
+	m, err := g.wait(ctx)
+	if err != nil {
+		return err
+	}
+	b := backoff.Backoff{Base: 10 * time.Millisecond, Max: time.Second}
+	var last error
+	for {
+		leader, self := g.Leader()
+		r := changeRequest{Group: g.id, Cluster: m.cluster, Name: name}
+		switch {
+		case self:
+			last = g.change(ctx, method, r)
+		case leader != "":
+			last = g.host.ask(ctx, leader, method, r, nil)
+		default:
+			last = ErrNoQuorum
+		}
+		if last == nil {
+			return nil
+		}
+		code := failure.CodeOf(last)
+		retry := errors.Is(last, ErrChanging) || code == failure.Unavailable || errors.Is(last, ErrNotMember) && method == methodAdd
+		if !retry || g.isStopped() || !backoff.Pause(ctx, b.Next()) {
+			return last
+		}
+	}
+}

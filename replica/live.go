@@ -1,0 +1,333 @@
+package replica
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/replica/internal/core"
+	"github.com/holdfast-go/holdfast/replica/internal/found"
+	"github.com/holdfast-go/holdfast/replica/internal/wal"
+)
+
+const (
+	// lookEvery is how often a group looks at what others have said, beside when they say something new.
+	lookEvery = 500 * time.Millisecond
+	// joinTimeout bounds one attempt at being added.
+	joinTimeout = 5 * time.Second
+	// waitsEvery is how often it is said again what a group waits for.
+	waitsEvery = 30 * time.Second
+)
+
+// live is a group from beginning to end: what it has on the disk, founding or joining, taking part.
+func (g *Group) live(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g.mu.Lock()
+	g.leave = cancel
+	g.mu.Unlock()
+	var m *member
+	applied := make(chan struct{})
+	if err := g.load(); err != nil {
+		g.failed(err)
+	} else {
+		m = g.decide(ctx, applied)
+	}
+	if m != nil {
+		m.stop()
+		<-applied
+	}
+	close(g.ended)
+	g.end(nil)
+	g.changed()
+}
+
+// load reads what the disk has of the group, and gives it an ID if that is nothing.
+func (g *Group) load() error {
+	kept, err := g.host.wal.Load(g.id)
+	if err != nil {
+		return err
+	}
+	r := record{ID: newID(), Kind: found.Fresh.String()}
+	if kept.Meta == nil {
+		// Snapshots without a log are of a log that is gone: with it went the votes that were given.
+		if err := g.host.snaps.Drop(g.id); err != nil {
+			return err
+		}
+		if err := g.store(r.ID, found.State{}); err != nil {
+			return err
+		}
+	} else if err := json.Unmarshal(kept.Meta, &r); err != nil {
+		return failure.Wrap(err, failure.DataLoss, "what %s says of group %s cannot be read", g.host.cfg.Dir, g.name)
+	}
+	state, err := r.state()
+	if err != nil {
+		return failure.Wrap(err, failure.DataLoss, "what %s says of group %s cannot be read", g.host.cfg.Dir, g.name)
+	}
+	cfg := found.Config{
+		Self: found.Member{Name: g.host.cfg.Name, ID: r.ID}, Members: g.voters(), Founders: g.cfg.Members, Invited: len(g.cfg.Members) > 0,
+		NewCluster: newID,
+	}
+	if len(cfg.Founders) == 0 {
+		cfg.Founders = g.host.founders()
+	}
+	g.mu.Lock()
+	g.self, g.state, g.found = r.ID, state, found.New(cfg, state)
+	g.mu.Unlock()
+	g.host.heardOf(g)
+	return nil
+}
+
+// voters is how many vote.
+func (g *Group) voters() int {
+	if n := len(g.cfg.Members); n > 0 {
+		return n
+	}
+	return g.host.cfg.Members
+}
+
+// store makes a founding state durable.
+func (g *Group) store(id uint64, s found.State) error {
+	b, err := json.Marshal(newRecord(id, s))
+	if err != nil {
+		return err
+	}
+	u := wal.Update{Group: g.id, Meta: b}
+	if s.Kind == found.Active {
+		// The group's log begins behind its first snapshot, which follows from the record.
+		members := make([]core.MemberInfo, 0, len(s.Record.Members))
+		for _, m := range s.Record.Members {
+			members = append(members, core.MemberInfo{ID: m.ID, Name: m.Name})
+		}
+		first := core.Founding(members)
+		defer first.Release()
+		if err := g.host.snaps.Drop(g.id); err != nil { // of an attempt before
+			return err
+		}
+		if _, err := writeSnapshot(context.Background(), g.host.snaps, g.id, first); err != nil {
+			return err
+		}
+		u.Mark, u.Installed = &wal.Mark{Index: first.Mark.Index, Term: first.Mark.Term}, true
+	}
+	return g.host.writer.update(u)
+}
+
+// decide founds, joins or goes on, and returns the member, if it came to that, when ctx ends or the group has failed.
+// applied is closed when the member has ended.
+func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	var said string
+	var saidAt time.Time
+	for {
+		if m == nil && g.kind() == found.Active {
+			var err error
+			if m, err = g.begin(ctx, applied); err != nil {
+				g.failed(err)
+				return nil
+			}
+		}
+		g.mu.Lock()
+		if m != nil {
+			g.found.Own(found.Own{Leader: m.core.Status().Leader != 0})
+		}
+		step := g.found.Next()
+		changed := step.Why != g.why
+		g.why = step.Why
+		g.mu.Unlock()
+		if m == nil && step.Action != found.Store && (step.Why != said || time.Since(saidAt) > waitsEvery) {
+			g.log.Info("replica: there is no group yet", "why", step.Why)
+			said, saidAt = step.Why, time.Now()
+		}
+		if changed {
+			g.changed()
+		}
+		switch step.Action {
+		case found.Store:
+			if err := g.store(g.self, step.State); err != nil {
+				g.failed(err)
+				return m
+			}
+			g.mu.Lock()
+			g.state = step.State
+			g.found.Stored(step.State)
+			g.mu.Unlock()
+			g.host.announceNews()
+			g.log.Info("replica: founding", "state", step.State.Kind.String(), "cluster", fmt.Sprintf("%x", step.State.Record.Cluster))
+			continue
+		case found.Join:
+			g.join(ctx, step)
+		case found.Refuse:
+			g.failed(g.refusal(step))
+			return m
+		case found.Wait:
+		}
+		select {
+		case <-ctx.Done():
+			return m
+		case <-applied:
+			return m
+		case <-g.news:
+		case <-look.C:
+		}
+	}
+}
+
+// refusal says what is wrong with the data, and what to do about it.
+func (g *Group) refusal(s found.Step) error {
+	dir := g.host.cfg.Dir
+	if s.Refusal == found.Removed {
+		return ErrRemoved.With(fmt.Sprintf("group %s: %s; %s holds the data of a member that is none any more (ID %x of cluster %x). "+
+			"If nothing in it is needed, empty the directory: this host then joins as a new member", g.name, s.Why, dir, g.self, s.Cluster))
+	}
+	return ErrForeign.With(fmt.Sprintf("group %s: %s. One of them is from another past. If it is %s, empty it: this host then joins cluster %x; "+
+		"if not, the other hosts run on the wrong data", g.name, s.Why, dir, s.Cluster))
+}
+
+func (g *Group) kind() found.Kind {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.state.Kind
+}
+
+// begin starts the member.
+func (g *Group) begin(ctx context.Context, applied chan struct{}) (*member, error) {
+	kept, err := g.host.wal.Load(g.id)
+	if err != nil {
+		return nil, err
+	}
+	g.host.snaps.Retain(g.id, kept.Snapshot.Index, kept.Snapshot.Term)
+	m, err := newMember(ctx, g, g.self, g.state.Record.Cluster, g.voters(), kept)
+	if err != nil {
+		return nil, err
+	}
+	g.member.Store(m)
+	g.end(m)
+	go func() {
+		defer close(applied)
+		m.run()
+	}()
+	m.work.Go(func() { g.catchUp(m) })
+	return m, nil
+}
+
+// end says that waiting for a member has an end: there is one, or there will be none.
+func (g *Group) end(*member) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.stopped {
+		g.stopped = true
+		close(g.begun)
+	}
+}
+
+// catchUp closes ready when the machine is current.
+func (g *Group) catchUp(m *member) {
+	for m.ctx.Err() == nil {
+		ctx, cancel := context.WithTimeout(m.ctx, time.Minute)
+		err := g.current(ctx, Linearizable)
+		cancel()
+		if err == nil {
+			close(g.ready)
+			g.changed()
+			return
+		}
+	}
+}
+
+// failed ends the group for good.
+func (g *Group) failed(err error) {
+	var own *failure.Error
+	if !errors.As(err, &own) || own.Domain != Domain {
+		err = ErrFailed.With(fmt.Sprintf("this member of %s has failed: %v", g.name, err)).WithCause(err)
+	}
+	g.mu.Lock()
+	first := g.err == nil
+	if first {
+		g.err, g.why = err, err.Error()
+	}
+	leave := g.leave
+	g.mu.Unlock()
+	if first {
+		g.log.Error("replica: this member has failed", "error", err)
+	}
+	if leave != nil {
+		leave()
+	}
+	g.changed()
+}
+
+// fail ends the group because of the host.
+func (g *Group) fail(err error) { g.failed(err) }
+
+// join asks the leader to add this member.
+func (g *Group) join(ctx context.Context, s found.Step) {
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	err := g.host.ask(ctx, s.Leader, methodJoin, joinRequest{
+		Group: g.id, Cluster: s.Cluster, ID: g.self, Name: g.host.cfg.Name,
+	}, nil)
+	if err != nil && ctx.Err() == nil {
+		g.log.Info("replica: not added yet", "leader", s.Leader, "error", err)
+	}
+	g.host.pollSoon()
+}
+
+// observe takes an answer of another host; nil: there was none.
+func (g *Group) observe(host string, p *found.Peer) {
+	g.mu.Lock()
+	if g.found != nil {
+		g.found.Observe(host, p)
+	}
+	g.mu.Unlock()
+	g.look()
+}
+
+// about takes which hosts there are.
+func (g *Group) about(names []string) {
+	g.mu.Lock()
+	if g.found != nil {
+		g.found.About(names)
+	}
+	g.mu.Unlock()
+	g.look()
+}
+
+func (g *Group) look() {
+	select {
+	case g.news <- struct{}{}:
+	default:
+	}
+}
+
+// settled reports whether nobody has to be asked often.
+func (g *Group) settled() bool {
+	m := g.member.Load()
+	if g.isStopped() {
+		return true
+	}
+	return m != nil && m.core.Status().Leader != 0
+}
+
+// founders are the names of those that found groups, nil if any may.
+func (h *Host) founders() []string {
+	if len(h.cfg.Founders) > 0 {
+		return h.cfg.Founders
+	}
+	if s, ok := h.cfg.Peers.(static); ok && len(s) > 0 {
+		names := []string{h.cfg.Name}
+		for _, p := range s {
+			if !slices.Contains(names, p.Name) {
+				names = append(names, p.Name)
+			}
+		}
+		if len(names) == h.cfg.Members {
+			return names
+		}
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package replica
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/replica/internal/core"
+	"github.com/holdfast-go/holdfast/replica/internal/found"
+	"github.com/holdfast-go/holdfast/replica/internal/wal"
+)
+
+// Transfer hands leadership over to the member of that name, or to the one that is most up to date ("").
+// It may be called on any member and returns when the other leads.
+func (g *Group) Transfer(ctx context.Context, to string) error {
+	ctx, cancel := g.within(ctx)
+	defer cancel()
+	for {
+		from, _ := g.Leader()
+		if from != "" && from == to {
+			return nil
+		}
+		if err := g.atLeader(ctx, methodTransfer, to); err != nil {
+			return err
+		}
+		try, done := context.WithTimeout(ctx, g.host.cfg.Election)
+		err := g.until(try, func() bool {
+			now, _ := g.Leader()
+			return now != "" && now != from && (to == "" || now == to)
+		})
+		done()
+		if err == nil || ctx.Err() != nil || g.isStopped() {
+			return g.timely(err)
+		}
+	}
+}
+
+// timely returns err with a code, if it is a context's.
+func (g *Group) timely(err error) error {
+	if err == nil || failure.CodeOf(err) != failure.DeadlineExceeded && failure.CodeOf(err) != failure.Canceled {
+		return err
+	}
+	return failure.Wrap(err, failure.CodeOf(err), "%s: not done in time", g.name)
+}
+
+// resign hands leadership over if this member has it.
+func (g *Group) resign(ctx context.Context) {
+	m := g.member.Load()
+	if m == nil {
+		return
+	}
+	for ctx.Err() == nil {
+		s := m.core.Status()
+		if s.Leader != m.id || s.Err != nil || !slices.ContainsFunc(s.Peers, func(p core.Peer) bool { return p.Active && !p.Learner && p.ID != m.id }) {
+			return
+		}
+		m.input(input{kind: call, call: func(now time.Time) { m.core.Transfer(now, 0) }})
+		try, done := context.WithTimeout(ctx, g.host.cfg.Election)
+		_ = g.until(try, func() bool { return m.core.Status().Leader != m.id }) // tried again, or the member has ended
+		done()
+		if g.isStopped() {
+			return
+		}
+	}
+}
+
+// AddMember makes the host of that name a member: as a learner, that votes once it has caught up if a vote is free. With
+// voter, AddMember waits until it does. The host must be known to Peers, running, and have called Host.Group. It may be
+// called on any member. A host of the name of a member, with another disk, replaces that.
+func (g *Group) AddMember(ctx context.Context, name string, voter bool) error {
+	ctx, cancel := g.within(ctx)
+	defer cancel()
+	if err := g.atLeader(ctx, methodAdd, name); err != nil {
+		return err
+	}
+	return g.timely(g.until(ctx, func() bool {
+		for _, m := range g.Status().Members {
+			if m.Name == name && (!voter || !m.Learner) {
+				return true
+			}
+		}
+		return false
+	}))
+}
+
+// RemoveMember ends the membership of the host of that name. What it has on its disk of the group is refused from then on.
+func (g *Group) RemoveMember(ctx context.Context, name string) error {
+	ctx, cancel := g.within(ctx)
+	defer cancel()
+	return g.atLeader(ctx, methodRemove, name)
+}
+
+// Leave stops this member and removes what it has on its disk. Remove the member before, or it counts as one that is down.
+func (g *Group) Leave(ctx context.Context) error {
+	g.host.mu.Lock()
+	running := g.host.state == hostRunning
+	g.host.mu.Unlock()
+	if !running {
+		return ErrStopped.With("the host does not run")
+	}
+	g.mu.Lock()
+	leave := g.leave
+	g.mu.Unlock()
+	if leave != nil {
+		leave()
+	}
+	select {
+	case <-g.ended:
+	case <-ctx.Done():
+		return g.timely(ctx.Err())
+	}
+	// A new ID: what this one has voted for is forgotten.
+	b, err := json.Marshal(newRecord(newID(), found.State{}))
+	if err != nil {
+		return err
+	}
+	if err := g.host.writer.update(wal.Update{Group: g.id, Drop: true, Meta: b}); err != nil {
+		return err
+	}
+	if err := g.host.snaps.Drop(g.id); err != nil {
+		return err
+	}
+	g.host.mu.Lock()
+	delete(g.host.groups, g.id)
+	g.host.mu.Unlock()
+	return nil
+}
+
+// Status returns what this member knows.
+func (g *Group) Status() Status {
+	g.mu.Lock()
+	s := Status{Group: g.name, Name: g.host.cfg.Name, ID: g.self, Cluster: g.state.Record.Cluster, Why: g.why, Role: Starting}
+	kind, failed := g.state.Kind, g.err != nil
+	if g.found != nil {
+		s.Role = Founding
+		if kind == found.Fresh && g.found.Joining() {
+			s.Role = Joining
+		}
+	}
+	g.mu.Unlock()
+	m := g.member.Load()
+	if m != nil {
+		m.fill(&s)
+	}
+	switch {
+	case failed:
+		s.Role = Failed
+	case g.isStopped():
+		s.Role = Stopped
+	}
+	return s
+}
+
+func (m *member) fill(s *Status) {
+	c := m.core.Status()
+	switch c.Role {
+	case core.Leader:
+		s.Role = Leading
+	case core.Learner, core.Removed: // one that was just added knows a table without it
+		s.Role = Learning
+	default:
+		s.Role = Following
+	}
+	s.Leader, s.Term, s.Commit, s.Applied, s.Pending = "", c.Term, c.Commit, c.Applied, c.Pending
+	if c.Leader != 0 {
+		s.Leader = m.name(c.Leader)
+	}
+	s.SnapshotIndex, s.SnapshotBytes = uint64(m.stats.index.Load()), m.stats.bytes.Load() //nolint:gosec // an index is not negative
+	if t := m.stats.time.Load(); t != 0 {
+		s.SnapshotTime = time.Unix(0, t)
+	}
+	s.Snapshots, s.SnapshotsSent = m.stats.snapshots.Load(), m.stats.sent.Load()
+	now := time.Now()
+	for _, i := range m.applier.Members() {
+		e := Member{Name: i.Name, ID: i.ID, Addr: m.group.host.net.Addr(i.Name), Learner: i.Learner, Up: m.group.host.net.Linked(i.Name)}
+		if i.ID == m.id {
+			e.Addr, e.Up = m.group.host.server.Addr().String(), true
+		}
+		for _, p := range c.Peers {
+			if p.ID == i.ID {
+				e.Match = p.Match
+				e.Lag = max(c.Commit, p.Match) - p.Match
+				if !p.Heard.IsZero() && p.ID != m.id {
+					e.Seen = now.Sub(p.Heard)
+				}
+			}
+		}
+		s.Members = append(s.Members, e)
+	}
+	slices.SortFunc(s.Members, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+}
