@@ -111,8 +111,9 @@ func checkBatch(b []byte) error {
 	return err
 }
 
-func appendOpen(b []byte, origin, nonce uint64) []byte {
-	b = append(b, 0)
+// openBatch asks for a session.
+func openBatch(origin, nonce uint64) []byte {
+	b := []byte{0}
 	b = binary.LittleEndian.AppendUint64(b, origin)
 	return binary.LittleEndian.AppendUint64(b, nonce)
 }

@@ -30,7 +30,7 @@ func (s *shell) run(stop <-chan struct{}) {
 	appends, applies := make(chan *Append, 1000), make(chan *Apply, 1000)
 	s.wg.Go(func() {
 		for a := range appends {
-			time.Sleep(time.Millisecond) // the sync
+			time.Sleep(time.Millisecond) //nolint:forbidigo // the sync, in virtual time
 			s.deliver(a.Send)
 			s.post(stop, func(now time.Time) { s.m.Persisted(now, a) })
 		}
@@ -154,7 +154,7 @@ func TestManyCallersOnGoroutines(t *testing.T) {
 			})
 		}
 		callers.Wait()
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) //nolint:forbidigo // in virtual time: all have applied all
 		close(stop)
 		for _, s := range peers {
 			s.wg.Wait()

@@ -39,7 +39,7 @@ func (m *Member) fill() {
 	session, nonce := m.pending.identity()
 	if session == 0 {
 		if !slices.ContainsFunc(m.out, func(b *outBatch) bool { return b.open }) {
-			m.add(&outBatch{open: true, nonce: nonce, data: appendOpen(nil, m.cfg.ID, nonce)})
+			m.add(&outBatch{open: true, nonce: nonce, data: openBatch(m.cfg.ID, nonce)})
 		}
 		return
 	}

@@ -10,7 +10,7 @@ import (
 func FuzzParseMessage(f *testing.F) {
 	for _, m := range []Message{
 		{From: 1, To: 2, Forward: &Forward{Number: 9, Batch: commandOf(7, 1, "c", "k")}},
-		{From: 1, To: 2, Forward: &Forward{Number: 9, Batch: appendOpen(nil, 1, 2)}},
+		{From: 1, To: 2, Forward: &Forward{Number: 9, Batch: openBatch(1, 2)}},
 		{From: 1, To: 2, Refused: &Refused{Number: 9, Leader: 3}},
 		{From: 1, To: 2, Raft: &raftpb.Message{
 			Type: raftpb.MsgApp.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(3)), Index: new(uint64(4)),
@@ -40,7 +40,7 @@ func FuzzParseMessage(f *testing.F) {
 
 // FuzzEntry applies what might be in a log: it is refused or applied, and what it leaves can be saved and restored.
 func FuzzEntry(f *testing.F) {
-	f.Add(entryOf(1, appendOpen(nil, 5, 7), commandOf(2, 1, "a", "k"), commandOf(2, 3, "b")))
+	f.Add(entryOf(1, openBatch(5, 7), commandOf(2, 1, "a", "k"), commandOf(2, 3, "b")))
 	f.Add(entryOf(1, commandOf(1, 1, "fail")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a := NewApplier(1, &counter{})

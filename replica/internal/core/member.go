@@ -223,7 +223,7 @@ func (m *Member) Tick(now time.Time) {
 			if m.state == raft.StateLeader {
 				m.node.Tick()
 			} else {
-				m.node.TickQuiesced() //nolint:staticcheck // raft's own election timer is not used; the lease of its pre-vote counts these
+				m.node.TickQuiesced() // raft's own election timer is not used; the lease of its pre-vote counts these
 			}
 		}
 		if m.state == raft.StateLeader {
@@ -283,11 +283,8 @@ func (m *Member) Receive(now time.Time, msg Message) {
 		if msg.Raft.GetFrom() != msg.From || !soundRaft(msg.Raft) {
 			return
 		}
-		switch msg.Raft.GetType() {
-		case raftpb.MsgApp, raftpb.MsgHeartbeat, raftpb.MsgSnap:
-			if msg.Raft.GetTerm() >= m.term { // it leads this term
-				m.elect(now, 1, 2)
-			}
+		if t := msg.Raft.GetType(); (t == raftpb.MsgApp || t == raftpb.MsgHeartbeat || t == raftpb.MsgSnap) && msg.Raft.GetTerm() >= m.term {
+			m.elect(now, 1, 2) // it leads this term
 		}
 		_ = m.node.Step(msg.Raft) // what it refuses is of somebody who is not a member, or can be dropped
 	}

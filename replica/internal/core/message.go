@@ -107,7 +107,7 @@ func soundRaft(m *raftpb.Message) bool {
 	if len(m.GetResponses()) > 0 {
 		return false
 	}
-	switch m.GetType() {
+	switch m.GetType() { //nolint:exhaustive // all others are a member's words to itself
 	case raftpb.MsgApp:
 		for i, e := range m.GetEntries() {
 			if e.GetIndex() != m.GetIndex()+1+uint64(i) || e.GetTerm() == 0 || e.GetTerm() > m.GetTerm() || !soundEntry(e) {
@@ -130,15 +130,9 @@ func soundRaft(m *raftpb.Message) bool {
 }
 
 func soundEntry(e *raftpb.Entry) bool {
-	switch e.GetType() {
-	case raftpb.EntryNormal:
-		if len(e.GetData()) == 0 {
-			return true
-		}
+	if e.GetType() == raftpb.EntryNormal && len(e.GetData()) > 0 {
 		_, _, err := parseEntryHeader(e.GetData())
 		return err == nil
-	case raftpb.EntryConfChangeV2:
-		return true
 	}
-	return false
+	return e.GetType() == raftpb.EntryNormal || e.GetType() == raftpb.EntryConfChangeV2
 }

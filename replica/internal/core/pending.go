@@ -122,6 +122,7 @@ func (t *pending) cancel(p *Proposal) (was, sent bool) {
 		sent = p.own.wasSent()
 		t.take(p)
 		return true, sent
+	case idle:
 	}
 	return false, false
 }

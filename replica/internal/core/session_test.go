@@ -58,7 +58,7 @@ func TestACommandOfASessionIsAppliedOnceInAnyOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	apply(appendOpen(nil, 5, 7))
+	apply(openBatch(5, 7))
 	s := a.sessions.byID[9]
 	apply(commandOf(9, 3, "c"))
 	apply(commandOf(9, 1, "a"))
@@ -210,7 +210,7 @@ func TestResultsThatAreNotAcknowledgedAreBounded(t *testing.T) {
 func TestASnapshotKeepsAllThatMattersToRepetitions(t *testing.T) {
 	a := NewApplier(1, &counter{})
 	for _, b := range [][]byte{
-		appendOpen(nil, 5, 7),
+		openBatch(5, 7),
 		commandOf(2, 1, "a", "k"), commandOf(2, 3, "b"), commandOf(2, 4, "fail", "f"),
 	} {
 		if err := a.applyEntry(2, entryOf(77, b)); err != nil {
