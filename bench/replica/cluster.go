@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -26,6 +28,8 @@ const timeout = 10 * time.Second
 // conn is a client's connection to one member.
 type conn interface {
 	put(ctx context.Context, key, value string) error
+	// putOnce is put with a name of its own for each call, so that it would happen once if it was repeated.
+	putOnce(ctx context.Context, key, value string) error
 	// get reads a key: linearizable, or what the member has.
 	get(ctx context.Context, key string, stale bool) error
 	leads(ctx context.Context) (bool, error)
@@ -196,12 +200,22 @@ type grpcConn struct {
 	client kvbenchpb.MapClient
 	admin  kvbenchpb.AdminClient
 	engine string
+	names  atomic.Int64
 }
 
 func (c *grpcConn) put(ctx context.Context, key, value string) error {
+	return c.send(ctx, &kvbenchpb.PutRequest{Key: key, Value: []byte(value)})
+}
+
+func (c *grpcConn) putOnce(ctx context.Context, key, value string) error {
+	once := c.conn.Target() + "/" + strconv.FormatInt(c.names.Add(1), 10)
+	return c.send(ctx, &kvbenchpb.PutRequest{Key: key, Value: []byte(value), Once: once})
+}
+
+func (c *grpcConn) send(ctx context.Context, req *kvbenchpb.PutRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := c.client.Put(ctx, &kvbenchpb.PutRequest{Key: key, Value: []byte(value)})
+	_, err := c.client.Put(ctx, req)
 	return err //nolint:wrapcheck // what is measured
 }
 
@@ -237,6 +251,8 @@ func (c *etcdConn) put(ctx context.Context, key, value string) error {
 	_, err := c.client.Put(ctx, key, value)
 	return err //nolint:wrapcheck // what is measured
 }
+
+func (c *etcdConn) putOnce(context.Context, string, string) error { return errors.ErrUnsupported }
 
 func (c *etcdConn) get(ctx context.Context, key string, stale bool) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)

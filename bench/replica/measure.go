@@ -35,14 +35,19 @@ type mode struct {
 	// leader: all clients are at the leader; otherwise they are spread over all members.
 	leader bool
 	do     func(ctx context.Context, c conn, key string) error
+	// not is an engine that does not have it.
+	not string
 }
 
 var modes = []mode{
-	{"put", false, func(ctx context.Context, c conn, key string) error { return c.put(ctx, key, value) }},
-	{"put at the leader", true, func(ctx context.Context, c conn, key string) error { return c.put(ctx, key, value) }},
-	{"linearizable read", false, func(ctx context.Context, c conn, key string) error { return c.get(ctx, key, false) }},
-	{"stale read", false, func(ctx context.Context, c conn, key string) error { return c.get(ctx, key, true) }},
+	{name: "put", do: put},
+	{name: "put at the leader", leader: true, do: put},
+	{name: "put once", not: etcd, do: func(ctx context.Context, c conn, key string) error { return c.putOnce(ctx, key, value) }},
+	{name: "linearizable read", do: func(ctx context.Context, c conn, key string) error { return c.get(ctx, key, false) }},
+	{name: "stale read", do: func(ctx context.Context, c conn, key string) error { return c.get(ctx, key, true) }},
 }
+
+func put(ctx context.Context, c conn, key string) error { return c.put(ctx, key, value) }
 
 // result is what one round of one engine was like.
 type result struct {
