@@ -3,7 +3,7 @@ package holdfast
 import "fmt"
 
 // Driver links an engine into a program, so that a URL of its scheme can be a setting. It is a driver.Opener of package
-// registry's drivers, or of package config's.
+// registry's drivers, or of package config's, or of package lock's.
 type Driver interface {
 	// Scheme is what its URLs begin with, without the colon.
 	Scheme() string
@@ -26,7 +26,7 @@ func opener[T Driver](c *Config, scheme string) (found T, ok bool) {
 	return found, ok
 }
 
-// notLinked says what to do about an engine of that scheme and kind ("registry", "config").
+// notLinked says what to do about an engine of that scheme and kind ("registry", "config", "lock").
 func notLinked(scheme, kind string) error {
 	return fmt.Errorf("has an engine that is not linked into this program: for %q, import its driver (by convention "+
 		"github.com/holdfast-go/holdfast/%s/%s%s) and give New the option holdfast.Drivers(%s%s.Opener{}), or give it "+

@@ -17,6 +17,8 @@ import (
 	"github.com/holdfast-go/holdfast/config"
 	configdriver "github.com/holdfast-go/holdfast/config/driver"
 	"github.com/holdfast-go/holdfast/lifecycle"
+	"github.com/holdfast-go/holdfast/lock"
+	lockdriver "github.com/holdfast-go/holdfast/lock/driver"
 	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/registry/driver"
@@ -56,7 +58,12 @@ type Config struct {
 	// Live tunes the client of live settings. CacheDir is below Settings.DataDir unless it is set.
 	Live config.Config
 
-	// Tasks says how functions given to Go are restarted.
+	// Locks is the engine of locks, used instead of Settings.Lock. The caller closes it after the Service.
+	Locks lockdriver.Engine
+	// Lock tunes the client of locks. Name is Settings.Instance unless it is set.
+	Lock lock.Config
+
+	// Tasks says how functions given to Go and Lead are restarted.
 	Tasks lifecycle.SupervisorConfig
 	// Lifecycle bounds start and stop. DrainDelay is that of Settings unless it is set.
 	Lifecycle lifecycle.Config
@@ -80,6 +87,7 @@ type Service struct {
 
 	tasks    *lifecycle.Supervisor
 	policies *policies
+	locks    locks
 
 	mu       sync.Mutex
 	problems []error // why it cannot run; collected until then
@@ -125,6 +133,7 @@ func New(name string, options ...Option) *Service {
 	s.defaults()
 	s.open()
 	s.tasks = lifecycle.NewSupervisor(s.cfg.Tasks)
+	s.locks.leads = newLeaders(s.cfg.Tasks)
 	return s
 }
 
@@ -139,7 +148,7 @@ func (s *Service) defaults() {
 	}
 	for _, log := range []**slog.Logger{
 		&c.Discovery.Logger, &c.RPCServer.Logger, &c.RPCClient.Logger, &c.HTTPServer.Logger, &c.HTTPClient.Logger,
-		&c.Live.Logger, &c.Tasks.Logger, &c.Lifecycle.Logger,
+		&c.Live.Logger, &c.Lock.Logger, &c.Tasks.Logger, &c.Lifecycle.Logger,
 	} {
 		if *log == nil {
 			*log = c.Logger
@@ -160,6 +169,9 @@ func (s *Service) defaults() {
 	}
 	if c.Live.CacheDir == "" && set.DataDir != "" {
 		c.Live.CacheDir = filepath.Join(set.DataDir, "config")
+	}
+	if c.Lock.Name == "" {
+		c.Lock.Name = set.Instance
 	}
 	if c.Lifecycle.DrainDelay == 0 {
 		c.Lifecycle.DrainDelay = set.DrainDelay
@@ -194,6 +206,7 @@ func (s *Service) open() {
 	s.problem(s.cfg.Discovery.Validate())
 	s.problem(s.cfg.RPCClient.Validate())
 	s.problem(s.cfg.HTTPClient.Validate())
+	s.problem(s.cfg.Lock.Validate())
 	s.reg = registry.New(engine, s.cfg.Discovery)
 	s.openPolicies(registered)
 }

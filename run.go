@@ -18,7 +18,7 @@ import (
 )
 
 // Run serves until ctx is done, then drains and returns nil: marked as draining in the registry and not serving in health
-// checks, serving on for the drain delay, finishing what is in flight, ending the tasks, leaving the registry,
+// checks, leadership (Lead) given to others, serving on for the drain delay, finishing what is in flight, ending the tasks, leaving the registry,
 // closing clients. It also ends, with an error, when a server fails; a task that fails is restarted.
 // The registry need not be there, neither at the start nor later.
 //
@@ -113,7 +113,7 @@ func (s *Service) listen() (servers []*serving, endpoints map[string]string, err
 	return servers, endpoints, errors.Join(errs...)
 }
 
-// components are in the order of the start; the stop is the reverse: servers, tasks, then out of the registry.
+// components are in the order of the start; the stop is the reverse: leaders, servers, tasks, then out of the registry.
 func (s *Service) components(servers []*serving, endpoints map[string]string) []lifecycle.Component {
 	tasks := lifecycle.Component(s.tasks)
 	var first []lifecycle.Component
@@ -125,7 +125,7 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 	}
 	if len(servers) == 0 {
 		s.cfg.Logger.Info("running without a listener")
-		return append(first, tasks)
+		return append(first, tasks, lifecycle.Func(s.locks.leads.Run)) // without Drain: there is nobody to wait for
 	}
 	members := make([]lifecycle.Component, len(servers))
 	for i, srv := range servers {
@@ -146,7 +146,7 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 		Zone:      s.cfg.Settings.Zone,
 		Version:   s.cfg.Settings.Version,
 	})
-	return append(first, &presence{announcement, group.(lifecycle.Readier).Ready()}, tasks, group)
+	return append(first, &presence{announcement, group.(lifecycle.Readier).Ready()}, tasks, group, s.locks.leads)
 }
 
 // following is the watch of live policies as a component: the first to start and the last to stop.
@@ -188,7 +188,7 @@ func (s *Service) Close() error {
 	if s.http != nil {
 		errs = append(errs, s.http.Close())
 	}
-	errs = append(errs, s.reg.Close(), s.policies.close())
+	errs = append(errs, s.locks.close(), s.reg.Close(), s.policies.close())
 	if s.eng != nil {
 		errs = append(errs, s.eng.Close())
 	}

@@ -44,6 +44,9 @@ type Settings struct {
 	// Config is where live settings are, policies first: etcd://…, file:///DIR, one of Drivers, or "none". "" is the
 	// registry's engine, beside its services.
 	Config string
+	// Lock is where locks and elections are kept: etcd://…, one of Drivers, or "memory" for those of this process alone.
+	// "" is the registry's engine, beside its services.
+	Lock string
 }
 
 // setting is one row of the table, which is what ReadSettings goes by and what WriteSettings prints.
@@ -70,6 +73,15 @@ func table() []setting {
 			func(s *Settings, v string) (err error) {
 				if err = checkConfig(v); err == nil {
 					s.Config = v
+				}
+				return err
+			},
+		},
+		{
+			"HOLDFAST_LOCK", "(registry's)", "where locks are kept: etcd://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, or memory",
+			func(s *Settings, v string) (err error) {
+				if err = checkLocks(v); err == nil {
+					s.Lock = v
 				}
 				return err
 			},

@@ -202,6 +202,8 @@ func (l *Locker) acquire(ctx context.Context, name, value string, try bool) (*He
 		switch {
 		case l.ctx.Err() != nil:
 			return nil, fmt.Errorf("lock %s: %w", name, ErrClosed)
+		case errors.Is(err, driver.ErrUnusable):
+			return nil, failure.Wrap(fmt.Errorf("lock %s: %w", name, err), failure.FailedPrecondition, "there are no locks")
 		case errors.Is(err, ErrHeld):
 			return nil, fmt.Errorf("lock %s: %w", name, err)
 		case try && !errors.Is(err, context.Canceled):

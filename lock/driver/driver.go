@@ -25,6 +25,8 @@ var (
 	ErrUnsettled = errors.New("epoch not settled")
 	// ErrDelayed is reported by a claim that the engine refuses for a while, as Consul's lock-delay does.
 	ErrDelayed = errors.New("engine delays claims")
+	// ErrUnusable is reported by an engine that will never work, whatever is tried.
+	ErrUnusable = errors.New("engine cannot be used")
 )
 
 // Engine is where locks are kept. All methods are safe for concurrent use, honour ctx promptly even when the engine is
