@@ -30,6 +30,7 @@ var Layers = [][]string{
 	2: {
 		"registry", "registry/driver", "registry/registrytest", "registry/memregistry",
 		"config", "config/driver", "config/configtest", "config/memconfig", "policy",
+		"lock", "lock/driver", "lock/locktest", "lock/memlock", "lock/guard",
 		"replica/internal/core",
 	},
 	3: {"rpc", "rest", "platform/system", "policy/policystore", "replica", "replica/internal/...", "replica/kv", "replica/shard"},
