@@ -50,12 +50,15 @@ type Member struct {
 	readBase    uint64
 	readCounter uint64
 
-	logBytes, logEntries int // handed to the applier since the last snapshot
-	snapshotting         bool
-	snapshotFactor       int       // by which the bounds are raised
-	snapshotAfter        time.Time // not before, after a failure
-	compact              *Mark     // to be told to the disk
-	installed            uint64    // of the newest snapshot that was received
+	logBytes, logEntries     int               // handed to the applier since the last snapshot
+	askedBytes, askedEntries int               // as they were when the snapshot under way was asked for
+	savedTerm, savedVote     uint64            // as given to the disk
+	unsaved                  *raftpb.HardState // with another commit index alone; nil: none
+	snapshotting             bool
+	snapshotFactor           int       // by which the bounds are raised
+	snapshotAfter            time.Time // not before, after a failure
+	compact                  *Mark     // to be told to the disk
+	installed                uint64    // of the newest snapshot that was received
 
 	counts  Counts
 	changes changes
@@ -182,6 +185,7 @@ func (m *Member) load(a *Applier, r Restored) error {
 		return err
 	}
 	m.term, m.vote, m.commit = hs.GetTerm(), hs.GetVote(), hs.GetCommit()
+	m.savedTerm, m.savedVote = r.HardState.GetTerm(), r.HardState.GetVote()
 	m.setConf(a.conf)
 	m.handed = mark.Index
 	m.applied.Store(mark.Index)
@@ -315,7 +319,7 @@ func (m *Member) ready(now time.Time) {
 	clear(m.apply)
 	m.apply = m.apply[:0]
 	if m.compact != nil {
-		w.Append = append(w.Append, &Append{Compact: m.compact})
+		w.Append = append(w.Append, &Append{Compact: m.compact, Sync: true})
 		m.compact = nil
 	}
 	for range 100 { // each turn comes of the one before; two or three do
@@ -328,6 +332,7 @@ func (m *Member) ready(now time.Time) {
 	}
 	if !m.snapshotting && (m.log.outdated || m.logBytes/m.snapshotFactor >= m.cfg.SnapshotBytes || m.logEntries/m.snapshotFactor >= m.cfg.SnapshotEntries) && !now.Before(m.snapshotAfter) {
 		m.snapshotting, m.work.Snapshot = true, true
+		m.askedBytes, m.askedEntries = m.logBytes, m.logEntries
 	}
 	if s := m.status.Load(); s.Term != m.term || s.Leader != m.lead || s.Role != m.role() || s.Transferring != m.transferee || now.Sub(m.lastStatus) >= m.cfg.HeartbeatEvery {
 		m.publish(now)
@@ -395,15 +400,21 @@ func (m *Member) send(msg *raftpb.Message, to *[]Message) {
 	*to = append(*to, out)
 }
 
-// append makes an Append of raft's message to its storage.
+// append makes an Append of raft's message to its storage. A commit index is not worth a write: it is known again soon
+// after a start, and until then nothing depends on it. It goes along with the next thing that is.
 func (m *Member) append(msg *raftpb.Message) {
-	a := &Append{Entries: msg.GetEntries(), Sync: len(msg.GetResponses()) > 0}
+	a := &Append{Entries: msg.GetEntries()}
 	if msg.Term != nil || msg.Vote != nil || msg.Commit != nil {
-		a.HardState = &raftpb.HardState{Term: new(msg.GetTerm()), Vote: new(msg.GetVote()), Commit: new(msg.GetCommit())}
+		m.unsaved = &raftpb.HardState{Term: new(msg.GetTerm()), Vote: new(msg.GetVote()), Commit: new(msg.GetCommit())}
+		a.Sync = msg.GetTerm() != m.savedTerm || msg.GetVote() != m.savedVote
 	}
 	if s := msg.GetSnapshot(); s != nil && !raft.IsEmptySnap(s) {
 		a.Installed, a.reset = markOf(s), s
 		m.installed = a.Installed.Index
+	}
+	if a.Sync = a.Sync || len(a.Entries) > 0 || a.Installed != nil; a.Sync && m.unsaved != nil {
+		a.HardState = m.unsaved
+		m.savedTerm, m.savedVote, m.unsaved = a.HardState.GetTerm(), a.HardState.GetVote(), nil
 	}
 	for _, r := range msg.GetResponses() {
 		if r.GetTo() == m.cfg.ID {
@@ -412,7 +423,9 @@ func (m *Member) append(msg *raftpb.Message) {
 			m.send(r, &a.Send)
 		}
 	}
-	m.work.Append = append(m.work.Append, a)
+	if a.Sync || len(a.local)+len(a.Send) > 0 {
+		m.work.Append = append(m.work.Append, a)
+	}
 }
 
 // handOver makes an Apply of committed entries. Changes of members count from here on.
@@ -432,7 +445,7 @@ func (m *Member) handOver(now time.Time, msg *raftpb.Message) {
 	m.work.Apply = append(m.work.Apply, item)
 }
 
-// Persisted tells that an Append is durable (or written, if it need not be). In the order of Ready.
+// Persisted tells that an Append is durable, or was its turn if there was nothing to write. In the order of Ready.
 func (m *Member) Persisted(now time.Time, a *Append) {
 	if m.err != nil {
 		return
@@ -453,7 +466,7 @@ func (m *Member) Persisted(now time.Time, a *Append) {
 	case a.reset != nil:
 		m.setConf(a.reset.GetMetadata().GetConfState())
 		m.handed = a.Installed.Index
-		m.logBytes, m.logEntries = 0, 0
+		m.logBytes, m.logEntries, m.askedBytes, m.askedEntries = 0, 0, 0, 0
 		m.install = &Apply{Restore: a.Installed, done: a.local}
 		m.apply = append(m.apply, m.install)
 	case m.install != nil: // raft hears of writes in their order
@@ -591,7 +604,7 @@ func (m *Member) SnapshotSent(_ time.Time, peer uint64, ok bool) {
 
 // SnapshotSaved tells that the capture that Work.Snapshot asked for is durable, and how many bytes its file has: the
 // next one is due after as much log, within bounds, so that a large state is not written for every bit of log.
-func (m *Member) SnapshotSaved(_ time.Time, c *Capture, size int64) {
+func (m *Member) SnapshotSaved(now time.Time, c *Capture, size int64) {
 	if m.err != nil {
 		return
 	}
@@ -601,14 +614,15 @@ func (m *Member) SnapshotSaved(_ time.Time, c *Capture, size int64) {
 		return // one that was received meanwhile is newer
 	}
 	_, err := m.log.CreateSnapshot(c.Mark.Index, c.conf, nil)
-	if errors.Is(err, raft.ErrSnapOutOfDate) {
-		return // nothing has happened since the last one
+	if errors.Is(err, raft.ErrSnapOutOfDate) { // nothing has been applied since the last one
+		m.snapshotAfter = now.Add(m.cfg.ElectionTimeout)
+		return
 	}
 	if err != nil {
 		m.Fail(err)
 		return
 	}
-	m.logBytes, m.logEntries, m.log.outdated = 0, 0, false
+	m.logBytes, m.logEntries, m.log.outdated = max(m.logBytes-m.askedBytes, 0), max(m.logEntries-m.askedEntries, 0), false
 	m.snapshotFactor = min(max(int(size/int64(m.cfg.SnapshotBytes)), 1), maxSnapshotFactor)
 	m.compact = &Mark{Index: c.Mark.Index, Term: c.Mark.Term}
 	m.trim(c.Mark.Index)

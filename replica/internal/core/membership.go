@@ -80,11 +80,22 @@ func (m *Member) Join(now time.Time, info MemberInfo, done func(error)) {
 		m.change(now, &change{infos: []MemberInfo{info}, steps: step(raftpb.ConfChangeUpdateNode, info.ID), done: done})
 		return
 	}
+	steps := step(raftpb.ConfChangeAddLearnerNode, info.ID)
+	for _, o := range members {
+		switch {
+		case info.Name == "" || o.Name != info.Name:
+		case !m.silentFor(now, o.ID, 2*m.cfg.ElectionTimeout):
+			done(errNameInUse.WithMetadata("name", info.Name))
+			return
+		case o.Learner: // the same member, which has lost its disk twice
+			steps = append(steps, step(raftpb.ConfChangeRemoveNode, o.ID)...)
+		}
+	}
 	if len(members) >= maxMembers {
 		done(failure.New(failure.ResourceExhausted, "the group has %d members already", len(members)))
 		return
 	}
-	m.change(now, &change{infos: []MemberInfo{info}, steps: step(raftpb.ConfChangeAddLearnerNode, info.ID), done: done})
+	m.change(now, &change{infos: []MemberInfo{info}, steps: steps, done: done})
 }
 
 // Remove takes a member out of the group. As Join.
@@ -104,6 +115,11 @@ func (m *Member) Remove(now time.Time, id uint64, done func(error)) {
 	m.change(now, &change{steps: step(raftpb.ConfChangeRemoveNode, id), done: done})
 }
 
+// silentFor reports whether nothing was heard of a member for so long, as far as this leader can say.
+func (m *Member) silentFor(now time.Time, id uint64, d time.Duration) bool {
+	return id != m.cfg.ID && now.Sub(later(m.heard[id], m.ledSince)) > d
+}
+
 func (m *Member) leads() error {
 	switch {
 	case m.err != nil:
@@ -121,6 +137,12 @@ func step(t raftpb.ConfChangeType, ids ...uint64) []*raftpb.ConfChangeSingle {
 	}
 	return out
 }
+
+// ReasonNameInUse is of a Join with the name of a member that is alive. If its process has only just ended, the same
+// Join succeeds a little later.
+const ReasonNameInUse = "NAME_IN_USE"
+
+var errNameInUse = failure.New(failure.FailedPrecondition, "a member with this name is alive").WithReason(ReasonNameInUse, failure.Domain)
 
 var errBusy = failure.New(failure.ResourceExhausted, "too many changes of members wait").WithReason(failure.ReasonShed, failure.Domain)
 
@@ -163,8 +185,10 @@ func (m *Member) govern(now time.Time) {
 	t.number++
 	c.number, c.giveUp = t.number, now.Add(5*m.cfg.ElectionTimeout)
 	cc := &raftpb.ConfChangeV2{Changes: c.steps, Context: appendChangeContext(nil, c.number, c.infos)}
-	if err := m.node.ProposeConfChange(cc); err != nil {
-		c.finish(errBusy.WithCause(err))
+	if err := m.node.ProposeConfChange(cc); err != nil { // too much is uncommitted: later
+		if c.done != nil {
+			t.waiting = slices.Insert(t.waiting, 0, c)
+		}
 		return
 	}
 	t.current = c
@@ -183,22 +207,17 @@ func (m *Member) decide(now time.Time) *change {
 		}
 		return members[i]
 	}
-	silent := func(id uint64) time.Duration {
-		if id == m.cfg.ID {
-			return 0
-		}
-		return now.Sub(later(m.heard[id], m.ledSince))
-	}
+	gone := func(id uint64) bool { return m.cfg.ReplaceAfter > 0 && m.silentFor(now, id, m.cfg.ReplaceAfter) }
 	var ready, dead []uint64 // learners that could vote; voters that are gone
 	for _, p := range m.peers() {
 		switch {
 		case !p.Learner:
-			if m.cfg.ReplaceAfter > 0 && silent(p.ID) > m.cfg.ReplaceAfter {
+			if gone(p.ID) {
 				dead = append(dead, p.ID)
 			}
 		case p.Match+closeEnough >= m.commit && now.Sub(m.heard[p.ID]) < m.cfg.ElectionTimeout:
 			ready = append(ready, p.ID)
-		case m.cfg.ReplaceAfter > 0 && silent(p.ID) > m.cfg.ReplaceAfter:
+		case gone(p.ID):
 			return &change{steps: step(raftpb.ConfChangeRemoveNode, p.ID)}
 		}
 	}
@@ -208,7 +227,7 @@ func (m *Member) decide(now time.Time) *change {
 	for _, id := range ready {
 		info := find(id)
 		for _, old := range m.conf.GetVoters() {
-			if info.Name != "" && find(old).Name == info.Name && old != m.cfg.ID {
+			if info.Name != "" && find(old).Name == info.Name && m.silentFor(now, old, 2*m.cfg.ElectionTimeout) {
 				return swap(id, old) // the same member, which has lost its disk
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
 )
 
 // join starts an empty member and has the leader take it in.
@@ -48,7 +50,13 @@ func TestAMemberThatLostItsDiskTakesItsOldPlace(t *testing.T) {
 	w := newWorld(t, 1, 2, 3)
 	w.ok(w.propose(w.nodes[1], "a"), "a@1")
 	gone := w.followers()[0]
+	refused := error(nil)
+	w.lead().m.Join(w.now, MemberInfo{ID: 13, Name: fmt.Sprintf("m%d", gone.id)}, func(err error) { refused = err })
+	if e := failure.From(refused); e == nil || e.Reason != ReasonNameInUse {
+		t.Fatal("the name of a living member was given away:", refused)
+	}
 	w.crash(gone.id)
+	w.pass(3 * testElection)
 	n := w.join(13, fmt.Sprintf("m%d", gone.id))
 	w.until("the new one votes", func() bool { return slices.Contains(w.voters(), 13) && len(w.lead().m.conf.GetVotersOutgoing()) == 0 })
 	if v := w.voters(); len(v) != 3 || slices.Contains(v, gone.id) {
@@ -56,6 +64,18 @@ func TestAMemberThatLostItsDiskTakesItsOldPlace(t *testing.T) {
 	}
 	w.ok(w.propose(n, "b"), "b@2")
 	if m := n.a.Members(); len(m) != 3 {
+		t.Fatal(m)
+	}
+}
+
+func TestAMemberThatLosesItsDiskTwiceLeavesNoTrace(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	for id := uint64(14); id < 18; id++ {
+		w.join(id, "spare")
+		w.crash(id)
+		w.pass(3 * testElection)
+	}
+	if m := w.lead().a.Members(); len(m) != 4 || m[3].ID != 17 {
 		t.Fatal(m)
 	}
 }

@@ -119,9 +119,8 @@ func (t *pending) cancel(p *Proposal) (was, sent bool) {
 		t.release(p)
 		return true, sent
 	case packed:
-		sent = p.own.wasSent()
 		t.take(p)
-		return true, sent
+		return true, true // if its batch has not gone yet, it goes still
 	case idle:
 	}
 	return false, false

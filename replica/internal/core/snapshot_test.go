@@ -136,6 +136,7 @@ func TestALargeStateIsWrittenLessOften(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.files[c.Mark] = nil
+	n.m.askedEntries = n.m.logEntries
 	n.m.SnapshotSaved(w.now, c, 3*int64(n.m.cfg.SnapshotBytes))
 	for i := range 28 {
 		w.ok(w.propose(n, "x"), fmt.Sprintf("x@%d", 41+i))
@@ -148,4 +149,21 @@ func TestALargeStateIsWrittenLessOften(t *testing.T) {
 	if len(n.files) != 2 {
 		t.Fatal("no snapshot", len(n.files))
 	}
+}
+
+// Followers learn the commit index by a message of its own. To write that would cost a sync more for each command.
+func TestACommitIndexAloneIsNotWritten(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	f := w.followers()[0]
+	w.ok(w.propose(f, "a"), "a@1")
+	w.pass(testElection)
+	writes := f.writes
+	for i := range 10 {
+		w.ok(w.propose(f, "b"), fmt.Sprintf("b@%d", i+2))
+	}
+	if n := f.writes - writes; n != 10 {
+		t.Fatalf("%d writes for 10 commands", n)
+	}
+	w.restartAll()
+	w.ok(w.propose(f, "c"), "c@12")
 }

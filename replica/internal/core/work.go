@@ -31,8 +31,8 @@ type Append struct {
 	Installed *Mark
 	// Compact: a snapshot of this member is durable; entries up to it may go.
 	Compact *Mark
-	// Sync says whether it must be durable before Persisted. Without it (a commit index alone), it may wait for the
-	// next one that must.
+	// Sync says that there is something to write, which must be durable before Send and Persisted. Otherwise there is
+	// nothing: it only waits for those before it.
 	Sync bool
 	// Send goes to the network once the write is durable, never before. Whoever made it durable may send it itself,
 	// without waiting for the loop.

@@ -42,6 +42,7 @@ type node struct {
 	file    []byte // the snapshot that the log begins with
 	files   map[Mark][]byte
 	starts  uint64
+	writes  int
 }
 
 // counter appends commands to a list; "fail" is refused, "panic" panics.
@@ -240,7 +241,11 @@ func (w *world) turn(n *node) (busy bool) {
 		busy = true
 		a := n.appends[0]
 		n.appends = n.appends[1:]
-		n.write(w.t, a)
+		if a.Sync {
+			n.write(w.t, a)
+		} else if a.HardState != nil || a.Entries != nil || a.Installed != nil || a.Compact != nil {
+			w.t.Fatalf("member %d: something to write that need not be durable", n.id)
+		}
 		w.net = append(w.net, a.Send...)
 		n.m.Persisted(w.now, a)
 	}
@@ -264,6 +269,7 @@ func (w *world) turn(n *node) (busy bool) {
 
 // write puts an Append on the node's disk, as a copy.
 func (n *node) write(t *testing.T, a *Append) {
+	n.writes++
 	if a.Installed != nil {
 		n.file, n.entries = n.files[*a.Installed], nil
 		if n.file == nil {
