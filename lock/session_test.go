@@ -1,0 +1,204 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-go/holdfast/lock/memlock"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func mustLock(t *testing.T, l *Locker, name string) *Held {
+	t.Helper()
+	h, err := l.Mutex(name).Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// TestContextOfAStoppedProcess: a process that was stopped for longer than its time asks its context first, and is told,
+// although nothing has run that could have ended it.
+func TestContextOfAStoppedProcess(t *testing.T) { synctest.Test(t, testContextOfAStoppedProcess) }
+
+func testContextOfAStoppedProcess(t *testing.T) {
+	engine := memlock.New()
+	for name, ask := range map[string]func(context.Context) bool{
+		"Err": func(ctx context.Context) bool { return ctx.Err() != nil },
+		"Done": func(ctx context.Context) bool {
+			select {
+			case <-ctx.Done():
+				return true
+			default:
+				return false
+			}
+		},
+	} {
+		d := engine.Another()
+		l := New(d, Config{TTL: 10 * time.Second, Logger: quiet})
+		h := mustLock(t, l, name)
+		d.Freeze()
+		h.s.timer.Stop() // as if the process did not run
+		time.Sleep(time.Until(h.Until()) - 1)
+		if ask(h.Context()) {
+			t.Errorf("%s: over before its time", name)
+		}
+		time.Sleep(1)
+		if !ask(h.Context()) || !errors.Is(context.Cause(h.Context()), ErrLost) {
+			t.Errorf("%s: not over in time: %v", name, context.Cause(h.Context()))
+		}
+		d.Thaw()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestTimeCountsFromTheRequest: what the engine took to answer is part of the TTL, of the first request and of renewals.
+func TestTimeCountsFromTheRequest(t *testing.T) { synctest.Test(t, testTimeCountsFromTheRequest) }
+
+func testTimeCountsFromTheRequest(t *testing.T) {
+	d := memlock.New()
+	d.Slow(500 * time.Millisecond) // each way
+	begun := time.Now()
+	l := New(d, Config{TTL: 10 * time.Second, Margin: time.Second})
+	defer l.Close()
+	h := mustLock(t, l, "l")
+	if got := h.Until().Sub(begun); got != 9*time.Second {
+		t.Errorf("until %v after the request", got)
+	}
+	first := h.Until()
+	for h.Until().Equal(first) {
+		time.Sleep(time.Millisecond)
+	}
+	// The renewal was sent a second before it was answered, which was now.
+	if left := time.Until(h.Until()); left > 8*time.Second || left < 8*time.Second-2*time.Millisecond {
+		t.Errorf("%v left when the renewal was answered", left)
+	}
+}
+
+// TestLateRenewal: a renewal that is answered after the time is up brings nothing back.
+func TestLateRenewal(t *testing.T) { synctest.Test(t, testLateRenewal) }
+
+func testLateRenewal(t *testing.T) {
+	d := memlock.New()
+	l := New(d, Config{TTL: 10 * time.Second, CallTimeout: time.Minute, Logger: quiet})
+	defer l.Close()
+	h := mustLock(t, l, "l")
+	d.Deafen() // the engine hears the renewals, and nobody its answers
+	<-h.Context().Done()
+	if got := time.Until(h.Until()); got > 0 {
+		t.Errorf("ended %v early", got)
+	}
+	d.Thaw()
+	time.Sleep(time.Second)
+	if h.Context().Err() == nil || h.Until().After(time.Now()) {
+		t.Error("the hold came back")
+	}
+	if err := h.Unlock(t.Context()); !errors.Is(err, ErrLost) {
+		t.Errorf("Unlock = %v", err)
+	}
+	if next := mustLock(t, l, "l"); next.Token() <= h.Token() {
+		t.Error("the token did not grow")
+	}
+}
+
+// TestExpired: the later of two clocks counts: one stands still while a machine sleeps, the other may be set back.
+func TestExpired(t *testing.T) {
+	now := time.Now()
+	until := now.Add(time.Second)
+	asleep := now.Round(0).Add(2 * time.Second) // no monotonic reading
+	for _, c := range []struct {
+		now  time.Time
+		want bool
+	}{{now, false}, {until.Add(-1), false}, {until, true}, {until.Add(time.Hour), true}, {asleep, true}} {
+		if got := expired(c.now, until); got != c.want {
+			t.Errorf("expired(%v) = %v", c.now, got)
+		}
+	}
+}
+
+// TestUnansweredEnter: a Lock that is given up while nobody knows whether it has its place leaves the queue, however late
+// the engine answers.
+func TestUnansweredEnter(t *testing.T) { synctest.Test(t, testUnansweredEnter) }
+
+func testUnansweredEnter(t *testing.T) {
+	engine := memlock.New()
+	d := engine.Another()
+	a, b := New(d, Config{}), New(engine.Another(), Config{})
+	defer a.Close()
+	defer b.Close()
+	other := mustLock(t, a, "other")
+	d.Deafen()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := a.Mutex("l").Lock(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Lock = %v", err)
+	}
+	if n := engine.Waiting("l"); n != 1 {
+		t.Errorf("%d wait: the request was to be heard", n)
+	}
+	d.Thaw()
+	begun := time.Now()
+	h := mustLock(t, b, "l")
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("the next one waited %v", took)
+	}
+	if other.Context().Err() != nil {
+		t.Error("the session was lost over it")
+	}
+	if err := h.Unlock(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSettle: an engine that has lost its memory grants after the TTL since this Locker saw it, for all locks at once;
+// or at once, if it is told so.
+func TestSettle(t *testing.T) { synctest.Test(t, testSettle) }
+
+func testSettle(t *testing.T) {
+	for name, c := range map[string]struct{ settle, want time.Duration }{
+		"default": {0, 10 * time.Second}, "longer": {time.Minute, time.Minute}, "none": {-1, 0},
+	} {
+		engine := memlock.New()
+		engine.Wipe()
+		l := New(engine, Config{TTL: 10 * time.Second, Settle: c.settle, Logger: quiet})
+		if _, err := l.Mutex("x").TryLock(t.Context()); (err == nil) != (c.want == 0) && c.want != 0 {
+			t.Errorf("%s: TryLock = %v", name, err)
+		}
+		begun := time.Now()
+		for _, lock := range []string{"l", "m", "n"} {
+			mustLock(t, l, lock)
+		}
+		if took := time.Since(begun); took != c.want {
+			t.Errorf("%s: granted after %v, want %v", name, took, c.want)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestConfig: what cannot work is said.
+func TestConfig(t *testing.T) {
+	for _, c := range []Config{
+		{TTL: -1}, {Margin: -1}, {CallTimeout: -1}, {TTL: time.Second, Margin: time.Second}, {Name: string(make([]byte, maxText+1))},
+	} {
+		if c.Validate() == nil {
+			t.Errorf("%+v is accepted", c)
+		}
+	}
+	if err := (Config{}).Validate(); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"", "a\nb", "a\x00", "\xff", string(make([]byte, maxName+1))} {
+		if ValidateName(name) == nil {
+			t.Errorf("%q is accepted", name)
+		}
+	}
+}
