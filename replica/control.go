@@ -142,8 +142,11 @@ func (h *Host) ask(ctx context.Context, host, method string, request, answer any
 		return err
 	}
 	out, err := h.net.Call(ctx, host, method, b)
-	if err != nil || answer == nil {
-		return err
+	if err != nil {
+		return failure.From(err) // with the reason that the other side gave
+	}
+	if answer == nil {
+		return nil
 	}
 	if len(out) > maxAnswer {
 		return fmt.Errorf("%s of %s: %d bytes", method, host, len(out))

@@ -29,6 +29,8 @@ type Group struct {
 	ended  chan struct{}          // closed when live has returned
 	leave  context.CancelFunc
 
+	proposals sync.Pool // of *proposal
+
 	mu      sync.Mutex
 	err     error // why it has failed, for good
 	self    uint64
@@ -46,7 +48,7 @@ func newGroup(h *Host, id uint64, name string, machine Machine, cfg GroupConfig)
 		host: h, id: id, name: name, machine: machine, cfg: cfg,
 		log:   h.log.With("group", name, "host", h.cfg.Name),
 		begun: make(chan struct{}), ready: make(chan struct{}), ended: make(chan struct{}),
-		news: make(chan struct{}, 1), watch: make(chan struct{}),
+		news: make(chan struct{}, 1), watch: make(chan struct{}), proposals: sync.Pool{New: newProposal},
 	}
 }
 
@@ -74,12 +76,11 @@ type proposal struct {
 	result chan core.Result
 }
 
-//nolint:gochecknoglobals // a pool
-var proposals = sync.Pool{New: func() any {
+func newProposal() any {
 	p := &proposal{result: make(chan core.Result, 1)}
 	p.Done = func(r core.Result) { p.result <- r }
 	return p
-}}
+}
 
 // Propose has command applied by all members and returns this one's result of it, or its error. The command must not be
 // changed meanwhile. A ctx without deadline gets GroupConfig.Timeout. When ctx ends first, the error is
@@ -105,11 +106,11 @@ func (g *Group) Propose(ctx context.Context, command []byte, opts ...ProposeOpti
 	if err != nil {
 		return nil, err
 	}
-	p := proposals.Get().(*proposal)
+	p := g.proposals.Get().(*proposal)
 	p.Command, p.Key = command, o.once
 	if err := m.core.Propose(time.Now(), &p.Proposal); err != nil {
 		p.Command = nil
-		proposals.Put(p)
+		g.proposals.Put(p)
 		return nil, g.translate(err)
 	}
 	m.kick()
@@ -119,13 +120,13 @@ func (g *Group) Propose(ctx context.Context, command []byte, opts ...ProposeOpti
 	case <-ctx.Done():
 		if pending, sent := m.core.Cancel(&p.Proposal); pending {
 			p.Command = nil
-			proposals.Put(p)
+			g.proposals.Put(p)
 			return nil, g.late(ctx, m, sent)
 		}
 		r = <-p.result
 	}
 	p.Command = nil
-	proposals.Put(p)
+	g.proposals.Put(p)
 	if r.Err != nil {
 		return nil, g.translate(r.Err)
 	}

@@ -79,7 +79,7 @@ func newHost(cfg Config, s seams) (*Host, error) {
 }
 
 func (h *Host) open(s seams) (err error) {
-	if h.wal, err = wal.Open(s.fs, filepath.Join(h.cfg.Dir, "log"), wal.Config{SegmentBytes: h.cfg.SegmentBytes, Ahead: true}); err != nil {
+	if h.wal, err = wal.Open(s.fs, filepath.Join(h.cfg.Dir, "log"), wal.Config{SegmentBytes: h.cfg.SegmentBytes, Ahead: s.fs == disk.OS()}); err != nil {
 		h.wal = nil
 		return err
 	}

@@ -97,8 +97,9 @@ func (g *Group) store(id uint64, s found.State) error {
 		return err
 	}
 	u := wal.Update{Group: g.id, Meta: b}
-	if s.Kind == found.Active {
-		// The group's log begins behind its first snapshot, which follows from the record.
+	if s.Kind == found.Active && slices.Contains(s.Record.Members, found.Member{Name: g.host.cfg.Name, ID: id}) {
+		// A founder's log begins behind the first snapshot, which follows from the record; that of a member which
+		// joins, behind the one that it is sent.
 		members := make([]core.MemberInfo, 0, len(s.Record.Members))
 		for _, m := range s.Record.Members {
 			members = append(members, core.MemberInfo{ID: m.ID, Name: m.Name})

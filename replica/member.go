@@ -40,7 +40,8 @@ type member struct {
 	armed   time.Time // when the timer fires; zero: it has
 	leading uint64    // the leader as others were told
 
-	jobs *jobs
+	jobs    *jobs
+	durable struct{ term, vote uint64 } // the writer's: what it has been asked to make durable last
 
 	names   sync.Map // member ID → host name, of those that have been heard of
 	sending sync.Map // member ID → whether a snapshot is on its way
@@ -88,8 +89,10 @@ func (a adapter) Snapshot() (core.MachineSnapshot, error) { return a.Machine.Sna
 // newMember starts a member on what the log and the snapshots have of it.
 func newMember(ctx context.Context, g *Group, id, cluster uint64, voters int, kept wal.Restored) (*member, error) {
 	m := &member{group: g, id: id, cluster: cluster, applier: core.NewApplier(id, adapter{g.machine}), jobs: newJobs()}
-	if err := m.restore(core.Mark(kept.Snapshot)); err != nil {
-		return nil, err
+	if kept.Snapshot.Index > 0 {
+		if err := m.restore(core.Mark(kept.Snapshot)); err != nil {
+			return nil, err
+		}
 	}
 	cfg := g.host.cfg
 	var err error

@@ -95,7 +95,7 @@ func (w *writer) run() {
 			}
 			sync := len(unsynced) > maxUnsynced
 			for _, i := range batch {
-				sync = sync || i.done != nil || i.append.Sync || i.append.Compact != nil
+				sync = sync || i.done != nil || i.member.mustSync(i.append)
 			}
 			updates = updates[:0]
 			if sync {
@@ -108,13 +108,16 @@ func (w *writer) run() {
 				if i.append != nil {
 					u = updateOf(i.member.group.id, i.append)
 				}
+				if u.Meta == nil && u.Mark == nil && len(u.Entries) == 0 && u.HardState == nil && !u.Drop {
+					continue
+				}
 				if sync {
 					updates = append(updates, u)
 				} else {
 					unsynced = append(unsynced, u)
 				}
 			}
-			if sync && !w.write(updates, batch) {
+			if len(updates) > 0 && !w.write(updates, batch) {
 				continue
 			}
 			w.tell(batch)
@@ -177,6 +180,17 @@ func (w *writer) fail(err error, batch []write) {
 		}
 	}
 	w.host.fail(err)
+}
+
+// mustSync reports whether an Append has to be durable before anybody hears of it. What only moves the commit index, or
+// answers for entries that are durable already, has not: a member that forgets it hears it again. For the writer.
+func (m *member) mustSync(a *core.Append) bool {
+	hs := a.HardState
+	if hs != nil && (hs.GetTerm() != m.durable.term || hs.GetVote() != m.durable.vote) {
+		m.durable.term, m.durable.vote = hs.GetTerm(), hs.GetVote()
+		return true
+	}
+	return len(a.Entries) > 0 || a.Installed != nil || a.Compact != nil
 }
 
 func updateOf(group uint64, a *core.Append) wal.Update {

@@ -341,4 +341,3 @@ func TestNeverTwoClusters(t *testing.T) {
 		}
 	})
 }
-
