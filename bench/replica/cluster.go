@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/holdfast-go/holdfast/bench/replica/kvbenchpb"
+	"github.com/holdfast-go/holdfast/failure"
 )
 
 // members is how many each engine has.
@@ -185,6 +186,16 @@ func (c *cluster) rss() (most int64) {
 	return most
 }
 
+// shed returns how often the members were too busy to begin with a call, since it was asked last.
+func (c *cluster) shed() (n int64) {
+	for _, conn := range c.conns {
+		if g, ok := conn.(*grpcConn); ok {
+			n += g.shed.Swap(0)
+		}
+	}
+	return n
+}
+
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -201,6 +212,7 @@ type grpcConn struct {
 	admin  kvbenchpb.AdminClient
 	engine string
 	names  atomic.Int64
+	shed   atomic.Int64
 }
 
 func (c *grpcConn) put(ctx context.Context, key, value string) error {
@@ -213,21 +225,39 @@ func (c *grpcConn) putOnce(ctx context.Context, key, value string) error {
 }
 
 func (c *grpcConn) send(ctx context.Context, req *kvbenchpb.PutRequest) error {
+	return c.call(ctx, func(ctx context.Context) error {
+		_, err := c.client.Put(ctx, req)
+		return err //nolint:wrapcheck // what is measured
+	})
+}
+
+// call makes a call, again when the server was too busy to begin with it: after as long as it asked for.
+func (c *grpcConn) call(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := c.client.Put(ctx, req)
-	return err //nolint:wrapcheck // what is measured
+	for {
+		err := do(ctx)
+		if err == nil {
+			return nil
+		}
+		e := failure.From(err)
+		if !e.Shed() || ctx.Err() != nil {
+			return err
+		}
+		c.shed.Add(1)
+		pause(ctx, max(e.RetryAfter, time.Millisecond))
+	}
 }
 
 func (c *grpcConn) get(ctx context.Context, key string, stale bool) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	req := &kvbenchpb.GetRequest{Key: key}
 	if stale {
 		req.StaleMs = 1000
 	}
-	_, err := c.client.Get(ctx, req)
-	return err //nolint:wrapcheck // what is measured
+	return c.call(ctx, func(ctx context.Context) error {
+		_, err := c.client.Get(ctx, req)
+		return err //nolint:wrapcheck // what is measured
+	})
 }
 
 func (c *grpcConn) leads(ctx context.Context) (bool, error) {

@@ -12,7 +12,8 @@
 // "holdfast" is a store of replica/kv behind an rpc.Server with all its defaults, called by plain grpc-go: what a
 // user's service would be. "etcd" is the embedded server with its defaults behind its own client. "bare" is a map behind
 // grpc-go: the ceiling, what one hop costs. Rounds of the engines alternate; figures are medians over the rounds, ratios
-// medians of the ratios of neighbouring rounds. CPU time is that of all members, and of this process, for each operation.
+// medians of the ratios of neighbouring rounds. CPU time is that of all members, and of this process, for each operation. A
+// call that an instance was too busy to begin with is made again, after as long as it asked for; "shed" counts them.
 package main
 
 import (

@@ -56,6 +56,7 @@ type result struct {
 	members  time.Duration // CPU time of all members, an operation
 	client   time.Duration // CPU time of this process, an operation
 	rss      int64         // of the largest member
+	shed     float64       // how often a call was turned away, an operation
 }
 
 // measure has n clients do what mode says for d, each one operation after the other, and returns what that was like.
@@ -71,6 +72,7 @@ func measure(ctx context.Context, c *cluster, m mode, n int, d time.Duration) (r
 	var wg sync.WaitGroup
 	failed, latencies := make([]error, n), make([][]time.Duration, n)
 	names := keyNames()
+	c.shed()
 	start := time.Now()
 	warm, end := start.Add(d/5), start.Add(d+d/5)
 	for i := range n {
@@ -115,6 +117,7 @@ func measure(ctx context.Context, c *cluster, m mode, n int, d time.Duration) (r
 		members: membersCPU / time.Duration(ops),
 		client:  clientCPU / time.Duration(ops),
 		rss:     c.rss(),
+		shed:    float64(c.shed()) / float64(ops),
 	}, nil
 }
 

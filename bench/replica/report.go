@@ -33,7 +33,7 @@ var promises = []struct {
 // table prints the medians, and how each engine compares with etcd and with a bare call.
 func table(out io.Writer, m mode, n int, clusters []*cluster, results [][]result) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%s, %d at a time\t/s\tp50\tp99\tCPU/op members\tclient\tRSS\t", m.name, n)
+	fmt.Fprintf(w, "%s, %d at a time\t/s\tp50\tp99\tCPU/op members\tclient\tRSS\tshed/op\t", m.name, n)
 	var bases []int
 	for _, name := range []string{etcd, bare} {
 		if i := find(clusters, name); i >= 0 && len(clusters) > 1 {
@@ -44,13 +44,14 @@ func table(out io.Writer, m mode, n int, clusters []*cluster, results [][]result
 	fmt.Fprintln(w)
 	for i, c := range clusters {
 		r := results[i]
-		fmt.Fprintf(w, "%s\t%.0f\t%v\t%v\t%v\t%v\t%s\t", c.engine,
+		fmt.Fprintf(w, "%s\t%.0f\t%v\t%v\t%v\t%v\t%s\t%.3f\t", c.engine,
 			median(r, func(r result) float64 { return r.rate }),
 			median(r, func(r result) time.Duration { return r.p50 }).Round(10*time.Microsecond),
 			median(r, func(r result) time.Duration { return r.p99 }).Round(10*time.Microsecond),
 			median(r, func(r result) time.Duration { return r.members }).Round(100*time.Nanosecond),
 			median(r, func(r result) time.Duration { return r.client }).Round(100*time.Nanosecond),
-			mebibytes(median(r, func(r result) int64 { return r.rss })))
+			mebibytes(median(r, func(r result) int64 { return r.rss })),
+			median(r, func(r result) float64 { return r.shed }))
 		for _, base := range bases {
 			fmt.Fprintf(w, "%.2f\t", ratio(r, results[base]))
 		}
