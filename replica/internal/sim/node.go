@@ -121,7 +121,8 @@ func (n *node) start() error {
 		if err := n.restore(core.Mark(kept.Snapshot)); err != nil {
 			return errors.Join(err, log.Close())
 		}
-	} else {
+		n.snaps.Retain(group, kept.Snapshot.Index, kept.Snapshot.Term)
+	} else if !n.lost {
 		return errors.Join(errors.New("the founding snapshot is gone"), log.Close())
 	}
 	n.member, err = core.New(n.coreConfig(), n.applier, core.Restored{HardState: kept.HardState, Entries: kept.Entries}, n.now())

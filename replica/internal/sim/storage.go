@@ -25,7 +25,7 @@ func (n *node) write() {
 	if !sync && n.c.w.chance(0.5) {
 		// Nothing of it need be durable: it is said to be written, and goes with the next that must be.
 		n.unsynced = append(n.unsynced, updates(n.writing)...)
-		n.later(0, func() { n.written() })
+		n.later(0, func() { n.written(false) })
 		return
 	}
 	took := n.c.w.between(n.c.cfg.Sync/10, n.c.cfg.Sync)
@@ -39,15 +39,20 @@ func (n *node) write() {
 			n.fail(err)
 			return
 		}
-		n.written()
+		n.written(true)
 	})
 }
 
 // written sends what had to wait for the disk, and tells the member, which may hear of it later.
-func (n *node) written() {
+func (n *node) written(durable bool) {
 	done := n.writing
 	n.writing = nil
 	for _, a := range done {
+		for _, mark := range []*core.Mark{a.Installed, a.Compact} {
+			if mark != nil && durable {
+				n.snaps.Retain(group, mark.Index, mark.Term)
+			}
+		}
 		for _, msg := range a.Send {
 			n.send(msg)
 		}

@@ -231,27 +231,23 @@ func (c *cluster) replace(n *node) {
 	n.stop(true, "its disk is lost")
 	n.id, n.lost = c.newID(), true
 	n.fs = disk.NewSim(c.w.rng.Uint64())
-	if err := n.format(); err != nil {
-		c.violate("disk", "%v: %v", n, err)
-		return
-	}
 	c.w.after(c.w.between(10*time.Millisecond, 2*time.Second), n.reviveIfTroubled(n.life))
 }
 
-// whole reports whether every node runs a voter of the group, as the leader sees it.
+// whole reports whether every node runs a voter of the group, as each of them sees it. The leader alone is not enough to
+// ask: raft's changes of members count when they are applied, so that the others may still need the vote of the member
+// that was replaced when the leader, and its disk, are gone.
 func (c *cluster) whole() bool {
-	l := c.leader()
-	if l == nil {
-		return false
-	}
-	table := l.member.Status().Members
 	for _, n := range c.nodes {
-		in := slices.IndexFunc(table, func(m core.MemberInfo) bool { return m.ID == n.id && !m.Learner })
-		if in < 0 || !n.up || n.lost {
+		if !n.up || n.lost {
+			return false
+		}
+		table := n.member.Status().Members
+		if len(table) != len(c.nodes) || slices.ContainsFunc(table, func(m core.MemberInfo) bool { return m.Learner || c.byID(m.ID) == nil }) {
 			return false
 		}
 	}
-	return len(table) == len(c.nodes)
+	return c.leader() != nil
 }
 
 // join asks leaders to be taken in until one has said yes and the log has come.
