@@ -217,7 +217,7 @@ func (m *Member) retryAt() (at int64) {
 
 // pumpReads begins a round for the reads that wait, or begins it again.
 func (m *Member) pumpReads(now time.Time) {
-	if m.lead == 0 {
+	if m.lead == 0 || m.lead == m.cfg.ID && !m.current() {
 		return
 	}
 	r, clock := m.reads.round, m.clock(now)
@@ -251,4 +251,14 @@ func (m *Member) pumpReads(now time.Time) {
 	r.retryAt = clock + int64(2*m.cfg.HeartbeatEvery)<<min(r.tries, 3)
 	r.tries++
 	m.node.ReadIndex(slices.Clone(r.ctx[:]))
+}
+
+// current reports whether a leader's commit index may be read: raft sees to it, except in a leader that is the only
+// voter, which answers with what it knew when it started until it has committed something in its own term.
+func (m *Member) current() bool {
+	if len(m.conf.GetVoters()) != 1 || len(m.conf.GetVotersOutgoing()) > 0 {
+		return true
+	}
+	term, err := m.log.Term(m.commit)
+	return err == nil && term == m.term
 }

@@ -290,6 +290,9 @@ func (m *Member) Receive(now time.Time, msg Message) {
 		if t := msg.Raft.GetType(); (t == raftpb.MsgApp || t == raftpb.MsgHeartbeat || t == raftpb.MsgSnap) && msg.Raft.GetTerm() >= m.term {
 			m.elect(now, 1, 2) // it leads this term
 		}
+		if msg.Raft.GetType() == raftpb.MsgReadIndex && !m.current() {
+			return // it will be asked again
+		}
 		_ = m.node.Step(msg.Raft) // what it refuses is of somebody who is not a member, or can be dropped
 	}
 }

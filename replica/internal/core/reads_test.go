@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -149,4 +150,25 @@ func TestAReadThatWasAskedOfAFormerLeaderIsAskedAgain(t *testing.T) {
 	w.run() // every message that is delivered is one that ParseMessage takes
 	w.drop = nil
 	w.ok(r, "")
+}
+
+// raft answers a ReadIndex of a lone voter with the commit index that it started with, which may be an old one.
+func TestALoneVoterThatRestartsReadsNothingOld(t *testing.T) {
+	w := newWorld(t, 1)
+	n := w.nodes[1]
+	w.ok(w.propose(n, "a"), "a@1")
+	w.cfg = func(c *Config) { c.Voters = 1 }
+	w.restartAll()
+	learner := w.join(2, "m2")
+	for i := range 5 {
+		w.ok(w.propose(n, "b"), fmt.Sprintf("b@%d", i+2)) // its commit index was not written
+		w.crash(1)
+		w.restart(1)
+		r, l := w.read(n), w.read(learner)
+		w.ok(r, "")
+		w.ok(l, "")
+		if r.seen != i+2 || l.seen != i+2 {
+			t.Fatal(r.seen, l.seen)
+		}
+	}
 }
