@@ -21,6 +21,28 @@ func TestALeaderWhoseProcessIsGoneIsReplacedWithinAFractionOfTheTimeout(t *testi
 	}
 }
 
+// Whoever notices first asks in vain, and again when the others have noticed, too.
+func TestAMemberThatNoticesLateDoesNotHoldUpTheElection(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, 1, 2, 3)
+		w.cfg = func(c *Config) { c.Seed += 100 * seed }
+		w.restartAll()
+		f := w.followers()
+		l := w.lead()
+		w.pass(testElection)
+		start := w.now
+		w.crash(l.id)
+		f[0].m.PeerDown(w.now, l.id)
+		c := w.propose(f[0], "a")
+		w.pass(testElection / 4)
+		f[1].m.PeerDown(w.now, l.id)
+		w.ok(c, "a@1")
+		if d := w.now.Sub(start); d > testElection*6/10 {
+			t.Fatalf("took %v", d)
+		}
+	}
+}
+
 func TestAFalseAlarmDisturbsNobody(t *testing.T) {
 	w := newWorld(t, 1, 2, 3)
 	f := w.followers()

@@ -35,6 +35,7 @@ type Member struct {
 
 	lastTick    time.Time // raft's ticks are whole HeartbeatEvery from here
 	electAt     time.Time
+	hurry       int // so many pre-votes follow each other quickly
 	transferee  uint64
 	heard       map[uint64]time.Time
 	ledSince    time.Time
@@ -236,8 +237,13 @@ func (m *Member) Tick(now time.Time) {
 		}
 	}
 	if m.state != raft.StateLeader && !now.Before(m.electAt) {
-		// A pre-vote that got no answer costs nothing and is tried again soon.
-		m.elect(now, 0.4, 1)
+		// A pre-vote that got no answer costs nothing and is tried again soon; sooner while others are about to notice
+		// that the leader's process is gone.
+		if m.hurry--; m.hurry >= 0 {
+			m.elect(now, 0.08, 0.2)
+		} else {
+			m.elect(now, 0.4, 1)
+		}
 		if r := m.role(); r == Learner || r == Removed {
 			return
 		}
@@ -289,6 +295,7 @@ func (m *Member) Receive(now time.Time, msg Message) {
 		}
 		if t := msg.Raft.GetType(); (t == raftpb.MsgApp || t == raftpb.MsgHeartbeat || t == raftpb.MsgSnap) && msg.Raft.GetTerm() >= m.term {
 			m.elect(now, 1, 2) // it leads this term
+			m.hurry = 0
 		}
 		if msg.Raft.GetType() == raftpb.MsgReadIndex && !m.current() {
 			return // it will be asked again
@@ -578,6 +585,7 @@ func (m *Member) PeerDown(now time.Time, peer uint64) {
 	if err := m.node.ForgetLeader(); err != nil {
 		return
 	}
+	m.hurry = 5
 	if soon := now.Add(time.Duration((0.02 + 0.2*m.rng.Float64()) * float64(m.cfg.ElectionTimeout))); soon.Before(m.electAt) {
 		m.electAt = soon
 	}
