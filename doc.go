@@ -16,20 +16,22 @@
 //
 // What differs between places comes from the environment, and options of New may change it:
 //
-//	variable              default       meaning
-//	HOLDFAST_REGISTRY     (memory)      etcd://HOST:PORT,HOST:PORT[/PREFIX], static:SERVICE=HOST:PORT,…;…, or one of Drivers
-//	HOLDFAST_CONFIG       (registry's)  where live settings are: etcd://HOST:PORT,HOST:PORT[/PREFIX], file:DIR, one of Drivers, or none
-//	HOLDFAST_LOCK         (registry's)  where locks are kept: etcd://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, or memory
-//	HOLDFAST_POLICIES     (none)        file or directory with policies of services
-//	HOLDFAST_INSTANCE     (made up)     id of this instance, unique within its service
-//	HOLDFAST_GRPC_ADDR    127.0.0.1:0   where to serve gRPC; port 0 is any free one
-//	HOLDFAST_HTTP_ADDR    127.0.0.1:0   where to serve HTTP; port 0 is any free one
-//	HOLDFAST_ADVERTISE    (found out)   host by which others reach this instance
-//	HOLDFAST_DATA_DIR     (none)        directory for what should outlive the process
-//	HOLDFAST_ZONE         (none)        where this instance runs, for balancing and for people
-//	HOLDFAST_VERSION      (none)        what this instance is, for people
-//	HOLDFAST_DRAIN_DELAY  2s            time for clients to notice that this instance stops
-//	HOLDFAST_LOG          text          text or json
-//	HOLDFAST_LOG_LEVEL    info          debug, info, warn or error
-//	HOLDFAST_INSECURE     false         allow plaintext beyond loopback
+//	variable               default       meaning
+//	HOLDFAST_REGISTRY      (memory)      etcd://HOST:PORT,HOST:PORT[/PREFIX], static:SERVICE=HOST:PORT,…;…, or one of Drivers
+//	HOLDFAST_CONFIG        (registry's)  where live settings are: etcd://HOST:PORT,HOST:PORT[/PREFIX], file:DIR, one of Drivers, or none
+//	HOLDFAST_LOCK          (registry's)  where locks are kept: etcd://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, or memory
+//	HOLDFAST_POLICIES      (none)        file or directory with policies of services
+//	HOLDFAST_INSTANCE      (made up)     id of this instance, unique within its service
+//	HOLDFAST_GRPC_ADDR     127.0.0.1:0   where to serve gRPC; port 0 is any free one
+//	HOLDFAST_HTTP_ADDR     127.0.0.1:0   where to serve HTTP; port 0 is any free one
+//	HOLDFAST_REPLICA_ADDR  127.0.0.1:0   where to listen for the other members of replicated state
+//	HOLDFAST_MEMBERS       (3)           how many instances found replicated state; 1 without a registry
+//	HOLDFAST_ADVERTISE     (found out)   host by which others reach this instance
+//	HOLDFAST_DATA_DIR      (none)        directory for what should outlive the process
+//	HOLDFAST_ZONE          (none)        where this instance runs, for balancing and for people
+//	HOLDFAST_VERSION       (none)        what this instance is, for people
+//	HOLDFAST_DRAIN_DELAY   2s            time for clients to notice that this instance stops
+//	HOLDFAST_LOG           text          text or json
+//	HOLDFAST_LOG_LEVEL     info          debug, info, warn or error
+//	HOLDFAST_INSECURE      false         allow plaintext beyond loopback
 package holdfast

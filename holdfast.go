@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/registry/driver"
 	"github.com/holdfast-go/holdfast/registry/etcdregistry"
+	"github.com/holdfast-go/holdfast/replica"
 	"github.com/holdfast-go/holdfast/rest"
 	"github.com/holdfast-go/holdfast/rpc"
 )
@@ -68,6 +69,10 @@ type Config struct {
 	// Lifecycle bounds start and stop. DrainDelay is that of Settings unless it is set.
 	Lifecycle lifecycle.Config
 
+	// Replica tunes the host that Replicate opens: TLS, elections, replacement. Name, Dir, Peers, Addr and Members are
+	// those of Settings unless they are set.
+	Replica replica.Config
+
 	// Logger is used by everything above that has none of its own. Default: as Settings say, to standard error, with
 	// the names of service and instance as OpenTelemetry calls them, since "service" and "instance" are those of others.
 	Logger *slog.Logger
@@ -96,6 +101,8 @@ type Service struct {
 	clients  map[string]*rpc.Client
 	http     *rest.Transport
 	state    state
+	madeUp   bool         // Settings.Instance is of this process alone
+	host     *replicating // nil before Replicate
 }
 
 // maxClients bounds what Dial keeps, should somebody take names from outside.
@@ -141,7 +148,7 @@ func New(name string, options ...Option) *Service {
 func (s *Service) defaults() {
 	c, set := &s.cfg, &s.cfg.Settings
 	if set.Instance == "" {
-		set.Instance = newInstance(s.name)
+		set.Instance, s.madeUp = newInstance(s.name), true
 	}
 	if c.Logger == nil {
 		c.Logger = set.logger(os.Stderr).With("service.name", s.name, "service.instance.id", set.Instance)
@@ -156,7 +163,7 @@ func (s *Service) defaults() {
 	}
 	if set.Insecure {
 		c.Etcd.Insecure, c.RPCServer.Insecure, c.RPCClient.Insecure = true, true, true
-		c.HTTPServer.Insecure, c.HTTPClient.Insecure = true, true
+		c.HTTPServer.Insecure, c.HTTPClient.Insecure, c.Replica.Insecure = true, true, true
 	}
 	if c.RPCServer.Addr == "" && c.RPCServer.Listener == nil {
 		c.RPCServer.Addr = set.GRPCAddr

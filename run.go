@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/replica"
 	"github.com/holdfast-go/holdfast/rest"
 	"github.com/holdfast-go/holdfast/rpc"
 )
@@ -110,6 +111,7 @@ func (s *Service) listen() (servers []*serving, endpoints map[string]string, err
 		srv, err := rest.NewServer(problems{s.mux}, s.cfg.HTTPServer)
 		add("http", srv, err)
 	}
+	errs = append(errs, s.host.endpoint(endpoints, s.cfg.Settings.Advertise))
 	return servers, endpoints, errors.Join(errs...)
 }
 
@@ -123,17 +125,16 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 		scheme, _, _ := strings.Cut(url, ":")
 		s.cfg.Logger.Info("no live settings: the registry's engine is not linked for them", "scheme", scheme)
 	}
-	if len(servers) == 0 {
+	if s.host != nil {
+		first = append(first, s.host)
+	}
+	if len(endpoints) == 0 {
 		s.cfg.Logger.Info("running without a listener")
 		return append(first, tasks, lifecycle.Func(s.locks.leads.Run)) // without Drain: there is nobody to wait for
 	}
-	members := make([]lifecycle.Component, len(servers))
-	for i, srv := range servers {
-		members[i] = srv
-	}
-	group := lifecycle.Group("servers", members...)
+	serving, group := s.serving(servers)
 	attrs := []any{"registry", s.cfg.registryKind()}
-	for _, protocol := range []string{"grpc", "http"} {
+	for _, protocol := range []string{"grpc", "http", replica.Endpoint} {
 		if addr, ok := endpoints[protocol]; ok {
 			attrs = append(attrs, protocol, addr)
 		}
@@ -146,7 +147,24 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 		Zone:      s.cfg.Settings.Zone,
 		Version:   s.cfg.Settings.Version,
 	})
-	return append(first, &presence{announcement, group.(lifecycle.Readier).Ready()}, tasks, group, s.locks.leads)
+	first = append(first, &presence{announcement, serving}, tasks)
+	if group != nil {
+		first = append(first, group)
+	}
+	return append(first, s.locks.leads)
+}
+
+// serving returns the servers as one, nil if there are none, and what is closed when others can reach this instance.
+func (s *Service) serving(servers []*serving) (<-chan struct{}, lifecycle.Component) {
+	if len(servers) == 0 {
+		return s.host.Ready(), nil
+	}
+	members := make([]lifecycle.Component, len(servers))
+	for i, srv := range servers {
+		members[i] = srv
+	}
+	group := lifecycle.Group("servers", members...)
+	return group.(lifecycle.Readier).Ready(), group
 }
 
 // following is the watch of live policies as a component: the first to start and the last to stop.
@@ -188,7 +206,7 @@ func (s *Service) Close() error {
 	if s.http != nil {
 		errs = append(errs, s.http.Close())
 	}
-	errs = append(errs, s.locks.close(), s.reg.Close(), s.policies.close())
+	errs = append(errs, s.host.close(), s.locks.close(), s.reg.Close(), s.policies.close())
 	if s.eng != nil {
 		errs = append(errs, s.eng.Close())
 	}

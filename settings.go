@@ -24,6 +24,10 @@ type Settings struct {
 	Instance string
 	// GRPCAddr and HTTPAddr are listened on, each only if there is something to serve.
 	GRPCAddr, HTTPAddr string
+	// ReplicaAddr is listened on for the other members of replicated state, if there is any.
+	ReplicaAddr string
+	// Members is how many instances found replicated state. 0 is 3, or 1 where nobody else finds this instance.
+	Members int
 	// Advertise is the host by which others reach the listeners. "" is the listener's own, or for one on all
 	// addresses the machine's first that is not loopback.
 	Advertise string
@@ -102,6 +106,17 @@ func table() []setting {
 		}},
 		{"HOLDFAST_HTTP_ADDR", "127.0.0.1:0", "where to serve HTTP; port 0 is any free one", func(s *Settings, v string) error {
 			return setAddr(&s.HTTPAddr, v)
+		}},
+		{"HOLDFAST_REPLICA_ADDR", "127.0.0.1:0", "where to listen for the other members of replicated state", func(s *Settings, v string) error {
+			return setAddr(&s.ReplicaAddr, v)
+		}},
+		{"HOLDFAST_MEMBERS", "(3)", "how many instances found replicated state; 1 without a registry", func(s *Settings, v string) error {
+			n, err := strconv.ParseUint(v, 10, 8)
+			if err != nil || n < 1 || n > 15 {
+				return errors.New("is not a number from 1 to 15")
+			}
+			s.Members = int(n)
+			return nil
 		}},
 		{"HOLDFAST_ADVERTISE", "(found out)", "host by which others reach this instance", func(s *Settings, v string) error {
 			if strings.ContainsAny(v, "/ ") || strings.Contains(v, ":") && net.ParseIP(v) == nil {

@@ -1,0 +1,134 @@
+package holdfast_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast"
+	"github.com/holdfast-go/holdfast/registry/driver"
+	"github.com/holdfast-go/holdfast/registry/memregistry"
+	"github.com/holdfast-go/holdfast/replica"
+	"github.com/holdfast-go/holdfast/replica/kv"
+)
+
+// replicated is an instance with a store, whose data is below dir.
+func replicated(t *testing.T, engine driver.Registry, id, dir string) (*instance, *kv.Store) {
+	t.Helper()
+	i := newInstance(t, engine, "stock", id, func(c *holdfast.Config) {
+		c.Settings.DataDir, c.Settings.ReplicaAddr = dir, "127.0.0.1:0"
+		c.Replica.Election = 250 * time.Millisecond
+	})
+	host, err := i.Replicate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := i.Replicate(); again != host || err != nil {
+		t.Errorf("again: %v, %v", again, err)
+	}
+	store, err := kv.New(host, "stock", kv.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i, store
+}
+
+// Three instances find each other in the registry, and what they know survives all of them.
+func TestReplicate(t *testing.T) {
+	t.Parallel()
+	engine, dir := memregistry.New(), t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	for round := range 2 {
+		var all []*instance
+		var stores []*kv.Store
+		for n := range 3 {
+			i, s := replicated(t, engine, fmt.Sprintf("stock-%d", n+1), dir)
+			if n < 2 {
+				i.both(nil)
+			} // the third has no servers, and is found all the same
+			all, stores = append(all, i.run(t)), append(stores, s)
+		}
+		for n, s := range stores {
+			key := fmt.Sprintf("%d.%d", round, n)
+			if _, err := s.Put(ctx, key, []byte("v")); err != nil {
+				t.Fatalf("put %s: %v", key, err)
+			}
+		}
+		for r := range round + 1 {
+			for n, s := range stores {
+				if _, ok, err := s.Get(ctx, replica.Linearizable, fmt.Sprintf("%d.%d", r, 2-n)); !ok || err != nil {
+					t.Errorf("round %d, get %d.%d: %v, %v", round, r, 2-n, ok, err)
+				}
+			}
+		}
+		for _, i := range all {
+			i.stop(t)
+		}
+	}
+}
+
+// An instance that nobody else finds is a group of its own.
+func TestReplicateAlone(t *testing.T) {
+	t.Parallel()
+	i := holdfast.New("stock", func(c *holdfast.Config) {
+		c.Settings.Instance, c.Settings.DataDir, c.Settings.DrainDelay = "stock-1", t.TempDir(), 0
+	})
+	host, err := i.Replicate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := kv.New(host, "stock", kv.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- i.Run(ctx) }()
+	if _, err := store.Put(ctx, "x", []byte("1")); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReplicateNeedsANameAndADirectory(t *testing.T) {
+	t.Parallel()
+	i := holdfast.New("stock")
+	_, err := i.Replicate()
+	for _, want := range []string{"HOLDFAST_INSTANCE", "HOLDFAST_DATA_DIR"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not among the problems: %v", want, err)
+		}
+	}
+	if run := i.Run(t.Context()); run == nil || !strings.Contains(run.Error(), "HOLDFAST_DATA_DIR") {
+		t.Errorf("Run: %v", run)
+	}
+}
+
+// A Service that is not run lets go of directory and port.
+func TestReplicateAndClose(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for range 2 {
+		i, _ := replicated(t, memregistry.New(), "stock-1", dir)
+		host, err := i.Replicate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := host.Addr().String()
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+		if l, err := net.Listen("tcp", addr); err != nil {
+			t.Error(err)
+		} else {
+			l.Close()
+		}
+	}
+}
