@@ -1,10 +1,8 @@
 package core
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -145,54 +143,6 @@ const maxSnapshotFactor = 8
 // maxEntryBytes is up to where batches are merged into one entry, and entries into one message.
 const maxEntryBytes = 1 << 20
 
-// load fills raft's log from what the disk knew.
-func (m *Member) load(a *Applier, r Restored) error {
-	mark := a.mark
-	if mark.Index == 0 && (len(r.Entries) > 0 || r.HardState.GetCommit() > 0) {
-		return errors.New("the log has entries, and there is no snapshot that they follow")
-	}
-	if mark.Index > 0 { // without one, it waits for what the leader sends
-		err := m.log.ApplySnapshot(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(mark.Index), Term: new(mark.Term), ConfState: a.conf}})
-		if err != nil {
-			return err
-		}
-	}
-	// A log may hold entries behind the mark that are of another past: they were there when a snapshot was received,
-	// and the power went before they were gone. Their terms give them away, since terms never fall along a log.
-	entries, next, term := r.Entries[:0:0], mark.Index+1, mark.Term
-	for _, e := range r.Entries {
-		if e.GetIndex() <= mark.Index {
-			continue
-		}
-		if e.GetTerm() < term {
-			break
-		}
-		if e.GetIndex() != next {
-			return fmt.Errorf("the log has entry %d where %d should follow", e.GetIndex(), next)
-		}
-		entries = append(entries, e)
-		next, term = next+1, e.GetTerm()
-	}
-	if err := m.log.Append(entries); err != nil {
-		return err
-	}
-	hs := &raftpb.HardState{Term: new(r.HardState.GetTerm()), Vote: new(r.HardState.GetVote()), Commit: new(r.HardState.GetCommit())}
-	if term > hs.GetTerm() {
-		hs.Term, hs.Vote = new(term), new(uint64(0))
-	}
-	// The commit index is written lazily, and never needed: it may be behind the snapshot or ahead of a torn tail.
-	hs.Commit = new(min(max(hs.GetCommit(), mark.Index), next-1))
-	if err := m.log.SetHardState(hs); err != nil {
-		return err
-	}
-	m.term, m.vote, m.commit = hs.GetTerm(), hs.GetVote(), hs.GetCommit()
-	m.savedTerm, m.savedVote = r.HardState.GetTerm(), r.HardState.GetVote()
-	m.setConf(a.conf)
-	m.handed = mark.Index
-	m.applied.Store(mark.Index)
-	return nil
-}
-
 // clock is the member's own clock: ns since a moment before it began.
 func (m *Member) clock(now time.Time) int64 { return int64(now.Sub(m.start)) }
 
@@ -201,78 +151,6 @@ func (m *Member) guard() {
 	if p := recover(); p != nil {
 		m.Fail(fmt.Errorf("raft: %v", p))
 	}
-}
-
-// elect sets the moment to stand: a random part of ElectionTimeout between from and to of it.
-func (m *Member) elect(now time.Time, from, to float64) {
-	share := from + (to-from)*m.rng.Float64()
-	m.electAt = now.Add(time.Duration(share * float64(m.cfg.ElectionTimeout)))
-}
-
-// Tick tells the time. Call it when NextTick has passed and at least every HeartbeatEvery.
-func (m *Member) Tick(now time.Time) {
-	if m.err != nil {
-		return
-	}
-	defer m.guard()
-	if n := int(now.Sub(m.lastTick) / m.cfg.HeartbeatEvery); n > 0 {
-		if n > 2 {
-			// This process did not run for a while. It has not waited in vain for its peers during that time: their
-			// messages are yet to be read.
-			m.electAt = later(m.electAt, now.Add(m.cfg.ElectionTimeout/4))
-			m.lastTick, n = now, 1
-		} else {
-			m.lastTick = m.lastTick.Add(time.Duration(n) * m.cfg.HeartbeatEvery)
-		}
-		for range n {
-			if m.state == raft.StateLeader {
-				m.node.Tick()
-			} else {
-				m.node.TickQuiesced() // raft's own election timer is not used; the lease of its pre-vote counts these
-			}
-		}
-		if m.state == raft.StateLeader {
-			m.transferee = m.node.BasicStatus().LeadTransferee
-			m.govern(now)
-		}
-	}
-	if m.state != raft.StateLeader && !now.Before(m.electAt) {
-		// A pre-vote that got no answer costs nothing and is tried again soon; sooner while others are about to notice
-		// that the leader's process is gone.
-		if m.hurry--; m.hurry >= 0 {
-			m.elect(now, 0.08, 0.2)
-		} else {
-			m.elect(now, 0.4, 1)
-		}
-		if r := m.role(); r == Learner || r == Removed {
-			return
-		}
-		m.counts.Elections++
-		if err := m.node.Campaign(); err != nil && !errors.Is(err, raft.ErrProposalDropped) {
-			m.Fail(err)
-		}
-	}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-// NextTick returns when Tick has something to do next.
-func (m *Member) NextTick() time.Time {
-	next := m.lastTick.Add(m.cfg.HeartbeatEvery)
-	if m.state != raft.StateLeader && m.electAt.Before(next) {
-		next = m.electAt
-	}
-	if at := m.retryAt(); at != 0 {
-		if t := m.start.Add(time.Duration(at)); t.Before(next) {
-			next = t
-		}
-	}
-	return next
 }
 
 // Receive takes a message of another member. One that it cannot use is ignored.
@@ -379,26 +257,6 @@ func (m *Member) handle(now time.Time, rd raft.Ready) {
 	}
 }
 
-func (m *Member) changedRole(now time.Time, ss *raft.SoftState) {
-	if ss.Lead != m.lead {
-		m.resend = true
-	}
-	was := m.state
-	m.lead, m.state = ss.Lead, ss.RaftState
-	switch {
-	case m.state == raft.StateLeader && was != raft.StateLeader:
-		m.ledSince, m.lastTick = now, now
-	case m.state != raft.StateLeader && was == raft.StateLeader:
-		m.elect(now, 1, 2)
-		m.transferee = 0
-		m.changes.end(ErrNotLeader)
-	case m.state == raft.StateFollower && was != raft.StateFollower:
-		if m.lead != 0 {
-			m.elect(now, 1, 2)
-		}
-	}
-}
-
 func (m *Member) send(msg *raftpb.Message, to *[]Message) {
 	if msg.GetFrom() != m.cfg.ID {
 		return // raft passes on a ReadIndex that came to the wrong member; whoever asked will ask the right one
@@ -408,34 +266,6 @@ func (m *Member) send(msg *raftpb.Message, to *[]Message) {
 		out.Snapshot = markOf(msg.GetSnapshot())
 	}
 	*to = append(*to, out)
-}
-
-// append makes an Append of raft's message to its storage. A commit index is not worth a write: it is known again soon
-// after a start, and until then nothing depends on it. It goes along with the next thing that is.
-func (m *Member) append(msg *raftpb.Message) {
-	a := &Append{Entries: msg.GetEntries()}
-	if msg.Term != nil || msg.Vote != nil || msg.Commit != nil {
-		m.unsaved = &raftpb.HardState{Term: new(msg.GetTerm()), Vote: new(msg.GetVote()), Commit: new(msg.GetCommit())}
-		a.Sync = msg.GetTerm() != m.savedTerm || msg.GetVote() != m.savedVote
-	}
-	if s := msg.GetSnapshot(); s != nil && !raft.IsEmptySnap(s) {
-		a.Installed, a.reset = markOf(s), s
-		m.installed = a.Installed.Index
-	}
-	if a.Sync = a.Sync || len(a.Entries) > 0 || a.Installed != nil; a.Sync && m.unsaved != nil {
-		a.HardState = m.unsaved
-		m.savedTerm, m.savedVote, m.unsaved = a.HardState.GetTerm(), a.HardState.GetVote(), nil
-	}
-	for _, r := range msg.GetResponses() {
-		if r.GetTo() == m.cfg.ID {
-			a.local = append(a.local, r)
-		} else {
-			m.send(r, &a.Send)
-		}
-	}
-	if a.Sync || len(a.local)+len(a.Send) > 0 {
-		m.work.Append = append(m.work.Append, a)
-	}
 }
 
 // handOver makes an Apply of committed entries. Changes of members count from here on.
@@ -572,25 +402,6 @@ func (m *Member) Fresh(now time.Time, maxAge time.Duration) bool {
 	return mutantStaleRead || m.reads.isFresh(m.clock(now), maxAge)
 }
 
-// PeerDown tells that the process of a peer is gone: its connection was reset or refused, not merely silent.
-func (m *Member) PeerDown(now time.Time, peer uint64) {
-	if m.err != nil {
-		return
-	}
-	defer m.guard()
-	m.node.ReportUnreachable(peer)
-	if peer != m.lead || m.state != raft.StateFollower {
-		return
-	}
-	if err := m.node.ForgetLeader(); err != nil {
-		return
-	}
-	m.hurry = 5
-	if soon := now.Add(time.Duration((0.02 + 0.2*m.rng.Float64()) * float64(m.cfg.ElectionTimeout))); soon.Before(m.electAt) {
-		m.electAt = soon
-	}
-}
-
 // Unreachable tells that a message to a peer was dropped.
 func (m *Member) Unreachable(_ time.Time, peer uint64) {
 	if m.err != nil {
@@ -598,99 +409,4 @@ func (m *Member) Unreachable(_ time.Time, peer uint64) {
 	}
 	defer m.guard()
 	m.node.ReportUnreachable(peer)
-}
-
-// SnapshotSent tells how the transfer of a Message with Snapshot ended.
-func (m *Member) SnapshotSent(_ time.Time, peer uint64, ok bool) {
-	if m.err != nil {
-		return
-	}
-	defer m.guard()
-	status := raft.SnapshotFinish
-	if !ok {
-		status = raft.SnapshotFailure
-	}
-	m.node.ReportSnapshot(peer, status)
-}
-
-// SnapshotSaved tells that the capture that Work.Snapshot asked for is durable, and how many bytes its file has: the
-// next one is due after as much log, within bounds, so that a large state is not written for every bit of log.
-func (m *Member) SnapshotSaved(now time.Time, c *Capture, size int64) {
-	if m.err != nil {
-		return
-	}
-	defer m.guard()
-	m.snapshotting = false
-	if c.Mark.Index <= m.installed {
-		return // one that was received meanwhile is newer
-	}
-	_, err := m.log.CreateSnapshot(c.Mark.Index, c.conf, nil)
-	if errors.Is(err, raft.ErrSnapOutOfDate) { // nothing has been applied since the last one
-		m.snapshotAfter = now.Add(m.cfg.ElectionTimeout)
-		return
-	}
-	if err != nil {
-		m.Fail(err)
-		return
-	}
-	m.logBytes, m.logEntries, m.log.outdated = max(m.logBytes-m.askedBytes, 0), max(m.logEntries-m.askedEntries, 0), false
-	m.snapshotFactor = min(max(int(size/int64(m.cfg.SnapshotBytes)), 1), maxSnapshotFactor)
-	m.compact = &Mark{Index: c.Mark.Index, Term: c.Mark.Term}
-	m.trim(c.Mark.Index)
-}
-
-// trim drops entries from memory, except for some behind the snapshot.
-func (m *Member) trim(index uint64) {
-	first, err := m.log.FirstIndex()
-	if err != nil || index < first {
-		return
-	}
-	keep, size := index, 0
-	for keep >= first && index-keep < uint64(m.cfg.KeepEntries) && size < m.cfg.SnapshotBytes/4 {
-		e, err := m.log.Entries(keep, keep+1, 1)
-		if err != nil {
-			break
-		}
-		size += len(e[0].GetData())
-		keep--
-	}
-	if keep >= first {
-		_ = m.log.Compact(keep)
-	}
-}
-
-// SnapshotFailed tells that it could not be taken or written; it is asked for again later.
-func (m *Member) SnapshotFailed(now time.Time, err error) {
-	m.snapshotting = false
-	m.snapshotAfter = now.Add(10 * m.cfg.ElectionTimeout)
-	if m.cfg.Logger != nil {
-		m.cfg.Logger.Error("no snapshot could be taken: the log grows until one can", "group", m.cfg.Group, "error", err)
-	}
-}
-
-// Transfer hands leadership over, to the most up-to-date voter if to is 0. It does nothing if this member does not
-// lead; see Status for how it went.
-func (m *Member) Transfer(now time.Time, to uint64) {
-	if m.err != nil || m.state != raft.StateLeader {
-		return
-	}
-	defer m.guard()
-	if to == 0 {
-		to = m.successor(now)
-	}
-	if to != 0 && to != m.cfg.ID && slices.Contains(m.conf.GetVoters(), to) {
-		m.node.TransferLeader(to)
-		m.transferee = to
-	}
-}
-
-// successor returns the voter whose log is longest, of those that answer.
-func (m *Member) successor(now time.Time) (best uint64) {
-	var match uint64
-	for _, p := range m.peers() {
-		if p.ID != m.cfg.ID && !p.Learner && now.Sub(m.heard[p.ID]) < m.cfg.ElectionTimeout && (best == 0 || p.Match > match) {
-			best, match = p.ID, p.Match
-		}
-	}
-	return best
 }
