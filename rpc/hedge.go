@@ -14,9 +14,9 @@ import (
 	"github.com/holdfast-go/holdfast/resilience"
 )
 
-// hedge is the second attempt of a call beside the one under way. It runs in the goroutine of the timer that has
-// called for it, and shares nothing with the other attempt but the request, which both only read: grpc-go writes the
-// reply and what some options point to until the very end of an attempt.
+// hedge is the second attempt of a call beside the one under way. It runs in a goroutine of its own, and shares nothing
+// with the other attempt but the request, which both only read: grpc-go writes the reply and what some options point to
+// until the very end of an attempt.
 //
 // Which of the two counts is decided with the call's mutex held, by the one that ends first with an answer. The other
 // one is cancelled then, and waited for: nothing of a call goes on when it has returned.
@@ -43,12 +43,14 @@ type result struct {
 	next    resilience.Decision
 }
 
-// beside is called when a has not been answered in the time that most calls take.
+// beside is called when a has not been answered in the time that most calls take. It does not wait for anything.
 func (c *call) beside(a *attempt) {
-	h := c.startHedge(a)
-	if h == nil {
-		return
+	if h := c.startHedge(a); h != nil {
+		go c.runHedge(h)
 	}
+}
+
+func (c *call) runHedge(h *hedge) {
 	err := c.invoke(&h.attempt, h.reply, h.options(c.opts))
 	c.mu.Lock()
 	other := c.endHedge(h, err)

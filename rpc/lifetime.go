@@ -10,8 +10,7 @@ import (
 // context.WithDeadline would make, and a hedge's clock, in one: attempts are made for every call, and this needs an
 // allocation where the standard library needs seven.
 //
-// Invariants: err is not nil if and only if done, once it was asked for, is closed. The alarm belongs to this lifetime
-// until disarm, and goes back to others only if it is certain not to ring any more.
+// Invariant: err is not nil if and only if done, once it was asked for, is closed.
 type lifetime struct {
 	context.Context      //nolint:containedctx // it is one
 	own             bool // may end before Context does
@@ -23,8 +22,10 @@ type lifetime struct {
 	then     []func()    // run when it ends
 	room     [1]func()   // for then: grpc-go derives one context
 	unlink   func() bool // from Context
-	alarm    *alarm      // nil before and after the attempt
-	asked    bool        // for a hedge, or there is not to be one
+
+	// Guarded by the target's alarms.
+	place int  // in their heap, from 1; 0: not in it
+	asked bool // for a hedge, or there is not to be one
 }
 
 // live begins a lifetime of its own.
@@ -51,6 +52,13 @@ func (l *lifetime) extend(deadline time.Time) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	l.deadline = deadline
+}
+
+// left returns how much of it there is at now.
+func (l *lifetime) left(now time.Time) time.Duration {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	return l.deadline.Sub(now)
 }
 
 // Done implements context.Context.
@@ -127,68 +135,4 @@ func (l *lifetime) end() {
 		l.unlink()
 	}
 	l.cancel(context.Canceled)
-}
-
-// alarm is a timer that is used again and again, by one attempt after the other.
-type alarm struct {
-	timer *time.Timer
-	of    *attempt
-}
-
-// alarms are those that are not set. They are a target's, not everybody's, since a timer of one synctest bubble is of no
-// use in another.
-type alarms struct{ pool sync.Pool }
-
-// arm makes a end at its deadline, and have a hedge before that if its plan says so.
-func (s *alarms) arm(a *attempt, now time.Time) {
-	d := a.plan.Deadline.Sub(now)
-	if a.asked = a.plan.Hedge.IsZero(); !a.asked {
-		d = a.plan.Hedge.Sub(now)
-	}
-	al, _ := s.pool.Get().(*alarm)
-	a.lock.Lock()
-	defer a.lock.Unlock()
-	if a.alarm = al; al != nil {
-		al.of = a
-		al.timer.Reset(d)
-		return
-	}
-	al = &alarm{of: a}
-	a.alarm = al
-	al.timer = time.AfterFunc(d, al.ring)
-}
-
-// disarm ends what arm has begun.
-func (s *alarms) disarm(a *attempt) {
-	a.lock.Lock()
-	al := a.alarm
-	a.alarm = nil
-	stopped := al.timer.Stop()
-	a.lock.Unlock()
-	if stopped { // else it is ringing, and nobody knows for how long
-		al.of = nil
-		s.pool.Put(al)
-	}
-}
-
-func (al *alarm) ring() {
-	a := al.of
-	a.lock.Lock()
-	if a.alarm != al {
-		a.lock.Unlock()
-		return
-	}
-	asked := a.asked
-	a.asked = true
-	left := time.Until(a.deadline)
-	if left > 0 {
-		al.timer.Reset(left)
-	}
-	a.lock.Unlock()
-	switch {
-	case left <= 0: // it may ring late: the process was paused, and nothing rings after this
-		a.cancel(context.DeadlineExceeded)
-	case !asked:
-		a.call.beside(a) // from here on, the alarm may be somebody else's
-	}
 }

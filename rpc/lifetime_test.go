@@ -94,7 +94,7 @@ func TestAnAttemptWithoutAnEndOfItsOwnIsItsParent(t *testing.T) {
 	}
 }
 
-// The timers are used by one attempt after the other, and ring for none that has ended.
+// The timer is there for all attempts, and rings for none that has ended.
 func TestAlarmsRingForTheAttemptThatTheyAreOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var alarms alarms
@@ -128,11 +128,12 @@ func TestAnAlarmThatRingsTooLateEndsTheAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var alarms alarms
 		a := begun(t.Context(), time.Second)
-		a.plan.Hedge = time.Now().Add(time.Hour)
+		a.plan.Hedge = time.Now().Add(time.Millisecond)
 		alarms.arm(a, time.Now())
 		defer alarms.disarm(a)
+		alarms.timer.Stop()
 		<-time.After(2 * time.Second)
-		a.alarm.ring()
+		alarms.ring()
 		if err := a.Err(); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a second after its deadline: %v", err)
 		}
