@@ -137,10 +137,10 @@ func TestALargeQueueIsCutIntoBatches(t *testing.T) {
 	w := newWorld(t, 1, 2, 3)
 	f := w.followers()[0]
 	var calls []*call
-	for i := range 40 {
-		calls = append(calls, w.propose(f, strings.Repeat("x", 100_000)+fmt.Sprint(i)))
+	for i := range 15 {
+		calls = append(calls, w.propose(f, strings.Repeat("x", 200_000)+fmt.Sprint(i)))
 	}
-	w.until("all", func() bool { return calls[39].n == 1 })
+	w.until("all", func() bool { return calls[14].n == 1 })
 	for i, c := range calls {
 		if c.res.Err != nil || !strings.HasSuffix(f.machine.log[i], "x"+fmt.Sprint(i)) {
 			t.Fatal(i, c.res.Err)

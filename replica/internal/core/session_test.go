@@ -182,7 +182,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	if len(table.byID) != maxSessionsOfMember || table.byID[first.id] != first {
 		t.Fatal(len(table.byID))
 	}
-	for i := range uint64(3000) {
+	for i := range uint64(1100) {
 		table.open(1000+i, 1, 200+i)
 	}
 	if len(table.byID) != maxSessions || table.byID[first.id] != nil {
