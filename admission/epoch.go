@@ -12,6 +12,7 @@ type epoch struct {
 	mean     float64       // how long those took, in ns; 0: none was
 	bound    bool          // calls waited for most of the time
 	growing  bool          // more came than ended
+	piling   bool          // by so many that it is not by chance
 	idle     bool          // it began with the first call in progress
 	late     float64       // share of the calls that ended by being given up
 	patience float64       // how long calls that were given up took, in ns
@@ -110,6 +111,7 @@ func (m *meter) epoch(now int64, inFlight int, limit float64) epoch {
 		e.late = float64(m.late) / float64(m.ended)
 	}
 	e.bound = m.waited > 0.7*length || e.inFlight >= 0.9*math.Floor(limit)
+	e.piling = float64(m.arrived-m.ended) > math.Sqrt(float64(m.arrived))
 	e.growing = m.arrived > m.ended && float64(inFlight) >= e.inFlight
 	return e
 }

@@ -1,9 +1,6 @@
 package admission
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 const (
 	// epochLeast is the shortest time over which anything is measured, epochMost the longest when calls are few.
@@ -40,13 +37,23 @@ const (
 	// slower is how much longer than before calls have to take, as they become more, to be taken for overload. A server
 	// that is nearly busy has them take twice and three times as long now and then.
 	slower = 4
+	// spare is how much more than what was in progress on average while all went well the limit is at least, and sparing
+	// for how long.
+	spare   = 1.25
+	sparing = 10 * time.Second
+	// stalled is the share of what got done before below which less gets done, and not by chance.
+	stalled = 0.85
 	// tooLate is the share of calls given up that is taken for overload.
 	tooLate = 0.3
+	// wellServed is that share below which all is well.
+	wellServed = 0.02
 	// surely is how long a check lasts at least, in seconds, before it is given up: for less than that, a process that did
 	// not run for a moment looks like one that has nothing to do.
 	surely = 0.15
 	// muchTurned is the share of calls turned away above which a limit is in use although it is not reached at times.
 	muchTurned = 0.3
+	// drained is the share of the limit below which a check has shown that it is none.
+	drained = 0.5
 	// suspect is the number of calls in progress below which nothing is taken for overload.
 	suspect = 16
 )
@@ -72,6 +79,11 @@ func (p phase) String() string { return [...]string{"open", "probe", "steady"}[p
 //	limit = 1.5 · n · R(m) / R(n)
 //
 // which by Little's law is 1.5 times the throughput at n times the latency at m.
+//
+// A moment in which nothing gets done looks like overload, and like a server that can do less: there is much to do, it
+// takes long, and little has been done. What was measured before it says more. So less done than before has to last, a
+// backlog that goes away while the first probe lasts was none, and for some seconds the limit stays above what was in
+// progress when all went well.
 type limiter struct {
 	min, max float64
 
@@ -91,6 +103,9 @@ type limiter struct {
 	sought bool
 	checks bool    // it is the first probe, which is to see whether there is overload at all
 	guess  float64 // the limit, if there is
+	floor  float64 // what was needed when all went well
+	floors int64   // until when the limit is not below it
+	doubt  bool    // the last epoch looked like overload, or as if all had stood still for a moment
 	grown  float64 // for how long calls have been becoming more, in ns
 	vain   int     // times in a row that calls were given up, and fewer at once did not help
 	blind  int64   // until then that is not tried again
@@ -148,6 +163,7 @@ func (l *limiter) open(now int64) {
 	l.phase = open
 	l.limit = l.max
 	l.pasts = 0
+	l.doubt = false
 	l.ratio = 1
 	l.slack = 0
 	l.calm = 0
@@ -190,7 +206,7 @@ func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 		l.m.idle = true
 	}
 	l.m.advance(now, inFlight, waiting)
-	if l.checks && l.judge(now, inFlight) {
+	if l.checks && l.judged(now, inFlight, waiting) {
 		return
 	}
 	if !l.ready {
@@ -208,7 +224,8 @@ func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 	if l.phase == open && length > epochSlow {
 		samples = slowSamples
 	}
-	if length < epochLeast || length < epochMost && (l.m.finished < samples || float64(length) < l.m.turnover()) {
+	enough := l.m.finished >= samples && float64(length) >= l.m.turnover() || l.doubt && l.m.arrived >= slowSamples
+	if length < epochLeast || length < epochMost && !enough {
 		return
 	}
 	e := l.m.epoch(now, inFlight, l.limit)
@@ -222,240 +239,4 @@ func (l *limiter) advance(now int64, inFlight int, waiting bool) {
 		l.slack = 0
 		l.decide(now, e)
 	}
-}
-
-// judge ends a check as soon as it is clear how it will end: what only waits inside is done as fast while fewer come in,
-// what does not is done more slowly.
-func (l *limiter) judge(now int64, inFlight int) bool {
-	t := float64(now-l.begun) / float64(time.Second)
-	expected := l.ref.rate * t
-	switch {
-	case t > surely && float64(l.finished) < 0.6*expected-2*math.Sqrt(expected):
-		l.checks = false
-		l.giveUp(now)
-	case l.guess > 0 && l.ready && l.m.finished >= epochSamples/2 && float64(l.m.finished) > 0.85*l.ref.rate*float64(now-l.m.begin)/float64(time.Second):
-		l.checks = false
-		l.ratio = l.limit / l.ref.inFlight
-		l.foundGuess(now, float64(inFlight))
-	default:
-		return false
-	}
-	return true
-}
-
-// watch looks, while there is no limit, for calls that become more and slower and do not end as fast as they come, and
-// for calls that are given up after a time that others only just stay below.
-func (l *limiter) watch(now int64, e epoch) {
-	defer func() {
-		l.past[l.pasts%len(l.past)] = e
-		l.pasts++
-	}()
-	if e.inFlight < max(suspect, 2*l.min) || now < l.blind {
-		return
-	}
-	if !e.growing {
-		l.grown = 0
-	} else if l.grown += float64(e.length); l.grown >= e.turnover/2 {
-		// Those epochs that were much faster say that there is overload, and those with all that were faster what is usual:
-		// the fastest alone were so by chance.
-		var before epoch
-		much := false
-		for _, p := range l.past[:min(l.pasts, len(l.past))] {
-			if p.rate == 0 || e.latency() < slower/2*p.usual(e.rate) {
-				continue
-			}
-			before = before.and(p)
-			much = much || e.latency() >= slower*p.usual(e.rate) && (e.rate == 0 || e.mean >= slower/2*p.mean)
-		}
-		if much {
-			l.calm = before.mean
-			l.check(now, e, headroom*e.rate*before.usual(e.rate))
-			return
-		}
-	}
-	if e.late > tooLate && (e.rate == 0 || e.mean > 0.3*e.patience) {
-		l.check(now, e, 0)
-	}
-}
-
-// check sees with somewhat fewer calls in progress whether they get as much done. guess is what the limit should be then,
-// if that is known.
-func (l *limiter) check(now int64, e epoch, guess float64) {
-	l.ref, l.sought, l.checks, l.guess = e, true, true, guess
-	l.grown = 0
-	l.step(now, e.inFlight*checkStep, probe)
-}
-
-// step sets the limit and begins to measure when the calls in progress are as many.
-func (l *limiter) step(now int64, limit float64, p phase) {
-	if l.phase == steady {
-		l.home, l.known = l.limit, l.ratio
-	} else if l.phase == open {
-		l.home, l.known = l.ref.inFlight, 1
-	}
-	limit = min(max(limit, l.min), l.max)
-	l.begun, l.finished = now, 0
-	l.reached, l.ready, l.pending = false, false, 0
-	l.settle = now + int64(epochMost)
-	if limit > l.limit {
-		l.pending = int(l.limit)
-	}
-	l.limit = limit
-	l.phase = p
-	l.m.reset(now)
-}
-
-// relax raises a limit that turned nobody away for a second, and in the end drops it. A probe would do more harm than a
-// limit that is too high.
-func (l *limiter) relax(now int64, e epoch) {
-	if l.phase == probe {
-		// So few have come that little can be learned.
-		switch {
-		case l.lifts && e.rate >= (1+liftGain)/2*l.ref.rate:
-		case !e.growing && e.inFlight < 0.75*l.limit:
-			// But this: there is room for all that come with a limit somewhat higher.
-			l.limit, l.ratio = max(l.home, min(l.limit, 1.25*l.home)), min(l.ratio, l.known)
-		default:
-			l.limit, l.ratio = l.home, min(l.ratio, l.known)
-		}
-		l.phase, l.usual, l.lifts = steady, 0, false
-		l.rest = now + int64(time.Second)
-	}
-	if l.slack += e.length; l.slack < time.Second {
-		return
-	}
-	l.slack = 0
-	l.limit *= 1.25
-	if l.limit >= l.max || l.limit > 4*e.inFlight {
-		l.open(now)
-	}
-}
-
-func (l *limiter) decide(now int64, e epoch) {
-	if l.phase != steady {
-		l.compare(now, e)
-		return
-	}
-	if l.usual == 0 {
-		l.usual = e.latency()
-		l.ref, l.calm = e, 0
-	} else {
-		l.ref = l.ref.and(e)
-	}
-	// At the same limit, calls take another time than when it was found: another limit may be right.
-	changed := e.latency() > 1.5*l.usual || e.latency() < l.usual/1.5
-	// Calls are given up inside: it may be far from right.
-	vain := e.late > 0.02 && now >= l.rest-int64(hold)+int64(time.Second)
-	switch {
-	case now >= l.rest || changed || vain:
-		if changed {
-			l.ref = e
-		}
-		l.sought = false
-		l.probe(now)
-	case now >= l.next && l.hurts:
-		l.lifts = true
-		l.step(now, l.limit*liftStep, probe)
-	}
-}
-
-// probe goes on at another limit, lower if there is one.
-func (l *limiter) probe(now int64) {
-	to := max(l.limit*probeStep, l.min)
-	if l.limit <= l.min {
-		to = 2 * l.limit
-	}
-	l.step(now, to, probe)
-}
-
-// compare draws the conclusion from e and the epoch before, which was at another limit.
-func (l *limiter) compare(now int64, e epoch) {
-	low, high := e, l.ref
-	if low.inFlight > high.inFlight {
-		low, high = high, low
-	}
-	down, checks, lifts := low == e, l.checks, l.lifts
-	l.checks, l.lifts = false, false
-	if low.rate == 0 {
-		if down && high.rate == 0 && low.inFlight > l.min {
-			l.ref = e
-			l.probe(now)
-			return
-		}
-		l.giveUp(now)
-		return
-	}
-	high.rate = max(high.rate, low.rate) // more of them do not get less done, or that is what is to end
-	ratio := min(1, low.latency()/high.latency())
-	step := low.inFlight / high.inFlight
-	tolerance := 1.05
-	if l.sought {
-		tolerance = 1.15
-	}
-	switch {
-	case lifts && high.rate > liftGain*low.rate:
-		// More get more done.
-		l.ratio = ratio
-		l.found(now, high.inFlight)
-		l.next = now + int64(settling)
-	case lifts:
-		rest := l.rest
-		l.found(now, l.home)
-		l.rest = rest
-	case checks && ratio > (1+step)/2:
-		l.giveUp(now)
-	case checks && l.guess > 0:
-		l.ratio = ratio
-		l.foundGuess(now, e.inFlight)
-	case down && low.inFlight > 1.1*l.min && (ratio < tolerance*step || ratio < waitless && low.late > tooLate):
-		// All that were more only waited. There may be more like them.
-		l.ratio = ratio
-		l.ref, l.sought = e, true
-		l.probe(now)
-	case ratio > waitless:
-		// None of them waited.
-		l.ratio = ratio
-		l.ref = high
-		if high.late > tooLate {
-			l.giveUp(now)
-			return
-		}
-		l.sought = true
-		l.step(now, 2*high.inFlight, probe)
-	default:
-		l.ratio += 0.5 * (ratio - l.ratio)
-		to := headroom * high.inFlight * ratio
-		if !l.sought && to < high.inFlight {
-			// Measured once, it may be by chance, and a limit that is too low is worse than one that is too high.
-			to = math.Sqrt(to * high.inFlight)
-		}
-		sought := l.sought
-		l.found(now, to)
-		if !sought {
-			l.rest = now + max(int64(hold), 15*int64(low.length))
-		}
-		if to < 0.85*high.inFlight || to > 1.15*high.inFlight {
-			l.rest = now + int64(settling)
-		}
-	}
-}
-
-func (l *limiter) found(now int64, limit float64) {
-	l.vain, l.sought, l.usual = 0, false, 0
-	l.rest = now + int64(hold)
-	l.next = now + int64(lift)
-	l.step(now, limit, steady)
-}
-
-func (l *limiter) foundGuess(now int64, inFlight float64) {
-	l.found(now, min(max(l.guess, inFlight/4), inFlight))
-	l.rest = now + int64(time.Second)
-}
-
-// giveUp drops the limit for a while: with fewer calls in progress they took as long, so what they wait for is something
-// else.
-func (l *limiter) giveUp(now int64) {
-	l.blind = now + int64(again)<<min(l.vain, 5)
-	l.vain++
-	l.open(now)
 }

@@ -38,6 +38,11 @@ type world struct {
 	// pauses is how long the server's process, of which the callers are not a part, stops now and then at most. What had
 	// been begun goes on meanwhile, as work elsewhere does. Needs a ceiling.
 	pauses time.Duration
+	// stall is what stands still for as long as stalled says, at each of the moments in stalls, which are in order and
+	// farther apart.
+	stall   stalling
+	stalled time.Duration
+	stalls  []time.Duration
 
 	length time.Duration
 	cfg    Config
@@ -56,6 +61,20 @@ type world struct {
 	held    int    // calls in the server
 	stopped int64  // until then the process is
 	trace   func(at time.Duration, w *world)
+}
+
+// stalling is what stands still.
+type stalling uint8
+
+const (
+	nothing stalling = iota
+	workers          // what had been begun ends that much later
+	process          // the server's, of which neither callers nor what had been begun are a part. Needs a ceiling.
+	machine          // the callers, too: what they would have sent meanwhile they send at once afterwards. Needs a ceiling.
+)
+
+func (s stalling) String() string {
+	return [...]string{"nothing", "the workers", "the process", "the machine"}[s]
 }
 
 type job struct {
@@ -125,7 +144,7 @@ func (w *world) run(seed uint64) *world {
 		gap := w.rng.ExpFloat64() / max(w.rate(time.Duration(w.now)), 1e-9) * float64(time.Second)
 		gap = math.Min(gap, float64(100*time.Millisecond)) // the rate may have changed until then
 		if gap < float64(100*time.Millisecond) {
-			w.after(int64(gap), func() { w.come(w.now, 0, w.rng.Float64() < w.critical); next() })
+			w.after(int64(gap), func() { w.call(); next() })
 		} else {
 			w.after(int64(gap), next)
 		}
@@ -156,6 +175,14 @@ func (w *world) run(seed uint64) *world {
 		}
 		pause()
 	}
+	for _, at := range w.stalls {
+		if w.stall == process || w.stall == machine {
+			w.after(int64(at), func() {
+				w.stopped = w.now + int64(w.stalled)
+				w.then(int64(w.stalled), true, w.read)
+			})
+		}
+	}
 	if w.trace != nil {
 		var tr func()
 		tr = func() { w.trace(time.Duration(w.now), w); w.after(int64(100*time.Millisecond), tr) }
@@ -175,6 +202,33 @@ func (w *world) run(seed uint64) *world {
 		e.do()
 	}
 	return w
+}
+
+// call is that one is due.
+func (w *world) call() {
+	critical := w.rng.Float64() < w.critical
+	for _, at := range w.stalls {
+		if end := int64(at + w.stalled); w.stall == machine && w.now >= int64(at) && w.now < end {
+			w.after(end-w.now, func() { w.come(w.now, 0, critical) })
+			return
+		}
+	}
+	w.come(w.now, 0, critical)
+}
+
+// ending is when work is done that begins at a time.
+func (w *world) ending(at, work int64) int64 {
+	if w.stall != workers {
+		return at + work
+	}
+	for _, from := range w.stalls {
+		if from, to := int64(from), int64(from+w.stalled); at >= from && at < to {
+			at = to
+		} else if at < from && at+work > from {
+			work += to - from
+		}
+	}
+	return at + work
 }
 
 func (w *world) come(first int64, attempt int, critical bool) {
@@ -292,7 +346,7 @@ func (w *world) employ(ago int64) {
 		}
 		j.working = true
 		w.busy++
-		end := w.now - min(ago, j.work) + j.work
+		end := w.ending(w.now-min(ago, j.work), j.work)
 		ago = 0
 		w.then(end-w.now, true, func() {
 			if j.working {
