@@ -30,7 +30,7 @@ var Layers = [][]string{
 	2: {
 		"registry", "registry/driver", "registry/registrytest", "registry/memregistry",
 		"config", "config/driver", "config/configtest", "config/memconfig", "policy",
-		"lock", "lock/driver", "lock/locktest", "lock/memlock", "lock/guard",
+		"lock", "lock/driver", "lock/locktest", "lock/memlock", "lock/guard", "lock/guard/etcdguard",
 		"replica/internal/core",
 	},
 	3: {"rpc", "rest", "platform/system", "policy/policystore", "replica", "replica/internal/...", "replica/kv", "replica/shard"},
@@ -70,7 +70,7 @@ var Siblings = map[string][]string{
 	"lock":                           {"lock/driver"},
 	"lock/memlock":                   {"lock", "lock/driver"},
 	"lock/locktest":                  {"lock", "lock/driver"},
-	"lock/guard":                     {"lock"},
+	"lock/guard/etcdguard":           {"lock/guard"},
 	"registry":                       {"registry/driver"},
 	"registry/memregistry":           {"registry", "registry/driver"},
 	"registry/registrytest":          {"registry", "registry/driver"},
