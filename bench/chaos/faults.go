@@ -197,11 +197,13 @@ func (m *monkey) restart(p *process, d time.Duration) {
 }
 
 func (m *monkey) partition(fault string, i int, d time.Duration) {
-	var a, b []int
+	a, b := []int{i}, []int{}
 	for x := range m.f.processes {
-		if fault == faultIsolate && x == i || fault == faultPartition && m.r.IntN(2) == 0 {
+		switch {
+		case x == i:
+		case fault == faultPartition && len(a) < len(m.f.processes)-1 && m.r.IntN(2) == 0:
 			a = append(a, x)
-		} else {
+		default:
 			b = append(b, x)
 		}
 	}

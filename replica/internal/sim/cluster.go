@@ -16,7 +16,7 @@ import (
 // Config is one schedule: how many members, how the world is, and for how long. [Draw] makes one from a seed.
 type Config struct {
 	Seed    uint64
-	Members int // 3 or 5
+	Members int
 	Clients int
 	Keys    int
 	Think   time.Duration // between two operations of a client, at most

@@ -42,8 +42,8 @@ func Draw(seed uint64) Config {
 		return time.Duration(pick(values...) * float64(time.Millisecond))
 	}
 	cfg := Config{
-		Seed: seed, Members: int(pick(3, 3, 3, 5)), Clients: int(pick(3, 5, 8)), Keys: int(pick(1, 3, 9)), Think: ms(100, 300, 1000),
-		Length: ms(8_000, 15_000, 25_000), Loss: pick(0, 0, 0.01, 0.1, 0.25), Double: pick(0, 0.02, 0.2), Late: pick(0, 0.01, 0.2),
+		Seed: seed, Members: int(pick(3, 3, 3, 3, 5, 5, 2, 1)), Clients: int(pick(3, 5, 8)), Keys: int(pick(1, 3, 9)), Think: ms(100, 300, 1000),
+		Length: ms(4_000, 8_000, 16_000), Loss: pick(0, 0, 0.01, 0.1, 0.25), Double: pick(0, 0.02, 0.2), Late: pick(0, 0.01, 0.2),
 		Delay: ms(0.3, 2, 20, 80), Sync: ms(0.2, 3, 30), Apply: ms(0.05, 1, 30), Segment: int64(pick(16<<10, 64<<10)),
 		Slowest: 1, Fastest: 1, Every: ms(300, 1000, 3000),
 		Core: core.Config{
@@ -57,7 +57,7 @@ func Draw(seed uint64) Config {
 		cfg.Slowest, cfg.Fastest = 0.7, 1.4
 	}
 	for _, t := range all {
-		if r.IntN(3) == 0 && (t != Clock || cfg.Slowest < 1) {
+		if r.IntN(3) == 0 && (t != Clock || cfg.Slowest < 1) && (t != Replace || cfg.Members > 2) {
 			cfg.Troubles = append(cfg.Troubles, t)
 		}
 	}
@@ -85,7 +85,7 @@ func (c *cluster) trouble() bool {
 func (c *cluster) cause(t Trouble) {
 	w := c.w
 	n := c.nodes[w.rng.IntN(len(c.nodes))]
-	if l := c.leader(); l != nil && w.chance(0.4) {
+	if l := c.leader(); l != nil && (t == Isolate || w.chance(0.4)) {
 		n = l // that is where it hurts
 	}
 	back := w.between(50*time.Millisecond, 6*time.Second)
@@ -160,17 +160,16 @@ func (n *node) reviveIfTroubled(life int) func() {
 
 func (c *cluster) split(t Trouble, n *node, back time.Duration) {
 	w := c.w
-	var a, b []int
-	for _, x := range w.rng.Perm(len(c.nodes)) {
+	a, b := []int{n.place}, []int{}
+	for x := range c.nodes {
 		switch {
-		case t == Isolate && x == n.place, t == Split && w.chance(0.5):
+		case x == n.place:
+		case t == Split && len(a) < len(c.nodes)-1 && w.chance(0.5):
 			a = append(a, x)
 		default:
 			b = append(b, x)
 		}
 	}
-	slices.Sort(a)
-	slices.Sort(b)
 	oneWay := w.chance(0.3)
 	w.note("split %v | %v, one way: %v, for %v", a, b, oneWay, back)
 	if w.chance(0.5) {
@@ -225,7 +224,7 @@ func (n *node) breakDisk(t Trouble, back time.Duration) {
 // replace takes the disk of a member away, if all members are in good standing: the group is told to survive the loss
 // of one disk at a time.
 func (c *cluster) replace(n *node) {
-	if !c.whole() {
+	if len(c.nodes) < 3 || !c.whole() {
 		return
 	}
 	n.stop(true, "its disk is lost")
