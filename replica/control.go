@@ -223,6 +223,12 @@ func (h *Host) found(ctx context.Context, peers []Peer) {
 	peers = slices.DeleteFunc(peers, func(p Peer) bool { return p.Name == h.cfg.Name || p.Addr == "" || ValidateName(p.Name) != nil })
 	slices.SortStableFunc(peers, func(a, b Peer) int { return strings.Compare(a.Name, b.Name) })
 	peers = slices.CompactFunc(peers, func(a, b Peer) bool { return a.Name == b.Name })
+	// A member that discovery has lost, such as one that a registry has not heard from, is a member all the same.
+	for _, old := range h.known() {
+		if !slices.ContainsFunc(peers, func(p Peer) bool { return p.Name == old.Name }) && h.counts(old.Name) {
+			peers = append(peers, old)
+		}
+	}
 	if len(peers) > maxPeers {
 		h.log.Warn("replica: there are more hosts than are followed", "hosts", len(peers), "followed", maxPeers)
 		peers = peers[:maxPeers]
@@ -253,11 +259,27 @@ func (h *Host) found(ctx context.Context, peers []Peer) {
 	}
 }
 
-func (h *Host) names() []string {
+// counts reports whether a host is a member of a group.
+func (h *Host) counts(name string) bool {
+	for _, g := range h.Groups() {
+		if m := g.member.Load(); m != nil && slices.ContainsFunc(m.applier.Members(), func(i core.MemberInfo) bool { return i.Name == name }) {
+			return true
+		}
+	}
+	return false
+}
+
+// known returns the hosts that are followed.
+func (h *Host) known() []Peer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	names := make([]string, 0, len(h.peers))
-	for _, p := range h.peers {
+	return h.peers
+}
+
+func (h *Host) names() []string {
+	peers := h.known()
+	names := make([]string, 0, len(peers))
+	for _, p := range peers {
 		names = append(names, p.Name)
 	}
 	return names

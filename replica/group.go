@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/replica/internal/core"
 	"github.com/holdfast-go/holdfast/replica/internal/found"
+	"github.com/holdfast-go/holdfast/replica/internal/wal"
 )
 
 // Group is this process's member of a replicated machine. Safe for concurrent use.
@@ -36,7 +37,7 @@ type Group struct {
 	self    uint64
 	found   *found.Machine // nil before live
 	state   found.State    // what is on the disk
-	own     bool           // a leader is known
+	kept    *wal.Restored  // what the disk had, until the member starts
 	why     string
 	news    chan struct{} // capacity 1: for live
 	watch   chan struct{} // closed and replaced when leader, members or end change

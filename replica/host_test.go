@@ -75,7 +75,7 @@ func TestLeaderKilledUnderWriters(t *testing.T) {
 				done <- i
 			}()
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // in virtual time: some of it is written
 		lead.kill()
 		for range 8 {
 			<-done
@@ -152,7 +152,7 @@ func TestAllDisksButOneEmptiedFoundsNothing(t *testing.T) {
 		w.boxes["b"].wipe()
 		w.boxes["c"].wipe()
 		w.startAll()
-		time.Sleep(time.Minute)
+		time.Sleep(20 * time.Second) //nolint:forbidigo // in virtual time: nothing happens
 		for _, n := range []string{"b", "c"} {
 			s := w.boxes[n].g.Status()
 			if s.Cluster != 0 || s.Role != Joining || !strings.Contains(s.Why, "no leader") {
@@ -250,7 +250,7 @@ func TestDrainHandsOver(t *testing.T) {
 					gap <- longest
 					return
 				default:
-					time.Sleep(time.Millisecond)
+					time.Sleep(time.Millisecond) //nolint:forbidigo // in virtual time
 				}
 			}
 		}()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/backoff"
 	"github.com/holdfast-go/holdfast/replica/internal/core"
 	"github.com/holdfast-go/holdfast/replica/internal/found"
 	"github.com/holdfast-go/holdfast/replica/internal/wal"
@@ -42,7 +43,7 @@ func (g *Group) live(ctx context.Context) {
 		<-applied
 	}
 	close(g.ended)
-	g.end(nil)
+	g.end()
 	g.changed()
 }
 
@@ -77,6 +78,9 @@ func (g *Group) load() error {
 	}
 	g.mu.Lock()
 	g.self, g.state, g.found = r.ID, state, found.New(cfg, state)
+	if state.Kind == found.Active {
+		g.kept = &kept
+	}
 	g.mu.Unlock()
 	g.host.heardOf(g)
 	return nil
@@ -134,7 +138,8 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member) {
 		}
 		g.mu.Lock()
 		if m != nil {
-			g.found.Own(found.Own{Leader: m.core.Status().Leader != 0})
+			s := m.core.Status()
+			g.found.Own(found.Own{Leader: s.Leader != 0, Removed: s.Role == core.Removed})
 		}
 		step := g.found.Next()
 		changed := step.Why != g.why
@@ -197,17 +202,22 @@ func (g *Group) kind() found.Kind {
 
 // begin starts the member.
 func (g *Group) begin(ctx context.Context, applied chan struct{}) (*member, error) {
-	kept, err := g.host.wal.Load(g.id)
-	if err != nil {
-		return nil, err
+	kept := g.kept
+	g.kept = nil
+	if kept == nil { // it was founded or joined just now
+		now, err := g.host.wal.Load(g.id)
+		if err != nil {
+			return nil, err
+		}
+		kept = &now
 	}
 	g.host.snaps.Retain(g.id, kept.Snapshot.Index, kept.Snapshot.Term)
-	m, err := newMember(ctx, g, g.self, g.state.Record.Cluster, g.voters(), kept)
+	m, err := newMember(ctx, g, g.self, g.state.Record.Cluster, g.voters(), *kept)
 	if err != nil {
 		return nil, err
 	}
 	g.member.Store(m)
-	g.end(m)
+	g.end()
 	go func() {
 		defer close(applied)
 		m.run()
@@ -217,7 +227,7 @@ func (g *Group) begin(ctx context.Context, applied chan struct{}) (*member, erro
 }
 
 // end says that waiting for a member has an end: there is one, or there will be none.
-func (g *Group) end(*member) {
+func (g *Group) end() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.stopped {
@@ -273,7 +283,11 @@ func (g *Group) join(ctx context.Context, s found.Step) {
 		Group: g.id, Cluster: s.Cluster, ID: g.self, Name: g.host.cfg.Name,
 	}, nil)
 	if err != nil && ctx.Err() == nil {
-		g.log.Info("replica: not added yet", "leader", s.Leader, "error", err)
+		g.log.Debug("replica: not added yet", "leader", s.Leader, "error", err)
+		g.mu.Lock()
+		g.why = fmt.Sprintf("%s: not yet: %v", s.Why, err)
+		g.mu.Unlock()
+		backoff.Pause(ctx, backoff.Jitter(pollFast, 2*pollFast))
 	}
 	g.host.pollSoon()
 }

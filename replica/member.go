@@ -43,7 +43,8 @@ type member struct {
 	jobs    *jobs
 	durable struct{ term, vote uint64 } // the writer's: what it has been asked to make durable last
 
-	names   sync.Map // member ID → host name, of those that have been heard of
+	names   sync.Map // member ID → host name, of those that were heard and are not in the table
+	named   atomic.Int64
 	sending sync.Map // member ID → whether a snapshot is on its way
 	stats   stats
 }
@@ -73,6 +74,9 @@ type input struct {
 	peer    uint64
 	call    func(now time.Time)
 }
+
+// maxNames bounds what is remembered of members that are not in the table.
+const maxNames = 4096
 
 // maxInbox bounds what waits of other hosts.
 const maxInbox = 16384
@@ -293,7 +297,7 @@ func (m *member) send(messages []core.Message) {
 		}
 		a := transport.Address{Group: m.group.id, Cluster: m.cluster, From: m.id, To: msg.To}
 		if !m.group.host.net.Send(m.name(msg.To), a, msg) && msg.Raft != nil && len(msg.Raft.GetEntries()) > 0 {
-			go m.input(input{kind: unreachable, peer: msg.To})
+			m.input(input{kind: unreachable, peer: msg.To})
 		}
 	}
 }
@@ -324,7 +328,7 @@ func (m *member) heard(from string, a transport.Address, body []byte) {
 		m.group.log.Warn("replica: a message that cannot be read", "from", from, "error", err)
 		return
 	}
-	if m.name(a.From) != from {
+	if m.name(a.From) != from && m.named.Add(1) < maxNames {
 		m.names.Store(a.From, from)
 	}
 	m.input(input{kind: received, message: msg})

@@ -164,7 +164,9 @@ func (m *member) fill(s *Status) {
 	default:
 		s.Role = Following
 	}
-	s.Leader, s.Term, s.Commit, s.Applied, s.Pending = "", c.Term, c.Commit, c.Applied, c.Pending
+	s.Leader, s.Term, s.Commit, s.Applied, s.Pending, s.Reads = "", c.Term, c.Commit, c.Applied, c.Pending, c.Reads
+	s.Elections, s.Entries, s.Resent = c.Counts.Elections, c.Counts.Entries, c.Counts.BatchesAgain
+	s.LogBytes = m.group.host.wal.Stats().Bytes
 	if c.Leader != 0 {
 		s.Leader = m.name(c.Leader)
 	}

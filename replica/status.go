@@ -28,9 +28,12 @@ type Status struct {
 
 	Leader                   string // "": none is known
 	Term                     uint64
-	Commit, Applied, Last    uint64 // Last is the index of this member's last entry
-	Pending                  int    // commands that wait here
-	LogBytes                 int64  // entries kept in memory
+	Commit, Applied          uint64 // indexes of the log: what a majority has, and what this machine has applied
+	Pending, Reads           int    // commands and reads that wait here
+	LogBytes                 int64  // the files of the host's log, of all groups together
+	Elections                uint64 // that this member stood for, since the start
+	Entries                  uint64 // of the log that were committed, since the start
+	Resent                   uint64 // batches of commands that were sent to a leader again, since the start
 	SnapshotIndex            uint64 // of the last snapshot
 	SnapshotBytes            int64
 	SnapshotTime             time.Time // zero: none since the start

@@ -102,9 +102,14 @@ func (c GroupConfig) validate() error {
 		name  string
 		value int64
 	}{
-		{"Timeout", int64(c.Timeout)}, {"MaxCommand", int64(c.MaxCommand)}, {"MaxPending", int64(c.MaxPending)},
-		{"MaxPendingBytes", c.MaxPendingBytes}, {"Keys", int64(c.Keys)}, {"KeyRetention", int64(c.KeyRetention)},
-		{"SnapshotEntries", int64(c.SnapshotEntries)}, {"SnapshotBytes", c.SnapshotBytes},
+		{"Timeout", int64(c.Timeout)},
+		{"MaxCommand", int64(c.MaxCommand)},
+		{"MaxPending", int64(c.MaxPending)},
+		{"MaxPendingBytes", c.MaxPendingBytes},
+		{"Keys", int64(c.Keys)},
+		{"KeyRetention", int64(c.KeyRetention)},
+		{"SnapshotEntries", int64(c.SnapshotEntries)},
+		{"SnapshotBytes", c.SnapshotBytes},
 	} {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("replica: %s %d: negative", f.name, f.value))

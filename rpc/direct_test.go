@@ -56,7 +56,7 @@ func TestDirectRefusesPlaintextBeyondLoopback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing was sent
+	defer conn.Close()
 	_, err = healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{})
 	if err == nil || !strings.Contains(err.Error(), "plaintext is for loopback only") {
 		t.Errorf("got %v", err)

@@ -116,7 +116,8 @@ type Config struct {
 
 // Own is what the member's own replicated state says, once it is Active.
 type Own struct {
-	Leader bool // it knows who leads its cluster
+	Leader  bool // it knows who leads its cluster
+	Removed bool // it was in the table, and is not any more
 }
 
 // Action is what to do next.
@@ -232,6 +233,12 @@ func store(kind Kind, r Record) Step {
 
 func (m *Machine) active() Step {
 	mine := m.state.Record.Cluster
+	if m.own.Removed {
+		return Step{
+			Action: Refuse, Refusal: Removed, Cluster: mine,
+			Why: fmt.Sprintf("cluster %x has removed this member (ID %x)", mine, m.cfg.Self.ID),
+		}
+	}
 	for _, p := range m.peers() {
 		if p.State.Kind != Active || !p.Leading {
 			continue

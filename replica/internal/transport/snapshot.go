@@ -73,7 +73,7 @@ func (t *Transport) SendSnapshot(ctx context.Context, name string, a Address, id
 	if err != nil {
 		return 0, err
 	}
-	defer raw.Close() //nolint:errcheck // it was only read
+	defer raw.Close()
 	body, err := message.AppendBinary(nil)
 	if err != nil {
 		return 0, err
