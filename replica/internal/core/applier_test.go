@@ -31,7 +31,7 @@ func TestMembersThatApplyTheSameLogAgree(t *testing.T) {
 				for range rapid.IntRange(1, 3).Draw(t, "commands") {
 					text := fmt.Sprintf("%d/%d", session, seq)
 					key := rapid.SampledFrom([]string{"", "", "k1", "k2", "k3"}).Draw(t, "key")
-					b = appendCommand(b, 0, key, []byte(text))
+					b = appendCommand(b, key, []byte(text))
 					seq++
 				}
 				batches = append(batches, b)

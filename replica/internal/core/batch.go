@@ -11,8 +11,8 @@ import (
 // the same on every member, whatever each was configured with.
 //
 // A batch: a session as uvarint. 0 asks for a session and is followed by the member and its nonce, 8 bytes each. Any
-// other is followed by low (numbers below it are not asked for again), the number of the first command, then commands:
-// how many numbers were left out, the length of the key, the key, the length of the command, the command.
+// other is followed by low (numbers below it are not asked for again), the number of the first command, then commands, each
+// of the next number: the length of the key, the key, the length of the command, the command.
 const entryVersion = 1
 
 // The bounds of what one entry may carry; the same everywhere, since members must agree on what they refuse.
@@ -90,15 +90,13 @@ func (p *batch) next() (c command, ok bool, err error) {
 	if len(p.b) == 0 {
 		return command{}, false, nil
 	}
-	skip := p.uvarint()
 	c.key = p.bytes(maxKey)
 	c.contents = p.bytes(1 << 30)
-	if p.bad || skip > maxWindow {
-		p.bad = true
+	if p.bad {
 		return command{}, false, errMalformed
 	}
-	c.seq = p.seq + skip
-	p.seq = c.seq + 1
+	c.seq = p.seq
+	p.seq++
 	return c, true, nil
 }
 
@@ -124,8 +122,7 @@ func appendBatchHeader(b []byte, session, low, first uint64) []byte {
 	return binary.AppendUvarint(b, first)
 }
 
-func appendCommand(b []byte, skip uint64, key string, contents []byte) []byte {
-	b = binary.AppendUvarint(b, skip)
+func appendCommand(b []byte, key string, contents []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(key)))
 	b = append(b, key...)
 	b = binary.AppendUvarint(b, uint64(len(contents)))

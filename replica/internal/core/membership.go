@@ -120,6 +120,40 @@ func (m *Member) silentFor(now time.Time, id uint64, d time.Duration) bool {
 	return id != m.cfg.ID && now.Sub(later(m.heard[id], m.ledSince)) > d
 }
 
+// Replace gives the vote of one member to another, a learner that has caught up, in one change: there is never a vote less.
+// The former leaves the group. As Join; done gets an error if the learner is not there or too far behind.
+func (m *Member) Replace(now time.Time, in, out uint64, done func(error)) {
+	if err := m.leads(); err != nil {
+		done(err)
+		return
+	}
+	i := slices.IndexFunc(m.peers(), func(p Peer) bool { return p.ID == in })
+	switch {
+	case !slices.Contains(m.conf.GetVoters(), out) && slices.Contains(m.conf.GetVoters(), in):
+		done(nil) // it has been done
+	case i < 0 || !slices.Contains(m.conf.GetVoters(), out):
+		done(failure.New(failure.FailedPrecondition, "the one is not a member, or the other has no vote"))
+	case !m.caughtUp(now, m.peers()[i]):
+		done(errBehind)
+	default:
+		m.change(now, &change{steps: swap(in, out), done: done})
+	}
+}
+
+// ReasonBehind is of a Replace whose learner is not up to date yet. It succeeds when it is.
+const ReasonBehind = "BEHIND"
+
+var errBehind = failure.New(failure.FailedPrecondition, "the learner has not caught up yet").WithReason(ReasonBehind, failure.Domain)
+
+func swap(in, out uint64) []*raftpb.ConfChangeSingle {
+	return append(step(raftpb.ConfChangeAddNode, in), step(raftpb.ConfChangeRemoveNode, out)...)
+}
+
+// caughtUp reports whether a member could have a vote without holding anything up.
+func (m *Member) caughtUp(now time.Time, p Peer) bool {
+	return p.Match+closeEnough >= m.commit && now.Sub(m.heard[p.ID]) < m.cfg.ElectionTimeout
+}
+
 func (m *Member) leads() error {
 	switch {
 	case m.err != nil:
@@ -215,20 +249,17 @@ func (m *Member) decide(now time.Time) *change {
 			if gone(p.ID) {
 				dead = append(dead, p.ID)
 			}
-		case p.Match+closeEnough >= m.commit && now.Sub(m.heard[p.ID]) < m.cfg.ElectionTimeout:
+		case m.caughtUp(now, p):
 			ready = append(ready, p.ID)
 		case gone(p.ID):
 			return &change{steps: step(raftpb.ConfChangeRemoveNode, p.ID)}
 		}
 	}
-	swap := func(in, out uint64) *change {
-		return &change{steps: append(step(raftpb.ConfChangeAddNode, in), step(raftpb.ConfChangeRemoveNode, out)...)}
-	}
 	for _, id := range ready {
 		info := find(id)
 		for _, old := range m.conf.GetVoters() {
 			if info.Name != "" && find(old).Name == info.Name && m.silentFor(now, old, 2*m.cfg.ElectionTimeout) {
-				return swap(id, old) // the same member, which has lost its disk
+				return &change{steps: swap(id, old)} // the same member, which has lost its disk
 			}
 		}
 	}
@@ -238,7 +269,7 @@ func (m *Member) decide(now time.Time) *change {
 	case len(m.conf.GetVoters()) < m.cfg.Voters:
 		return &change{steps: step(raftpb.ConfChangeAddNode, ready[0])}
 	case len(dead) > 0:
-		return swap(ready[0], dead[0])
+		return &change{steps: swap(ready[0], dead[0])}
 	}
 	return nil
 }

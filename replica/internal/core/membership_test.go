@@ -80,6 +80,48 @@ func TestAMemberThatLosesItsDiskTwiceLeavesNoTrace(t *testing.T) {
 	}
 }
 
+func TestAVoteIsMovedInOneChange(t *testing.T) {
+	for _, out := range []string{"a follower", "the leader"} {
+		t.Run(out, func(t *testing.T) {
+			w := newWorld(t, 1, 2, 3)
+			l := w.lead()
+			gone := l
+			if out == "a follower" {
+				gone = w.followers()[0]
+			}
+			replace := func() error {
+				var got error
+				done := false
+				w.lead().m.Replace(w.now, 4, gone.id, func(err error) { got, done = err, true })
+				w.until("an answer", func() bool { return done })
+				return got
+			}
+			if err := replace(); err == nil {
+				t.Fatal("somebody unknown got a vote")
+			}
+			n := w.join(4, "m4")
+			least := 3
+			w.until("replaced", func() bool {
+				err := replace()
+				least = min(least, len(w.voters()))
+				if e := failure.From(err); err != nil && e.Reason != ReasonBehind && e.Reason != ReasonNotLeader {
+					t.Fatal(err)
+				}
+				return err == nil
+			})
+			w.until("done", func() bool { return !inConf(w.lead().m.conf, gone.id) })
+			if v := w.voters(); least != 3 || len(v) != 3 || slices.Contains(v, gone.id) {
+				t.Fatal(least, v)
+			}
+			w.crash(gone.id)
+			w.ok(w.propose(n, "a"), "a@1")
+			if err := replace(); err != nil {
+				t.Fatal("a repetition:", err)
+			}
+		})
+	}
+}
+
 func TestADeadVoterIsReplacedByASpare(t *testing.T) {
 	w := newWorld(t, 1, 2, 3)
 	w.cfg = func(c *Config) { c.ReplaceAfter = time.Second }

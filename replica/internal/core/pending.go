@@ -183,7 +183,7 @@ func (t *pending) pack(maxBytes int) *outBatch {
 		p := t.first
 		t.unlink(p)
 		p.own.state, p.own.batch, p.own.seq = packed, b, seq
-		b.data = appendCommand(b.data, 0, p.Key, p.Command)
+		b.data = appendCommand(b.data, p.Key, p.Command)
 		t.window = append(t.window, p)
 		seq++
 	}

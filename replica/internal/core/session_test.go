@@ -46,7 +46,7 @@ func entryOf(at int64, batches ...[]byte) []byte {
 
 // commandOf makes a batch of one command.
 func commandOf(session, seq uint64, text string, key ...string) []byte {
-	return appendCommand(appendBatchHeader(nil, session, 1, seq), 0, strings.Join(key, ""), []byte(text))
+	return appendCommand(appendBatchHeader(nil, session, 1, seq), strings.Join(key, ""), []byte(text))
 }
 
 func TestACommandOfASessionIsAppliedOnceInAnyOrder(t *testing.T) {
@@ -70,7 +70,7 @@ func TestACommandOfASessionIsAppliedOnceInAnyOrder(t *testing.T) {
 	if !slices.Equal(c.log, []string{"c", "a", "b"}) || !slices.Equal(c.indexes, []uint64{1, 2, 3}) {
 		t.Fatal(c.log, c.indexes)
 	}
-	apply(appendCommand(appendBatchHeader(nil, 9, 4, 4), 0, "", []byte("d"))) // acknowledges what is below 4
+	apply(appendCommand(appendBatchHeader(nil, 9, 4, 4), "", []byte("d"))) // acknowledges what is below 4
 	apply(commandOf(9, 2, "b"))
 	if len(c.log) != 4 || len(s.window)-s.head != 1 || s.bytes != len("d@4") {
 		t.Fatal(c.log, s)

@@ -336,7 +336,7 @@ func (w *world) lead() *node {
 			return false
 		}
 		for _, n := range w.nodes {
-			if n.up && n.m.Status().Leader != l.id {
+			if s := n.m.Status(); n.up && s.Role != Removed && s.Leader != l.id {
 				return false
 			}
 		}
