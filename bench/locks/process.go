@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/holdfast-go/holdfast/bench/internal/work"
+	"github.com/holdfast-go/holdfast/internal/consulagent"
+)
+
+// contenders is a process of them. Its methods are for one goroutine.
+type contenders struct {
+	spec spec
+	cmd  *exec.Cmd
+	in   io.WriteCloser // they end when it does
+	said strings.Builder
+}
+
+func startContenders(s spec) (*contenders, error) {
+	p := &contenders{spec: s}
+	return p, p.start()
+}
+
+func (p *contenders) start() error {
+	arg, err := json.Marshal(p.spec)
+	if err != nil {
+		return fmt.Errorf("start contenders: %w", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("start contenders: %w", err)
+	}
+	p.cmd = exec.Command(self, childArg, string(arg)) //nolint:gosec // this program
+	p.cmd.Stderr = os.Stderr
+	if p.in, err = p.cmd.StdinPipe(); err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("start contenders: %w", err)
+	}
+	return nil
+}
+
+func (p *contenders) kill() {
+	_ = p.cmd.Process.Kill() // stopped or not
+	_ = p.cmd.Wait()         // it was killed
+	_ = p.in.Close()
+}
+
+func (p *contenders) freeze() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
+func (p *contenders) thaw()   { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
+
+// engine keeps the locks, in a process of its own.
+type engine struct {
+	url, data string
+	kill      func()
+	start     func(context.Context) error
+	close     func()
+}
+
+func startEngine(ctx context.Context, kind, dir string) (*engine, error) {
+	if kind == work.EngineConsul {
+		a, err := consulagent.Start(ctx, consulagent.Config{Dir: dir, Servers: 1, HCL: `session_ttl_min = "1s"`})
+		if err != nil {
+			return nil, err //nolint:wrapcheck // says it all
+		}
+		return &engine{url: "consul://" + a.Addr(), data: filepath.Join(dir, a.Name()), kill: a.Kill, start: a.Start, close: a.Close}, nil
+	}
+	s := work.Spec{Kind: work.Etcd, ID: kind, Dir: filepath.Join(dir, kind)}
+	var err error
+	if s.Addr, err = work.FreeAddr(); err != nil {
+		return nil, err
+	}
+	if s.Peer, err = work.FreeAddr(); err != nil {
+		return nil, err
+	}
+	p, err := work.Start(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return &engine{url: "etcd://" + p.Addr, data: s.Dir, kill: p.Kill, start: p.Restart, close: p.Close}, nil
+}
