@@ -12,7 +12,11 @@ import (
 
 func main() {
 	svc := holdfast.New("cart")
-	db, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints)
+	host, err := svc.Replicate()
+	if err != nil {
+		log.Fatal(err)
+	}
+	db, err := kv.OpenReplicated(host, "carts")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/assortment"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/inventory"
-	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
+	"github.com/holdfast-go/holdfast/replica"
 )
 
 func main() {
@@ -17,13 +17,14 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	db, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints)
+	host, err := svc.Replicate()
 	if err != nil {
 		log.Fatal(err)
 	}
-	levels := kv.OpenView[inventory.Stock](db, inventory.StockPrefix, kv.CopyIn(svc.Settings().DataDir, "inventory"), svc.Logger())
-
-	svc.Go("levels", levels.Run)
-	inventorypb.RegisterInventoryServer(svc, inventory.NewServer(inventory.NewStore(db, products), levels, products))
+	ledger, err := replica.NewTyped(host, "ledger", inventory.NewLedger(), replica.GroupConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	inventorypb.RegisterInventoryServer(svc, inventory.NewServer(inventory.NewStore(ledger, products)))
 	holdfast.Main(svc)
 }

@@ -9,21 +9,26 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
-	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/orders"
+	"github.com/holdfast-go/holdfast/replica"
 )
 
 func main() {
 	svc := holdfast.New("orders")
-	db, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints)
+	host, err := svc.Replicate()
 	if err != nil {
 		log.Fatal(err)
 	}
-	store := orders.NewStore(db)
+	book, err := replica.NewTyped(host, "book", orders.NewBook(), replica.GroupConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	store := orders.NewStore(book)
 	process := orders.NewProcess(store,
 		inventorypb.NewInventoryClient(svc.Dial("inventory")),
 		paymentpb.NewPaymentClient(svc.Dial("payment")))
-	recovery := orders.NewRecovery(store, process, orders.RecoveryConfig{}, svc.Logger())
+	leads := func() bool { _, self := book.Group().Leader(); return self }
+	recovery := orders.NewRecovery(store, process, orders.RecoveryConfig{When: leads}, svc.Logger())
 
 	svc.Go("recovery", recovery.Run)
 	orderspb.RegisterOrdersServer(svc, orders.NewServer(store, catalogpb.NewCatalogClient(svc.Dial("catalog")), process))

@@ -13,15 +13,23 @@ import (
 
 func main() {
 	svc := holdfast.New("payment")
-	db, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints)
+	settings, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints)
 	if err != nil {
 		log.Fatal(err)
 	}
-	behaviour := kv.OpenView[payment.Behaviour](db, payment.BehaviourPrefix, kv.CopyIn(svc.Settings().DataDir, "payment"), svc.Logger())
-	control := payment.NewControl(db, behaviour)
+	host, err := svc.Replicate()
+	if err != nil {
+		log.Fatal(err)
+	}
+	charges, err := kv.OpenReplicated(host, "charges")
+	if err != nil {
+		log.Fatal(err)
+	}
+	behaviour := kv.OpenView[payment.Behaviour](settings, payment.BehaviourPrefix, kv.CopyIn(svc.Settings().DataDir, "payment"), svc.Logger())
+	control := payment.NewControl(settings, behaviour)
 
 	svc.Go("behaviour", behaviour.Run)
-	paymentpb.RegisterPaymentServer(svc, payment.NewServer(payment.NewStore(db), control.Behaviour))
+	paymentpb.RegisterPaymentServer(svc, payment.NewServer(payment.NewStore(charges), control.Behaviour))
 	svc.Handle("/admin/", payment.NewAdmin(control))
 	holdfast.Main(svc)
 }

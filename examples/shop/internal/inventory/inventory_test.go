@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,10 +15,10 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/assortment"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/inventory"
-	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shoptest"
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/replica"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -52,12 +53,13 @@ func balanced(t fataler, store inventory.Store) inventory.Audit {
 // or released stays so.
 func TestStockIsConserved(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		db := new(kv.Memory)
-		sound := inventory.NewStore(db, products())
+		group := newGroup()
+		group.Restart = rapid.Bool().Draw(t, "restarts")
+		sound := inventory.NewStore(group, products())
 		final := make(map[string]error) // what Commit or Release said first, by order: nil, or the other's error
 		for i := range rapid.IntRange(1, 30).Draw(t, "steps") {
-			store := inventory.NewStore(shoptest.KV{KV: db, Fault: shoptest.Crash(
-				rapid.IntRange(0, 5).Draw(t, "dies at"), rapid.Bool().Draw(t, "after it"))}, products())
+			store := inventory.NewStore(group.With(shoptest.Crash(
+				rapid.IntRange(0, 2).Draw(t, "dies at"), rapid.Bool().Draw(t, "after it"))), products())
 			order := fmt.Sprintf("order-%d", rapid.IntRange(0, 4).Draw(t, "order"))
 			switch rapid.SampledFrom([]string{"reserve", "reserve", "commit", "release"}).Draw(t, "do") {
 			case "reserve":
@@ -93,7 +95,7 @@ func TestStockIsConserved(t *testing.T) {
 
 // More customers than there are tents, all at the same time: each tent is sold once.
 func TestStockIsNeverOversold(t *testing.T) {
-	store := inventory.NewStore(new(kv.Memory), products())
+	store := inventory.NewStore(newGroup(), products())
 	var got, none atomic.Int64
 	var all sync.WaitGroup
 	for i := range 12 {
@@ -120,7 +122,7 @@ func TestStockIsNeverOversold(t *testing.T) {
 }
 
 func TestAReservationThatComesAfterItsReleaseIsRefused(t *testing.T) {
-	store := inventory.NewStore(new(kv.Memory), products())
+	store := inventory.NewStore(newGroup(), products())
 	if err := store.Release(t.Context(), "late"); err != nil {
 		t.Fatal(err)
 	}
@@ -131,9 +133,11 @@ func TestAReservationThatComesAfterItsReleaseIsRefused(t *testing.T) {
 }
 
 func TestServerChecksAndAnswersFromMemory(t *testing.T) {
-	levels := level{"mug": {Initial: 10, Available: 4}}
-	conn := new(shoptest.Conn)
-	inventorypb.RegisterInventoryServer(conn, inventory.NewServer(inventory.NewStore(new(kv.Memory), products()), levels, products()))
+	conn, store := new(shoptest.Conn), inventory.NewStore(newGroup(), products())
+	if err := store.Reserve(t.Context(), "before", []inventory.Line{{Product: "mug", Quantity: 6}}); err != nil {
+		t.Fatal(err)
+	}
+	inventorypb.RegisterInventoryServer(conn, inventory.NewServer(store))
 	client := inventorypb.NewInventoryClient(conn)
 
 	stock, err := client.GetStock(t.Context(), &inventorypb.GetStockRequest{Products: []string{"mug", "tent", "submarine"}})
@@ -163,6 +167,71 @@ func TestServerChecksAndAnswersFromMemory(t *testing.T) {
 	}
 }
 
-type level map[string]inventory.Stock
+// What customers are shown is what this instance knows when it cannot learn more, and what the shop opened with when it
+// knows nothing.
+func TestStockIsShownWithoutTheOthers(t *testing.T) {
+	group := newGroup()
+	store := inventory.NewStore(group, products())
+	if err := store.Reserve(t.Context(), "1", []inventory.Line{{Product: "mug", Quantity: 6}}); err != nil {
+		t.Fatal(err)
+	}
+	alone := inventory.NewStore(cut{group}, products())
+	if got := alone.Shown(t.Context(), []string{"mug", "tent", "submarine"}); len(got) != 2 || got["mug"] != 4 || got["tent"] != 3 {
+		t.Fatal(got)
+	}
+}
 
-func (l level) Get(product string) (inventory.Stock, bool) { s, ok := l[product]; return s, ok }
+// cut is a group of which no majority is reached.
+type cut struct{ inventory.Group }
+
+func (c cut) Read(ctx context.Context, level replica.Level, fn func(*inventory.Ledger) error) error {
+	if level != replica.Eventual {
+		return replica.ErrNoQuorum
+	}
+	return c.Group.Read(ctx, level, fn)
+}
+
+// What the members hold does not depend on the version of the program that they run.
+func TestAProductThatTheProgramHasForgottenIsStillThere(t *testing.T) {
+	group := newGroup()
+	old := inventory.NewStore(group, products())
+	if err := old.Reserve(t.Context(), "1", []inventory.Line{{Product: "tent", Quantity: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	fresh := inventory.NewStore(group, &assortment.Assortment{Products: []assortment.Product{{ID: "mug", Stock: 99}}})
+	if err := fresh.Release(t.Context(), "1"); err != nil {
+		t.Fatal(err)
+	}
+	if c := balanced(t, old).Products["tent"]; c.Available != 3 {
+		t.Fatalf("%+v", c)
+	}
+}
+
+// A command of a newer version must not be passed over by an old one: the members would not be the same any more.
+func TestAnUnknownCommandStopsTheMember(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("it was passed over")
+		}
+	}()
+	_, _ = newGroup().Propose(t.Context(), inventory.Command{Op: "restock", Order: "1"})
+}
+
+func TestASnapshotThatMakesNoSenseIsRefused(t *testing.T) {
+	for name, text := range map[string]string{
+		"nothing":    "",
+		"no head":    `{"product":"mug","stock":{"initial":1,"available":1}}`,
+		"too new":    `{"format":2}`,
+		"cut":        `{"format":1}` + "\n" + `{"product":"mug","sto`,
+		"of nothing": `{"format":1}` + "\n" + `{}`,
+	} {
+		ledger := inventory.NewLedger()
+		if err := ledger.Restore(strings.NewReader(text)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func newGroup() *shoptest.Group[*inventory.Ledger, inventory.Command, inventory.Done] {
+	return shoptest.NewGroup[*inventory.Ledger, inventory.Command, inventory.Done](inventory.NewLedger())
+}

@@ -1,8 +1,8 @@
 // Package inventory is the service that counts what is left and sets some of it aside for orders.
 //
-// Stock is read in two ways. What customers are shown comes from memory, a [kv.View] that follows the store: it is
-// there at once and always, and may be old. What is sold is decided on in the store, in transactions that compare
-// before they write: nothing is sold twice, whatever the view says.
+// Its state is a [Ledger], replicated over its instances: every change is a command that all of them apply in one order,
+// so nothing is sold twice, and what was answered survives any of them. What customers are shown is read from the
+// instance's own copy: at once and always, and possibly a little old.
 package inventory
 
 import (
@@ -11,51 +11,28 @@ import (
 	"slices"
 
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
-	"github.com/holdfast-go/holdfast/examples/shop/internal/assortment"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 )
 
 // maxStockProducts bounds a GetStock.
 const maxStockProducts = 200
 
-// Levels answers from memory how much there is of a product.
-type Levels interface {
-	Get(product string) (Stock, bool)
-}
-
 // Server implements the Inventory service.
 type Server struct {
 	inventorypb.UnimplementedInventoryServer
-	store   Store
-	levels  Levels
-	opening map[string]int64
+	store Store
 }
 
-// NewServer returns the service. levels may not know a product yet, or not know anything yet: the stock that the
-// product opened with then stands in.
-func NewServer(store Store, levels Levels, opening *assortment.Assortment) *Server {
-	s := &Server{store: store, levels: levels, opening: make(map[string]int64, len(opening.Products))}
-	for _, p := range opening.Products {
-		s.opening[p.ID] = p.Stock
-	}
-	return s
-}
+// NewServer returns the service.
+func NewServer(store Store) *Server { return &Server{store: store} }
 
 // GetStock implements inventorypb.InventoryServer.
-func (s *Server) GetStock(_ context.Context, req *inventorypb.GetStockRequest) (*inventorypb.GetStockResponse, error) {
+func (s *Server) GetStock(ctx context.Context, req *inventorypb.GetStockRequest) (*inventorypb.GetStockResponse, error) {
 	var check shop.Check
 	if !check.That(len(req.GetProducts()) <= maxStockProducts, "products", "must be at most %d", maxStockProducts) {
 		return nil, check.Err()
 	}
-	available := make(map[string]int64, len(req.GetProducts()))
-	for _, product := range req.GetProducts() {
-		if stock, ok := s.levels.Get(product); ok {
-			available[product] = stock.Available
-		} else if n, ok := s.opening[product]; ok {
-			available[product] = n
-		}
-	}
-	return &inventorypb.GetStockResponse{Available: available}, nil
+	return &inventorypb.GetStockResponse{Available: s.store.Shown(ctx, req.GetProducts())}, nil
 }
 
 // Reserve implements inventorypb.InventoryServer.

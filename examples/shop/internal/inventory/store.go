@@ -2,12 +2,12 @@ package inventory
 
 import (
 	"context"
-	"maps"
-	"slices"
-	"strings"
+	"time"
+
+	"github.com/tidwall/btree"
 
 	"github.com/holdfast-go/holdfast/examples/shop/internal/assortment"
-	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
+	"github.com/holdfast-go/holdfast/replica"
 )
 
 // Store keeps stock and reservations. Every method is one step: it happens or it does not. After an error it may have
@@ -20,6 +20,9 @@ type Store interface {
 	Commit(ctx context.Context, order string) error
 	// Release puts back what order's reservation holds: shop.ErrCommitted.
 	Release(ctx context.Context, order string) error
+	// Shown returns how much there is of those of products that exist, from this instance's memory: never later than
+	// moments, at most seconds old while most instances are up, older when they are not.
+	Shown(ctx context.Context, products []string) map[string]int64
 	// Audit counts stock against reservations, at one moment.
 	Audit(ctx context.Context) (Audit, error)
 }
@@ -37,159 +40,96 @@ type Count struct {
 	Sold     int64 // in committed reservations
 }
 
-// Where things lie in the store: stock by product, reservations by order.
+// Group is a replicated [Ledger]; a *replica.Typed[*Ledger, Command, Done] is one.
+type Group interface {
+	Propose(ctx context.Context, c Command, opts ...replica.ProposeOption) (Done, error)
+	Read(ctx context.Context, level replica.Level, fn func(*Ledger) error) error
+}
+
+// NewStore returns a Store on group. A product of which the ledger has no stock yet has that of opening.
+func NewStore(group Group, opening *assortment.Assortment) Store {
+	s := &store{group: group, opening: make(map[string]int64, len(opening.Products))}
+	for _, p := range opening.Products {
+		s.opening[p.ID] = p.Stock
+	}
+	return s
+}
+
+type store struct {
+	group   Group
+	opening map[string]int64
+}
+
+func (s *store) Reserve(ctx context.Context, order string, lines []Line) error {
+	opening := make(map[string]int64, len(lines))
+	for _, line := range lines {
+		if n, ok := s.opening[line.Product]; ok {
+			opening[line.Product] = n
+		}
+	}
+	_, err := s.group.Propose(ctx, Command{Op: Reserve, Order: order, Lines: lines, Opening: opening})
+	return err
+}
+
+func (s *store) Commit(ctx context.Context, order string) error {
+	_, err := s.group.Propose(ctx, Command{Op: Commit, Order: order})
+	return err
+}
+
+func (s *store) Release(ctx context.Context, order string) error {
+	_, err := s.group.Propose(ctx, Command{Op: Release, Order: order})
+	return err
+}
+
 const (
-	StockPrefix        = "shop/inventory/stock/"
-	reservationsPrefix = "shop/inventory/reservations/"
+	// shownAge is how old what customers are shown may be, as long as there is anybody to ask.
+	shownAge = 5 * time.Second
+	// shownWait is how long they wait for that.
+	shownWait = 200 * time.Millisecond
 )
 
-// auditPage bounds one read of an audit.
-const auditPage = 500
-
-// NewStore returns a Store on db. A product of which db has no stock yet has that of opening: nothing needs to be
-// written before the first sale.
-func NewStore(db kv.KV, opening *assortment.Assortment) Store {
-	l := &ledger{db: db, opening: make(map[string]Stock, len(opening.Products))}
-	for _, p := range opening.Products {
-		l.opening[p.ID] = Stock{Initial: p.Stock, Available: p.Stock}
-	}
-	return l
-}
-
-// ledger is the Store on a kv.KV: it reads what a decision needs, decides, and writes on condition that nothing of
-// it has changed.
-type ledger struct {
-	db      kv.KV
-	opening map[string]Stock
-}
-
-func (l *ledger) Reserve(ctx context.Context, order string, lines []Line) error {
-	return kv.Update(ctx, l.db, func(ctx context.Context) (kv.Txn, error) {
-		entries, err := l.db.Get(ctx, append(stockKeys(lines), reservationsPrefix+order)...)
-		if err != nil {
-			return kv.Txn{}, err
-		}
-		r, err := reservation(entries[len(lines)])
-		if err != nil {
-			return kv.Txn{}, err
-		}
-		stock, err := l.stock(entries[:len(lines)])
-		if err != nil {
-			return kv.Txn{}, err
-		}
-		c, err := reserve(r, stock, lines)
-		if err != nil {
-			return kv.Txn{}, err
-		}
-		return l.txn(order, c, entries)
-	})
-}
-
-func (l *ledger) Commit(ctx context.Context, order string) error {
-	return kv.Update(ctx, l.db, func(ctx context.Context) (kv.Txn, error) {
-		entries, err := l.db.Get(ctx, reservationsPrefix+order)
-		if err != nil {
-			return kv.Txn{}, err
-		}
-		r, err := reservation(entries[0])
-		if err != nil {
-			return kv.Txn{}, err
-		}
-		c, err := commit(r)
-		if err != nil {
-			return kv.Txn{}, err
-		}
-		return l.txn(order, c, entries)
-	})
-}
-
-func (l *ledger) Release(ctx context.Context, order string) error {
-	return kv.Update(ctx, l.db, func(ctx context.Context) (kv.Txn, error) {
-		entries, err := l.db.Get(ctx, reservationsPrefix+order)
-		if err != nil {
-			return kv.Txn{}, err
-		}
-		r, err := reservation(entries[0])
-		if err != nil {
-			return kv.Txn{}, err
-		}
-		var stock map[string]Stock
-		if r != nil && r.State == Open {
-			shelves, err := l.db.Get(ctx, stockKeys(r.Lines)...)
-			if err != nil {
-				return kv.Txn{}, err
+// Shown never fails for the others' sake: browsing goes on when no majority is left.
+func (s *store) Shown(ctx context.Context, products []string) map[string]int64 {
+	available := make(map[string]int64, len(products))
+	read := func(l *Ledger) error {
+		for _, p := range products {
+			if stock, ok := l.Stock(p); ok {
+				available[p] = stock.Available
+			} else if n, ok := s.opening[p]; ok {
+				available[p] = n
 			}
-			if stock, err = l.stock(shelves); err != nil {
-				return kv.Txn{}, err
-			}
-			entries = append(entries, shelves...)
 		}
-		c, err := release(r, stock)
-		if err != nil {
-			return kv.Txn{}, err
-		}
-		return l.txn(order, c, entries)
-	})
+		return nil
+	}
+	wait, cancel := context.WithTimeout(ctx, shownWait)
+	defer cancel()
+	if s.group.Read(wait, replica.Stale(shownAge), read) != nil {
+		_ = s.group.Read(ctx, replica.Eventual, read) // what is left out is shown as unknown
+	}
+	return available
 }
 
-// txn writes c on condition that what was read is as it was.
-func (l *ledger) txn(order string, c change, read []kv.Entry) (kv.Txn, error) {
-	if c.reservation == nil {
-		return kv.Txn{}, nil
-	}
-	var tx kv.Txn
-	for _, e := range read {
-		tx.If = append(tx.If, e.Unchanged())
-	}
-	put, err := kv.Put(reservationsPrefix+order, c.reservation)
-	if err != nil {
-		return kv.Txn{}, err
-	}
-	tx.Put = append(tx.Put, put)
-	for _, product := range slices.Sorted(maps.Keys(c.stock)) {
-		if put, err = kv.Put(StockPrefix+product, c.stock[product]); err != nil {
-			return kv.Txn{}, err
-		}
-		tx.Put = append(tx.Put, put)
-	}
-	return tx, nil
-}
-
-func (l *ledger) Audit(ctx context.Context) (Audit, error) {
+func (s *store) Audit(ctx context.Context) (Audit, error) {
 	a := Audit{Products: make(map[string]Count), Reservations: make(map[State]int)}
-	page, err := l.db.List(ctx, kv.Range{Prefix: StockPrefix})
-	if err != nil {
-		return Audit{}, err
+	for product, n := range s.opening {
+		a.Products[product] = Count{Stock: Stock{Initial: n, Available: n}}
 	}
-	for product, stock := range l.opening {
-		a.Products[product] = Count{Stock: stock}
-	}
-	stock, err := l.stock(page.Entries)
-	if err != nil {
+	var stock map[string]Stock
+	var reservations *btree.Map[string, *Reservation]
+	if err := s.group.Read(ctx, replica.Linearizable, func(l *Ledger) error {
+		stock, reservations = l.view()
+		return nil
+	}); err != nil {
 		return Audit{}, err
 	}
 	for product, s := range stock {
 		a.Products[product] = Count{Stock: s}
 	}
-	// The reservations of the same moment.
-	next := kv.Range{Prefix: reservationsPrefix, Limit: auditPage, Revision: page.Revision}
-	for {
-		page, err := l.db.List(ctx, next)
-		if err != nil {
-			return Audit{}, err
-		}
-		for _, e := range page.Entries {
-			r, err := reservation(e)
-			if err != nil {
-				return Audit{}, err
-			}
-			a.count(r)
-			next.After = e.Key
-		}
-		if !page.More {
-			return a, nil
-		}
-	}
+	reservations.Scan(func(_ string, r *Reservation) bool {
+		a.count(r)
+		return true
+	})
+	return a, nil
 }
 
 func (a *Audit) count(r *Reservation) {
@@ -205,39 +145,4 @@ func (a *Audit) count(r *Reservation) {
 		}
 		a.Products[line.Product] = c
 	}
-}
-
-// stock decodes entries below StockPrefix, by product.
-func (l *ledger) stock(entries []kv.Entry) (map[string]Stock, error) {
-	out := make(map[string]Stock, len(entries))
-	for _, e := range entries {
-		product := strings.TrimPrefix(e.Key, StockPrefix)
-		s, ok := l.opening[product]
-		if e.Exists() {
-			ok = true
-			if err := e.Decode(&s); err != nil {
-				return nil, err
-			}
-		}
-		if ok {
-			out[product] = s
-		}
-	}
-	return out, nil
-}
-
-func reservation(e kv.Entry) (*Reservation, error) {
-	if !e.Exists() {
-		return nil, nil
-	}
-	r := new(Reservation)
-	return r, e.Decode(r)
-}
-
-func stockKeys(lines []Line) []string {
-	keys := make([]string, len(lines), len(lines)+1)
-	for i, line := range lines {
-		keys[i] = StockPrefix + line.Product
-	}
-	return keys
 }

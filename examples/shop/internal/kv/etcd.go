@@ -95,7 +95,6 @@ func (e *Etcd) List(ctx context.Context, r Range) (Page, error) {
 	opts := []clientv3.OpOption{
 		clientv3.WithRange(clientv3.GetPrefixRangeEnd(r.Prefix)),
 		clientv3.WithLimit(int64(r.Limit)),
-		clientv3.WithRev(r.Revision),
 	}
 	var page Page
 	err := e.call(ctx, "list", func(ctx context.Context) error {
@@ -104,9 +103,6 @@ func (e *Etcd) List(ctx context.Context, r Range) (Page, error) {
 			return err
 		}
 		page = Page{Entries: make([]Entry, 0, len(resp.Kvs)), Revision: resp.Header.Revision, More: resp.More}
-		if r.Revision != 0 {
-			page.Revision = r.Revision
-		}
 		for _, kv := range resp.Kvs {
 			page.Entries = append(page.Entries, entry(kv))
 		}

@@ -84,9 +84,6 @@ type Range struct {
 	Prefix string
 	After  string // key; only entries behind it. Empty: from the start
 	Limit  int    // 0: all
-	// Revision reads the store as it was then; 0 as it is now. The revision of a Page serves to read the next page
-	// of the same moment. Old revisions are given up after some minutes.
-	Revision int64
 }
 
 // Page is the answer to List.

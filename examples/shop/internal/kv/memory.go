@@ -32,7 +32,7 @@ func (m *Memory) Get(ctx context.Context, keys ...string) ([]Entry, error) {
 	return out, nil
 }
 
-// List implements KV. It knows only the present, whatever the range's Revision.
+// List implements KV.
 func (m *Memory) List(ctx context.Context, r Range) (Page, error) {
 	if err := ctx.Err(); err != nil {
 		return Page{}, err

@@ -29,6 +29,8 @@ type world struct {
 	products  *assortment.Assortment
 	inventory inventory.Store
 	payments  payment.Store
+	ledger    *shoptest.Group[*inventory.Ledger, inventory.Command, inventory.Done]
+	book      *shoptest.Group[*orders.Book, orders.Command, orders.Answer]
 }
 
 func newWorld() *world {
@@ -41,26 +43,27 @@ func newWorld() *world {
 		},
 	}}
 	log := shoptest.Quiet()
-	w.inventory, w.payments = inventory.NewStore(w.db, w.products), payment.NewStore(w.db)
+	w.ledger = shoptest.NewGroup[*inventory.Ledger, inventory.Command, inventory.Done](inventory.NewLedger())
+	w.book = shoptest.NewGroup[*orders.Book, orders.Command, orders.Answer](orders.NewBook())
+	w.inventory, w.payments = inventory.NewStore(w.ledger, w.products), payment.NewStore(w.db)
 	changes := kv.OpenView[catalog.Change](w.db, catalog.Prefix, "", log)
-	levels := kv.OpenView[inventory.Stock](w.db, inventory.StockPrefix, "", log)
 	catalogpb.RegisterCatalogServer(w.conn, catalog.NewServer(catalog.NewShelf(w.products, catalog.NewStore(w.db, changes))))
-	inventorypb.RegisterInventoryServer(w.conn, inventory.NewServer(w.inventory, levels, w.products))
+	inventorypb.RegisterInventoryServer(w.conn, inventory.NewServer(w.inventory))
 	paymentpb.RegisterPaymentServer(w.conn, payment.NewServer(w.payments, func() payment.Behaviour { return w.behaviour }))
 	return w
 }
 
 // process is an orders process that meets f at every step it takes.
 func (w *world) process(f shoptest.Fault) (*orders.Server, *orders.Recovery) {
-	store, conn := orders.NewStore(shoptest.KV{KV: w.db, Fault: f}), w.conn.With(f)
+	store, conn := orders.NewStore(w.book.With(f)), w.conn.With(f)
 	p := orders.NewProcess(store, inventorypb.NewInventoryClient(conn), paymentpb.NewPaymentClient(conn))
-	everythingAtOnce := orders.RecoveryConfig{Settle: time.Nanosecond, GiveUp: time.Nanosecond}
+	everythingAtOnce := orders.RecoveryConfig{Settle: time.Nanosecond, GiveUp: time.Nanosecond, AtOnce: 1}
 	return orders.NewServer(store, catalogpb.NewCatalogClient(conn), p),
 		orders.NewRecovery(store, p, everythingAtOnce, shoptest.Quiet())
 }
 
 func (w *world) unfinished(t fataler) []*orders.Order {
-	left, _, err := orders.NewStore(w.db).Unfinished(context.Background(), "", 1000)
+	left, err := orders.NewStore(w.book).Unfinished(context.Background(), 1000)
 	if err != nil {
 		t.Fatalf("unfinished: %v", err)
 	}
@@ -93,7 +96,7 @@ func (w *world) settle(t fataler, acked map[string]*orderspb.Order) {
 			captured[c.Key] = c.Minor
 		}
 	}
-	all, err := orders.NewStore(w.db).Page(ctx, "", 1000)
+	all, err := orders.NewStore(w.book).Page(ctx, "", 1000)
 	if err != nil {
 		t.Fatalf("orders: %v", err)
 	}

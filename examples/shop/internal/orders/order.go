@@ -57,7 +57,7 @@ type Order struct {
 	Created    time.Time `json:"created"`
 	Updated    time.Time `json:"updated"`
 
-	revision int64 // of the store; not part of the record
+	version uint64 // in the Book, of the one that was read; not part of the record
 }
 
 // orderID derives an order's id from its idempotency key: that the same key means the same order needs no index then,

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // RecoveryConfig says when an order counts as left behind. The zero value works.
@@ -18,6 +20,12 @@ type RecoveryConfig struct {
 	// GiveUp is how long a customer may take to repeat a checkout that failed half-way. Then what it holds is
 	// given back. Default 2 min; it should be longer than customers are told to wait.
 	GiveUp time.Duration
+	// AtOnce is how many orders are worked on at the same time. Default 8: one that waits for another service must not
+	// hold up the others.
+	AtOnce int
+	// When, if set, is asked before every look whether this process is the one to do it. It saves work and nothing else:
+	// two at once are as good as one.
+	When func() bool
 }
 
 // Recovery picks up orders that were left on the way, because a process died or a customer went away: what was promised
@@ -40,6 +48,9 @@ func NewRecovery(store Store, process *Process, cfg RecoveryConfig, log *slog.Lo
 	if cfg.GiveUp <= 0 {
 		cfg.GiveUp = 2 * time.Minute
 	}
+	if cfg.AtOnce <= 0 {
+		cfg.AtOnce = 8
+	}
 	return &Recovery{store, process, cfg, log}
 }
 
@@ -53,6 +64,9 @@ func (r *Recovery) Run(ctx context.Context) error {
 			return nil
 		case <-time.After(pause):
 		}
+		if r.cfg.When != nil && !r.cfg.When() {
+			continue
+		}
 		if err := r.Once(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn("recovery of orders", "error", err) // next time
 		}
@@ -60,33 +74,25 @@ func (r *Recovery) Run(ctx context.Context) error {
 }
 
 const (
-	unfinishedPage = 100 // the store reads no more at once
-	maxUnfinished  = 1000
-	recoverTime    = 5 * time.Second // for one order
+	maxUnfinished = 1000            // in one look
+	recoverTime   = 5 * time.Second // for one order
 )
 
 // Once looks at unfinished orders and works on those that were left: first those that were promised, then the others,
-// the oldest first. One that fails, or cannot be read, does not hold up the others; the first error is returned.
+// the oldest first. One that fails does not hold up the others; the first error is returned.
 func (r *Recovery) Once(ctx context.Context) error {
-	var unfinished []*Order
-	var first error
-	for next := ""; len(unfinished) < maxUnfinished; {
-		page, after, err := r.store.Unfinished(ctx, next, unfinishedPage)
-		if first == nil {
-			first = err
-		}
-		if unfinished, next = append(unfinished, page...), after; next == "" {
-			break
-		}
+	unfinished, err := r.store.Unfinished(ctx, maxUnfinished)
+	if err != nil {
+		return err
 	}
 	// While another service is away, those that wait for it are many, and each takes its time to fail.
 	slices.SortStableFunc(unfinished, func(a, b *Order) int { return promised(b) - promised(a) })
+	var work errgroup.Group
+	work.SetLimit(r.cfg.AtOnce)
 	for _, o := range unfinished {
-		if err := r.recover(ctx, o); err != nil && first == nil {
-			first = err
-		}
+		work.Go(func() error { return r.recover(ctx, o) })
 	}
-	return first
+	return work.Wait()
 }
 
 func promised(o *Order) int {

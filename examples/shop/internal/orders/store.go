@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strings"
 
-	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/replica"
 )
 
-// Store keeps orders. An Order that it returned remembers its version.
+// Store keeps orders. An Order that it returned remembers its version. What it returns is what was there at some time
+// during the call, wherever it was written.
 type Store interface {
 	// Load returns an order, or failure.NotFound.
 	Load(ctx context.Context, id string) (*Order, error)
@@ -21,147 +21,81 @@ type Store interface {
 	Update(ctx context.Context, o *Order) (bool, error)
 	// OfCustomer returns up to limit orders of one customer, the newest first.
 	OfCustomer(ctx context.Context, customer string, limit int) ([]*Order, error)
-	// Unfinished returns up to limit orders that are not final, the oldest first, and where to go on after them: "" at
-	// the end, and to begin with. One that cannot be read does not keep the others back: it returns them with the error.
-	Unfinished(ctx context.Context, after string, limit int) (found []*Order, next string, err error)
+	// Unfinished returns up to limit orders that are not final, the oldest first.
+	Unfinished(ctx context.Context, limit int) ([]*Order, error)
 	// Page returns up to limit orders in the order of their ids, those behind the id after.
 	Page(ctx context.Context, after string, limit int) ([]*Order, error)
 }
 
-// Where things lie in the store: orders by id, and their ids by customer (newest first) and by age (oldest first, only
-// those that are not final).
-const (
-	orderPrefix      = "shop/orders/by-id/"
-	customerPrefix   = "shop/orders/by-customer/"
-	unfinishedPrefix = "shop/orders/unfinished/"
-)
-
-// NewStore returns a Store on db.
-func NewStore(db kv.KV) Store { return shelves{db} }
-
-type shelves struct{ db kv.KV }
-
-func (s shelves) Load(ctx context.Context, id string) (*Order, error) {
-	read, err := s.db.Get(ctx, orderPrefix+id)
-	if err != nil {
-		return nil, err
-	}
-	if !read[0].Exists() {
-		return nil, failure.New(failure.NotFound, "there is no order %q", id)
-	}
-	return order(read[0])
+// Group is a replicated [Book]; a *replica.Typed[*Book, Command, Answer] is one.
+type Group interface {
+	Propose(ctx context.Context, c Command, opts ...replica.ProposeOption) (Answer, error)
+	Read(ctx context.Context, level replica.Level, fn func(*Book) error) error
 }
 
-func (s shelves) Create(ctx context.Context, o *Order) (*Order, error) {
-	tx := kv.Txn{If: []kv.Condition{{Key: orderPrefix + o.ID}}}
-	for key, value := range map[string]any{
-		orderPrefix + o.ID: o, customerKey(o): o.ID, unfinishedKey(o): o.ID,
-	} {
-		put, err := kv.Put(key, value)
-		if err != nil {
-			return nil, err
+// NewStore returns a Store on group.
+func NewStore(group Group) Store { return store{group} }
+
+type store struct{ group Group }
+
+func (s store) Load(ctx context.Context, id string) (o *Order, err error) {
+	err = s.group.Read(ctx, replica.Linearizable, func(b *Book) error {
+		var ok bool
+		if o, ok = b.load(id); !ok {
+			return failure.New(failure.NotFound, "there is no order %q", id)
 		}
-		tx.Put = append(tx.Put, put)
-	}
-	// Whether this call or another one created it does not matter: what is stored counts.
-	if _, err := s.db.Commit(ctx, tx); err != nil {
-		return nil, err
-	}
-	return s.Load(ctx, o.ID)
+		return nil
+	})
+	return o, err
 }
 
-func (s shelves) Update(ctx context.Context, o *Order) (bool, error) {
-	put, err := kv.Put(orderPrefix+o.ID, o)
+func (s store) Create(ctx context.Context, o *Order) (*Order, error) {
+	a, err := s.group.Propose(ctx, Command{Op: Create, Order: o})
 	if err != nil {
+		return nil, err
+	}
+	a.Order.version = a.Version
+	return a.Order, nil
+}
+
+func (s store) Update(ctx context.Context, o *Order) (bool, error) {
+	a, err := s.group.Propose(ctx, Command{Op: Update, Order: o, Version: o.version})
+	if err != nil || !a.Written {
 		return false, err
 	}
-	tx := kv.Txn{If: []kv.Condition{{Key: put.Key, Revision: o.revision}}, Put: []kv.Entry{put}}
-	if o.Status.Final() {
-		tx.Delete = []string{unfinishedKey(o)}
-	}
-	revision, err := s.db.Commit(ctx, tx)
-	if err != nil || revision == 0 {
-		return false, err
-	}
-	o.revision = revision
+	o.version = a.Version
 	return true, nil
 }
 
-func (s shelves) OfCustomer(ctx context.Context, customer string, limit int) ([]*Order, error) {
-	found, _, err := s.indexed(ctx, kv.Range{Prefix: customerPrefix + customer + "/", Limit: limit})
+func (s store) OfCustomer(ctx context.Context, customer string, limit int) (found []*Order, err error) {
+	err = s.group.Read(ctx, replica.Linearizable, func(b *Book) error {
+		found = b.page(byCustomer, customer+"/", "", limit)
+		return nil
+	})
 	return found, err
 }
 
-func (s shelves) Unfinished(ctx context.Context, after string, limit int) ([]*Order, string, error) {
-	return s.indexed(ctx, kv.Range{Prefix: unfinishedPrefix, After: after, Limit: limit})
+func (s store) Unfinished(ctx context.Context, limit int) (found []*Order, err error) {
+	err = s.group.Read(ctx, replica.Linearizable, func(b *Book) error {
+		found = b.page(byUnfinished, "", "", limit)
+		return nil
+	})
+	return found, err
 }
 
-// indexed returns the orders whose ids lie in r, and the key to go on after: "" if there are no more.
-func (s shelves) indexed(ctx context.Context, r kv.Range) ([]*Order, string, error) {
-	page, err := s.db.List(ctx, r)
-	if err != nil || len(page.Entries) == 0 {
-		return nil, "", err
-	}
-	next := ""
-	if page.More {
-		next = page.Entries[len(page.Entries)-1].Key
-	}
-	keys := make([]string, len(page.Entries))
-	for i, e := range page.Entries {
-		var id string
-		if err := e.Decode(&id); err != nil {
-			return nil, next, err
-		}
-		keys[i] = orderPrefix + id
-	}
-	read, err := s.db.Get(ctx, keys...)
-	if err != nil {
-		return nil, "", err
-	}
-	found, err := orders(read)
-	return found, next, err
-}
-
-func (s shelves) Page(ctx context.Context, after string, limit int) ([]*Order, error) {
-	r := kv.Range{Prefix: orderPrefix, Limit: limit}
-	if after != "" {
-		r.After = orderPrefix + after
-	}
-	page, err := s.db.List(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	return orders(page.Entries)
-}
-
-func order(e kv.Entry) (*Order, error) {
-	o := &Order{revision: e.Revision}
-	return o, e.Decode(o)
-}
-
-// orders returns those of entries that can be read, and the first error of those that cannot.
-func orders(entries []kv.Entry) (out []*Order, first error) {
-	for _, e := range entries {
-		if !e.Exists() {
-			continue
-		}
-		o, err := order(e)
-		if err != nil {
-			if first == nil {
-				first = fmt.Errorf("%s: %w", strings.TrimPrefix(e.Key, orderPrefix), err)
-			}
-			continue
-		}
-		out = append(out, o)
-	}
-	return out, first
+func (s store) Page(ctx context.Context, after string, limit int) (found []*Order, err error) {
+	err = s.group.Read(ctx, replica.Linearizable, func(b *Book) error {
+		found = b.page(byID, "", after, limit)
+		return nil
+	})
+	return found, err
 }
 
 // The keys sort as text, so the times in them have a fixed width.
 func customerKey(o *Order) string {
-	return fmt.Sprintf("%s%s/%019d-%s", customerPrefix, o.Customer, math.MaxInt64-o.Created.UnixMilli(), o.ID)
+	return fmt.Sprintf("%s/%019d-%s", o.Customer, math.MaxInt64-o.Created.UnixMilli(), o.ID)
 }
 
 func unfinishedKey(o *Order) string {
-	return fmt.Sprintf("%s%019d-%s", unfinishedPrefix, o.Created.UnixMilli(), o.ID)
+	return fmt.Sprintf("%019d-%s", o.Created.UnixMilli(), o.ID)
 }
