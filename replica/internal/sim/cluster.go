@@ -16,7 +16,8 @@ import (
 // Config is one schedule: how many members, how the world is, and for how long. [Draw] makes one from a seed.
 type Config struct {
 	Seed    uint64
-	Members int
+	Members int // that vote
+	Spares  int // that do not, until one is needed
 	Clients int
 	Keys    int
 	Think   time.Duration // between two operations of a client, at most
@@ -101,7 +102,7 @@ func Run(cfg Config) Result {
 		applied: map[uint64]uint64{}, leaders: map[uint64]uint64{},
 	}
 	c.net = &network{w: c.w, loss: cfg.Loss, double: cfg.Double, late: cfg.Late, delay: cfg.Delay, cut: map[[2]int]bool{}}
-	c.w.note("%d members, %d clients, troubles %v every %v", cfg.Members, cfg.Clients, cfg.Troubles, cfg.Every)
+	c.w.note("%d members and %d spares, %d clients, troubles %v every %v", cfg.Members, cfg.Spares, cfg.Clients, cfg.Troubles, cfg.Every)
 	var final map[string]string
 	if c.found() && c.trouble() {
 		final = c.finish()
@@ -126,13 +127,20 @@ func Run(cfg Config) Result {
 
 // found makes the members and starts them.
 func (c *cluster) found() bool {
-	for i := range c.cfg.Members {
+	for i := range c.cfg.Members + c.cfg.Spares {
 		n := &node{c: c, place: i, id: c.newID(), fs: disk.NewSim(c.w.rng.Uint64())}
 		n.clock = clock{at: time.Unix(1_700_000_000, 0).Add(c.w.between(0, time.Minute)), rate: c.rate()}
 		c.nodes = append(c.nodes, n)
-		c.founders = append(c.founders, core.MemberInfo{ID: n.id, Name: n.String(), Addr: n.String()})
+		if n.lost = i >= c.cfg.Members; !n.lost {
+			c.founders = append(c.founders, core.MemberInfo{ID: n.id, Name: n.String(), Addr: n.String()})
+		}
 	}
+	c.inspect()
 	for _, n := range c.nodes {
+		if n.lost {
+			c.w.after(c.w.between(0, time.Second), n.revive)
+			continue
+		}
 		if err := n.format(); err != nil {
 			c.violate("founding", "%v: %v", n, err)
 			return false
@@ -247,6 +255,10 @@ func (c *cluster) finish() map[string]string {
 		return nil
 	}
 	c.over = true
+	if c.w.run(c.w.now+settle, c.complete); !c.complete() {
+		c.violate("stuck", "%v after the last trouble not everybody is a member: %s", settle, c.state())
+		return nil
+	}
 	final := map[string]string{}
 	for _, n := range c.nodes {
 		for k := range c.cfg.Keys {
@@ -258,6 +270,9 @@ func (c *cluster) finish() map[string]string {
 	c.compare()
 	return final
 }
+
+// complete reports whether every node is a member, as each of them sees it.
+func (c *cluster) complete() bool { return len(c.nodes) < 3 || c.whole() }
 
 // peace ends all troubles.
 func (c *cluster) peace() {

@@ -28,10 +28,12 @@ const (
 	Drain    Trouble = "drain"    // a process hands over and ends
 	Transfer Trouble = "transfer" // leadership is handed over
 	Replace  Trouble = "replace"  // a member loses its disk and comes back as another
+	Remove   Trouble = "remove"   // a member is taken out of the group and comes back as another
+	Swap     Trouble = "swap"     // a spare gets the vote of a member
 	Reset    Trouble = "reset"    // a connection breaks though both processes live
 )
 
-var all = []Trouble{Split, Isolate, Kill, Power, Blackout, Freeze, BadSync, Full, Clock, Drain, Transfer, Replace, Reset}
+var all = []Trouble{Split, Isolate, Kill, Power, Blackout, Freeze, BadSync, Full, Clock, Drain, Transfer, Replace, Remove, Swap, Reset}
 
 // Draw makes the schedule of a seed. Some troubles are left out of each: what only shows when one kind is absent, or
 // alone, would be hidden by having all of them always.
@@ -56,12 +58,28 @@ func Draw(seed uint64) Config {
 	if r.IntN(3) == 0 {
 		cfg.Slowest, cfg.Fastest = 0.7, 1.4
 	}
+	if r.IntN(3) == 0 {
+		cfg.Spares, cfg.Core.ReplaceAfter = 1, ms(1500, 4000)
+	}
 	for _, t := range all {
-		if r.IntN(3) == 0 && (t != Clock || cfg.Slowest < 1) && (t != Replace || cfg.Members > 2) {
+		if r.IntN(3) == 0 && cfg.allows(t) {
 			cfg.Troubles = append(cfg.Troubles, t)
 		}
 	}
 	return cfg
+}
+
+func (c Config) allows(t Trouble) bool {
+	switch t {
+	case Clock:
+		return c.Slowest < c.Fastest
+	case Replace, Remove:
+		return c.Members > 2
+	case Swap:
+		return c.Spares > 0
+	default:
+		return true
+	}
 }
 
 // trouble runs the troubled part. It ends early, and returns false, when something was found.
@@ -125,7 +143,11 @@ func (c *cluster) cause(t Trouble) {
 	case Drain:
 		c.drain(n, back)
 	case Replace:
-		c.replace(n)
+		if c.whole() {
+			n.empty("its disk is lost")
+		}
+	case Remove, Swap:
+		c.change(t, n)
 	case Reset:
 		for _, other := range c.nodes {
 			if other != n && n.up {
@@ -221,19 +243,58 @@ func (n *node) breakDisk(t Trouble, back time.Duration) {
 	})
 }
 
-// replace takes the disk of a member away, if all members are in good standing: the group is told to survive the loss
-// of one disk at a time.
-func (c *cluster) replace(n *node) {
-	if len(c.nodes) < 3 || !c.whole() {
-		return
-	}
-	n.stop(true, "its disk is lost")
-	n.id, n.lost = c.newID(), true
-	n.fs = disk.NewSim(c.w.rng.Uint64())
-	c.w.after(c.w.between(10*time.Millisecond, 2*time.Second), n.reviveIfTroubled(n.life))
+// empty takes the disk of a member away; it comes back as another. The group is told to survive that for one member at a
+// time, so it may be done when all members are in good standing, or to one that is none any more.
+func (n *node) empty(why string) {
+	w := n.c.w
+	n.stop(true, why)
+	n.id, n.lost = n.c.newID(), true
+	n.fs = disk.NewSim(w.rng.Uint64())
+	w.after(w.between(10*time.Millisecond, 2*time.Second), n.reviveIfTroubled(n.life))
 }
 
-// whole reports whether every node runs a voter of the group, as each of them sees it. The leader alone is not enough to
+// change asks the leader to change the members.
+func (c *cluster) change(t Trouble, n *node) {
+	l := c.leader()
+	if !c.whole() {
+		return
+	}
+	table := l.applier.Members()
+	learner := slices.IndexFunc(table, func(m core.MemberInfo) bool { return m.Learner })
+	done := func(err error) { c.w.note("%v: %s of %v: %v", l, t, n, err) }
+	switch out := n.id; {
+	case t == Remove:
+		l.later(0, func() { l.member.Remove(l.now(), out, done) })
+	case learner >= 0 && table[learner].ID != out:
+		in := table[learner].ID
+		l.later(0, func() { l.member.Replace(l.now(), in, out, done) })
+	}
+}
+
+// inspect looks for nodes that are no members any more: package replica learns that from the others, and refuses to go
+// on with their disks, and the operator empties them. But not before all that remain know: those that do not may still
+// need the vote of the one that has left.
+func (c *cluster) inspect() {
+	c.w.after(500*time.Millisecond, c.inspect)
+	out := map[*node]bool{}
+	for _, n := range c.nodes {
+		out[n] = slices.ContainsFunc(c.nodes, func(other *node) bool { return n.isOut(other) })
+	}
+	for _, n := range c.nodes {
+		if out[n] && !slices.ContainsFunc(c.nodes, func(other *node) bool { return !other.lost && !out[other] && !n.isOut(other) }) {
+			n.empty("it is no member any more")
+			return
+		}
+	}
+}
+
+// isOut reports whether another member, which has applied at least as much, knows that n is none any more.
+func (n *node) isOut(other *node) bool {
+	return n.up && !n.lost && other.up && !other.lost && other.applier.Mark().Index >= n.applier.Mark().Index &&
+		!slices.ContainsFunc(other.applier.Members(), func(m core.MemberInfo) bool { return m.ID == n.id })
+}
+
+// whole reports whether every node runs a member of the group and as many vote as should, as each of them sees it. The leader alone is not enough to
 // ask: raft's changes of members count when they are applied, so that the others may still need the vote of the member
 // that was replaced when the leader, and its disk, are gone.
 func (c *cluster) whole() bool {
@@ -241,8 +302,16 @@ func (c *cluster) whole() bool {
 		if !n.up || n.lost {
 			return false
 		}
-		table := n.member.Status().Members
-		if len(table) != len(c.nodes) || slices.ContainsFunc(table, func(m core.MemberInfo) bool { return m.Learner || c.byID(m.ID) == nil }) {
+		table, voters := n.applier.Members(), 0
+		for _, m := range table {
+			if c.byID(m.ID) == nil {
+				return false
+			}
+			if !m.Learner {
+				voters++
+			}
+		}
+		if len(table) != len(c.nodes) || voters != c.cfg.Members {
 			return false
 		}
 	}
