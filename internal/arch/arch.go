@@ -51,6 +51,7 @@ var Siblings = map[string][]string{
 	"replica": {
 		"rpc", "replica/internal/core", "replica/internal/disk", "replica/internal/found", "replica/internal/replicapb",
 		"replica/internal/snap", "replica/internal/transport", "replica/internal/wal",
+		"replica/shard", // its tests alone: shard's own tests in virtual time stand beside those of the hosts
 	},
 	"replica/internal/core":          {"replica/internal/replicapb", "replica/internal/disk", "replica/internal/snap", "replica/internal/wal"},
 	"replica/internal/found":         {"rpc", "replica/internal/disk", "replica/internal/replicapb"},

@@ -108,7 +108,8 @@ type Config struct {
 	// Members is how many found a group. Founders, if set, are their names; others never found.
 	Members  int
 	Founders []string
-	// Invited: joins only a group that names it already, by its table.
+	// Invited: joins only a group that names it already, by its table. Hosts that are no founders need not have the group
+	// at all, so that a founding does not wait for their answers: whoever makes such a group knows that it is new.
 	Invited bool
 	// NewCluster makes a number that was never used, and is not 0.
 	NewCluster func() uint64
@@ -402,6 +403,7 @@ func (m *Machine) found() Step {
 	var missing, busy []string
 	for _, n := range m.names { // all that are about: one of them might have the group
 		switch p := m.seen[n]; {
+		case p == nil && m.cfg.Invited && !slices.Contains(names, n):
 		case p == nil:
 			missing = append(missing, n)
 		case p.State.Kind != Fresh:
