@@ -115,12 +115,7 @@ func (s *session) Enter(ctx context.Context, name, id, value string) error {
 	err := s.do(ctx, "enter "+name, func(ctx context.Context, m *etcdmember.Session) error {
 		for range maxConflicts {
 			sent++
-			resp, err := m.KV.Txn(ctx).
-				If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0),
-					clientv3.Compare(clientv3.ModRevision(s.guardKey()), "=", s.guarded())).
-				Then(clientv3.OpPut(key, value, clientv3.WithLease(s.lease))).
-				Else(clientv3.OpGet(key), clientv3.OpGet(s.guardKey())).
-				Commit()
+			resp, err := s.entering(m.KV.Txn(ctx), key, value).Commit()
 			if err != nil {
 				return err
 			}
@@ -146,6 +141,15 @@ func (s *session) Enter(ctx context.Context, name, id, value string) error {
 		s.learn(key, func(t *ticket) { t.doubt = false })
 	}
 	return err
+}
+
+// entering is the transaction of an Enter that is made now.
+func (s *session) entering(txn clientv3.Txn, key, value string) clientv3.Txn {
+	return txn.
+		If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0),
+			clientv3.Compare(clientv3.ModRevision(s.guardKey()), "=", s.guarded())).
+		Then(clientv3.OpPut(key, value, clientv3.WithLease(s.lease))).
+		Else(clientv3.OpGet(key), clientv3.OpGet(s.guardKey()))
 }
 
 // Wait implements driver.Session.
