@@ -78,7 +78,7 @@ bench:
 	$(GO) run ./bench/balancing
 
 promises: consul
-	@for p in sick overload storm hedge throttle rolling outage; do \
+	@for p in sick overload storm hedge throttle rolling outage locks; do \
 	  echo "== bench/$$p"; $(GO) run ./bench/$$p || failed="$$failed $$p"; \
 	done; [ -z "$$failed" ] || { echo "broken:$$failed"; exit 1; }
 

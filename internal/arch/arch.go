@@ -71,6 +71,7 @@ var Siblings = map[string][]string{
 	"lock":                           {"lock/driver"},
 	"lock/memlock":                   {"lock", "lock/driver"},
 	"lock/locktest":                  {"lock", "lock/driver"},
+	"lock/guard":                     {"lock"},
 	"lock/guard/etcdguard":           {"lock/guard"},
 	"registry":                       {"registry/driver"},
 	"registry/memregistry":           {"registry", "registry/driver"},
