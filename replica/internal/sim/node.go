@@ -130,7 +130,7 @@ func (n *node) start() error {
 		return errors.Join(fmt.Errorf("start the member: %w", err), log.Close())
 	}
 	n.up, n.tick = true, -1
-	n.busy, n.queue, n.writing, n.unsynced, n.work, n.applying, n.waits = false, nil, nil, nil, nil, false, nil
+	n.busy, n.queue, n.writing, n.work, n.applying, n.waits = false, nil, nil, nil, false, nil
 	n.c.starts++
 	w.note("%v starts as %x: snapshot %d, %d entries", n, n.id, kept.Snapshot.Index, len(kept.Entries))
 	if n.lost {
@@ -174,7 +174,7 @@ func (n *node) stop(power bool, why string) {
 	n.c.w.note("%v ends (power lost: %v): %s", n, power, why)
 	if len(n.writing) > 0 && power && w.chance(0.7) {
 		n.fs.CrashAt(n.fs.Ops() + 1 + w.rng.IntN(3)) // the write that is under way gets somewhere
-		_ = n.log.Append(updates(n.writing))         // nobody hears of it
+		_ = n.log.Append(n.updates())                // nobody hears of it
 	}
 	n.up = false
 	n.life++

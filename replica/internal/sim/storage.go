@@ -17,15 +17,10 @@ func (n *node) write() {
 		return
 	}
 	n.busy = true
-	sync := false
-	for _, a := range n.queue {
-		sync = sync || a.Sync
-	}
 	n.writing, n.queue = n.queue, nil
-	if !sync && n.c.w.chance(0.5) {
-		// Nothing of it need be durable: it is said to be written, and goes with the next that must be.
-		n.unsynced = append(n.unsynced, updates(n.writing)...)
-		n.later(0, func() { n.written(false) })
+	content := n.updates()
+	if len(content) == 0 { // answers that only had to wait for what is durable by now
+		n.later(0, n.written)
 		return
 	}
 	took := n.c.w.between(n.c.cfg.Sync/10, n.c.cfg.Sync)
@@ -33,23 +28,21 @@ func (n *node) write() {
 		took = n.c.w.between(n.c.cfg.Sync, 500*time.Millisecond)
 	}
 	n.later(took, func() {
-		err := n.log.Append(append(n.unsynced, updates(n.writing)...))
-		n.unsynced = nil
-		if err != nil {
+		if err := n.log.Append(content); err != nil {
 			n.fail(err)
 			return
 		}
-		n.written(true)
+		n.written()
 	})
 }
 
 // written sends what had to wait for the disk, and tells the member, which may hear of it later.
-func (n *node) written(durable bool) {
+func (n *node) written() {
 	done := n.writing
 	n.writing = nil
 	for _, a := range done {
 		for _, mark := range []*core.Mark{a.Installed, a.Compact} {
-			if mark != nil && durable {
+			if mark != nil {
 				n.snaps.Retain(group, mark.Index, mark.Term)
 			}
 		}
@@ -71,10 +64,10 @@ func (n *node) written(durable bool) {
 	n.later(n.c.w.between(10*time.Microsecond, 20*time.Millisecond), tell)
 }
 
-// updates is what the log is told of some appends.
-func updates(appends []*core.Append) []wal.Update {
-	out := make([]wal.Update, 0, len(appends))
-	for _, a := range appends {
+// updates is what the log is told of the appends that are being written.
+func (n *node) updates() []wal.Update {
+	var out []wal.Update
+	for _, a := range n.writing {
 		u := wal.Update{Group: group, HardState: a.HardState, Entries: a.Entries}
 		switch {
 		case a.Installed != nil:
@@ -82,7 +75,11 @@ func updates(appends []*core.Append) []wal.Update {
 		case a.Compact != nil:
 			u.Mark = new(wal.Mark(*a.Compact))
 		}
-		out = append(out, u)
+		if content := u.HardState != nil || len(u.Entries) > 0 || u.Mark != nil; content != a.Sync {
+			n.c.violate("append", "%v: an Append with Sync %v and %+v", n, a.Sync, u)
+		} else if content {
+			out = append(out, u)
+		}
 	}
 	return out
 }
