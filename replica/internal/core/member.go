@@ -63,6 +63,9 @@ type Member struct {
 	changes changes
 	install *Apply   // a snapshot that the applier has not restored yet
 	apply   []*Apply // for the next Ready
+	saving  *Append  // the newest HardState, on its way to the disk; nil: it is there
+	holdFor *Append  // nothing is applied before this is durable; nil: nothing is held
+	held    []*Apply
 	outbox  []Message
 	work    Work
 	status  atomic.Pointer[Status]
@@ -282,6 +285,13 @@ func (m *Member) handOver(now time.Time, msg *raftpb.Message) {
 	if n := len(item.Entries); n > 0 {
 		m.handed = item.Entries[n-1].GetIndex()
 	}
+	if len(item.confs) > 0 {
+		m.holdApply()
+	}
+	if m.holdFor != nil {
+		m.held = append(m.held, item)
+		return
+	}
 	m.work.Apply = append(m.work.Apply, item)
 }
 
@@ -301,6 +311,15 @@ func (m *Member) Persisted(now time.Time, a *Append) {
 	if err := m.log.Append(a.Entries); err != nil {
 		m.Fail(err)
 		return
+	}
+	if a == m.saving {
+		m.saving = nil
+	}
+	if a == m.holdFor {
+		m.holdFor = nil
+		m.apply = append(m.apply, m.held...)
+		clear(m.held)
+		m.held = m.held[:0]
 	}
 	switch {
 	case a.reset != nil:

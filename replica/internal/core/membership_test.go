@@ -122,6 +122,25 @@ func TestAVoteIsMovedInOneChange(t *testing.T) {
 	}
 }
 
+// Whoever says that a member is out must not need its vote again after a loss of power.
+func TestAMemberThatIsOutIsNeverNeededAgain(t *testing.T) {
+	w := newWorld(t, 1)
+	w.cfg = func(c *Config) { c.Voters = 1 }
+	w.restartAll()
+	w.ok(w.propose(w.nodes[1], "a"), "a@1")
+	n := w.join(2, "m2")
+	w.until("the other has the vote", func() bool {
+		w.nodes[1].m.Replace(w.now, 2, 1, func(error) {})
+		w.run()
+		m := n.m.Status().Members
+		return len(m) == 1 && m[0].ID == 2 // at this very moment
+	})
+	w.crash(1)
+	w.crash(2)
+	w.restart(2)
+	w.ok(w.propose(n, "b"), "b@2")
+}
+
 func TestADeadVoterIsReplacedByASpare(t *testing.T) {
 	w := newWorld(t, 1, 2, 3)
 	w.cfg = func(c *Config) { c.ReplaceAfter = time.Second }

@@ -29,7 +29,7 @@ type Status struct {
 	Pending, PendingBytes, Reads int
 	// Transferring is whom leadership is being handed to; 0: nobody.
 	Transferring uint64
-	// Members is the table as of Applied; Peers, on the leader, how far each is. Both by ID. Read only.
+	// Members is the table as of Applied or a little later; Peers, on the leader, how far each is. Both by ID. Read only.
 	Members []MemberInfo
 	Peers   []Peer
 	Counts  Counts
@@ -75,7 +75,7 @@ func (m *Member) role() Role {
 func (m *Member) publish(now time.Time) {
 	s := &Status{
 		ID: m.cfg.ID, Term: m.term, Leader: m.lead, Role: m.role(), Commit: m.commit, Transferring: m.transferee,
-		Members: m.applier.Members(), Counts: m.counts,
+		Counts: m.counts,
 	}
 	if m.state == raft.StateLeader {
 		s.Peers = m.peers()
@@ -88,6 +88,7 @@ func (m *Member) publish(now time.Time) {
 func (m *Member) Status() Status {
 	s := *m.status.Load()
 	s.Applied = m.applied.Load()
+	s.Members = m.applier.Members() // read after Applied, which follows it: never older
 	s.Commit = max(s.Commit, s.Applied)
 	s.Pending, s.PendingBytes = m.pending.load()
 	s.Reads = m.reads.load()

@@ -83,7 +83,7 @@ func (m *Member) load(a *Applier, r Restored) error {
 }
 
 // append makes an Append of raft's message to its storage. A commit index is not worth a write: it is known again soon
-// after a start, and until then nothing depends on it. It goes along with the next thing that is.
+// after a start, and until then nothing depends on it but the table of members (see holdApply). It goes along with the next thing that is.
 func (m *Member) append(msg *raftpb.Message) {
 	a := &Append{Entries: msg.GetEntries()}
 	if msg.Term != nil || msg.Vote != nil || msg.Commit != nil {
@@ -95,8 +95,7 @@ func (m *Member) append(msg *raftpb.Message) {
 		m.installed = a.Installed.Index
 	}
 	if a.Sync = a.Sync || len(a.Entries) > 0 || a.Installed != nil; a.Sync && m.unsaved != nil {
-		a.HardState = m.unsaved
-		m.savedTerm, m.savedVote, m.unsaved = a.HardState.GetTerm(), a.HardState.GetVote(), nil
+		m.save(a)
 	}
 	for _, r := range msg.GetResponses() {
 		if r.GetTo() == m.cfg.ID {
@@ -107,6 +106,26 @@ func (m *Member) append(msg *raftpb.Message) {
 	}
 	if a.Sync || len(a.local)+len(a.Send) > 0 {
 		m.work.Append = append(m.work.Append, a)
+	}
+}
+
+// save makes a write the one that carries the newest HardState.
+func (m *Member) save(a *Append) {
+	a.HardState, a.Sync = m.unsaved, true
+	m.savedTerm, m.savedVote, m.unsaved, m.saving = a.HardState.GetTerm(), a.HardState.GetVote(), nil, a
+}
+
+// holdApply keeps a change of members from the applier until the commit index that passes it is durable. Until then, a
+// member that loses its power comes back with the members of before, and needs the votes of those that left: nobody may
+// be told that they can go.
+func (m *Member) holdApply() {
+	if m.unsaved != nil {
+		a := &Append{}
+		m.save(a)
+		m.work.Append = append(m.work.Append, a)
+	}
+	if m.saving != nil {
+		m.holdFor = m.saving
 	}
 }
 
