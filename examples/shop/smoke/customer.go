@@ -82,7 +82,7 @@ func (c *customer) do(ctx context.Context, method, path, key string, body any, r
 		return nil, err
 	}
 	defer resp.Body.Close()
-	res.status, res.retryAfter = resp.StatusCode, resp.Header.Get("Retry-After") != ""
+	res.status = resp.StatusCode
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
 		return nil, fmt.Errorf("%d, then the body broke off: %w", resp.StatusCode, err)

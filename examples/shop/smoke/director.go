@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,14 +100,15 @@ func (d *director) kill(ctx context.Context, victim control.Instance) error {
 	return nil
 }
 
-// killEach kills every instance of every service in turn; in the short form one of each service.
+// killEach kills every instance of every service in turn; in the short form one of each service that keeps nothing. When
+// all instances have been killed one after the other, one of them was the leader of what they keep when its turn came.
 func (d *director) killEach(ctx context.Context) error {
 	for _, service := range d.info.Services {
 		victims, err := d.instances(ctx, service.Name)
 		if err != nil {
 			return err
 		}
-		if d.short {
+		if d.short && !keepsState(service.Name) {
 			victims = victims[:1]
 		}
 		for _, victim := range victims {
@@ -119,6 +121,11 @@ func (d *director) killEach(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// keepsState reports whether the instances of a service keep its state among themselves.
+func keepsState(service string) bool {
+	return slices.Contains([]string{"cart", "inventory", "orders", "payment"}, service)
 }
 
 // killMembers kills the members of the control plane in turn, so that one of them was its leader; in the short form one.
@@ -141,29 +148,38 @@ func (d *director) killMembers(ctx context.Context) error {
 	return nil
 }
 
-// freezeEach freezes one instance of each service, one service after the other.
+// freezeEach freezes one instance of each service, one service after the other; and every one of orders in turn, so that
+// one of them leads.
 func (d *director) freezeEach(ctx context.Context) error {
 	for _, service := range d.info.Services {
 		victims, err := d.instances(ctx, service.Name)
 		if err != nil {
 			return err
 		}
-		victim := victims[len(victims)-1].ID
-		if _, err := d.api.Freeze(ctx, victim, false); err != nil {
-			return fmt.Errorf("freeze %s: %w", victim, err)
+		if service.Name != "orders" {
+			victims = victims[len(victims)-1:]
 		}
-		err = d.pause(ctx, 10*time.Second, 2*time.Second)
-		if _, thawErr := d.api.Thaw(context.WithoutCancel(ctx), victim); thawErr != nil {
-			return fmt.Errorf("thaw %s: %w", victim, thawErr)
-		}
-		if err != nil {
-			return err
-		}
-		if err := d.pause(ctx, 2*time.Second, 300*time.Millisecond); err != nil {
-			return err
+		for _, victim := range victims {
+			if err := d.freeze(ctx, victim.ID); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+func (d *director) freeze(ctx context.Context, victim string) error {
+	if _, err := d.api.Freeze(ctx, victim, false); err != nil {
+		return fmt.Errorf("freeze %s: %w", victim, err)
+	}
+	err := d.pause(ctx, 10*time.Second, 2*time.Second)
+	if _, thawErr := d.api.Thaw(context.WithoutCancel(ctx), victim); thawErr != nil {
+		return fmt.Errorf("thaw %s: %w", victim, thawErr)
+	}
+	if err != nil {
+		return err
+	}
+	return d.pause(ctx, 2*time.Second, 300*time.Millisecond)
 }
 
 // restartEach restarts every service; in the short form the one at the edge and the one with the most to lose.
@@ -179,9 +195,9 @@ func (d *director) restartEach(ctx context.Context) error {
 	return d.pause(ctx, 3*time.Second, time.Second)
 }
 
-// freezeControl freezes all members of the control plane and kills every instance of one service meanwhile, one after
-// the other: when the second is away only the first can serve, which was started without a registry and has to have
-// been found again.
+// freezeControl freezes all members of the control plane and kills instances meanwhile: every one of catalog, one after
+// the other, so that only one that was started without a registry can serve and has to have been found; and one of orders,
+// which has to find the others without a registry.
 func (d *director) freezeControl(ctx context.Context) error {
 	members, err := d.instances(ctx, control.ControlService)
 	if err != nil {
@@ -191,6 +207,11 @@ func (d *director) freezeControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	more, err := d.instances(ctx, "orders")
+	if err != nil {
+		return err
+	}
+	victims = append(victims, more[0])
 	d.record.freeze()
 	if _, err := d.api.Freeze(ctx, control.ControlService, len(members) > 1); err != nil {
 		return fmt.Errorf("freeze control: %w", err)

@@ -5,9 +5,9 @@
 //	go run ./examples/shop/smoke -short     about a minute
 //
 // While customers browse and order at a fixed rate, whatever becomes of their requests before, it kills instances of every
-// service and members of the control plane, one after the other, freezes instances, restarts every service, and at last freezes the whole
-// control plane and kills a service meanwhile. Then it counts: failed requests, checkouts that neither succeeded nor
-// said when to come back, acknowledged orders that are missing, orders and charges that are doubled, stock that is gone.
+// service, the leaders of what they keep among them, and members of the control plane, one after the other, freezes
+// instances, restarts every service, and at last freezes the whole control plane and kills instances meanwhile. Then it
+// counts: failed requests, acknowledged orders that are missing, orders and charges that are doubled, stock that is gone.
 // The exit code is 1 if any of that is not 0.
 package main
 

@@ -20,33 +20,21 @@ const (
 
 var kinds = []kind{browse, cart, orders, checkout, repeat}
 
-// keepsState reports whether a kind of request needs the store, which is in etcd: it may then be told to come back later
-// while all of etcd is frozen.
-func (k kind) keepsState() bool { return k != browse }
-
 // verdict is what a customer thinks of an answer.
 type verdict string
 
 const (
 	fine    verdict = "ok"
 	refused verdict = "refused" // out of stock: an answer, if not the one that was hoped for
-	later   verdict = "later"   // 503 in time, with Retry-After, while all of the control plane is frozen
 	failed  verdict = "failed"
 )
-
-// patience is the deadline of an answer that says "later".
-const patience = 5 * time.Second
-
-// settling is how long after the thaw "later" is still an answer that counts as one of the frozen time.
-const settling = 5 * time.Second
 
 // result is one request and its answer.
 type result struct {
 	kind       kind
 	request    string // method and path
 	key        string
-	status     int // 0: no answer
-	retryAfter bool
+	status     int    // 0: no answer
 	body       string // the beginning of it, or the error
 	blank      bool   // products without their stock
 	start, end time.Time
@@ -94,7 +82,7 @@ func (r *record) thaw()   { r.mu.Lock(); defer r.mu.Unlock(); r.thawed = time.No
 func (r *record) add(res result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	res.verdict = r.judge(res)
+	res.verdict = res.judge()
 	r.results = append(r.results, res)
 	if res.verdict == failed {
 		if r.failures++; len(r.examples) < maxExamples {
@@ -103,43 +91,14 @@ func (r *record) add(res result) {
 	}
 }
 
-func (r *record) judge(res result) verdict {
+func (res result) judge() verdict {
 	switch {
 	case res.status >= 200 && res.status < 300, res.status == 304:
 		return fine
 	case res.status == 409 && (res.kind == checkout || res.kind == repeat) && contains(res.body, "OUT_OF_STOCK"):
 		return refused
-	case res.status == 503 && res.retryAfter && res.end.Sub(res.start) <= patience && res.kind.keepsState() && r.wasFrozen(res):
-		return later
 	}
 	return failed
-}
-
-// wasFrozen reports whether the control plane was frozen at any time while res was under way, or just before.
-func (r *record) wasFrozen(res result) bool {
-	return !r.frozen.IsZero() && res.end.After(r.frozen) && (r.thawed.IsZero() || res.start.Before(r.thawed.Add(settling)))
-}
-
-// untilCheckout is the time from the thaw to the end of the first checkout begun after it that succeeded, and how many
-// begun after it were told to come back.
-func (r *record) untilCheckout() (d time.Duration, ok bool, told int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.thawed.IsZero() {
-		return 0, false, 0
-	}
-	for _, res := range r.results {
-		if res.kind != checkout && res.kind != repeat || res.start.Before(r.thawed) {
-			continue
-		}
-		switch after := res.end.Sub(r.thawed); {
-		case res.verdict == fine && (!ok || after < d):
-			d, ok = after, true
-		case res.verdict == later:
-			told++
-		}
-	}
-	return d, ok, told
 }
 
 // quantile of times, which are sorted.
