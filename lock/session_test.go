@@ -44,11 +44,11 @@ func testContextOfAStoppedProcess(t *testing.T) {
 		h := mustLock(t, l, name)
 		d.Freeze()
 		h.s.timer.Stop() // as if the process did not run
-		time.Sleep(time.Until(h.Until()) - 1)
+		<-time.After(time.Until(h.Until()) - 1)
 		if ask(h.Context()) {
 			t.Errorf("%s: over before its time", name)
 		}
-		time.Sleep(1)
+		<-time.After(1)
 		if !ask(h.Context()) || !errors.Is(context.Cause(h.Context()), ErrLost) {
 			t.Errorf("%s: not over in time: %v", name, context.Cause(h.Context()))
 		}
@@ -74,7 +74,7 @@ func testTimeCountsFromTheRequest(t *testing.T) {
 	}
 	first := h.Until()
 	for h.Until().Equal(first) {
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	// The renewal was sent a second before it was answered, which was now.
 	if left := time.Until(h.Until()); left > 8*time.Second || left < 8*time.Second-2*time.Millisecond {
@@ -96,7 +96,7 @@ func testLateRenewal(t *testing.T) {
 		t.Errorf("ended %v early", got)
 	}
 	d.Thaw()
-	time.Sleep(time.Second)
+	<-time.After(time.Second)
 	if h.Context().Err() == nil || h.Until().After(time.Now()) {
 		t.Error("the hold came back")
 	}

@@ -89,7 +89,7 @@ func simulate(t *testing.T, seed uint64) {
 	}
 	wg.Go(func() { disturb(ctx, rand.New(rand.NewPCG(seed, 99)), engine, links) }) //nolint:gosec // as above
 	wg.Wait()
-	time.Sleep(ttl) // for sessions that were lost here and live there
+	<-time.After(ttl) // for sessions that were lost here and live there
 	if n := engine.Waiting("l"); n != 0 {
 		t.Errorf("%d are left in the queue", n)
 	}
@@ -122,7 +122,7 @@ func contend(ctx context.Context, t *testing.T, l *Locker, r *rand.Rand, hist *h
 	case <-ctx.Done():
 	}
 	if r.IntN(3) == 0 { // one that does not look at its context
-		time.Sleep(time.Duration(r.Int64N(int64(20 * time.Second))))
+		<-time.After(time.Duration(r.Int64N(int64(20 * time.Second))))
 		hist.write(h.Token())
 	}
 	if err := h.Unlock(want); err != nil && !errors.Is(err, ErrLost) && want.Err() == nil {

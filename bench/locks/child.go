@@ -99,6 +99,7 @@ type message struct {
 	Lost                  bool
 }
 
+// answer is what the storage says to each.
 type answer struct{ Stale bool }
 
 type contender struct {
@@ -109,21 +110,17 @@ type contender struct {
 	in   *bufio.Reader
 }
 
-func (c *contender) say(m message) (answer, error) {
+// say says it, and waits until it was heard.
+func (c *contender) say(m message) error {
 	m.Process = c.spec.Process
-	var a answer
 	b, err := json.Marshal(m)
 	if err == nil {
 		_, err = c.conn.Write(append(b, '\n'))
 	}
-	if err != nil {
-		return a, err
+	if err == nil {
+		_, err = c.in.ReadBytes('\n')
 	}
-	line, err := c.in.ReadBytes('\n')
-	if err != nil {
-		return a, err
-	}
-	return a, json.Unmarshal(line, &a)
+	return err
 }
 
 // contend wants one of the locks, again and again.
@@ -158,12 +155,12 @@ func (c *contender) stand() error {
 
 // hold writes while ctx lasts, at most for so long, gives back what is held, and tells.
 func (c *contender) hold(name string, asked, granted time.Time, token uint64, ctx context.Context, long time.Duration, h *lock.Held) error {
-	if _, err := c.say(message{Op: "began", Lock: name, Token: token}); err != nil {
+	if err := c.say(message{Op: "began", Lock: name, Token: token}); err != nil {
 		return err
 	}
 	last := granted // that the context was seen to last
 	for ctx.Err() == nil && time.Since(granted) < long {
-		if _, err := c.say(message{Op: "write", Lock: name, Token: token}); err != nil {
+		if err := c.say(message{Op: "write", Lock: name, Token: token}); err != nil {
 			return err
 		}
 		pause(ctx, between(c.rand, time.Millisecond, 10*time.Millisecond))
@@ -186,10 +183,9 @@ func (c *contender) hold(name string, asked, granted time.Time, token uint64, ct
 		}
 	}
 	if m.Lost {
-		if _, err := c.say(message{Op: "write", Lock: name, Token: token}); err != nil { // as a packet that was sent in time
+		if err := c.say(message{Op: "write", Lock: name, Token: token}); err != nil { // as a packet that was sent in time
 			return err
 		}
 	}
-	_, err := c.say(m)
-	return err
+	return c.say(m)
 }

@@ -76,7 +76,7 @@ func run(ctx context.Context, r *trial.Run) error {
 		}
 		all = append(all, p)
 	}
-	length := r.Long(2*time.Minute, 15*time.Second)
+	length := r.Long(2*time.Minute, 8*time.Second)
 	if lasts > 0 {
 		length = lasts
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/holdfast-go/holdfast/bench/internal/work"
@@ -20,7 +19,6 @@ type contenders struct {
 	spec spec
 	cmd  *exec.Cmd
 	in   io.WriteCloser // they end when it does
-	said strings.Builder
 }
 
 func startContenders(s spec) (*contenders, error) {

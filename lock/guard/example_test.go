@@ -35,7 +35,7 @@ func Example() {
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
+		defer tx.Rollback()
 		if err := tokens.Check(ctx, tx, "ledger", held.Token()); err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func write(ctx context.Context, db *sql.DB, name string, token uint64) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
+	defer tx.Rollback()
 	if err := (SQL{}).Check(ctx, tx, name, token); err != nil {
 		return err
 	}

@@ -45,15 +45,15 @@ type client struct {
 	d *spy
 }
 
-func (e *env) client(t *testing.T, name string) *client { return e.lasting(t, name, 1) }
+func (e *env) client(t *testing.T, name string) *client { return e.lasting(t, name, e.cfg.TTL) }
 
-// lasting returns one whose TTL is some times the suite's.
-func (e *env) lasting(t *testing.T, name string, times time.Duration) *client {
+// lasting returns one with another TTL than the suite's.
+func (e *env) lasting(t *testing.T, name string, ttl time.Duration) *client {
 	t.Helper()
 	d, link := e.Open(t)
 	c := &client{Link: link, d: &spy{Engine: d}}
 	c.Locker = lock.New(c.d, lock.Config{
-		TTL: times * e.cfg.TTL, Name: name,
+		TTL: ttl, Name: name,
 		Logger: slog.New(slog.NewTextHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("client", name),
 	})
 	t.Cleanup(func() {

@@ -46,7 +46,7 @@ func testHolderSilent(t *testing.T, e *env, silence func(Link)) {
 
 // testShortCut: a holder that cannot reach the engine for less than its TTL loses nothing.
 func testShortCut(t *testing.T, e *env) {
-	a, b := e.lasting(t, "a", 2), e.lasting(t, "b", 2)
+	a, b := e.lasting(t, "a", 2*e.cfg.TTL), e.lasting(t, "b", 2*e.cfg.TTL)
 	h := e.lock(t, a, "l")
 	w := e.queued(t, b, "l")
 	for _, fault := range []struct{ begin, end func(Link) }{{Link.Cut, Link.Restore}, {Link.Freeze, Link.Thaw}} {
@@ -65,7 +65,7 @@ func testShortCut(t *testing.T, e *env) {
 
 // testRestarted: with the engine killed and started again, holders hold on and the queue is as it was.
 func testRestarted(t *testing.T, e *env) {
-	a, b, c := e.lasting(t, "a", 3), e.lasting(t, "b", 3), e.lasting(t, "c", 3)
+	a, b, c := e.lasting(t, "a", 3*e.cfg.TTL), e.lasting(t, "b", 3*e.cfg.TTL), e.lasting(t, "c", 3*e.cfg.TTL)
 	h := e.lock(t, a, "l")
 	second := e.queued(t, b, "l")
 	third := e.queued(t, c, "l")
