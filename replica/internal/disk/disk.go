@@ -49,7 +49,7 @@ type File interface {
 	// Truncate sets the size; what is added reads as zeros.
 	Truncate(size int64) error
 	Size() (int64, error)
-	Close() error
+	io.Closer
 }
 
 // Info is one file of a directory.

@@ -302,7 +302,7 @@ func TestSimShortWrite(t *testing.T) {
 	f, _ := s.Create("d/f")
 	s.Inject(func(op disk.Op) error {
 		if op.Kind == disk.OpWrite {
-			return disk.Short{N: 2, Err: syscall.EIO}
+			return disk.ShortError{N: 2, Err: syscall.EIO}
 		}
 		return nil
 	})

@@ -54,15 +54,15 @@ type Op struct {
 
 func (o Op) String() string { return fmt.Sprintf("%d %s %s", o.N, o.Kind, o.Name) }
 
-// Short is an error for Inject: a write takes the first N bytes and then fails with Err.
-type Short struct {
+// ShortError is an error for Inject: a write takes the first N bytes and then fails with Err.
+type ShortError struct {
 	N   int
 	Err error
 }
 
-func (s Short) Error() string { return fmt.Sprintf("short write of %d: %v", s.N, s.Err) }
+func (s ShortError) Error() string { return fmt.Sprintf("short write of %d: %v", s.N, s.Err) }
 
-func (s Short) Unwrap() error { return s.Err }
+func (s ShortError) Unwrap() error { return s.Err }
 
 // Sim is a file system in memory that can crash. All that it decides comes from its seed, in the order of the calls.
 //

@@ -43,7 +43,7 @@ func (f *simFile) WriteAt(p []byte, off int64) (int, error) {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	crash, err := f.begin(Op{Kind: OpWrite, Offset: off, Bytes: len(p)})
-	var short Short
+	var short ShortError
 	switch {
 	case crash:
 		p = p[:f.s.rng.IntN(len(p)+1)]

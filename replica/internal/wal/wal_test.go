@@ -247,7 +247,7 @@ func TestAFailedWriteOrSyncIsFinal(t *testing.T) {
 				}
 				failed = true
 				if short && op.Kind == disk.OpWrite {
-					return disk.Short{N: op.Bytes / 2, Err: syscall.EIO}
+					return disk.ShortError{N: op.Bytes / 2, Err: syscall.EIO}
 				}
 				return syscall.EIO
 			})
