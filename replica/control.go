@@ -23,6 +23,7 @@ const (
 	methodJoin     = "join"
 	methodAdd      = "add"
 	methodRemove   = "remove"
+	methodReplace  = "replace"
 	methodTransfer = "transfer"
 )
 
@@ -57,11 +58,12 @@ type joinRequest struct {
 	Name    string `json:"name"`
 }
 
-// changeRequest is methodAdd, methodRemove or methodTransfer.
+// changeRequest is methodAdd, methodRemove, methodReplace or methodTransfer.
 type changeRequest struct {
 	Group   uint64 `json:"group"`
 	Cluster uint64 `json:"cluster"`
 	Name    string `json:"name"`
+	In      string `json:"in,omitempty"` // who gets the vote of Name
 }
 
 // handler is a Host as its transport knows it.
@@ -416,13 +418,20 @@ func (g *Group) change(ctx context.Context, method string, r changeRequest) erro
 			}
 		}
 		return nil
-	case methodTransfer:
-		var to uint64
-		for _, i := range m.applier.Members() {
-			if i.Name == r.Name && !i.Learner {
-				to = i.ID
-			}
+	case methodReplace:
+		in, out := m.named(r.In, true), m.named(r.Name, false)
+		if in == 0 {
+			in = m.named(r.In, false) // it votes already
 		}
+		if in == 0 {
+			return ErrNotMember.With(fmt.Sprintf("%s is no member of %s", r.In, g.name))
+		}
+		if out == 0 {
+			return nil
+		}
+		return m.ask(ctx, func(now time.Time, done func(error)) { m.core.Replace(now, in, out, done) })
+	case methodTransfer:
+		to := m.named(r.Name, false)
 		if to == 0 && r.Name != "" {
 			return ErrNotMember.With(fmt.Sprintf("%s is no voter of %s", r.Name, g.name))
 		}
@@ -432,11 +441,21 @@ func (g *Group) change(ctx context.Context, method string, r changeRequest) erro
 	return failure.New(failure.Unimplemented, "%q is not offered", method)
 }
 
+// named returns the ID of the learner or voter of that name, 0 if there is none.
+func (m *member) named(host string, learner bool) (id uint64) {
+	for _, i := range m.applier.Members() {
+		if i.Name == host && i.Learner == learner {
+			id = i.ID
+		}
+	}
+	return id
+}
+
 // errNotHere says that another member leads.
 var errNotHere = ErrChanging.With("this member does not lead")
 
 // atLeader has the leader do something, whichever member that is, until it does.
-func (g *Group) atLeader(ctx context.Context, method, name string) error {
+func (g *Group) atLeader(ctx context.Context, method, name, in string) error {
 	m, err := g.wait(ctx)
 	if err != nil {
 		return err
@@ -445,7 +464,7 @@ func (g *Group) atLeader(ctx context.Context, method, name string) error {
 	var last error
 	for {
 		leader, self := g.Leader()
-		r := changeRequest{Group: g.id, Cluster: m.cluster, Name: name}
+		r := changeRequest{Group: g.id, Cluster: m.cluster, Name: name, In: in}
 		switch {
 		case self:
 			last = g.change(ctx, method, r)
@@ -457,8 +476,10 @@ func (g *Group) atLeader(ctx context.Context, method, name string) error {
 		if last == nil {
 			return nil
 		}
-		code := failure.CodeOf(last)
-		retry := errors.Is(last, ErrChanging) || code == failure.Unavailable || errors.Is(last, ErrNotMember) && method == methodAdd
+		f := failure.From(last)
+		code := f.Code
+		retry := errors.Is(last, ErrChanging) || code == failure.Unavailable || errors.Is(last, ErrNotMember) && method == methodAdd ||
+			code == failure.FailedPrecondition && (f.Reason == core.ReasonBehind || f.Reason == core.ReasonNameInUse)
 		if !retry || g.isStopped() || !backoff.Pause(ctx, b.Next()) {
 			return last
 		}

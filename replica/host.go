@@ -53,6 +53,9 @@ const (
 	hostClosed
 )
 
+// stopTimeout is how long calls of other hosts may take that are under way when this one stops.
+const stopTimeout = 2 * time.Second
+
 // seams are what tests put in place of the machine that they run on.
 type seams struct {
 	fs   disk.FS
@@ -92,7 +95,7 @@ func (h *Host) open(s seams) (err error) {
 	h.writer = newWriter(h)
 	if h.server, err = rpc.NewServer(transport.Server(rpc.ServerConfig{
 		Addr: h.cfg.Addr, Listener: h.cfg.Listener, TLS: h.cfg.ServerTLS, Insecure: h.cfg.Insecure, Logger: h.log,
-		DrainTimeout: -1, // members end their streams themselves
+		DrainTimeout: stopTimeout, // the streams have ended by then; what is left are short calls
 	})); err != nil {
 		return err
 	}

@@ -40,12 +40,11 @@ type member struct {
 	armed   time.Time // when the timer fires; zero: it has
 	leading uint64    // the leader as others were told
 
-	jobs    *jobs
-	durable struct{ term, vote uint64 } // the writer's: what it has been asked to make durable last
+	jobs *jobs
 
-	names   sync.Map // member ID → host name, of those that were heard and are not in the table
-	named   atomic.Int64
-	sending sync.Map // member ID → whether a snapshot is on its way
+	names   sync.Map     // member ID → host name, of those that were heard and are not in the table
+	known   atomic.Int64 // how many names
+	sending sync.Map     // member ID → whether a snapshot is on its way
 	stats   stats
 }
 
@@ -328,7 +327,7 @@ func (m *member) heard(from string, a transport.Address, body []byte) {
 		m.group.log.Warn("replica: a message that cannot be read", "from", from, "error", err)
 		return
 	}
-	if m.name(a.From) != from && m.named.Add(1) < maxNames {
+	if m.name(a.From) != from && m.known.Add(1) < maxNames {
 		m.names.Store(a.From, from)
 	}
 	m.input(input{kind: received, message: msg})

@@ -23,7 +23,7 @@ func (g *Group) Transfer(ctx context.Context, to string) error {
 		if from != "" && from == to {
 			return nil
 		}
-		if err := g.atLeader(ctx, methodTransfer, to); err != nil {
+		if err := g.atLeader(ctx, methodTransfer, to, ""); err != nil {
 			return err
 		}
 		try, done := context.WithTimeout(ctx, g.host.cfg.Election)
@@ -73,7 +73,7 @@ func (g *Group) resign(ctx context.Context) {
 func (g *Group) AddMember(ctx context.Context, name string, voter bool) error {
 	ctx, cancel := g.within(ctx)
 	defer cancel()
-	if err := g.atLeader(ctx, methodAdd, name); err != nil {
+	if err := g.atLeader(ctx, methodAdd, name, ""); err != nil {
 		return err
 	}
 	return g.timely(g.until(ctx, func() bool {
@@ -86,14 +86,28 @@ func (g *Group) AddMember(ctx context.Context, name string, voter bool) error {
 	}))
 }
 
+// ReplaceMember makes the host in a member in place of the host out, in one change once it has caught up: at no time is
+// there a vote less. It waits for that, and may be called on any member and again. What out has on its disk of the group
+// is refused from then on.
+func (g *Group) ReplaceMember(ctx context.Context, out, in string) error {
+	ctx, cancel := g.within(ctx)
+	defer cancel()
+	if err := g.AddMember(ctx, in, false); err != nil {
+		return err
+	}
+	return g.timely(g.atLeader(ctx, methodReplace, out, in))
+}
+
 // RemoveMember ends the membership of the host of that name. What it has on its disk of the group is refused from then on.
 func (g *Group) RemoveMember(ctx context.Context, name string) error {
 	ctx, cancel := g.within(ctx)
 	defer cancel()
-	return g.atLeader(ctx, methodRemove, name)
+	return g.atLeader(ctx, methodRemove, name, "")
 }
 
-// Leave stops this member and removes what it has on its disk. Remove the member before, or it counts as one that is down.
+// Leave stops this member and removes what it has on its disk. It waits until all members that are left know that it is
+// none any more (RemoveMember, ReplaceMember): before, some of them may need its vote. A host that was never a member
+// leaves at once.
 func (g *Group) Leave(ctx context.Context) error {
 	g.host.mu.Lock()
 	running := g.host.state == hostRunning
@@ -104,6 +118,9 @@ func (g *Group) Leave(ctx context.Context) error {
 	g.mu.Lock()
 	leave := g.leave
 	g.mu.Unlock()
+	if err := g.gone(ctx); err != nil {
+		return g.timely(err)
+	}
 	if leave != nil {
 		leave()
 	}
@@ -127,6 +144,26 @@ func (g *Group) Leave(ctx context.Context) error {
 	delete(g.host.groups, g.id)
 	g.host.mu.Unlock()
 	return nil
+}
+
+// gone waits until nobody counts this member in.
+func (g *Group) gone(ctx context.Context) error {
+	t := time.NewTicker(poll)
+	defer t.Stop()
+	for {
+		g.mu.Lock()
+		gone := g.found == nil || g.found.Gone()
+		g.mu.Unlock()
+		if gone {
+			return nil
+		}
+		g.host.pollSoon()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Status returns what this member knows.

@@ -69,13 +69,10 @@ func (w *writer) stop() {
 	}
 }
 
-// maxUnsynced bounds what waits for the next write that must be durable.
-const maxUnsynced = 512
-
 // run writes until stop, and everything that was pushed before it.
 func (w *writer) run() {
 	var batch []write
-	var updates, unsynced []wal.Update
+	var updates []wal.Update
 	for range w.wake {
 		for {
 			w.mu.Lock()
@@ -83,44 +80,23 @@ func (w *writer) run() {
 			ended := w.ended
 			w.mu.Unlock()
 			if len(batch) == 0 {
-				if !ended {
-					break
+				if ended {
+					return
 				}
-				if len(unsynced) > 0 {
-					if err := w.host.wal.Append(unsynced); err != nil {
-						w.fail(err, nil)
-					}
-				}
-				return
-			}
-			sync := len(unsynced) > maxUnsynced
-			for _, i := range batch {
-				sync = sync || i.done != nil || i.member.mustSync(i.append)
+				break
 			}
 			updates = updates[:0]
-			if sync {
-				updates = append(updates, unsynced...)
-				clear(unsynced)
-				unsynced = unsynced[:0]
-			}
 			for _, i := range batch {
-				u := i.update
-				if i.append != nil {
-					u = updateOf(i.member.group.id, i.append)
-				}
-				if u.Meta == nil && u.Mark == nil && len(u.Entries) == 0 && u.HardState == nil && !u.Drop {
-					continue
-				}
-				if sync {
-					updates = append(updates, u)
-				} else {
-					unsynced = append(unsynced, u)
+				switch {
+				case i.append == nil:
+					updates = append(updates, i.update)
+				case i.append.Sync: // otherwise there is nothing to write, and it only has to be in its turn
+					updates = append(updates, updateOf(i.member.group.id, i.append))
 				}
 			}
-			if len(updates) > 0 && !w.write(updates, batch) {
-				continue
+			if len(updates) == 0 || w.write(updates, batch) {
+				w.tell(batch)
 			}
-			w.tell(batch)
 			clear(updates)
 			clear(batch)
 		}
@@ -146,7 +122,7 @@ func (w *writer) write(updates []wal.Update, batch []write) bool {
 	return true
 }
 
-// tell reports what is durable, or does not need to be.
+// tell reports what is durable, or has nothing that could be.
 func (w *writer) tell(batch []write) {
 	for _, i := range batch {
 		if i.append == nil {
@@ -180,17 +156,6 @@ func (w *writer) fail(err error, batch []write) {
 		}
 	}
 	w.host.fail(err)
-}
-
-// mustSync reports whether an Append has to be durable before anybody hears of it. What only moves the commit index, or
-// answers for entries that are durable already, has not: a member that forgets it hears it again. For the writer.
-func (m *member) mustSync(a *core.Append) bool {
-	hs := a.HardState
-	if hs != nil && (hs.GetTerm() != m.durable.term || hs.GetVote() != m.durable.vote) {
-		m.durable.term, m.durable.vote = hs.GetTerm(), hs.GetVote()
-		return true
-	}
-	return len(a.Entries) > 0 || a.Installed != nil || a.Compact != nil
 }
 
 func updateOf(group uint64, a *core.Append) wal.Update {

@@ -446,6 +446,25 @@ func (m *Machine) ID(name string) uint64 {
 	return 0
 }
 
+// Gone reports whether this member can be forgotten: it never was one, or a leader has a table without it, and so has
+// everybody who is in that. Until then the vote of this member may be needed, since a change of members counts for each
+// member from when that one has applied it.
+func (m *Machine) Gone() bool {
+	if m.state.Kind == Fresh {
+		return true
+	}
+	for _, leader := range m.peers() {
+		if !leader.Leading || leader.State.Record.Cluster != m.state.Record.Cluster || leader.tabled(m.cfg.Self) {
+			continue
+		}
+		return !slices.ContainsFunc(leader.Table, func(o Member) bool {
+			p := m.seen[o.Name]
+			return p == nil || p.ID != o.ID || p.State.Record.Cluster != m.state.Record.Cluster || len(p.Table) == 0 || p.tabled(m.cfg.Self)
+		})
+	}
+	return false
+}
+
 // Joining reports whether there is a cluster that a Fresh member waits for.
 func (m *Machine) Joining() bool {
 	_, there := m.existing()

@@ -119,8 +119,8 @@ func (t *Transport) forget(h *host) {
 		h.dialing()
 		h.dialing = nil
 	}
-	if h.conn != nil {
-		_ = h.conn.Close() // nothing of it is needed any more
+	if conn := h.conn; conn != nil {
+		t.work.Go(func() { _ = conn.Close() }) // which may wait for what hangs; nothing of it is needed any more
 		h.conn = nil
 	}
 	h.addr = ""
