@@ -232,7 +232,7 @@ func (n *node) breakDisk(t Trouble, back time.Duration) {
 			return nil
 		}
 		if kind == disk.OpWrite && op.Bytes > short {
-			return disk.Short{N: short, Err: syscall.EIO}
+			return disk.ShortError{N: short, Err: syscall.EIO}
 		}
 		return syscall.EIO
 	})
