@@ -397,7 +397,7 @@ func (f *fleet) misplaced(hosts []string) string {
 		}
 	}
 	for i, r := range rows {
-		if r.Target != nil || r.Settling != nil || r.Leaving != nil || !r.Founded {
+		if r.Target != nil || r.Leaving != nil || !r.Founded {
 			return fmt.Sprintf("shard %d is on its way: %+v", i, r)
 		}
 		for _, h := range r.Hosts {
@@ -450,6 +450,23 @@ func TestShardsMoveUnderWrites(t *testing.T) {
 		time.Sleep(time.Second)
 		w.stop()
 		if len(w.failed) > 0 || w.slowest > 500*time.Millisecond {
+			t.Errorf("the slowest write took %v; failed: %v", w.slowest, w.failed)
+		}
+	})
+}
+
+// TestASingleReplicaMoves: a shard without copies changes its only host, and nobody notices.
+func TestASingleReplicaMoves(t *testing.T) {
+	inFleet(t, 5, fiveHosts, shard.Config{Shards: 2, Replicas: 1}, func(f *fleet) {
+		f.start("a", "b", "c")
+		f.ready("a", "b", "c")
+		w := f.write(2)
+		for _, to := range []string{"b", "c", "a"} {
+			f.rebalance("a", to)
+		}
+		f.spread("a")
+		w.stop()
+		if len(w.failed) > 0 || w.slowest > 2*time.Second {
 			t.Errorf("the slowest write took %v; failed: %v", w.slowest, w.failed)
 		}
 	})

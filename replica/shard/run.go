@@ -1,10 +1,11 @@
 package shard
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -131,18 +132,13 @@ func (m *Map) look(ctx context.Context, work *sync.WaitGroup, shard int, r Row, 
 		}
 		m.local[shard] = l
 	}
-	if l == nil || l.busy || leaving && len(r.Settling) > 0 {
+	if l == nil || l.busy {
 		return
 	}
 	var step func(ctx context.Context) error
 	switch _, leads := l.group.Leader(); {
 	case !r.wants(m.self):
 		step = func(ctx context.Context) error { return m.leave(ctx, shard, l, leaving) }
-	case slices.Contains(r.Settling, m.self) && members(l.group, r.Hosts):
-		step = func(ctx context.Context) error {
-			_, err := m.typed.Propose(ctx, command{Op: opSettled, Shard: shard, Host: m.self})
-			return err
-		}
 	case !leads:
 		l.led = time.Time{}
 	case !r.Founded:
@@ -177,14 +173,6 @@ func (m *Map) look(ctx context.Context, work *sync.WaitGroup, shard int, r Row, 
 		m.mu.Lock()
 		l.busy = false
 		m.mu.Unlock()
-	})
-}
-
-// members reports whether the members of a group are hosts alone, all voting, as far as this member has applied it.
-func members(g *replica.Group, hosts []string) bool {
-	all := g.Status().Members
-	return len(all) == len(hosts) && !slices.ContainsFunc(all, func(x replica.Member) bool {
-		return x.Learner || !slices.Contains(hosts, x.Name)
 	})
 }
 
@@ -249,7 +237,7 @@ func (m *Map) drive(ctx context.Context, shard int, l *local, r Row) error {
 			}
 			return &members[i]
 		}
-		var waits, votes []string // of the target: those that catch up, and those that vote
+		var waits, learn, votes []string // of the target: those that catch up, those that have, those that vote
 		for _, name := range target {
 			switch x := find(name); {
 			case x == nil:
@@ -257,42 +245,45 @@ func (m *Map) drive(ctx context.Context, shard int, l *local, r Row) error {
 					return fmt.Errorf("add %s: %w", name, err)
 				}
 				waits = append(waits, name)
-			case x.Learner:
-				if x.Lag > closeEnough || !x.Up {
-					waits = append(waits, name)
-				}
-			default:
+			case !x.Learner:
 				votes = append(votes, name)
+			case x.Lag > closeEnough || !x.Up:
+				waits = append(waits, name)
+			default:
+				learn = append(learn, name)
 			}
 		}
-		var out []string // members that are not of the target
+		var out []string // members that are not of the target, this one last
 		for _, x := range members {
 			if !slices.Contains(target, x.Name) {
 				out = append(out, x.Name)
 			}
 		}
+		slices.SortFunc(out, func(a, b string) int {
+			return cmp.Or(compare(a == m.self, b == m.self), strings.Compare(a, b))
+		})
 		switch {
-		case len(waits) > 0 || len(votes)+len(out) < len(target):
-			// Somebody catches up, or takes the vote of one that is out already: one at a time.
+		case len(waits) > 0:
 		case len(out) == 0 && len(votes) == len(target):
 			_, err := m.typed.Propose(ctx, command{Op: opDone, Shard: shard, Hosts: target})
 			if err == nil {
 				m.log.Info("shard: moved", "shard", shard, "hosts", target)
 			}
 			return err
-		case !r.Switched && len(out) > 0: // all have caught up, and nobody has gone
+		case len(out) == 0: // the last ones get the votes that are free
+		case !r.Switched: // all have caught up, and nobody has gone
 			_, err := m.typed.Propose(ctx, command{Op: opSwitch, Shard: shard, Hosts: target})
 			return err
-		case len(out) > 0 && time.Since(l.since) < grace:
-		case len(out) == 1 && out[0] == m.self:
-			if len(votes) == 0 {
-				return errors.New("nobody to hand over to")
-			}
+		case time.Since(l.since) < grace:
+		case out[0] == m.self && len(votes) > 0:
 			return g.Transfer(ctx, preferred(shard, votes)) // which goes on
-		case len(out) > 0:
-			i := slices.IndexFunc(out, func(name string) bool { return name != m.self })
-			if err := g.RemoveMember(ctx, out[i]); err != nil {
-				return fmt.Errorf("remove %s: %w", out[i], err)
+		case len(learn) == 0 || find(out[0]).Learner:
+			if err := g.RemoveMember(ctx, out[0]); err != nil {
+				return fmt.Errorf("remove %s: %w", out[0], err)
+			}
+		default:
+			if err := g.ReplaceMember(ctx, out[0], learn[0]); err != nil {
+				return fmt.Errorf("replace %s by %s: %w", out[0], learn[0], err)
 			}
 		}
 		select {
@@ -301,4 +292,15 @@ func (m *Map) drive(ctx context.Context, shard int, l *local, r Row) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// compare orders false before true.
+func compare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }

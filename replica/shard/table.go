@@ -19,10 +19,6 @@ type Row struct {
 	Target []string `json:"target,omitempty"`
 	// Switched says that those of Target are fit to serve, and are to be asked from now on.
 	Switched bool `json:"switched,omitempty"`
-	// Settling are those of Hosts that have not seen yet that the group's members are Hosts alone. Raft counts a change of
-	// members where it is applied: until all have, one that has left might still be asked for its vote, so nobody deletes
-	// anything before.
-	Settling []string `json:"settling,omitempty"`
 	// Leaving had the shard and have not deleted it yet.
 	Leaving []string `json:"leaving,omitempty"`
 	// Founded says that its group has begun to exist. From then on nobody founds it, whatever is lost.
@@ -68,7 +64,6 @@ const (
 	opFounded op = "founded"
 	opSwitch  op = "switch"
 	opDone    op = "done"
-	opSettled op = "settled"
 	opLeft    op = "left"
 )
 
@@ -170,11 +165,9 @@ func (r Row) apply(c command, replicas int) (Row, error) {
 			return r, ErrMoving.With("shard %d moves elsewhere by now", c.Shard)
 		}
 		r.leaves(r.Hosts, c.Hosts, nil)
-		r.Hosts, r.Settling, r.Target, r.Switched = c.Hosts, c.Hosts, nil, false
+		r.Hosts, r.Target, r.Switched = c.Hosts, nil, false
 	case opLeft:
 		r.Leaving = without(r.Leaving, c.Host)
-	case opSettled:
-		r.Settling = without(r.Settling, c.Host)
 	case opInit:
 	default:
 		return r, failure.New(failure.Unimplemented, "the table knows no %q", c.Op)
