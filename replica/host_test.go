@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/replica/internal/disk"
 )
 
 var (
@@ -393,10 +394,7 @@ func TestMembersMoveByHand(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if err := w.boxes["b"].g.AddMember(ctx, "d", false); err != nil {
-			t.Fatal(err)
-		}
-		if err := d.g.RemoveMember(ctx, "a"); err != nil {
+		if err := w.boxes["b"].g.ReplaceMember(ctx, "a", "d"); err != nil {
 			t.Fatal(err)
 		}
 		w.until("d votes", func() bool { return d.g.Status().Role == Following || d.g.Status().Role == Leading })
@@ -411,5 +409,87 @@ func TestMembersMoveByHand(t *testing.T) {
 		if name, self := d.g.Leader(); name != "d" || !self {
 			t.Errorf("%s leads", name)
 		}
+	})
+}
+
+func TestAMemberComesBackWithAnotherID(t *testing.T) {
+	inBubble(t, 3, three, func(w *world) {
+		w.startAll()
+		a, c := w.boxes["a"], w.boxes["c"]
+		a.put("x", "1")
+		w.leader()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := a.g.RemoveMember(ctx, "c"); err != nil {
+			t.Fatal(err)
+		}
+		old := c.g.Status().ID
+		if err := c.g.Leave(ctx); err != nil {
+			t.Fatal(err)
+		}
+		c.kv = newRegister()
+		var err error
+		if c.g, err = c.host.Group("kv", c.kv, c.gcfg); err != nil {
+			t.Fatal(err)
+		}
+		w.until("it votes again", func() bool { return c.g.Status().Role == Following })
+		c.want("x", "1")
+		if c.g.Status().ID == old {
+			t.Error("with the same ID")
+		}
+	})
+}
+
+func TestTheDiskFails(t *testing.T) {
+	inBubble(t, 3, three, func(w *world) {
+		w.startAll()
+		lead := w.leader()
+		lead.put("x", "1")
+		broken := errors.New("input/output error")
+		lead.fs.Inject(func(op disk.Op) error {
+			if op.Kind == disk.OpSync {
+				return broken
+			}
+			return nil
+		})
+		err := lead.tryPut(5*time.Second, "x", "2")
+		if !errors.Is(err, ErrFailed) {
+			t.Errorf("got %v", err)
+		}
+		if err := <-lead.done; err == nil || !strings.Contains(err.Error(), "input/output error") {
+			t.Errorf("Run: %v", err)
+		}
+		lead.host = nil
+		w.any().put("x", "3")
+		w.any().want("x", "3")
+	})
+}
+
+func TestGroupsShareAHost(t *testing.T) {
+	inBubble(t, 3, three, func(w *world) {
+		w.startAll()
+		w.boxes["a"].put("x", "1")
+		more := make(map[string][]*Group)
+		for n, b := range w.boxes {
+			for i := range 5 {
+				g, err := b.host.Group(fmt.Sprint("more ", i), newRegister(), GroupConfig{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				more[n] = append(more[n], g)
+			}
+			if _, err := b.host.Group("kv", newRegister(), GroupConfig{}); err == nil {
+				t.Error("a group was made twice")
+			}
+		}
+		for i := range 5 {
+			if _, err := more["b"][i].Propose(context.Background(), []byte("x=2")); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := len(w.boxes["c"].host.Groups()); n != 6 {
+			t.Errorf("there are %d groups", n)
+		}
+		w.boxes["c"].want("x", "1")
 	})
 }

@@ -161,6 +161,17 @@ func (w *world) startAll() {
 	}
 }
 
+// any returns a box that runs.
+func (w *world) any() *box {
+	for _, n := range w.names {
+		if w.boxes[n].host != nil {
+			return w.boxes[n]
+		}
+	}
+	w.Fatal("nothing runs")
+	return nil
+}
+
 // leader waits until all running members agree on who leads and returns it.
 func (w *world) leader() *box {
 	w.Helper()
