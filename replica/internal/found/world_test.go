@@ -13,12 +13,17 @@ import (
 // world is some hosts that ask each other, crash, lose their disks and come back. Raft itself is a table per cluster that
 // changes when somebody leads, which takes a majority of it.
 type world struct {
-	t        *rapid.T
+	t        failer
 	members  int
 	founders []string
 	hosts    []*host
 	clusters map[uint64]*cluster
 	next     uint64
+}
+
+// failer is a *rapid.T or *testing.T.
+type failer interface {
+	Fatalf(format string, args ...any)
 }
 
 type host struct {
@@ -62,7 +67,7 @@ func (c *cluster) promote(m found.Member, members int) {
 	c.applied++
 }
 
-func newWorld(t *rapid.T, hosts, members int, founders bool) *world {
+func newWorld(t failer, hosts, members int, founders bool) *world {
 	w := &world{t: t, members: members, clusters: make(map[uint64]*cluster)}
 	for i := range hosts {
 		name := fmt.Sprintf("h%d", i)
