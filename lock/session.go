@@ -40,6 +40,8 @@ func newSession(l *Locker, d driver.Session, sent time.Time) *session {
 	}
 	s.ctx, s.end = context.WithCancelCause(l.ctx)
 	s.until = sent.Add(d.TTL() - s.margin)
+	s.mu.Lock() // the timer may fire at once: after a stall the time is up before the session begins
+	defer s.mu.Unlock()
 	s.timer = time.AfterFunc(time.Until(s.until), func() { s.alive() })
 	return s
 }

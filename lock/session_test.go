@@ -108,6 +108,27 @@ func testLateRenewal(t *testing.T) {
 	}
 }
 
+// TestLateSession: a session whose time is up before it is known is none.
+func TestLateSession(t *testing.T) {
+	for range 20 { // it was a race
+		synctest.Test(t, testLateSession)
+	}
+}
+
+func testLateSession(t *testing.T) {
+	d := memlock.New()
+	d.Slow(6 * time.Second) // each way
+	l := New(d, Config{TTL: 10 * time.Second, CallTimeout: time.Minute, Logger: quiet})
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if h, err := l.Mutex("l").Lock(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Lock = %v, %v", h, err)
+	}
+	d.Slow(0)
+	mustLock(t, l, "l")
+}
+
 // TestExpired: the later of two clocks counts: one stands still while a machine sleeps, the other may be set back.
 func TestExpired(t *testing.T) {
 	now := time.Now()
