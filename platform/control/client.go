@@ -98,8 +98,8 @@ func (c *Client) Thaw(ctx context.Context, target string) ([]string, error) {
 	return c.command(ctx, "/v1/thaw", targetRequest{Target: target})
 }
 
-// Restart replaces the target's instances one after another, each time waiting for the replacement to be ready, and
-// returns those that were replaced. It takes as long as that takes. When ctx ends, no further one is begun.
+// Restart restarts the target's instances one after another, each time waiting until it is ready, while another one stands
+// in, and returns those that were restarted. It takes as long as that takes. When ctx ends, no further one is begun.
 func (c *Client) Restart(ctx context.Context, target string) ([]string, error) {
 	var answer idsAnswer
 	err := c.call(ctx, http.MethodPost, "/v1/restart", targetRequest{Target: target}, &answer)

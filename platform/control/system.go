@@ -25,9 +25,9 @@ type System interface {
 	Freeze(ctx context.Context, instance string) error
 	// Thaw lets a frozen instance go on. Thawing what is not frozen does nothing.
 	Thaw(ctx context.Context, instance string) error
-	// Restart replaces the named instances of one service, one after another, each time waiting until the
-	// replacement is ready before the old one is stopped, and returns when all are replaced. A control member
-	// is stopped first and comes back in its place. When ctx ends, no further replacement is begun.
+	// Restart restarts the named instances of one service, one after another and in their places, while another one
+	// stands in, and returns when all are ready again. A control member has no stand-in. When ctx ends, no further
+	// restart is begun.
 	Restart(ctx context.Context, service string, instances []string) error
 	// Scale sets how many instances the service should have and returns when the change has been made:
 	// added instances are ready, removed ones have drained and ended.

@@ -267,11 +267,13 @@ func (s *Supervisor) resize(ctx context.Context, g *group, n int) error {
 	})
 }
 
-// Restart replaces all instances of a service, or those named, one at a time: a replacement is started under the lowest
-// free number, and when it is ready the old one is stopped and waited for. If a replacement does not become ready in
-// ReadyTimeout, or crash loops, it is taken away, the old ones stay, and Restart fails. In a fixed group the old one is
-// stopped before it is started again in its place, and if it does not become ready, the others are left alone; members
-// that had been stopped are started. When ctx ends, no further one is begun. Errors are those of Scale.
+// Restart restarts all instances of a service, or those named, one at a time and each under its own number, so that what an
+// instance keeps on disk stays with its name. Before the first is stopped another one is started under the lowest free
+// number, which stands in and is stopped after the last. If the stand-in does not become ready in ReadyTimeout, or
+// crash loops, it is taken away, the old ones stay, and Restart fails; if one of the others does not, it is taken away, the
+// stand-in stays in its place, and Restart fails. In a fixed group there is no stand-in, and if a member does not become
+// ready, the others are left alone; members that had been stopped are started. When ctx ends, no further one is begun.
+// Errors are those of Scale.
 func (s *Supervisor) Restart(ctx context.Context, service string, ids ...string) error {
 	g, err := s.begin(service)
 	if err != nil {
@@ -293,33 +295,72 @@ func (s *Supervisor) Restart(ctx context.Context, service string, ids ...string)
 	if len(g.Members) > 0 {
 		return s.restartMembers(ctx, g, ids)
 	}
+	if len(old) == 0 {
+		return nil
+	}
+	return s.roll(ctx, g, old)
+}
+
+// roll restarts instances in their places, with another one standing in.
+func (s *Supervisor) roll(ctx context.Context, g *group, old []*instance) error {
+	standIn, err := s.start(g, 0)
+	if err != nil {
+		return err
+	}
+	if err := s.awaitOne(ctx, standIn); err != nil {
+		return fmt.Errorf("restart %s: %w", old[0].id, s.takeAway(ctx, standIn, err))
+	}
 	for _, i := range old {
-		if err := s.replace(ctx, i); err != nil {
-			return fmt.Errorf("restart %s: %w", i.id, err)
+		if err = ctx.Err(); err != nil {
+			break
 		}
+		if err := s.renew(ctx, i); err != nil {
+			return fmt.Errorf("restart %s: %w; %s stays in its place", i.id, err, standIn.id)
+		}
+	}
+	return s.takeAway(ctx, standIn, err)
+}
+
+// renew stops an instance and starts it again under its number.
+func (s *Supervisor) renew(ctx context.Context, old *instance) error {
+	ctx = context.WithoutCancel(ctx) // one that was stopped and not started would be missing
+	if err := old.command(cmdStop); err != nil {
+		return err
+	}
+	if err := s.awaitGone(ctx, old); err != nil {
+		return err
+	}
+	next, err := s.start(old.g, old.number)
+	if err != nil {
+		return err
+	}
+	if err := s.awaitOne(ctx, next); err != nil {
+		return s.takeAway(ctx, next, err)
 	}
 	return nil
 }
 
-// replace puts another instance in the place of one.
-func (s *Supervisor) replace(ctx context.Context, old *instance) error {
-	g := old.g
+// start starts an instance under a number, 0 for the lowest that is free.
+func (s *Supervisor) start(g *group, number int) (*instance, error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.life != running {
-		s.mu.Unlock()
-		return errStopping
+		return nil, errStopping
 	}
-	next := s.launch(g, g.lowestFree(), nil)
+	if number == 0 {
+		number = g.lowestFree()
+	}
+	i := s.launch(g, number, nil)
 	s.broadcast()
-	s.mu.Unlock()
-	if err := s.awaitOne(ctx, next); err != nil {
-		_ = next.command(cmdStop) // it cannot fail
-		return errors.Join(err, s.awaitGone(context.WithoutCancel(ctx), next))
+	return i, nil
+}
+
+// takeAway stops an instance and waits for that, and returns err, why it does.
+func (s *Supervisor) takeAway(ctx context.Context, i *instance, err error) error {
+	if stop := i.command(cmdStop); stop != nil {
+		return errors.Join(err, stop)
 	}
-	if err := old.command(cmdStop); err != nil {
-		return err
-	}
-	return s.awaitGone(ctx, old)
+	return errors.Join(err, s.awaitGone(context.WithoutCancel(ctx), i))
 }
 
 // restartMembers restarts the members of a fixed group in their places.

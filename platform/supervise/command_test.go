@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,12 +24,11 @@ func TestRollingRestart(t *testing.T) {
 	events := s.Events()
 	defer events.Stop()
 	check(t, s.Restart(soon(t), "shop"))
-	// shop-3 for shop-1, then shop-1 for shop-2.
-	if got := ids(s); !slices.Equal(got, []string{"shop-1", "shop-3"}) {
+	if got := ids(s); !slices.Equal(got, []string{"shop-1", "shop-2"}) {
 		t.Errorf("got %v", got)
 	}
 	var order []string
-	for len(order) < 6 {
+	for len(order) < 9 {
 		e, err := events.Next(soon(t))
 		check(t, err)
 		switch e.State.State {
@@ -38,21 +38,24 @@ func TestRollingRestart(t *testing.T) {
 		}
 	}
 	want := []string{
-		"shop-3 ready", "shop-1 draining", "shop-1 stopped", "shop-1 ready", "shop-2 draining", "shop-2 stopped",
+		"shop-3 ready",
+		"shop-1 draining", "shop-1 stopped", "shop-1 ready",
+		"shop-2 draining", "shop-2 stopped", "shop-2 ready",
+		"shop-3 draining", "shop-3 stopped",
 	}
 	if !slices.Equal(order, want) {
 		t.Errorf("got %q", order)
 	}
 	// One instance alone.
-	pid := state(t, s, "shop-3").PID
+	pid, other := state(t, s, "shop-1").PID, state(t, s, "shop-2").PID
 	check(t, s.Restart(soon(t), "shop", "shop-1"))
-	if got := ids(s); !slices.Equal(got, []string{"shop-2", "shop-3"}) || state(t, s, "shop-3").PID != pid {
+	if got := ids(s); !slices.Equal(got, []string{"shop-1", "shop-2"}) || state(t, s, "shop-1").PID == pid || state(t, s, "shop-2").PID != other {
 		t.Errorf("got %v", got)
 	}
 	wantCode(t, s.Restart(soon(t), "shop", "shop-9"), failure.NotFound)
 }
 
-// A replacement that does not become ready is taken away, and the old one stays.
+// A stand-in that does not become ready is taken away, and the old ones stay.
 func TestRollingRestartThatFails(t *testing.T) {
 	switchFile := filepath.Join(t.TempDir(), "broken")
 	s := running(t, config(t.TempDir()))
@@ -70,6 +73,25 @@ func TestRollingRestartThatFails(t *testing.T) {
 	after := s.States()
 	if len(after) != 2 || after[0].PID != before[0].PID || after[1].PID != before[1].PID {
 		t.Errorf("before %v, after %v", before, after)
+	}
+}
+
+// An instance that does not become ready again is taken away, and the stand-in stays.
+func TestRollingRestartThatFailsHalfWay(t *testing.T) {
+	started := filepath.Join(t.TempDir(), "started")
+	s := running(t, config(t.TempDir()))
+	g := childGroup("shop", 2, "http")
+	// Two starts, the stand-in, and no more.
+	g.Command = []string{"sh", "-c", `echo >> "$1"; [ $(wc -l < "$1") -le 3 ] || exit 7; exec "$2"`, "sh", started, os.Args[0]}
+	check(t, s.Add(g))
+	check(t, s.WaitReady(soon(t)))
+	err := s.Restart(soon(t), "shop")
+	var crash *supervise.CrashError
+	if !errors.As(err, &crash) || crash.ID != "shop-1" || !strings.Contains(err.Error(), "shop-3 stays") {
+		t.Errorf("got %v", err)
+	}
+	if got := ids(s); !slices.Equal(got, []string{"shop-2", "shop-3"}) {
+		t.Errorf("got %v", got)
 	}
 }
 

@@ -22,7 +22,7 @@ type Config struct {
 	Env []string
 	// StopTimeout is how long a process may take from SIGTERM until it is killed. Default 30 s.
 	StopTimeout time.Duration
-	// ReadyTimeout is how long a replacement in a rolling restart may take. Default 60 s.
+	// ReadyTimeout is how long an instance in a rolling restart may take. Default 60 s.
 	ReadyTimeout time.Duration
 	// LogLines bounds the lines kept in memory per service. Default 2000.
 	LogLines int

@@ -59,7 +59,7 @@ func (a *app) following(ctx context.Context, c *control.Client, target string, d
 
 var errLast = errors.New("last event")
 
-// belongs reports whether an event is about target, a service or an instance, or about a replacement of it.
+// belongs reports whether an event is about target, a service or an instance, or about one that stands in for it.
 func belongs(e control.Event, target string) bool {
 	if e.Service == "" || e.Service == target || e.Instance == target {
 		return e.Service != ""

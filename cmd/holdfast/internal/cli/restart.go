@@ -14,11 +14,12 @@ import (
 func (a *app) restartCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "restart TARGET...",
-		Short: "Replace instances one after another, unnoticed",
-		Long: `Replaces each instance of the targets, one at a time: the replacement is started under a free number, and when it is
-ready the old one is told to stop, finishes what it has begun, and ends. Control members are restarted in place.
+		Short: "Restart instances one after another, unnoticed",
+		Long: `Restarts each instance of the targets, one at a time: it is told to stop, finishes what it has begun, ends, and is started
+again under its name. Before the first one stops, another instance is started under a free number; it stands in and is
+stopped after the last. Control members have no stand-in.
 
-A target is a service (orders) or an instance (orders-1). Ctrl-C ends it after the replacement under way.`,
+A target is a service (orders) or an instance (orders-1). Ctrl-C ends it after the instance under way.`,
 		Example: `  holdfast restart orders
   holdfast restart orders-1
   holdfast restart gateway orders payment`,

@@ -172,13 +172,13 @@ func TestUpAndEverythingElse(t *testing.T) {
 	if out := s.do(t, "scale", "web", "3"); !strings.Contains(out, "web-3 ready") || !strings.Contains(out, "web has 3 instances") {
 		t.Errorf("scale printed:\n%s", out)
 	}
-	if out := s.do(t, "restart", "store"); !strings.Contains(out, "store-2 ready") || !strings.Contains(out, "store-1 stopped") {
+	if out := s.do(t, "restart", "store"); !strings.Contains(out, "store-2 ready") || !strings.Contains(out, "store-1 stopped") || !strings.Contains(out, "store-1 ready") || !strings.Contains(out, "store-2 stopped") {
 		t.Errorf("restart printed:\n%s", out)
 	}
 	if out := s.do(t, "restart", "web-3"); !strings.Contains(out, "web-3 stopped") || strings.Contains(out, "web-1 ") {
 		t.Errorf("restart of one printed:\n%s", out)
 	}
-	if now := s.ps(t); len(now) != 4 || now["store-2"].State != "ready" {
+	if now := s.ps(t); len(now) != 4 || now["store-1"].State != "ready" {
 		t.Errorf("ps = %+v", now)
 	}
 	if out := s.do(t, "logs", "store"); !strings.Contains(out, "store-1 | hello from store-1") || !strings.Contains(out, "store-2 | hello from store-2") {

@@ -155,7 +155,7 @@ func TestStylesAndGlyphsAreOptional(t *testing.T) {
 	}
 }
 
-func TestEventsBelongToTheirServiceAndItsReplacements(t *testing.T) {
+func TestEventsBelongToTheirServiceAndItsStandIns(t *testing.T) {
 	e := control.Event{Service: "order", Instance: "order-3"}
 	for target, want := range map[string]bool{"order": true, "order-3": true, "order-1": true, "order-mail": false, "order-mail-1": false, "orders": false, "": false} {
 		if got := belongs(e, target); got != want {
