@@ -1,0 +1,150 @@
+package shard
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/replica"
+)
+
+var (
+	abc = []string{"a", "b", "c"}
+	bcd = []string{"b", "c", "d"}
+	cde = []string{"c", "d", "e"}
+)
+
+// apply goes through commands for shard 0 of a table of one.
+func apply(t *testing.T, start Row, commands ...command) (Row, error) {
+	t.Helper()
+	m := newTables()
+	if _, err := m.Apply(replica.At{}, command{Op: opInit, Replicas: 3, Rows: []Row{start}}); err != nil {
+		t.Fatal(err)
+	}
+	r := start
+	for _, c := range commands {
+		var err error
+		if r, err = m.Apply(replica.At{}, c); err != nil {
+			return m.now.Load().Rows[0], err
+		}
+	}
+	return r, nil
+}
+
+func TestTheLifeOfAMove(t *testing.T) {
+	r, err := apply(t, Row{Hosts: abc}, command{Op: opFounded}, command{Op: opMove, Hosts: cde})
+	if err != nil || !slices.Equal(r.serving(), abc) || !r.wants("a") || !r.wants("e") || r.wants("x") {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	r, err = apply(t, r, command{Op: opSwitch, Hosts: cde})
+	if err != nil || !slices.Equal(r.serving(), cde) || !r.wants("a") {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	r, err = apply(t, r, command{Op: opDone, Hosts: cde})
+	if err != nil || !r.settled(cde) || r.wants("a") || !slices.Equal(r.Leaving, []string{"a", "b"}) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if _, err := apply(t, r, command{Op: opMove, Hosts: bcd}); !errors.Is(err, ErrMoving) {
+		t.Fatalf("to a host that has not deleted it yet: %v", err)
+	}
+	r, err = apply(t, r, command{Op: opLeft, Host: "b"}, command{Op: opLeft, Host: "b"}, command{Op: opMove, Hosts: bcd})
+	if err != nil || !slices.Equal(r.Target, bcd) || !slices.Equal(r.Leaving, []string{"a"}) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+}
+
+func TestWhatTheTableRefuses(t *testing.T) {
+	founded := Row{Hosts: abc, Founded: true}
+	moving := Row{Hosts: abc, Founded: true, Target: bcd}
+	switched := Row{Hosts: abc, Founded: true, Target: bcd, Switched: true}
+	for what, c := range map[string]struct {
+		row     Row
+		command command
+		code    failure.Code
+	}{
+		"not founded":        {Row{Hosts: abc}, command{Op: opMove, Hosts: bcd}, failure.Aborted},
+		"two of three":       {founded, command{Op: opMove, Hosts: abc[:2]}, failure.InvalidArgument},
+		"elsewhere, late":    {switched, command{Op: opMove, Hosts: cde}, failure.Aborted},
+		"done with another":  {moving, command{Op: opDone, Hosts: cde}, failure.Aborted},
+		"done with nothing":  {founded, command{Op: opDone, Hosts: cde}, failure.Aborted},
+		"switch to another":  {moving, command{Op: opSwitch, Hosts: cde}, failure.Aborted},
+		"no such shard":      {founded, command{Op: opMove, Shard: 1, Hosts: bcd}, failure.NotFound},
+		"a negative shard":   {founded, command{Op: opMove, Shard: -1, Hosts: bcd}, failure.NotFound},
+		"from a later world": {founded, command{Op: "split"}, failure.Unimplemented},
+	} {
+		r, err := apply(t, c.row, c.command)
+		if failure.CodeOf(err) != c.code {
+			t.Errorf("%s: %v", what, err)
+		}
+		if a, b := marshal(t, r), marshal(t, c.row); a != b {
+			t.Errorf("%s: refused, and changed: %s", what, a)
+		}
+	}
+}
+
+func TestATargetThatIsGivenUpLeaves(t *testing.T) {
+	r, err := apply(t, Row{Hosts: abc, Founded: true}, command{Op: opMove, Hosts: cde}, command{Op: opMove, Hosts: abc})
+	if err != nil || !slices.Equal(r.Target, abc) || !slices.Equal(r.Leaving, []string{"d", "e"}) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if r, err = apply(t, r, command{Op: opDone, Hosts: abc}); err != nil || !r.settled(abc) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+}
+
+func TestATableIsMadeOnce(t *testing.T) {
+	r, err := apply(t, Row{Hosts: abc}, command{Op: opInit, Replicas: 3, Rows: []Row{{Hosts: cde}}}, command{Op: opFounded})
+	if err != nil || !slices.Equal(r.Hosts, abc) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+}
+
+func marshal(t testing.TB, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestATableOfALaterFormatIsRefused(t *testing.T) {
+	if err := newTables().Restore(strings.NewReader(`{"format":2}`)); failure.CodeOf(err) != failure.Unimplemented {
+		t.Fatal(err)
+	}
+}
+
+// FuzzTable restores any snapshot, and what is restored comes back the same.
+func FuzzTable(f *testing.F) {
+	f.Add([]byte(marshal(f, table{Format: 1, Replicas: 3, Rows: []Row{{Hosts: abc, Target: bcd, Switched: true, Leaving: []string{"x"}}}})))
+	f.Add([]byte(`{"format":1,"rows":[{}]}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := newTables()
+		if m.Restore(bytes.NewReader(b)) != nil {
+			return
+		}
+		s, err := m.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := s.Write(&out); err != nil {
+			t.Fatal(err)
+		}
+		again := newTables()
+		if err := again.Restore(&out); err != nil {
+			t.Fatal(err)
+		}
+		if a, b := marshal(t, m.now.Load()), marshal(t, again.now.Load()); a != b {
+			t.Fatalf("%s, then %s", a, b)
+		}
+		for _, o := range []op{opMove, opSwitch, opDone, opLeft, opFounded} {
+			_, _ = m.Apply(replica.At{}, command{Op: o, Hosts: abc, Host: "a"}) // must not panic
+		}
+	})
+}
