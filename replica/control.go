@@ -396,6 +396,12 @@ func (g *Group) change(ctx context.Context, method string, r changeRequest) erro
 	if m.core.Status().Leader != m.id {
 		return errNotHere
 	}
+	// A leader that takes its own vote away may know of more than those who stay, and does not stand again to tell them:
+	// another one leads first.
+	if (method == methodRemove || method == methodReplace) && r.Name == g.host.cfg.Name && m.votes() > 1 {
+		m.input(input{kind: call, call: func(now time.Time) { m.core.Transfer(now, 0) }})
+		return errNotHere
+	}
 	switch method {
 	case methodAdd:
 		g.mu.Lock()
@@ -439,6 +445,16 @@ func (g *Group) change(ctx context.Context, method string, r changeRequest) erro
 		return nil
 	}
 	return failure.New(failure.Unimplemented, "%q is not offered", method)
+}
+
+// votes is how many members vote.
+func (m *member) votes() (n int) {
+	for _, i := range m.applier.Members() {
+		if !i.Learner {
+			n++
+		}
+	}
+	return n
 }
 
 // named returns the ID of the learner or voter of that name, 0 if there is none.
