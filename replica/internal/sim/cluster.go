@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/internal/linear"
@@ -55,6 +56,16 @@ type Result struct {
 
 // OK reports whether nothing was found.
 func (r Result) OK() bool { return r.Verdict.OK() && len(r.Violations) == 0 }
+
+// First is the first line of what was found, "" if nothing was.
+func (r Result) First() string {
+	line := strings.Join(r.Violations, "\n")
+	if line == "" && !r.Verdict.OK() {
+		_, line, _ = strings.Cut(r.Verdict.String(), "\n")
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	return line
+}
 
 func (r Result) String() string {
 	s := fmt.Sprintf("seed %d: %v simulated, %d messages (%d lost), %d starts, %d leaders, %d snapshots, %d installed, %d operations (%d of unknown outcome, %d reads without a round), troubles %v",

@@ -75,7 +75,10 @@ func run(first, n uint64, workers int, log, quiet, expect bool) bool {
 						stop.Store(true)
 					}
 				}
-				if !r.OK() || !quiet {
+				switch {
+				case !r.OK() && expect:
+					fmt.Printf("seed %d: %s\n", r.Seed, r.First())
+				case !r.OK() || !quiet:
 					fmt.Println(r)
 				}
 				mu.Unlock()
