@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/holdfast-go/holdfast/lifecycle"
@@ -12,20 +13,29 @@ import (
 	lockdriver "github.com/holdfast-go/holdfast/lock/driver"
 	"github.com/holdfast-go/holdfast/lock/etcdlock"
 	"github.com/holdfast-go/holdfast/lock/memlock"
+	"github.com/holdfast-go/holdfast/lock/replicalock"
+	"github.com/holdfast-go/holdfast/replica/kv"
 )
 
-// inProcess is what says that locks are those of this process alone.
-const inProcess = "memory"
+const (
+	// inProcess is what says that locks are those of this process alone.
+	inProcess = "memory"
+	// inReplica is what says that locks are in the replicated state of this service.
+	inReplica = "replica"
+	// lockGroup is the replicated group that they are in then.
+	lockGroup = "holdfast-locks"
+)
 
 // locks is what Lock and Lead need, opened when one of them is called first.
 type locks struct {
-	locker *lock.Locker
+	once   sync.Once
+	locker *lock.Locker      // the Service's mu
 	eng    lockdriver.Engine // nil if it is the caller's, or there is none
 	leads  *leaders
 }
 
 // Lock returns the lock of that name, which one at a time holds of all the processes that have the same engine of locks
-// (Settings.Lock), whatever their service. It opens nothing and waits for nothing; package lock documents what a lock
+// (Settings.Lock), whatever their service; with the engine "replica", of the instances of this service. It opens nothing and waits for nothing; package lock documents what a lock
 // promises. Without an engine for locks, Run says so, and every call does.
 func (s *Service) Lock(name string) *lock.Mutex {
 	s.problemBefore(lock.ValidateName(name))
@@ -73,29 +83,67 @@ func (s *Service) problemBefore(err error) {
 
 // locker opens the engine of locks, which connects to nothing.
 func (s *Service) locker() *lock.Locker {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.locks.locker != nil {
-		return s.locks.locker
-	}
-	engine := s.cfg.Locks
-	if engine == nil {
-		var err error
-		if engine, err = openLocks(&s.cfg); err != nil {
-			if s.state == fresh {
-				s.problem(err)
-			} else {
+	s.locks.once.Do(func() {
+		engine, err := s.cfg.Locks, error(nil)
+		switch {
+		case engine != nil:
+		case s.replicatesLocks():
+			engine, err = s.openReplicaLocks()
+		default:
+			engine, err = openLocks(&s.cfg)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err != nil {
+			if s.state != fresh {
 				s.cfg.Logger.Error("no locks", "error", err)
+			} else if !s.replicatesLocks() { // Replicate has said so
+				s.problem(err)
 			}
 			engine = noLocks{err}
 		}
-		s.locks.eng = engine
-	}
-	s.locks.locker = lock.New(engine, s.cfg.Lock)
-	if s.state == closed {
-		_ = s.locks.locker.Close() // so that its locks say so
-	}
+		if s.cfg.Locks == nil {
+			s.locks.eng = engine
+		}
+		s.locks.locker = lock.New(engine, s.cfg.Lock)
+		if s.state == closed {
+			_ = s.locks.locker.Close() // so that its locks say so
+		}
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.locks.locker
+}
+
+func (s *Service) replicatesLocks() bool {
+	return s.cfg.Locks == nil && s.cfg.Settings.Lock == inReplica
+}
+
+// openReplicaLocks makes this instance a member of the group that the locks are in.
+func (s *Service) openReplicaLocks() (lockdriver.Engine, error) {
+	host, err := s.Replicate()
+	if err != nil {
+		return nil, err
+	}
+	store, err := kv.New(host, lockGroup, kv.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("locks: %w", err)
+	}
+	s.tasks.Go("locks", store.Run)
+	return replicalock.New(store, ""), nil
+}
+
+// giveBack is a component that ends what is held when all that may hold something has stopped, and what keeps the locks
+// has not.
+func (s *Service) giveBack(ctx context.Context) error {
+	<-ctx.Done()
+	s.mu.Lock()
+	l := s.locks.locker
+	s.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	return l.Close()
 }
 
 // close is called with the Service's mu, after everything that holds locks has ended.
@@ -181,10 +229,10 @@ func openEtcdLocks(c *Config, url string, derived bool) (lockdriver.Engine, erro
 func checkLocks(url string) error {
 	scheme, _, ok := strings.Cut(url, ":")
 	switch {
-	case url == inProcess:
+	case url == inProcess, url == inReplica:
 		return nil
 	case !ok || !isScheme(scheme) || scheme == staticScheme || scheme == inProcess:
-		return errors.New("is not a URL such as etcd://127.0.0.1:2379, nor memory")
+		return errors.New("is not a URL such as etcd://127.0.0.1:2379, nor replica, nor memory")
 	case scheme == etcdScheme:
 		_, err := etcdlock.Parse(url)
 		return err

@@ -27,6 +27,9 @@ import (
 // with neither runs its tasks and is not announced. A *SettingsError is among the errors of what could not be started when
 // the environment is wrong. Run may be called once.
 func (s *Service) Run(ctx context.Context) error {
+	if s.replicatesLocks() {
+		s.locker() // which is too late when it runs
+	}
 	problems, err := s.begin()
 	if err != nil {
 		return err
@@ -128,6 +131,7 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 	if s.host != nil {
 		first = append(first, s.host)
 	}
+	first = append(first, lifecycle.Named("locks", lifecycle.Func(s.giveBack)))
 	if len(endpoints) == 0 {
 		s.cfg.Logger.Info("running without a listener")
 		return append(first, tasks, lifecycle.Func(s.locks.leads.Run)) // without Drain: there is nobody to wait for

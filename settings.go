@@ -48,8 +48,9 @@ type Settings struct {
 	// Config is where live settings are, policies first: etcd://…, file:///DIR, one of Drivers, or "none". "" is the
 	// registry's engine, beside its services.
 	Config string
-	// Lock is where locks and elections are kept: etcd://…, one of Drivers, or "memory" for those of this process alone.
-	// "" is the registry's engine, beside its services.
+	// Lock is where locks and elections are kept: etcd://…, one of Drivers, "replica" for the replicated state of this
+	// service (see Replicate for what it needs), or "memory" for this process alone. "" is the registry's engine, beside
+	// its services.
 	Lock string
 }
 
@@ -82,7 +83,7 @@ func table() []setting {
 			},
 		},
 		{
-			"HOLDFAST_LOCK", "(registry's)", "where locks are kept: etcd://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, or memory",
+			"HOLDFAST_LOCK", "(registry's)", "where locks are kept: etcd://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, replica, or memory",
 			func(s *Settings, v string) (err error) {
 				if err = checkLocks(v); err == nil {
 					s.Lock = v

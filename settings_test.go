@@ -73,7 +73,7 @@ func TestWrongSettings(t *testing.T) {
 	want := []string{
 		`HOLDFAST_REGISTRY: "etcd://10.0.0.1" has a member "10.0.0.1" that is not HOST:PORT`,
 		`HOLDFAST_CONFIG: "off" is not a URL such as etcd://127.0.0.1:2379 or file:///etc/holdfast, nor none`,
-		`HOLDFAST_LOCK: "static:a=h:1" is not a URL such as etcd://127.0.0.1:2379, nor memory`,
+		`HOLDFAST_LOCK: "static:a=h:1" is not a URL such as etcd://127.0.0.1:2379, nor replica, nor memory`,
 		`HOLDFAST_INSTANCE: "a/b" is longer than 256 bytes, or has a '/' or a control character in it`,
 		`HOLDFAST_GRPC_ADDR: "7001" is not HOST:PORT`,
 		`HOLDFAST_HTTP_ADDR: "h:http" is not HOST:PORT`,

@@ -47,7 +47,7 @@ var Layers = [][]string{
 // Siblings lists what a package may import of its own layer: within a family the contract stands above its driver
 // package, and the suites and memory drivers stand beside it.
 var Siblings = map[string][]string{
-	".": {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig", "lock/etcdlock"},
+	".": {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig", "lock/etcdlock", "lock/replicalock"},
 	"replica": {
 		"rpc", "replica/internal/core", "replica/internal/disk", "replica/internal/found", "replica/internal/replicapb",
 		"replica/internal/snap", "replica/internal/transport", "replica/internal/wal",
