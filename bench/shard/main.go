@@ -58,7 +58,10 @@ func run(ctx context.Context, r *trial.Run) (err error) {
 		return fmt.Errorf("shard: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	f := &fleet{dir: dir}
+	f := &fleet{dir: dir, shards: shards, writers: writers}
+	if r.Short {
+		f.shards, f.writers = 4, 8
+	}
 	defer func() { err = errors.Join(err, f.stop()) }()
 	if err := f.grow(ctx, 3); err != nil {
 		return err
@@ -105,7 +108,9 @@ func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisec
 
 // fleet is the hosts.
 type fleet struct {
-	dir   string
+	dir             string
+	shards, writers int
+
 	mu    sync.Mutex
 	hosts []*host
 }
@@ -156,7 +161,7 @@ func (f *fleet) grow(ctx context.Context, n int) error {
 			return err
 		}
 		h.m, err = shard.New(rh, shard.Config{
-			Name: "numbers", Shards: shards, Replicas: replicas, Logger: logger,
+			Name: "numbers", Shards: f.shards, Replicas: replicas, Logger: logger,
 			Machine: func(int) replica.Machine { return newNumbers(h) },
 		})
 		if err != nil {

@@ -32,8 +32,8 @@ type work struct {
 
 func (f *fleet) write(ctx context.Context, seed uint64) *work {
 	ctx, quit := context.WithCancel(ctx)
-	w := &work{f: f, quit: quit, last: make([]int, writers)}
-	for i := range writers {
+	w := &work{f: f, quit: quit, last: make([]int, f.writers)}
+	for i := range f.writers {
 		w.done.Go(func() {
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
 			for ctx.Err() == nil {
