@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/internal/linear"
@@ -76,6 +77,9 @@ func (c *client) begin() {
 		op.Kind, op.Value = linear.Append, fmt.Sprintf("%d.%d%c", c.id, c.ops, linear.End)
 	case p < 0.75:
 		op.Kind, op.Value = linear.Put, fmt.Sprintf("%d.%d", c.id, c.ops)
+		if w.chance(0.05) {
+			op.Value += strings.Repeat("x", w.rng.IntN(20<<10)) // more than a segment of the log may have left
+		}
 	default:
 		op.Kind, op.Value, op.Old = linear.CAS, fmt.Sprintf("%d.%d", c.id, c.ops), c.c.seen[key]
 	}
@@ -141,7 +145,7 @@ func (c *client) answered(r *request, value []byte, err error) {
 	case errors.Is(err, errRefused) && !again:
 		c.c.history.Refuse(r.place, w.now)
 	case errors.Is(err, errUnknown) && r.op.Kind != linear.Get, !again, c.c.over:
-		w.note("c%d gave up on %s %s %s after %d attempts: %v", c.id, r.op.Kind, r.op.Key, r.op.Value, r.tries, err)
+		w.note("c%d gave up on %s %s %.20s after %d attempts: %v", c.id, r.op.Kind, r.op.Key, r.op.Value, r.tries, err)
 		c.c.unknown++
 	default:
 		r.tries++ // nothing of the attempt before counts from here, unless it is an answer

@@ -31,6 +31,7 @@ type Config struct {
 	Segment            int64         // bytes of a segment of the log
 	Slowest, Fastest   float64       // rates of the clocks
 
+	Cut      [][2]int      // ways between members (from, to) that carry nothing until the troubled part ends
 	Troubles []Trouble     // what happens, besides what the network does all the time
 	Every    time.Duration // between two troubles, on average
 
@@ -145,6 +146,9 @@ func (c *cluster) found() bool {
 		if n.lost = i >= c.cfg.Members; !n.lost {
 			c.founders = append(c.founders, core.MemberInfo{ID: n.id, Name: n.String(), Addr: n.String()})
 		}
+	}
+	for _, way := range c.cfg.Cut {
+		c.net.cut[way] = true
 	}
 	c.inspect()
 	for _, n := range c.nodes {
