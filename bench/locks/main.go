@@ -164,6 +164,7 @@ func (s *script) freeze(ctx context.Context) {
 func (s *script) kill() error {
 	p := s.holder()
 	s.killed++
+	p.check()
 	p.kill()
 	return p.start()
 }
@@ -194,6 +195,12 @@ func (s *script) report(length time.Duration) {
 	}
 	never := trial.AtMost(0).Always()
 	add := s.r.Add
+	crashed := 0
+	for _, p := range s.all {
+		p.check()
+		crashed += p.crashed
+	}
+	add("contenders that ended by themselves", float64(crashed), trial.Count, never)
 	add("two hold a lock at once", float64(v.overlaps), trial.Count, never)
 	add("two lead at once", float64(v.leadOverlaps), trial.Count, never)
 	add("tokens that did not grow", float64(v.shrunk), trial.Count, never)

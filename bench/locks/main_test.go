@@ -41,7 +41,9 @@ func TestVerdict(t *testing.T) {
 		{Op: "ended", Lock: "lock-1", Token: 1, Asked: 5, Granted: 10, Ended: 70}, // another lock
 		{Op: "ended", Lock: election, Token: 5, Granted: 10, Ended: 70},
 		{Op: "ended", Lock: election, Token: 6, Granted: 60, Ended: 80},
-		{Op: "write", Lock: "lock-0", Token: 1}, {Op: "write", Lock: "lock-0", Token: 3}, {Op: "write", Lock: "lock-0", Token: 2},
+		{Op: "write", Lock: "lock-0", Token: 1},
+		{Op: "write", Lock: "lock-0", Token: 3},
+		{Op: "write", Lock: "lock-0", Token: 2},
 		{Op: "write", Lock: "lock-1", Token: 2},
 	} {
 		s.take(m)

@@ -16,9 +16,11 @@ import (
 
 // contenders is a process of them. Its methods are for one goroutine.
 type contenders struct {
-	spec spec
-	cmd  *exec.Cmd
-	in   io.WriteCloser // they end when it does
+	spec    spec
+	cmd     *exec.Cmd
+	in      io.WriteCloser // they end when it does
+	ended   chan struct{}
+	crashed int // how often it ended by itself
 }
 
 func startContenders(s spec) (*contenders, error) {
@@ -43,12 +45,27 @@ func (p *contenders) start() error {
 	if err != nil {
 		return fmt.Errorf("start contenders: %w", err)
 	}
+	ended, cmd := make(chan struct{}), p.cmd
+	p.ended = ended
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // when it ends is what matters
+	}()
 	return nil
+}
+
+// check counts it if it has ended by itself.
+func (p *contenders) check() {
+	select {
+	case <-p.ended:
+		p.crashed++
+	default:
+	}
 }
 
 func (p *contenders) kill() {
 	_ = p.cmd.Process.Kill() // stopped or not
-	_ = p.cmd.Wait()         // it was killed
+	<-p.ended
 	_ = p.in.Close()
 }
 

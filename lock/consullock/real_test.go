@@ -4,6 +4,7 @@ package consullock_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/internal/consulagent"
+	"github.com/holdfast-go/holdfast/internal/consultest"
 	"github.com/holdfast-go/holdfast/internal/proxytest"
+	"github.com/holdfast-go/holdfast/lock"
 	"github.com/holdfast-go/holdfast/lock/consullock"
 	"github.com/holdfast-go/holdfast/lock/driver"
 	"github.com/holdfast-go/holdfast/lock/locktest"
@@ -141,4 +144,70 @@ func TestRealConformance(t *testing.T) {
 		// Consul ends a session after twice its TTL, and delays its locks for another one.
 		TTL: ttl, Grants: 4 * ttl, Within: 15 * time.Second,
 	})
+}
+
+// TestRealSessionEndedEarly: when somebody ends the session of a holder, Consul's lock-delay keeps others away until the
+// holder's context has ended.
+func TestRealSessionEndedEarly(t *testing.T) {
+	t.Parallel()
+	e := &engine{t: t, prefix: "locks", agent: start(t, 0)}
+	sessions := &watched{Driver: open(t, consullock.Config{Agents: []string{e.addr()}, MinTTL: time.Second})}
+	a := lock.New(sessions, lock.Config{TTL: ttl, Settle: -1, Logger: slog.New(slog.DiscardHandler)})
+	defer a.Close()
+	b := lock.New(open(t, consullock.Config{Agents: []string{e.addr()}, MinTTL: time.Second}), lock.Config{TTL: ttl, Settle: -1})
+	defer b.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range 3 {
+		old, err := a.Mutex("l").Lock(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.EndSession(sessions.last.ID())
+		next, err := b.Mutex("l").Lock(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if old.Context().Err() == nil {
+			t.Error("two hold the lock")
+		}
+		if next.Token() <= old.Token() {
+			t.Errorf("token %d after %d", next.Token(), old.Token())
+		}
+		if err := next.Unlock(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// watched remembers the last session.
+type watched struct {
+	*consullock.Driver
+	last driver.Session
+}
+
+func (w *watched) Open(ctx context.Context, ttl time.Duration, holder string) (s driver.Session, err error) {
+	s, err = w.Driver.Open(ctx, ttl, holder)
+	w.last = s
+	return s, err
+}
+
+// TestRealToken: with Consul's ACLs on, who may do nothing is told so, and never that it holds or that nobody does.
+func TestRealToken(t *testing.T) {
+	t.Parallel()
+	const root = "11111111-2222-3333-4444-555555555555"
+	server := consultest.StartLocked(t, root)
+	for token, ok := range map[string]bool{root: true, "": false, "66666666-2222-3333-4444-555555555555": false} {
+		l := lock.New(open(t, consullock.Config{Agents: []string{server.Addr()}, Token: token}), lock.Config{Settle: -1, Logger: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := l.Mutex("l").Lock(ctx)
+		_, held, holderErr := l.Mutex("l").Holder(ctx)
+		cancel()
+		if (err == nil) != ok || held != ok || (holderErr == nil) != ok {
+			t.Errorf("token %.8s: Lock = %v; holder %v, %v", token, err, held, holderErr)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
