@@ -221,10 +221,8 @@ func (a *Applier) applyConf(data []byte, conf *raftpb.ConfState) error {
 func reconcile(members []MemberInfo, conf *raftpb.ConfState) []MemberInfo {
 	out := make([]MemberInfo, 0, len(members))
 	for _, m := range members {
-		voter := slices.Contains(conf.GetVoters(), m.ID)
-		m.Learner = !voter
-		if voter || slices.Contains(conf.GetLearners(), m.ID) || slices.Contains(conf.GetLearnersNext(), m.ID) ||
-			slices.Contains(conf.GetVotersOutgoing(), m.ID) {
+		if inConf(conf, m.ID) {
+			m.Learner = slices.Contains(conf.GetLearners(), m.ID) // one that is leaving its vote still has it
 			out = append(out, m)
 		}
 	}

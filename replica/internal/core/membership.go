@@ -3,6 +3,7 @@ package core
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"time"
 
@@ -30,7 +31,8 @@ type change struct {
 	infos  []MemberInfo
 	steps  []*raftpb.ConfChangeSingle
 	done   func(error)
-	index  uint64 // once committed
+	check  func() error // right before it is proposed: errDone, that it need not be any more, or why it cannot be; may be nil
+	index  uint64       // once committed
 	giveUp time.Time
 }
 
@@ -95,10 +97,16 @@ func (m *Member) Join(now time.Time, info MemberInfo, done func(error)) {
 		done(failure.New(failure.ResourceExhausted, "the group has %d members already", len(members)))
 		return
 	}
-	m.change(now, &change{infos: []MemberInfo{info}, steps: steps, done: done})
+	m.change(now, &change{infos: []MemberInfo{info}, steps: steps, done: done, check: func() error {
+		if inConf(m.conf, info.ID) {
+			return errDone
+		}
+		return nil
+	}})
 }
 
-// Remove takes a member out of the group. As Join.
+// Remove takes a member out of the group. As Join. A leader does not take away its own vote: it would go with entries that
+// the others lack and that only its vote can make up for. It hands leadership over and answers ErrNotLeader.
 func (m *Member) Remove(now time.Time, id uint64, done func(error)) {
 	if err := m.leads(); err != nil {
 		done(err)
@@ -109,10 +117,42 @@ func (m *Member) Remove(now time.Time, id uint64, done func(error)) {
 		return
 	}
 	if v := m.conf.GetVoters(); len(v) == 1 && v[0] == id {
-		done(failure.New(failure.FailedPrecondition, "the last voter cannot be removed"))
+		done(errLastVoter)
 		return
 	}
-	m.change(now, &change{steps: step(raftpb.ConfChangeRemoveNode, id), done: done})
+	if id == m.cfg.ID {
+		m.Transfer(now, 0)
+		done(ErrNotLeader)
+		return
+	}
+	m.change(now, &change{steps: step(raftpb.ConfChangeRemoveNode, id), done: done, check: m.checkRemove(id)})
+}
+
+// errDone: the members are as they were asked to be.
+var errDone = errors.New("done already")
+
+func (m *Member) checkRemove(id uint64) func() error {
+	return func() error {
+		switch v := m.conf.GetVoters(); {
+		case !inConf(m.conf, id):
+			return errDone
+		case id == m.cfg.ID:
+			return ErrNotLeader
+		case len(v) == 1 && v[0] == id:
+			return errLastVoter
+		}
+		return nil
+	}
+}
+
+// checkSwap: in has no vote, out, 0 if nobody, has one.
+func (m *Member) checkSwap(in, out uint64) func() error {
+	return func() error {
+		if !slices.Contains(m.conf.GetLearners(), in) || out != 0 && !slices.Contains(m.conf.GetVoters(), out) {
+			return errWrongSwap
+		}
+		return nil
+	}
 }
 
 // silentFor reports whether nothing was heard of a member for so long, as far as this leader can say.
@@ -121,7 +161,8 @@ func (m *Member) silentFor(now time.Time, id uint64, d time.Duration) bool {
 }
 
 // Replace gives the vote of one member to another, a learner that has caught up, in one change: there is never a vote less.
-// The former leaves the group. As Join; done gets an error if the learner is not there or too far behind.
+// The former leaves the group. As Remove; done gets an error if the learner is not there or too far behind. If the only
+// voter is to be replaced, both vote for a moment, since it hands leadership to the other first.
 func (m *Member) Replace(now time.Time, in, out uint64, done func(error)) {
 	if err := m.leads(); err != nil {
 		done(err)
@@ -132,16 +173,34 @@ func (m *Member) Replace(now time.Time, in, out uint64, done func(error)) {
 	case !slices.Contains(m.conf.GetVoters(), out) && slices.Contains(m.conf.GetVoters(), in):
 		done(nil) // it has been done
 	case i < 0 || !slices.Contains(m.conf.GetVoters(), out):
-		done(failure.New(failure.FailedPrecondition, "the one is not a member, or the other has no vote"))
+		done(errWrongSwap)
+	case slices.Contains(m.conf.GetVoters(), in):
+		m.Remove(now, out, done)
 	case !m.caughtUp(now, m.peers()[i]):
 		done(errBehind)
+	case out != m.cfg.ID:
+		m.change(now, &change{steps: swap(in, out), done: done, check: m.checkSwap(in, out)})
+	case len(m.conf.GetVoters()) > 1:
+		m.Transfer(now, 0)
+		done(ErrNotLeader)
 	default:
-		m.change(now, &change{steps: swap(in, out), done: done})
+		m.change(now, &change{steps: step(raftpb.ConfChangeAddNode, in), check: m.checkSwap(in, 0), done: func(err error) {
+			if err == nil {
+				m.Transfer(now, in)
+				err = ErrNotLeader
+			}
+			done(err)
+		}})
 	}
 }
 
 // ReasonBehind is of a Replace whose learner is not up to date yet. It succeeds when it is.
 const ReasonBehind = "BEHIND"
+
+var (
+	errWrongSwap = failure.New(failure.FailedPrecondition, "the one is not a learner, or the other has no vote")
+	errLastVoter = failure.New(failure.FailedPrecondition, "the last voter cannot be removed")
+)
 
 var errBehind = failure.New(failure.FailedPrecondition, "the learner has not caught up yet").WithReason(ReasonBehind, failure.Domain)
 
@@ -210,11 +269,24 @@ func (m *Member) govern(now time.Time) {
 		return // raft leaves the joint configuration by itself
 	}
 	var c *change
-	if len(t.waiting) > 0 {
+	for c == nil && len(t.waiting) > 0 {
 		c = t.waiting[0]
 		t.waiting = slices.Delete(t.waiting, 0, 1)
-	} else if c = m.decide(now); c == nil {
-		return
+		if c.check == nil {
+			break
+		}
+		if err := c.check(); err != nil {
+			if errors.Is(err, errDone) {
+				err = nil
+			}
+			c.finish(err)
+			c = nil
+		}
+	}
+	if c == nil {
+		if c = m.decide(now); c == nil {
+			return
+		}
 	}
 	t.number++
 	c.number, c.giveUp = t.number, now.Add(5*m.cfg.ElectionTimeout)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"github.com/holdfast-go/holdfast/failure"
 )
 
@@ -123,6 +125,37 @@ func TestAVoteIsMovedInOneChange(t *testing.T) {
 }
 
 // Whoever says that a member is out must not need its vote again after a loss of power.
+// What was asked for is looked at again when its turn comes: much may have changed.
+func TestAChangeThatHasBecomeWrongIsNotMade(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	f := w.followers()
+	out, other := f[0].id, f[1].id
+	w.join(4, "m4")
+	l := w.lead()
+	errs := make([]error, 2)
+	w.until("the learner has caught up", func() bool {
+		var behind error
+		l.m.Replace(w.now, 4, out, func(err error) { behind = err })
+		return behind == nil
+	})
+	// While that is under way: the one that leaves is to come back in the place of another.
+	for _, m := range l.a.Members() {
+		if m.ID == out && m.Learner {
+			t.Fatal("a voter that leaves is called a learner")
+		}
+	}
+	l.m.changes.waiting = append(l.m.changes.waiting,
+		&change{steps: swap(out, other), done: func(err error) { errs[0] = err }, check: l.m.checkSwap(out, other)},
+		&change{steps: step(raftpb.ConfChangeRemoveNode, out), done: func(err error) { errs[1] = err }, check: l.m.checkRemove(out)})
+	w.pass(3 * testElection)
+	if failure.CodeOf(errs[0]) != failure.FailedPrecondition || errs[1] != nil {
+		t.Fatal(errs)
+	}
+	if v := w.voters(); len(v) != 3 || slices.Contains(v, out) || !slices.Contains(v, other) {
+		t.Fatal(v)
+	}
+}
+
 func TestAMemberThatIsOutIsNeverNeededAgain(t *testing.T) {
 	w := newWorld(t, 1)
 	w.cfg = func(c *Config) { c.Voters = 1 }
@@ -130,7 +163,9 @@ func TestAMemberThatIsOutIsNeverNeededAgain(t *testing.T) {
 	w.ok(w.propose(w.nodes[1], "a"), "a@1")
 	n := w.join(2, "m2")
 	w.until("the other has the vote", func() bool {
-		w.nodes[1].m.Replace(w.now, 2, 1, func(error) {})
+		if l := w.leader(); l != nil {
+			l.m.Replace(w.now, 2, 1, func(error) {})
+		}
 		w.run()
 		m := n.m.Status().Members
 		return len(m) == 1 && m[0].ID == 2 // at this very moment
@@ -198,7 +233,12 @@ func TestMembersAreRemovedButNotTheLastVoter(t *testing.T) {
 	w.pass(testElection)
 	w.crash(f[0].id)
 	l := w.lead()
-	remove(l, l.id) // the leader itself
+	remove(l, l.id) // the leader itself: it lets another one do it
+	if !errors.Is(errs[l.id], ErrNotLeader) {
+		t.Fatal(errs)
+	}
+	w.until("handed over", func() bool { return w.lead() != l })
+	remove(w.lead(), l.id)
 	w.until("the other leads alone", func() bool { return f[1].m.Status().Role == Leader })
 	w.crash(l.id)
 	w.ok(w.propose(f[1], "a"), fmt.Sprintf("a@%d", len(f[1].machine.log)+1))
