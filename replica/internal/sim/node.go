@@ -40,7 +40,6 @@ type node struct {
 	queue    []*core.Append // to be written
 	writing  []*core.Append // not yet durable
 	busy     bool           // the writer is
-	unsynced []wal.Update   // said to be written, not yet given to the log
 	work     []job          // for the applier
 	applying bool
 	waits    []*waiter // requests of clients
