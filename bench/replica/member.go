@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -57,9 +56,10 @@ func runChild(arg string) error {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo})))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	go func() { // whoever started it is gone
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		stop()
+	peers := newToldPeers(spec.Peers)
+	go func() {
+		peers.listen(os.Stdin)
+		stop() // whoever started it is gone
 	}()
 	if spec.Profile != "" {
 		f, err := os.Create(filepath.Join(spec.Profile, spec.Engine+"-"+spec.Name+".cpu"))
@@ -74,7 +74,7 @@ func runChild(arg string) error {
 	}
 	switch spec.Engine {
 	case holdfast:
-		return runHoldfast(ctx, spec)
+		return runHoldfast(ctx, spec, peers)
 	case etcd:
 		return runEtcd(ctx, spec)
 	case bare:
@@ -90,13 +90,9 @@ func say(addr string) {
 }
 
 // runHoldfast is a service as a user would write it: a host, a store on it, and a server with all defaults in front.
-func runHoldfast(ctx context.Context, spec Spec) error {
-	var peers []replica.Peer
-	for name, addr := range spec.Peers {
-		peers = append(peers, replica.Peer{Name: name, Addr: addr})
-	}
+func runHoldfast(ctx context.Context, spec Spec, peers replica.Peers) error {
 	host, err := replica.NewHost(replica.Config{
-		Name: spec.Name, Dir: spec.Dir, Peers: replica.Static(peers...), Members: spec.Members, Founders: spec.Founders,
+		Name: spec.Name, Dir: spec.Dir, Peers: peers, Members: spec.Members,
 		Addr: spec.Peers[spec.Name], Election: spec.Election, SnapshotRate: spec.SnapshotRate,
 	})
 	if err != nil {

@@ -34,7 +34,6 @@ type Spec struct {
 	Peers map[string]string
 	// Members is how many found the group.
 	Members  int
-	Founders []string
 	Election time.Duration
 	// SnapshotEntries and SnapshotBytes are when Holdfast takes snapshots; 0 is its default.
 	SnapshotEntries int

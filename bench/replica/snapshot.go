@@ -34,10 +34,8 @@ func bigSnapshot(ctx context.Context, s settings, out io.Writer) error {
 		return err
 	}
 	c, err := startCluster(ctx, holdfast, filepath.Join(s.dir, "snapshot"), func(spec *Spec) {
-		spec.Founders = []string{"holdfast-1", "holdfast-2", "holdfast-3"}
-		spec.Peers = maps.Clone(spec.Peers)
-		spec.Peers[newcomer.Name] = peer
-		newcomer.Peers, newcomer.Founders = spec.Peers, spec.Founders
+		newcomer.Peers = maps.Clone(spec.Peers)
+		newcomer.Peers[newcomer.Name] = peer
 		if s.short {
 			spec.SnapshotBytes = 1 << 20
 		}
@@ -67,6 +65,11 @@ func bigSnapshot(ctx context.Context, s settings, out io.Writer) error {
 	p, err := startProcess(ctx, newcomer)
 	if err != nil {
 		return err
+	}
+	for _, other := range c.processes {
+		if err := other.tell(newcomer.Peers); err != nil {
+			return err
+		}
 	}
 	c.processes = append(c.processes, p)
 	at, err := dial(newcomer)
