@@ -155,7 +155,7 @@ func (s *Service) defaults() {
 	}
 	for _, log := range []**slog.Logger{
 		&c.Discovery.Logger, &c.RPCServer.Logger, &c.RPCClient.Logger, &c.HTTPServer.Logger, &c.HTTPClient.Logger,
-		&c.Live.Logger, &c.Lock.Logger, &c.Tasks.Logger, &c.Lifecycle.Logger,
+		&c.Live.Logger, &c.Replica.Logger, &c.Lock.Logger, &c.Tasks.Logger, &c.Lifecycle.Logger,
 	} {
 		if *log == nil {
 			*log = c.Logger

@@ -212,7 +212,7 @@ func (s helloGroup) peer(host string) (*found.Peer, error) {
 func (h *Host) follow(ctx context.Context) {
 	err := h.cfg.Peers.Watch(ctx, func(peers []Peer) { h.found(ctx, peers) })
 	if err != nil && ctx.Err() == nil {
-		h.log.Error("replica: other hosts are not looked for any more", "host", h.cfg.Name, "error", err)
+		h.log.Error("other hosts are not looked for any more", "host", h.cfg.Name, "error", err)
 	}
 	<-ctx.Done()
 }
@@ -232,7 +232,7 @@ func (h *Host) found(ctx context.Context, peers []Peer) {
 		}
 	}
 	if len(peers) > maxPeers {
-		h.log.Warn("replica: there are more hosts than are followed", "hosts", len(peers), "followed", maxPeers)
+		h.log.Warn("there are more hosts than are followed", "hosts", len(peers), "followed", maxPeers)
 		peers = peers[:maxPeers]
 	}
 	hosts := make([]transport.Host, 0, len(peers))
@@ -360,7 +360,7 @@ func (h *Host) heard(name string, a helloAnswer, err error) {
 		}
 		p, err := s.peer(name)
 		if err != nil {
-			h.log.Warn("replica: a host says what cannot be", "host", name, "group", g.name, "error", err)
+			h.log.Warn("a host says what cannot be", "host", name, "group", g.name, "error", err)
 		}
 		g.observe(name, p)
 	}

@@ -24,13 +24,13 @@ type Group struct {
 	cfg     GroupConfig
 	log     *slog.Logger
 
-	member atomic.Pointer[member] // nil until there is a cluster
-	begun  chan struct{}          // closed when member is set, or err is
+	member atomic.Pointer[member] // nil while there is no cluster
 	ready  chan struct{}          // closed when the machine is current
 	ended  chan struct{}          // closed when live has returned
 	leave  context.CancelFunc
 
 	proposals sync.Pool // of *proposal
+	once      sync.Once // ready
 
 	mu      sync.Mutex
 	err     error // why it has failed, for good
@@ -48,7 +48,7 @@ func newGroup(h *Host, id uint64, name string, machine Machine, cfg GroupConfig)
 	return &Group{
 		host: h, id: id, name: name, machine: machine, cfg: cfg,
 		log:   h.log.With("group", name, "host", h.cfg.Name),
-		begun: make(chan struct{}), ready: make(chan struct{}), ended: make(chan struct{}),
+		ready: make(chan struct{}), ended: make(chan struct{}),
 		news: make(chan struct{}, 1), watch: make(chan struct{}), proposals: sync.Pool{New: newProposal},
 	}
 }
@@ -202,15 +202,22 @@ func (g *Group) wait(ctx context.Context) (*member, error) {
 	if m := g.member.Load(); m != nil {
 		return m, nil
 	}
-	select {
-	case <-g.begun:
-	case <-ctx.Done():
-		return nil, g.late(ctx, nil, false)
+	for {
+		g.mu.Lock()
+		change, stopped := g.watch, g.stopped
+		g.mu.Unlock()
+		if m := g.member.Load(); m != nil {
+			return m, nil
+		}
+		if stopped {
+			return nil, g.failure()
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return nil, g.late(ctx, nil, false)
+		}
 	}
-	if m := g.member.Load(); m != nil {
-		return m, nil
-	}
-	return nil, g.failure()
 }
 
 // failure returns why there is no member.

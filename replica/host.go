@@ -229,7 +229,7 @@ func (h *Host) Run(ctx context.Context) error {
 func (h *Host) fail(err error) {
 	select {
 	case h.fatal <- err:
-		h.log.Error("replica: the disk has failed: this host stops", "host", h.cfg.Name, "dir", h.cfg.Dir, "error", err)
+		h.log.Error("the disk has failed: this host of replicated state stops", "host", h.cfg.Name, "dir", h.cfg.Dir, "error", err)
 	default:
 	}
 	for _, g := range h.Groups() {

@@ -31,20 +31,49 @@ func (g *Group) live(ctx context.Context) {
 	g.mu.Lock()
 	g.leave = cancel
 	g.mu.Unlock()
-	var m *member
-	applied := make(chan struct{})
+	for again := true; again; {
+		again = g.life(ctx)
+	}
+	g.mu.Lock()
+	g.stopped = true
+	g.mu.Unlock()
+	close(g.ended)
+	g.changed()
+}
+
+// life is a group as one member. again: it is to begin anew, as another one.
+func (g *Group) life(ctx context.Context) (again bool) {
 	if err := g.load(); err != nil {
 		g.failed(err)
-	} else {
-		m = g.decide(ctx, applied)
+		return false
 	}
+	applied := make(chan struct{})
+	m, again := g.decide(ctx, applied)
 	if m != nil {
 		m.stop()
 		<-applied
 	}
-	close(g.ended)
-	g.end()
-	g.changed()
+	if !again {
+		return false
+	}
+	g.member.Store(nil)
+	if err := g.forget(); err != nil {
+		g.failed(err)
+		return false
+	}
+	return true
+}
+
+// forget removes what the disk has of the group, and takes a new ID: what this one has voted for is forgotten.
+func (g *Group) forget() error {
+	b, err := json.Marshal(newRecord(newID(), found.State{}))
+	if err != nil {
+		return err
+	}
+	if err := g.host.writer.update(wal.Update{Group: g.id, Drop: true, Meta: b}); err != nil {
+		return err
+	}
+	return g.host.snaps.Drop(g.id)
 }
 
 // load reads what the disk has of the group, and gives it an ID if that is nothing.
@@ -122,8 +151,8 @@ func (g *Group) store(id uint64, s found.State) error {
 }
 
 // decide founds, joins or goes on, and returns the member, if it came to that, when ctx ends or the group has failed.
-// applied is closed when the member has ended.
-func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member) {
+// applied is closed when the member has ended. again: this member can be forgotten, and the group joined as another one.
+func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member, again bool) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	var said string
@@ -133,7 +162,7 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member) {
 			var err error
 			if m, err = g.begin(ctx, applied); err != nil {
 				g.failed(err)
-				return nil
+				return nil, false
 			}
 		}
 		g.mu.Lock()
@@ -146,7 +175,7 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member) {
 		g.why = step.Why
 		g.mu.Unlock()
 		if m == nil && step.Action != found.Store && (step.Why != said || time.Since(saidAt) > waitsEvery) {
-			g.log.Info("replica: there is no group yet", "why", step.Why)
+			g.log.Info("the group is not there yet", "why", step.Why)
 			said, saidAt = step.Why, time.Now()
 		}
 		if changed {
@@ -156,27 +185,31 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member) {
 		case found.Store:
 			if err := g.store(g.self, step.State); err != nil {
 				g.failed(err)
-				return m
+				return m, false
 			}
 			g.mu.Lock()
 			g.state = step.State
 			g.found.Stored(step.State)
 			g.mu.Unlock()
 			g.host.announceNews()
-			g.log.Info("replica: founding", "state", step.State.Kind.String(), "cluster", fmt.Sprintf("%x", step.State.Record.Cluster))
+			g.log.Info("the founding of the group has gone on", "state", step.State.Kind.String(), "cluster", fmt.Sprintf("%x", step.State.Record.Cluster))
 			continue
 		case found.Join:
 			g.join(ctx, step)
 		case found.Refuse:
+			if step.Refusal == found.Removed && m != nil && m.spare() && len(g.cfg.Members) == 0 {
+				g.log.Info("this spare was removed from the group while it was away: it joins anew")
+				return m, true
+			}
 			g.failed(g.refusal(step))
-			return m
+			return m, false
 		case found.Wait:
 		}
 		select {
 		case <-ctx.Done():
-			return m
+			return m, false
 		case <-applied:
-			return m
+			return m, false
 		case <-g.news:
 		case <-look.C:
 		}
@@ -217,7 +250,7 @@ func (g *Group) begin(ctx context.Context, applied chan struct{}) (*member, erro
 		return nil, err
 	}
 	g.member.Store(m)
-	g.end()
+	g.changed()
 	go func() {
 		defer close(applied)
 		m.run()
@@ -226,14 +259,9 @@ func (g *Group) begin(ctx context.Context, applied chan struct{}) (*member, erro
 	return m, nil
 }
 
-// end says that waiting for a member has an end: there is one, or there will be none.
-func (g *Group) end() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.stopped {
-		g.stopped = true
-		close(g.begun)
-	}
+// spare reports whether this member has no vote, as far as it has heard: nobody can miss what it has.
+func (m *member) spare() bool {
+	return slices.ContainsFunc(m.applier.Members(), func(i core.MemberInfo) bool { return i.ID == m.id && i.Learner })
 }
 
 // catchUp closes ready when the machine is current.
@@ -243,7 +271,7 @@ func (g *Group) catchUp(m *member) {
 		err := g.current(ctx, Linearizable)
 		cancel()
 		if err == nil {
-			close(g.ready)
+			g.once.Do(func() { close(g.ready) })
 			g.changed()
 			return
 		}
@@ -264,7 +292,7 @@ func (g *Group) failed(err error) {
 	leave := g.leave
 	g.mu.Unlock()
 	if first {
-		g.log.Error("replica: this member has failed", "error", err)
+		g.log.Error("this member of the group has failed", "error", err)
 	}
 	if leave != nil {
 		leave()
@@ -283,7 +311,7 @@ func (g *Group) join(ctx context.Context, s found.Step) {
 		Group: g.id, Cluster: s.Cluster, ID: g.self, Name: g.host.cfg.Name,
 	}, nil)
 	if err != nil && ctx.Err() == nil {
-		g.log.Debug("replica: not added yet", "leader", s.Leader, "error", err)
+		g.log.Debug("not added to the group yet", "leader", s.Leader, "error", err)
 		g.mu.Lock()
 		g.why = fmt.Sprintf("%s: not yet: %v", s.Why, err)
 		g.mu.Unlock()

@@ -279,7 +279,11 @@ func (m *member) announce() {
 	}
 	m.leading = s.Leader
 	name := m.name(s.Leader)
-	m.group.log.Info("replica: leader", "leader", name, "term", s.Term)
+	if name == "" {
+		m.group.log.Info("the group has no leader", "term", s.Term)
+	} else {
+		m.group.log.Info("the group has a new leader", "leader", name, "term", s.Term)
+	}
 	if o := m.group.host.cfg.Observer; o != nil {
 		o.Led(m.group.name, name, s.Term)
 	}
@@ -324,7 +328,7 @@ func (m *member) heard(from string, a transport.Address, body []byte) {
 	}
 	msg, err := core.ParseMessage(body)
 	if err != nil || msg.From != a.From || msg.To != a.To {
-		m.group.log.Warn("replica: a message that cannot be read", "from", from, "error", err)
+		m.group.log.Warn("a message of another member cannot be read", "from", from, "error", err)
 		return
 	}
 	if m.name(a.From) != from && m.known.Add(1) < maxNames {
@@ -363,10 +367,10 @@ func (m *member) sendSnapshot(msg core.Message) {
 		n, err := m.transfer(name, msg)
 		m.sending.Delete(msg.To)
 		if err != nil {
-			m.group.log.Warn("replica: a snapshot was not sent, it is tried again", "to", name, "error", err)
+			m.group.log.Warn("a snapshot was not sent, it is tried again", "to", name, "error", err)
 		} else {
 			m.stats.sent.Add(1)
-			m.group.log.Info("replica: snapshot sent", "to", name, "bytes", n, "took", time.Since(began))
+			m.group.log.Info("snapshot sent", "to", name, "bytes", n, "took", time.Since(began))
 		}
 		if o := m.group.host.cfg.Observer; o != nil {
 			o.Snapshotted(m.group.name, name, n, time.Since(began), err)
@@ -403,7 +407,7 @@ func (m *member) do(j job) {
 	case j.apply.Restore != nil:
 		began := time.Now()
 		if err = m.restore(*j.apply.Restore); err == nil {
-			m.group.log.Info("replica: snapshot restored", "index", j.apply.Restore.Index, "took", time.Since(began))
+			m.group.log.Info("snapshot restored", "index", j.apply.Restore.Index, "took", time.Since(began))
 		}
 	default:
 		err = m.applier.Apply(j.apply)

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +9,6 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/replica/internal/core"
 	"github.com/holdfast-go/holdfast/replica/internal/found"
-	"github.com/holdfast-go/holdfast/replica/internal/wal"
 )
 
 // Transfer hands leadership over to the member of that name, or to the one that is most up to date ("").
@@ -129,15 +127,7 @@ func (g *Group) Leave(ctx context.Context) error {
 	case <-ctx.Done():
 		return g.timely(ctx.Err())
 	}
-	// A new ID: what this one has voted for is forgotten.
-	b, err := json.Marshal(newRecord(newID(), found.State{}))
-	if err != nil {
-		return err
-	}
-	if err := g.host.writer.update(wal.Update{Group: g.id, Drop: true, Meta: b}); err != nil {
-		return err
-	}
-	if err := g.host.snaps.Drop(g.id); err != nil {
+	if err := g.forget(); err != nil {
 		return err
 	}
 	g.host.mu.Lock()

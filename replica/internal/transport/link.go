@@ -186,7 +186,7 @@ func (t *Transport) dial(ctx context.Context, h *host, conn *grpc.ClientConn) {
 		if ctx.Err() != nil {
 			return
 		}
-		t.cfg.Logger.Debug("replica: no stream to host", "host", h.name, "error", err)
+		t.cfg.Logger.Debug("no stream to a host of replicated state", "host", h.name, "error", err)
 		if time.Since(began) > t.cfg.Silence {
 			b.Reset()
 		}

@@ -149,7 +149,7 @@ func (t *Transport) Follow(hosts []Host) {
 		}
 		conn, err := t.cfg.Dial(o.Addr)
 		if err != nil {
-			t.cfg.Logger.Warn("replica: host has an address that cannot be dialled", "host", o.Name, "address", o.Addr, "error", err)
+			t.cfg.Logger.Warn("a host of replicated state has an address that cannot be dialled", "host", o.Name, "address", o.Addr, "error", err)
 			continue
 		}
 		ctx, cancel := context.WithCancel(t.ctx)
@@ -233,7 +233,7 @@ func (t *Transport) attach(name string, l *link) bool {
 	first := len(h.links) == 1
 	t.mu.Unlock()
 	if first {
-		t.cfg.Logger.Debug("replica: host reached", "host", name)
+		t.cfg.Logger.Debug("host of replicated state reached", "host", name)
 		t.cfg.Handler.Up(name)
 	}
 	return true
@@ -254,7 +254,7 @@ func (t *Transport) detach(name string, l *link, gone bool) {
 	}
 	t.mu.Unlock()
 	if last && !closed {
-		t.cfg.Logger.Debug("replica: host lost", "host", name, "gone", gone)
+		t.cfg.Logger.Debug("host of replicated state lost", "host", name, "gone", gone)
 		t.cfg.Handler.Down(name, gone)
 	}
 }
