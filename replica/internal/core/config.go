@@ -31,7 +31,7 @@ type Restored struct {
 
 // Config says how a member behaves. Zero values are the defaults given; ID is required.
 type Config struct {
-	// ID of this member; Group names the group in messages.
+	// ID of this member. Group is named in errors.
 	ID, Group uint64
 	// Seed of the randomness: election timeouts, nonces of sessions. Two starts of a member need different ones.
 	Seed uint64

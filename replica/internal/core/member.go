@@ -152,7 +152,7 @@ func (m *Member) clock(now time.Time) int64 { return int64(now.Sub(m.start)) }
 // guard turns a panic of raft, which means that its state is broken, into the end of this member.
 func (m *Member) guard() {
 	if p := recover(); p != nil {
-		m.Fail(fmt.Errorf("raft: %v", p))
+		m.Fail(fmt.Errorf("raft, in group %x: %v", m.cfg.Group, p))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -353,16 +354,40 @@ func (m *Member) changeConf(now time.Time, e *raftpb.Entry) *raftpb.ConfState {
 		panic(err) // the leader made it
 	}
 	m.setConf(m.node.ApplyConfChange(&cc))
-	if number, _, err := parseChangeContext(cc.GetContext()); err == nil && number != 0 {
+	number, infos, err := parseChangeContext(cc.GetContext())
+	if err == nil && number != 0 {
 		if c := m.changes.current; c != nil && c.number == number && e.GetTerm() == m.term && m.state == raft.StateLeader {
 			c.index = e.GetIndex()
 		}
 	}
-	if m.cfg.Logger != nil {
-		m.cfg.Logger.Info("the group's members have changed", "group", m.cfg.Group, "voters", m.conf.GetVoters(), "learners", m.conf.GetLearners())
+	for _, c := range cc.GetChanges() {
+		if id := c.GetNodeId(); inConf(m.conf, id) && m.heard[id].IsZero() {
+			m.heard[id] = now // it had no time to say anything yet
+		}
 	}
+	m.logMembers(infos)
 	m.publish(now)
 	return m.conf
+}
+
+// logMembers tells who the members are; infos are of those that are new in the table.
+func (m *Member) logMembers(infos []MemberInfo) {
+	if m.cfg.Logger == nil {
+		return
+	}
+	names := func(ids []uint64) (out []string) {
+		for _, id := range ids {
+			name := fmt.Sprintf("%x", id)
+			for _, o := range append(slices.Clone(m.applier.Members()), infos...) {
+				if o.ID == id && o.Name != "" {
+					name = o.Name
+				}
+			}
+			out = append(out, name)
+		}
+		return out
+	}
+	m.cfg.Logger.Info("the group's members have changed", "voters", names(m.conf.GetVoters()), "learners", names(m.conf.GetLearners()))
 }
 
 func (m *Member) setConf(conf *raftpb.ConfState) {

@@ -212,6 +212,20 @@ func TestALearnerThatIsGoneIsRemoved(t *testing.T) {
 	w.until("removed", func() bool { return len(w.lead().a.Members()) == 3 })
 }
 
+func TestALearnerIsGivenTimeToBeHeard(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	w.cfg = func(c *Config) { c.ReplaceAfter = time.Second }
+	w.restartAll()
+	l := w.lead()
+	w.pass(2 * time.Second) // it has led for longer than that
+	l.m.Join(w.now, MemberInfo{ID: 4, Name: "m4"}, func(error) {})
+	w.pass(800 * time.Millisecond)
+	if n := len(l.a.Members()); n != 4 {
+		t.Fatal("thrown out at once", n)
+	}
+	w.until("removed", func() bool { return len(l.a.Members()) == 3 })
+}
+
 func TestMembersAreRemovedButNotTheLastVoter(t *testing.T) {
 	w := newWorld(t, 1, 2, 3)
 	errs := map[uint64]error{}

@@ -193,6 +193,6 @@ func (m *Member) SnapshotFailed(now time.Time, err error) {
 	m.snapshotting = false
 	m.snapshotAfter = now.Add(10 * m.cfg.ElectionTimeout)
 	if m.cfg.Logger != nil {
-		m.cfg.Logger.Error("no snapshot could be taken: the log grows until one can", "group", m.cfg.Group, "error", err)
+		m.cfg.Logger.Error("no snapshot could be taken: the log grows until one can", "error", err)
 	}
 }
