@@ -93,7 +93,7 @@ func say(addr string) {
 func runHoldfast(ctx context.Context, spec Spec, peers replica.Peers) error {
 	host, err := replica.NewHost(replica.Config{
 		Name: spec.Name, Dir: spec.Dir, Peers: peers, Members: spec.Members,
-		Addr: spec.Peers[spec.Name], Election: spec.Election, SnapshotRate: spec.SnapshotRate,
+		Addr: spec.Peers[spec.Name], Election: spec.Election, SnapshotRate: spec.SnapshotRate, Observer: observer{},
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // says it all
@@ -119,6 +119,30 @@ func runHoldfast(ctx context.Context, spec Spec, peers replica.Peers) error {
 	})
 	run := lifecycle.Config{DrainDelay: -1, Logger: slog.New(slog.DiscardHandler)}
 	return run.Run(ctx, host, store, server, told) //nolint:wrapcheck // says it all
+}
+
+// observer says what is slow or large, as a service's metrics would.
+type observer struct{}
+
+// Proposed implements replica.Observer.
+func (observer) Proposed(string, time.Duration, error) {}
+
+// Read implements replica.Observer.
+func (observer) Read(string, replica.Level, time.Duration, error) {}
+
+// Led implements replica.Observer.
+func (observer) Led(string, string, uint64) {}
+
+// Synced implements replica.Observer.
+func (observer) Synced(bytes, _ int, took time.Duration) {
+	if took > 50*time.Millisecond {
+		slog.Info("slow write to the log", "bytes", bytes, "took", took)
+	}
+}
+
+// Snapshotted implements replica.Observer.
+func (observer) Snapshotted(_, peer string, bytes int64, took time.Duration, err error) {
+	slog.Info("snapshot", "peer", peer, "bytes", bytes, "took", took, "error", err)
 }
 
 type holdfastServer struct {

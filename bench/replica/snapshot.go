@@ -103,6 +103,12 @@ func bigSnapshot(ctx context.Context, s settings, out io.Writer) error {
 		}
 		fmt.Fprintf(out, "  %s: resident %s, at most %s; on disk %s\n", p.spec.Name, mebibytes(now), mebibytes(most), mebibytes(disk))
 	}
+	if s.timeline {
+		fmt.Fprintf(out, "the new member was started at %s\n", begun.Format("15:04:05.000"))
+		for _, p := range c.processes {
+			fmt.Fprintf(out, "%s said:\n%s\n", p.spec.Name, p.said.String())
+		}
+	}
 	if s.short {
 		return nil
 	}
