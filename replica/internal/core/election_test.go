@@ -48,6 +48,26 @@ func TestAMemberThatNoticesLateDoesNotHoldUpTheElection(t *testing.T) {
 	}
 }
 
+// A leader that comes back before anybody noticed asks for votes. The others would not answer, since they hear of a
+// leader; but it is that one.
+func TestALeaderThatIsRestartedAtOnceHoldsNothingUp(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, 1, 2, 3)
+		w.cfg = func(c *Config) { c.Seed += 100 * seed }
+		w.restartAll()
+		f := w.followers()
+		l := w.lead()
+		w.pass(testElection)
+		start := w.now
+		w.crash(l.id)
+		w.restart(l.id)
+		w.ok(w.propose(f[0], "a"), "a@1")
+		if d := w.now.Sub(start); d > testElection*115/100 {
+			t.Fatalf("took %v", d)
+		}
+	}
+}
+
 func TestAFalseAlarmDisturbsNobody(t *testing.T) {
 	w := newWorld(t, 1, 2, 3)
 	f := w.followers()

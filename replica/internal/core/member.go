@@ -178,6 +178,9 @@ func (m *Member) Receive(now time.Time, msg Message) {
 			m.elect(now, 1, 2) // it leads this term
 			m.hurry = 0
 		}
+		if t := msg.Raft.GetType(); t == raftpb.MsgPreVote && msg.From == m.lead && msg.Raft.GetTerm() > m.term {
+			m.PeerDown(now, msg.From) // no leader asks for votes: its process is another one
+		}
 		if msg.Raft.GetType() == raftpb.MsgReadIndex && !m.current() {
 			return // it will be asked again
 		}
