@@ -9,9 +9,9 @@ import (
 // alarms end the attempts of a target when their deadlines have come, and call for their hedges before that.
 //
 // There is one timer for all of them. It is set for what comes first, and stays set when that attempt is over before, as
-// nearly all are: where calls follow each other closely, only few of them set a timer, and none stops one. Both cost
-// more than they seem to: to set the timer that is the next to fire makes the runtime look for a thread that waits for
-// it. It is the target's timer, not everybody's, since one of a synctest bubble is of no use in another.
+// nearly all are: where calls follow each other closely, only few of them set a timer, and hardly one stops it. To set
+// the timer that is the next to fire makes the runtime wake a thread to wait for it, or the one that waits already. It is
+// the target's timer, not everybody's, since one of a synctest bubble is of no use in another.
 //
 // Invariant: the timer is set for no later than the first attempt of the heap, or ring is about to run.
 type alarms struct {
