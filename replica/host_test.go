@@ -255,14 +255,14 @@ func TestDrainHandsOver(t *testing.T) {
 				}
 			}
 		}()
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // in virtual time
 		if err := lead.host.Drain(context.Background()); err != nil {
 			t.Error(err)
 		}
 		if _, self := lead.g.Leader(); self {
 			t.Error("it still leads")
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // in virtual time
 		close(stop)
 		if longest := <-gap; longest > 50*time.Millisecond {
 			t.Errorf("a proposal took %v", longest)
@@ -283,7 +283,7 @@ func TestSpareReplacesTheDead(t *testing.T) {
 		a.put("x", "1")
 		w.until("d is a spare", func() bool { return d.g.Status().Role == Learning && d.kv.get("x") == "1" })
 		w.boxes["c"].kill()
-		time.Sleep(10 * time.Second)
+		time.Sleep(10 * time.Second) //nolint:forbidigo // in virtual time
 		if r := d.g.Status().Role; r != Learning {
 			t.Errorf("after 10 s it is %s", r)
 		}
@@ -355,7 +355,7 @@ func TestStaleAndEventualWithoutQuorum(t *testing.T) {
 		if err := read(Stale(10 * time.Second)); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(10 * time.Second) //nolint:forbidigo // in virtual time
 		if err := read(Stale(time.Second)); !errors.Is(err, ErrNoQuorum) {
 			t.Errorf("got %v", err)
 		}
@@ -388,7 +388,7 @@ func TestMembersMoveByHand(t *testing.T) {
 		w.startAll()
 		a, d := w.boxes["a"], w.boxes["d"]
 		a.put("x", "1")
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) //nolint:forbidigo // in virtual time: nothing happens
 		if s := d.g.Status(); s.Cluster != 0 || !strings.Contains(s.Why, "to be added") {
 			t.Errorf("nobody has asked for it: %+v", s)
 		}
@@ -491,5 +491,44 @@ func TestGroupsShareAHost(t *testing.T) {
 			t.Errorf("there are %d groups", n)
 		}
 		w.boxes["c"].want("x", "1")
+	})
+}
+
+func TestASpareThatWasAwayJoinsAnew(t *testing.T) {
+	inBubble(t, 3, four, func(w *world) {
+		for _, b := range w.boxes {
+			b.cfg = func(c *Config) { c.ReplaceAfter = 10 * time.Second; c.Founders = three }
+		}
+		w.startAll()
+		a, d := w.boxes["a"], w.boxes["d"]
+		a.put("x", "1")
+		w.until("d is a spare", func() bool { return d.g.Status().Role == Learning && d.kv.get("x") == "1" })
+		old := d.g.Status().ID
+		d.stop()
+		w.until("it is removed", func() bool { return len(a.g.Status().Members) == 3 })
+		a.put("x", "2")
+		d.start()
+		w.until("it is a spare again", func() bool { return d.g.Status().Role == Learning && d.kv.get("x") == "2" })
+		if now := d.g.Status().ID; now == old {
+			t.Error("with the same ID")
+		}
+	})
+}
+
+func TestALeaderThatIsBackAtOnceIsNoticed(t *testing.T) {
+	inBubble(t, 3, three, func(w *world) {
+		for _, b := range w.boxes {
+			b.cfg = func(c *Config) { c.Election = time.Second }
+		}
+		w.startAll()
+		lead := w.leader()
+		lead.put("x", "1")
+		lead.kill()
+		lead.start()
+		began := time.Now()
+		w.any().put("x", "2")
+		if took := time.Since(began); took > 500*time.Millisecond {
+			t.Errorf("a proposal took %v", took)
+		}
 	})
 }

@@ -192,7 +192,7 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member, a
 			g.found.Stored(step.State)
 			g.mu.Unlock()
 			g.host.announceNews()
-			g.log.Info("the founding of the group has gone on", "state", step.State.Kind.String(), "cluster", fmt.Sprintf("%x", step.State.Record.Cluster))
+			g.log.Info(progress(step.State), "cluster", fmt.Sprintf("%x", step.State.Record.Cluster))
 			continue
 		case found.Join:
 			g.join(ctx, step)
@@ -214,6 +214,19 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member, a
 		case <-look.C:
 		}
 	}
+}
+
+// progress says in words what was stored.
+func progress(s found.State) string {
+	switch {
+	case s.Kind == found.Prepared:
+		return "the group is being founded"
+	case s.Kind == found.Fresh:
+		return "the founding of the group was taken back"
+	case s.Since > 1:
+		return "the group is joined"
+	}
+	return "the group is founded"
 }
 
 // refusal says what is wrong with the data, and what to do about it.

@@ -33,6 +33,8 @@ type link struct {
 	limit int
 	heard atomic.Int64 // when something came last, in nanoseconds since began
 	began time.Time
+	// replaced is closed when there is a stream of a later process of the host.
+	replaced chan struct{}
 
 	mu     sync.Mutex
 	frames []*[]byte // to be sent; the last one is still being filled
@@ -42,7 +44,7 @@ type link struct {
 }
 
 func newLink(limit int) *link {
-	return &link{limit: limit, began: time.Now(), wake: make(chan struct{}, 1)}
+	return &link{limit: limit, began: time.Now(), replaced: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
 // push puts a message into the queue. false: it is full, or the stream has ended.
@@ -85,13 +87,15 @@ func (l *link) close() {
 	l.frames = nil
 }
 
+var errReplaced = errors.New("the host has started anew")
+
 var errSilent = errors.New("nothing was heard for too long")
 
 // carry uses a stream until it ends or ctx does. The error is errSilent, that of ctx, or the stream's. The stream has to be
 // ended by the caller then, which ends the goroutines that use it; Close joins them.
-func (t *Transport) carry(ctx context.Context, name string, s stream) error {
+func (t *Transport) carry(ctx context.Context, name, boot string, s stream, accepted bool) error {
 	l := newLink(t.cfg.QueueBytes)
-	if !t.attach(name, l) {
+	if !t.attach(name, boot, l) {
 		return errors.New("too many streams, or closed")
 	}
 	received, sent := make(chan error, 1), make(chan error, 1)
@@ -108,7 +112,12 @@ func (t *Transport) carry(ctx context.Context, name string, s stream) error {
 	gone := false
 	select {
 	case <-ctx.Done():
+		// Of an accepted stream this comes, too, when its connection breaks. It is not to be told
+		// from a stream that it has cut; to take the one for the other does no harm.
 		err = ctx.Err()
+		gone = accepted && t.ctx.Err() == nil
+	case <-l.replaced:
+		err = errReplaced
 	case err = <-received:
 		gone = true
 	case err = <-sent:
@@ -205,13 +214,14 @@ func (t *Transport) open(ctx context.Context, name string, conn *grpc.ClientConn
 		return err
 	}
 	// The other side answers at once who it is, or refuses.
-	if _, err := s.Header(); err != nil {
+	md, err := s.Header()
+	if err != nil {
 		return err
 	}
 	if !timeout.Stop() {
 		return context.DeadlineExceeded
 	}
-	return t.carry(ctx, name, s)
+	return t.carry(ctx, name, first(md.Get(bootKey)), s, false)
 }
 
 // framePool keeps the buffers of frames.

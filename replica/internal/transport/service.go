@@ -22,6 +22,7 @@ const (
 	fromKey   = "replica-from-bin" // a name is any text
 	toKey     = "replica-to-bin"
 	methodKey = "replica-method"
+	bootKey   = "replica-boot"
 
 	maxHostName = 256
 )
@@ -58,7 +59,7 @@ func (t *Transport) Register(r grpc.ServiceRegistrar) {
 }
 
 func (t *Transport) greeting(to string) metadata.MD {
-	return metadata.Pairs(fromKey, t.cfg.Self, toKey, to)
+	return metadata.Pairs(fromKey, t.cfg.Self, toKey, to, bootKey, t.boot)
 }
 
 // caller returns who calls. It fails if somebody else is meant: an address may have been another host's before.
@@ -82,13 +83,14 @@ func serveLink(srv any, s grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
-	if err := s.SendHeader(nil); err != nil {
+	if err := s.SendHeader(metadata.Pairs(bootKey, t.boot)); err != nil {
 		return err
 	}
+	md, _ := metadata.FromIncomingContext(s.Context())
 	ctx, cancel := context.WithCancel(s.Context())
 	defer cancel()
 	defer context.AfterFunc(t.ctx, cancel)()
-	return failure.Wrap(t.carry(ctx, from, s), failure.Unavailable, "the stream has ended")
+	return failure.Wrap(t.carry(ctx, from, first(md.Get(bootKey)), s, true), failure.Unavailable, "the stream has ended")
 }
 
 func first(values []string) string {

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding"
 	"errors"
 	"log/slog"
@@ -58,6 +59,7 @@ const maxHosts = 256
 type Transport struct {
 	cfg     Config
 	limiter *rate.Limiter
+	boot    string // of this Transport: another one after a restart
 
 	mu     sync.Mutex
 	ctx    context.Context //nolint:containedctx // Run's
@@ -75,6 +77,7 @@ type host struct {
 	addr    string           // "": it is not known where it listens
 	conn    *grpc.ClientConn // to addr
 	links   []*link          // the oldest first
+	boot    string           // of the process that the links are to
 	changed chan struct{}    // capacity 1: links or addr have changed
 	dialing context.CancelFunc
 }
@@ -93,7 +96,7 @@ func New(cfg Config) *Transport {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	t := &Transport{cfg: cfg, hosts: make(map[string]*host), receiving: make(map[uint64]bool)}
+	t := &Transport{cfg: cfg, boot: rand.Text(), hosts: make(map[string]*host), receiving: make(map[uint64]bool)}
 	t.ctx, t.stop = context.WithCancel(context.Background())
 	if cfg.SnapshotRate > 0 {
 		t.limiter = rate.NewLimiter(rate.Limit(cfg.SnapshotRate), chunkBytes)
@@ -220,18 +223,30 @@ func (t *Transport) conn(name string) (*grpc.ClientConn, error) {
 	return nil, errNoAddress
 }
 
-// attach adds a stream to a host, with two goroutines in t.work, and detach takes it away.
-func (t *Transport) attach(name string, l *link) bool {
+// attach adds a stream to a host, with two goroutines in t.work, and detach takes it away. A stream of another process
+// than those before ends them: that one is gone, whether or not its connections have told.
+func (t *Transport) attach(name, boot string, l *link) bool {
 	t.mu.Lock()
 	h := t.host(name)
+	restarted := h != nil && !t.closed && len(h.links) > 0 && h.boot != boot
+	if restarted {
+		for _, old := range h.links {
+			close(old.replaced)
+		}
+		h.links = nil
+	}
 	if h == nil || t.closed || len(h.links) >= maxLinks {
 		t.mu.Unlock()
 		return false
 	}
-	h.links = append(h.links, l)
+	h.links, h.boot = append(h.links, l), boot
 	t.work.Add(2)
 	first := len(h.links) == 1
 	t.mu.Unlock()
+	if restarted {
+		t.cfg.Logger.Debug("host of replicated state has started anew", "host", name)
+		t.cfg.Handler.Down(name, true)
+	}
 	if first {
 		t.cfg.Logger.Debug("host of replicated state reached", "host", name)
 		t.cfg.Handler.Up(name)
@@ -245,8 +260,9 @@ const maxLinks = 8
 func (t *Transport) detach(name string, l *link, gone bool) {
 	t.mu.Lock()
 	h := t.hosts[name]
+	n := len(h.links)
 	h.links = slices.DeleteFunc(h.links, func(o *link) bool { return o == l })
-	last := len(h.links) == 0
+	last := n > 0 && len(h.links) == 0
 	closed := t.closed
 	select {
 	case h.changed <- struct{}{}:

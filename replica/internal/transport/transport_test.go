@@ -215,6 +215,36 @@ func TestEndsAreTold(t *testing.T) {
 	})
 }
 
+// Whichever side has dialled, both learn of the end of a process, and of one that is back before anybody has noticed.
+func TestEndsAreToldWhoeverHasDialled(t *testing.T) {
+	pair(t, func(a, b *end) {
+		b.Follow([]Host{{"a", a.addr}})
+		wait(time.Second)
+		b.stop()
+		wait(time.Second)
+		if got := a.list(&a.events); got != "[+b -b true]" {
+			t.Errorf("a has seen %s", got)
+		}
+	})
+}
+
+func TestARestartIsNoticed(t *testing.T) {
+	pair(t, func(a, b *end) {
+		b.Follow([]Host{{"a", a.addr}})
+		wait(time.Second)
+		l := newLink(1)
+		if !a.attach("b", "another process", l) {
+			t.Fatal("not attached")
+		}
+		a.work.Add(-2)
+		synctest.Wait()
+		if got := a.list(&a.events); got != "[+b -b true +b]" {
+			t.Errorf("a has seen %s", got)
+		}
+		a.detach("b", l, true)
+	})
+}
+
 func TestSilenceIsCut(t *testing.T) {
 	pair(t, func(a, b *end) {
 		follow(a, b)
