@@ -41,8 +41,8 @@ type Config struct {
 	// what the clocks of two machines run apart in a TTL, and should cover what it takes to stop what is under way.
 	Margin time.Duration
 
-	// Settle is how long an engine that has lost its memory, or is new, grants nothing; default TTL, negative for not at
-	// all. It has to be at least the longest TTL in use on the engine. Without it, two can hold a lock for a while after
+	// Settle is how long an engine that has lost its memory, or is new, grants nothing; default the TTL that the engine
+	// granted, negative for not at all. It has to be at least the longest TTL in use on the engine. Without it, two can hold a lock for a while after
 	// a wipe, and only their tokens tell them apart.
 	Settle time.Duration
 
@@ -67,7 +67,7 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("lock config %s: negative", d.name))
 		}
 	}
-	if d := c.withDefaults(); c.Margin > 0 && d.Margin > d.TTL/2 {
+	if d := c.withDefaults(); d.Margin > d.TTL/2 {
 		errs = append(errs, fmt.Errorf("lock config Margin: %v is more than half of the TTL, which leaves no time to renew", c.Margin))
 	}
 	if len(c.Name) > maxText {
@@ -79,12 +79,6 @@ func (c Config) Validate() error {
 func (c Config) withDefaults() Config {
 	if c.TTL <= 0 {
 		c.TTL = 10 * time.Second
-	}
-	if c.Margin <= 0 {
-		c.Margin = c.TTL / 10
-	}
-	if c.Settle == 0 {
-		c.Settle = c.TTL
 	}
 	if c.CallTimeout <= 0 {
 		c.CallTimeout = 3 * time.Second

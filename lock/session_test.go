@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/holdfast-go/holdfast/lock/driver"
 	"github.com/holdfast-go/holdfast/lock/memlock"
 )
 
@@ -158,11 +159,17 @@ func testUnansweredEnter(t *testing.T) {
 	d.Deafen()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if _, err := a.Mutex("l").Lock(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Lock = %v", err)
-	}
+	done := make(chan error)
+	go func() {
+		_, err := a.Mutex("l").Lock(ctx)
+		done <- err
+	}()
+	synctest.Wait()
 	if n := engine.Waiting("l"); n != 1 {
 		t.Errorf("%d wait: the request was to be heard", n)
+	}
+	if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Lock = %v", err)
 	}
 	d.Thaw()
 	begun := time.Now()
@@ -188,7 +195,7 @@ func testSettle(t *testing.T) {
 	} {
 		engine := memlock.New()
 		engine.Wipe()
-		l := New(engine, Config{TTL: 10 * time.Second, Settle: c.settle, Logger: quiet})
+		l := New(slowest{engine}, Config{TTL: time.Second, Settle: c.settle, Logger: quiet})
 		if _, err := l.Mutex("x").TryLock(t.Context()); (err == nil) != (c.want == 0) && c.want != 0 {
 			t.Errorf("%s: TryLock = %v", name, err)
 		}
@@ -203,6 +210,13 @@ func testSettle(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// slowest is an engine that has no shorter TTL than 10 s.
+type slowest struct{ *memlock.Driver }
+
+func (s slowest) Open(ctx context.Context, ttl time.Duration, holder string) (driver.Session, error) {
+	return s.Driver.Open(ctx, max(ttl, 10*time.Second), holder)
 }
 
 // TestConfig: what cannot work is said.
