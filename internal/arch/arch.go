@@ -58,7 +58,7 @@ var Siblings = map[string][]string{
 	"replica/internal/sim":           {"replica/internal/core", "replica/internal/disk", "replica/internal/replicapb", "replica/internal/snap", "replica/internal/wal"},
 	"replica/internal/sim/schedules": {"replica/internal/sim"},
 	"replica/internal/snap":          {"replica/internal/disk"},
-	"replica/internal/transport":     {"rpc", "replica/internal/replicapb", "replica/internal/snap"},
+	"replica/internal/transport":     {"rpc", "replica/internal/replicapb", "replica/internal/disk", "replica/internal/snap"},
 	"replica/internal/wal":           {"replica/internal/disk"},
 	"replica/kv":                     {"replica"},
 	"replica/shard":                  {"replica"},
