@@ -17,6 +17,8 @@ type writer struct {
 	wake   chan struct{} // capacity 1
 	ended  bool
 	failed error
+
+	background sync.WaitGroup // of run's goroutine
 }
 
 // write is something to be written: an Append of a member, or an update of the shell with its end.
@@ -71,6 +73,7 @@ func (w *writer) stop() {
 
 // run writes until stop, and everything that was pushed before it.
 func (w *writer) run() {
+	defer w.background.Wait()
 	var batch []write
 	var updates []wal.Update
 	for range w.wake {
@@ -137,8 +140,9 @@ func (w *writer) tell(batch []write) {
 			continue
 		}
 		if u := updateOf(i.member.group.id, i.append); u.Mark != nil {
-			// The log stands on this one from now on; those before it may go.
-			w.host.snaps.Retain(u.Group, u.Mark.Index, u.Mark.Term)
+			// The log stands on this one from now on; those before it may go. No write waits for that: to remove a
+			// large file takes a file system a while.
+			w.background.Go(func() { w.host.snaps.Retain(u.Group, u.Mark.Index, u.Mark.Term) })
 		}
 		i.member.input(input{kind: persisted, append: i.append})
 	}

@@ -33,7 +33,7 @@ type Config struct {
 	// ChunkBytes is how much has one checksum. Default 256 KiB, at most 16 MiB.
 	ChunkBytes int
 	// SyncBytes is how much is written between two syncs, so that the log beside never waits long for the disk.
-	// Default 4 MiB.
+	// Default 1 MiB.
 	SyncBytes int
 	// Rand gives nonces. Default: from crypto/rand. For tests that repeat.
 	Rand func() uint64
@@ -42,7 +42,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.Keep = cmp.Or(c.Keep, 2)
 	c.ChunkBytes = min(cmp.Or(c.ChunkBytes, 256<<10), maxChunkBytes)
-	c.SyncBytes = cmp.Or(c.SyncBytes, 4<<20)
+	c.SyncBytes = cmp.Or(c.SyncBytes, 1<<20)
 	if c.Rand == nil {
 		c.Rand = func() uint64 {
 			var b [8]byte
