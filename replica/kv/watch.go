@@ -36,6 +36,9 @@ func (w *Watcher) Next(ctx context.Context) ([]Event, error) {
 			return events, err
 		}
 		if wait == nil {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
 			continue
 		}
 		select {
