@@ -58,7 +58,8 @@ type Config struct {
 	// ReplaceAfter is how long a voter is unreachable before a spare that is up to date takes its place. 0: 5 min.
 	// Negative: never.
 	ReplaceAfter time.Duration
-	// SnapshotRate bounds the bytes a second in which all snapshots together are sent. 0: 64 MiB. Negative: no bound.
+	// SnapshotRate bounds the bytes a second in which all snapshots together are written, and those in which they are
+	// sent: the log is on the same disk. 0: 64 MiB. Negative: no bound.
 	SnapshotRate int64
 	// SegmentBytes is how large the files of the log are. 0: 32 MiB.
 	SegmentBytes int64

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 
 	"github.com/holdfast-go/holdfast/replica/internal/disk"
@@ -32,6 +33,7 @@ type Host struct {
 	server *rpc.Server
 	net    *transport.Transport
 	writer *writer
+	pace   *rate.Limiter // of the snapshots that are written
 	ready  chan struct{}
 	fatal  chan error // capacity 1: the disk has failed
 
@@ -93,6 +95,11 @@ func (h *Host) open(s seams) (err error) {
 		return err
 	}
 	h.writer = newWriter(h)
+	limit := rate.Inf
+	if h.cfg.SnapshotRate > 0 {
+		limit = rate.Limit(h.cfg.SnapshotRate)
+	}
+	h.pace = rate.NewLimiter(limit, paceBytes)
 	if h.server, err = rpc.NewServer(transport.Server(rpc.ServerConfig{
 		Addr: h.cfg.Addr, Listener: h.cfg.Listener, TLS: h.cfg.ServerTLS, Insecure: h.cfg.Insecure, Logger: h.log,
 		DrainTimeout: stopTimeout, // the streams have ended by then; what is left are short calls

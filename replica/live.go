@@ -142,7 +142,7 @@ func (g *Group) store(id uint64, s found.State) error {
 		if err := g.host.snaps.Drop(g.id); err != nil { // of an attempt before
 			return err
 		}
-		if _, err := writeSnapshot(context.Background(), g.host.snaps, g.id, first); err != nil {
+		if _, err := writeSnapshot(context.Background(), g.host.snaps, nil, g.id, first); err != nil {
 			return err
 		}
 		u.Mark, u.Installed = &wal.Mark{Index: first.Mark.Index, Term: first.Mark.Term}, true

@@ -9,7 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/backoff"
 	"github.com/holdfast-go/holdfast/replica/internal/core"
 	"github.com/holdfast-go/holdfast/replica/internal/snap"
 	"github.com/holdfast-go/holdfast/replica/internal/transport"
@@ -435,15 +438,23 @@ func (m *member) snapshot() {
 }
 
 func (m *member) write(c *core.Capture) (size int64, err error) {
-	return writeSnapshot(m.ctx, m.group.host.snaps, m.group.id, c)
+	return writeSnapshot(m.ctx, m.group.host.snaps, m.group.host.pace, m.group.id, c)
 }
 
-func writeSnapshot(ctx context.Context, snaps *snap.Store, group uint64, c *core.Capture) (int64, error) {
+const (
+	// paceBytes is what is written of a snapshot at once.
+	paceBytes = 256 << 10
+	// maxPause bounds the wait after such a piece.
+	maxPause = 250 * time.Millisecond
+)
+
+// writeSnapshot writes a capture to a file, no faster than pace says (nil: at once): the log is on the same disk.
+func writeSnapshot(ctx context.Context, snaps *snap.Store, pace *rate.Limiter, group uint64, c *core.Capture) (int64, error) {
 	w, err := snaps.Create(group, c.Mark.Index, c.Mark.Term)
 	if err != nil {
 		return 0, err
 	}
-	counted := &counter{ctx: ctx, w: w}
+	counted := &counter{ctx: ctx, pace: pace, w: w}
 	if err := c.Write(counted); err != nil {
 		w.Abort()
 		return 0, err
@@ -451,20 +462,38 @@ func writeSnapshot(ctx context.Context, snaps *snap.Store, group uint64, c *core
 	return counted.n, w.Commit()
 }
 
-// counter counts what is written, and ends it with ctx.
+// counter counts what is written, slows it down, and ends it with ctx.
 type counter struct {
-	ctx context.Context //nolint:containedctx // of one call
-	w   io.Writer
-	n   int64
+	ctx  context.Context //nolint:containedctx // of one call
+	pace *rate.Limiter
+	w    io.Writer
+	n    int64
 }
 
 // Write implements io.Writer.
-func (c *counter) Write(b []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
+func (c *counter) Write(b []byte) (written int, err error) {
+	for len(b) > 0 && err == nil {
+		n := min(len(b), paceBytes)
+		if n, err = c.piece(b[:n]); err == nil {
+			b = b[n:]
+		}
+		written += n
+	}
+	c.n += int64(written)
+	return written, err
+}
+
+func (c *counter) piece(b []byte) (int, error) {
+	if c.pace == nil {
+		return c.w.Write(b)
+	}
+	if err := c.pace.WaitN(c.ctx, len(b)); err != nil {
 		return 0, err
 	}
+	began := time.Now()
 	n, err := c.w.Write(b)
-	c.n += int64(n)
+	// Half of a disk that is slower than that stays for the log.
+	backoff.Pause(c.ctx, min(time.Since(began), maxPause))
 	return n, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/backoff"
 	"github.com/holdfast-go/holdfast/replica/internal/snap"
 )
 
@@ -24,6 +25,8 @@ const (
 	chunkBytes = 256 << 10
 	// offerBytes is an offer without the message: an Address, a snap.ID less its group, the size.
 	offerBytes = 4*8 + 4*8
+	// maxPause bounds the wait after a chunk was written.
+	maxPause = 250 * time.Millisecond
 	// stallTimeout is how long one chunk may take.
 	stallTimeout = 30 * time.Second
 )
@@ -229,9 +232,12 @@ func (t *Transport) receiveSnapshot(s grpc.ServerStream, o offer) error {
 			if offset += int64(len(c)); offset > o.size {
 				return failure.New(failure.InvalidArgument, "more than the %d bytes that were offered", o.size)
 			}
+			began := time.Now()
 			if _, err := r.Write(c); err != nil {
 				return err
 			}
+			// Half of a slow disk stays for the log.
+			backoff.Pause(t.ctx, min(time.Since(began), maxPause))
 			stall.Reset(stallTimeout)
 		case err := <-errs:
 			if !errors.Is(err, io.EOF) {
