@@ -13,7 +13,7 @@ TOOL   := $(GO) tool -modfile=tools/go.mod
 GOTEST ?= $(GO) test
 # What is built for every one of the targets; all the rest, the platform, runs on linux and darwin.
 LIBRARY   := . ./admission/... ./balance/... ./config/... ./drivers/... ./failure/... ./idempotency/... ./lifecycle/... ./lock/... ./policy/... \
-             ./registry/... ./resilience/... ./rest/... ./rpc/... ./examples/greeter/...
+             ./registry/... ./replica/... ./resilience/... ./rest/... ./rpc/... ./examples/greeter/...
 TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := all

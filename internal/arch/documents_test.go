@@ -13,7 +13,7 @@ import (
 func TestDocumentsNameWhatExists(t *testing.T) {
 	root := os.DirFS("../..")
 	tests, cases := testsOf(t, root)
-	for _, doc := range []string{"docs/failure-modes.md", "registry/DESIGN.md", "rpc/DESIGN.md", "lock/DESIGN.md"} {
+	for _, doc := range []string{"docs/failure-modes.md", "registry/DESIGN.md", "rpc/DESIGN.md", "lock/DESIGN.md", "replica/DESIGN.md", "replica/internal/core/DESIGN.md"} {
 		b, err := fs.ReadFile(root, doc)
 		if err != nil {
 			t.Fatal(err)
