@@ -77,7 +77,7 @@ type GroupConfig struct {
 
 	// Timeout is the deadline of a Propose or Read whose context has none. 0: 10 s.
 	Timeout time.Duration
-	// MaxCommand bounds a command. 0: 1 MiB.
+	// MaxCommand bounds a command. 0: 1 MiB. At most 16 MiB.
 	MaxCommand int
 	// MaxPending and MaxPendingBytes bound the commands that wait on this member; more are refused with SHED. 0: 8192,
 	// 64 MiB.

@@ -115,8 +115,14 @@ func (c GroupConfig) validate() error {
 			errs = append(errs, fmt.Errorf("replica: %s %d: negative", f.name, f.value))
 		}
 	}
+	if c.MaxCommand > maxCommand {
+		errs = append(errs, fmt.Errorf("replica: MaxCommand %d: more than %d", c.MaxCommand, maxCommand))
+	}
 	return errors.Join(errs...)
 }
+
+// maxCommand is what messages and the log have room for, several times over.
+const maxCommand = 16 << 20
 
 func (c GroupConfig) defaults() GroupConfig {
 	or(&c.Timeout, DefaultTimeout)

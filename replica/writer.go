@@ -88,22 +88,41 @@ func (w *writer) run() {
 				}
 				break
 			}
-			updates = updates[:0]
-			for _, i := range batch {
-				switch {
-				case i.append == nil:
-					updates = append(updates, i.update)
-				case i.append.Sync: // otherwise there is nothing to write, and it only has to be in its turn
-					updates = append(updates, updateOf(i.member.group.id, i.append))
+			for rest := batch; len(rest) > 0; {
+				var n int
+				updates, n = w.take(updates[:0], rest)
+				if len(updates) > 0 && !w.write(updates, rest) {
+					break
 				}
-			}
-			if len(updates) == 0 || w.write(updates, batch) {
-				w.tell(batch)
+				w.tell(rest[:n])
+				rest = rest[n:]
 			}
 			clear(updates)
 			clear(batch)
 		}
 	}
+}
+
+// maxWrite is about how much is written at once; the log has a bound.
+const maxWrite = 16 << 20
+
+// take returns the updates of the first n items.
+func (w *writer) take(updates []wal.Update, items []write) (_ []wal.Update, n int) {
+	size := 0
+	for n < len(items) && size < maxWrite {
+		i := items[n]
+		n++
+		switch {
+		case i.append == nil:
+			updates = append(updates, i.update)
+		case i.append.Sync: // otherwise there is nothing to write, and it only has to be in its turn
+			updates = append(updates, updateOf(i.member.group.id, i.append))
+			for _, e := range i.append.Entries {
+				size += len(e.GetData()) + 32
+			}
+		}
+	}
+	return updates, n
 }
 
 // write makes updates durable; false: that failed, and everybody knows.
