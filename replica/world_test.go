@@ -66,7 +66,7 @@ func inBubble(t *testing.T, members int, names []string, test func(w *world)) {
 			for _, n := range w.names {
 				w.boxes[n].stop()
 			}
-			time.Sleep(10 * time.Second) // what waits for a time-out in grpc
+			time.Sleep(10 * time.Second) //nolint:forbidigo // in virtual time: what waits for a time-out in grpc
 		}()
 		test(w)
 	})
@@ -190,7 +190,7 @@ func (w *world) leader() *box {
 		if agree && name != "" && w.boxes[name].host != nil {
 			return w.boxes[name]
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // in virtual time
 	}
 	w.dump()
 	w.Fatal("there is no leader")
@@ -248,7 +248,7 @@ func (w *world) until(what string, so func() bool) {
 		if so() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // in virtual time
 	}
 	w.dump()
 	w.Fatalf("not within a minute: %s", what)
