@@ -73,7 +73,10 @@ func (w *writer) stop() {
 
 // run writes until stop, and everything that was pushed before it.
 func (w *writer) run() {
-	defer w.background.Wait()
+	defer func() {
+		w.host.snaps.Stop()
+		w.background.Wait()
+	}()
 	var batch []write
 	var updates []wal.Update
 	for range w.wake {

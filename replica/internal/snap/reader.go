@@ -28,8 +28,8 @@ type Reader struct {
 func (s *Store) Open(id ID) (*Reader, error) {
 	r := &Reader{id: id, name: id.String() + snapSuffix}
 	var err error
-	if r.file, err = s.fs.Open(s.path(r.name)); err != nil {
-		return nil, failed(err, "open "+r.name)
+	if r.file, err = s.lend(id); err != nil {
+		return nil, err
 	}
 	if err := r.begin(); err != nil {
 		r.file.Close()
@@ -145,15 +145,14 @@ func (r raw) Size() int64 { return r.size }
 
 // Raw returns the file of a snapshot. It stays readable until closed, also when the store has let go of the snapshot.
 func (s *Store) Raw(id ID) (Raw, error) {
-	name := id.String() + snapSuffix
-	f, err := s.fs.Open(s.path(name))
+	f, err := s.lend(id)
 	if err != nil {
-		return nil, failed(err, "open "+name)
+		return nil, err
 	}
 	size, err := f.Size()
 	if err != nil {
 		f.Close()
-		return nil, failed(err, "open "+name)
+		return nil, failed(err, "open "+id.String()+snapSuffix)
 	}
 	return raw{File: f, size: size}, nil
 }

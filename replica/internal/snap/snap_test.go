@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -286,4 +288,47 @@ func TestAFailedSyncIsNoSnapshot(t *testing.T) {
 			t.Fatalf("sync %d: %v", nth, got)
 		}
 	}
+}
+
+func TestALargeFileIsGivenBackInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := disk.NewSim(1)
+		s := open(t, fs)
+		mustWrite(t, s, 9, 1, content(20<<20))
+		for index := uint64(2); index < 5; index++ {
+			mustWrite(t, s, 9, index, content(10))
+		}
+		var steps []string
+		fs.Inject(func(op disk.Op) error {
+			switch op.Kind {
+			case disk.OpTruncate, disk.OpRemove, disk.OpRename:
+				steps = append(steps, fmt.Sprint(op.Kind))
+			}
+			return nil
+		})
+		begun := time.Now()
+		s.Retain(9, 4, 3)
+		if got := strings.Join(steps, " "); got != "rename rename remove truncate truncate remove" {
+			t.Error(got)
+		}
+		if time.Since(begun) == 0 {
+			t.Error("at once")
+		}
+
+		// Whoever stops does not wait for it, and the next Open removes what is left.
+		mustWrite(t, s, 9, 5, content(20<<20))
+		mustWrite(t, s, 9, 6, content(10))
+		mustWrite(t, s, 9, 7, content(10))
+		s.Stop()
+		begun = time.Now()
+		s.Retain(9, 7, 3)
+		if time.Since(begun) != 0 {
+			t.Error("it takes its time though it was stopped")
+		}
+		open(t, fs)
+		files, err := fs.List(dir)
+		if err != nil || len(files) != 2 {
+			t.Errorf("%v, %v", files, err)
+		}
+	})
 }

@@ -6,12 +6,14 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/replica/internal/disk"
@@ -71,12 +73,16 @@ type Store struct {
 
 	mu     sync.Mutex
 	groups map[uint64][]ID // the newest first
+	lent   map[ID]int      // files that are being read
+
+	stop    sync.Once
+	stopped chan struct{}
 }
 
 // Open takes up the snapshots in dir, which is made if it is not there, and removes what is half-written, except
 // half-received ones, which may be resumed. It does not lock dir: whoever has the log beside it has done that.
 func Open(fs disk.FS, dir string, config Config) (*Store, error) {
-	s := &Store{fs: fs, dir: dir, config: config.withDefaults(), groups: map[uint64][]ID{}}
+	s := &Store{fs: fs, dir: dir, config: config.withDefaults(), groups: map[uint64][]ID{}, lent: map[ID]int{}, stopped: make(chan struct{})}
 	if err := fs.MkdirAll(dir); err != nil {
 		return nil, failed(err, "make "+dir)
 	}
@@ -180,9 +186,21 @@ func (s *Store) publish(id ID, from string) error {
 
 // Retain says that the log stands, durably, on a snapshot of a group: older ones beyond Config.Keep go, that one and
 // newer ones stay. Nothing else removes a snapshot but Drop and Remove, since any other may be the one that the log is
-// about to stand on. To be called when a mark is durable in the log, and once at the start. One that cannot be removed
-// costs room, nothing else: the next time tries again.
+// about to stand on. To be called when a mark is durable in the log, and once at the start. It takes its time with large
+// files: no write to the log should wait for it. One that cannot be removed costs room, nothing else: the next time, or
+// the next Open, tries again.
 func (s *Store) Retain(group, index, term uint64) {
+	gone := s.retire(group, index, term)
+	if len(gone) == 0 || s.fs.SyncDir(s.dir) != nil {
+		return // a crash must not find the old name with half of the content
+	}
+	for _, name := range gone {
+		_ = s.erase(name)
+	}
+}
+
+// retire takes what may go out of the store, and returns the names that the files have now: those of half-written ones.
+func (s *Store) retire(group, index, term uint64) (gone []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := 0
@@ -190,9 +208,81 @@ func (s *Store) Retain(group, index, term uint64) {
 		if newestFirst(id, ID{Index: index, Term: term}) < 0 {
 			return false
 		}
-		kept++
-		return kept > s.config.Keep && s.fs.Remove(s.path(id.String()+snapSuffix)) == nil
+		if kept++; kept <= s.config.Keep {
+			return false
+		}
+		if s.lent[id] > 0 { // whoever reads it has it until it is closed
+			return s.fs.Remove(s.path(id.String()+snapSuffix)) == nil
+		}
+		name := id.String() + writingSuffix
+		if s.fs.Rename(s.path(id.String()+snapSuffix), s.path(name)) != nil {
+			return false
+		}
+		gone = append(gone, name)
+		return true
 	})
+	return gone
+}
+
+const (
+	// eraseBytes is how much of a file is given back at once, and erasePause what is waited in between. To give back a
+	// large file at once can keep the disk busy for long (discard), and every sync of the log with it.
+	eraseBytes = 8 << 20
+	erasePause = 20 * time.Millisecond
+)
+
+// erase removes a file, a piece at a time.
+func (s *Store) erase(name string) error {
+	f, err := s.fs.Open(s.path(name))
+	if err != nil {
+		return failed(err, "open "+name)
+	}
+	size, err := f.Size()
+	for size -= eraseBytes; err == nil && size > 0; size -= eraseBytes {
+		err = f.Truncate(size)
+		select {
+		case <-time.After(erasePause):
+		case <-s.stopped:
+			return failed(f.Close(), "close "+name) // the next Open removes it
+		}
+	}
+	return failed(errors.Join(err, f.Close(), s.fs.Remove(s.path(name))), "remove "+name)
+}
+
+// Stop ends a Retain that takes its time. Nothing else changes.
+func (s *Store) Stop() { s.stop.Do(func() { close(s.stopped) }) }
+
+// lend opens the file of a snapshot, which stays whole until it is closed.
+func (s *Store) lend(id ID) (disk.File, error) {
+	s.mu.Lock()
+	s.lent[id]++
+	s.mu.Unlock()
+	f, err := s.fs.Open(s.path(id.String() + snapSuffix))
+	l := &lentFile{File: f, back: func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.lent[id]--; s.lent[id] == 0 {
+			delete(s.lent, id)
+		}
+	}}
+	if err != nil {
+		l.once.Do(l.back)
+		return nil, failed(err, "open "+id.String()+snapSuffix)
+	}
+	return l, nil
+}
+
+type lentFile struct {
+	disk.File
+	once sync.Once
+	back func()
+}
+
+// Close implements disk.File.
+func (f *lentFile) Close() error {
+	err := f.File.Close()
+	f.once.Do(f.back)
+	return err //nolint:wrapcheck // the file's own
 }
 
 // Remove removes one snapshot: a received one that turned out to be of no use, say.
