@@ -45,6 +45,8 @@ const (
 	stalled = 0.85
 	// tooLate is the share of calls given up that is taken for overload.
 	tooLate = 0.3
+	// lost is that share above which nothing is served to speak of.
+	lost = 0.9
 	// wellServed is that share below which all is well.
 	wellServed = 0.02
 	// surely is how long a check lasts at least, in seconds, before it is given up: for less than that, a process that did

@@ -27,7 +27,9 @@ func (l *limiter) watch(now int64, e epoch) {
 				return
 			}
 			need := max(e.rate, before.rate) * before.usual(e.rate)
-			l.keep(now, need)
+			if now >= l.floors {
+				l.keep(now, need)
+			}
 			l.calm = before.mean
 			l.check(now, e, headroom*need)
 			return
@@ -38,7 +40,9 @@ func (l *limiter) watch(now int64, e epoch) {
 		if l.doubt = e.rate < stalled*well.rate && !doubted; l.doubt {
 			return
 		}
-		l.keep(now, well.rate*well.mean/float64(time.Second))
+		if now >= l.floors {
+			l.keep(now, well.rate*well.mean/float64(time.Second))
+		}
 		l.check(now, e, 0)
 	}
 }
@@ -69,9 +73,7 @@ func (l *limiter) well() (well epoch) {
 
 // keep keeps the limit above what is needed for that many calls in progress on average, for a while.
 func (l *limiter) keep(now int64, need float64) {
-	if floor := spare * need; now >= l.floors || floor >= l.floor {
-		l.floor, l.floors = floor, now+int64(sparing)
-	}
+	l.floor, l.floors = spare*need, now+int64(sparing)
 }
 
 // least is what the limit is at least.
@@ -117,6 +119,9 @@ func (l *limiter) judged(now int64, inFlight int, waiting bool) bool {
 // giveUp drops the limit for a while: with fewer calls in progress they took as long, so what they wait for is something
 // else.
 func (l *limiter) giveUp(now int64) {
+	if l.ref.late > lost {
+		l.vain = 0 // nothing can be worse
+	}
 	l.blind = now + int64(again)<<min(l.vain, 5)
 	l.vain++
 	l.open(now)

@@ -11,21 +11,28 @@ func (l *limiter) decide(now int64, e epoch) {
 		l.compare(now, e)
 		return
 	}
-	if l.usual == 0 {
+	changed := false
+	switch fell := e.rate < stalled*l.ref.rate; {
+	case l.usual == 0:
 		l.usual = e.latency()
 		l.ref, l.calm = e, 0
-	} else {
+	case !e.bound: // fewer were in progress: it says nothing of the limit
+	case fell != l.doubt:
+		// It may have stood still, and has much to do at once afterwards. Only what lasts says something.
+		l.doubt = fell
+		return
+	default:
+		// At the same limit, calls take another time than when it was found: another limit may be right.
+		l.doubt = false
 		l.ref = l.ref.and(e)
+		if changed = e.latency() > 1.5*l.usual || e.latency() < l.usual/1.5; changed {
+			l.ref = e
+		}
 	}
-	// At the same limit, calls take another time than when it was found: another limit may be right.
-	changed := e.latency() > 1.5*l.usual || e.latency() < l.usual/1.5
 	// Calls are given up inside: it may be far from right.
 	vain := e.late > wellServed && now >= l.rest-int64(hold)+int64(time.Second)
 	switch {
 	case now >= l.rest || changed || vain:
-		if changed {
-			l.ref = e
-		}
 		l.sought = false
 		l.probe(now)
 	case now >= l.next && l.hurts:
@@ -51,6 +58,7 @@ func (l *limiter) step(now int64, limit float64, p phase) {
 		l.home, l.known = l.ref.inFlight, 1
 	}
 	limit = min(max(limit, l.min), l.max)
+	l.doubt = false
 	l.begun, l.finished = now, 0
 	l.reached, l.ready, l.pending = false, false, 0
 	l.settle = now + int64(epochMost)

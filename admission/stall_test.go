@@ -2,6 +2,7 @@ package admission
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -40,6 +41,29 @@ func TestAStallIsNotOverload(t *testing.T) {
 						}
 					}
 				})
+			}
+		}
+	}
+}
+
+// Nor does a row of stalls take the limit away from a server that is overloaded: what is left of its capacity is used.
+func TestStallsUnderOverload(t *testing.T) {
+	t.Parallel()
+	for _, s := range []stalling{workers, process, machine} {
+		for seed := range uint64(4) {
+			w := twenty()
+			w.ceiling, w.deaf = 1000, seed%2 == 0
+			w.stall, w.stalled = s, 150*ms
+			rng := rand.New(rand.NewPCG(seed, 3))
+			for at := 4 * time.Second; at < 14*time.Second; at += w.stalled + time.Duration((0.3+1.5*rng.ExpFloat64())*float64(time.Second)) {
+				w.stalls = append(w.stalls, at)
+			}
+			w.rate, w.length = step(500, 2000, 500, 2*time.Second, 15*time.Second), 19*time.Second
+			w.run(seed)
+			over, after := w.report(4*time.Second, 15*time.Second), w.report(17*time.Second, 18500*ms)
+			could := 1000 * (1 - (time.Duration(len(w.stalls))*w.stalled).Seconds()/11)
+			if over.good < 0.92*could || after.share() < 0.99 {
+				t.Errorf("%v, seed %d: %v, and it could do %.0f a second; 2 s after %v", s, seed, over, could, after)
 			}
 		}
 	}
