@@ -15,9 +15,13 @@ import (
 // Command is what is asked of a [Ledger]. It says all that the decision needs beside the ledger itself: members that run
 // different versions of this program must not decide differently.
 type Command struct {
-	Op    Op     `json:"op"`
-	Order string `json:"order"`
-	Lines []Line `json:"lines,omitempty"` // of Reserve
+	// Format is that of the commands and of the snapshots. It becomes another one with every field and every op
+	// that is added anywhere below: a member that does not know it must stop and not go on without what it means. So a
+	// new version first runs everywhere as one that reads the new format, and writes it from the next on.
+	Format int    `json:"format"`
+	Op     Op     `json:"op"`
+	Order  string `json:"order"`
+	Lines  []Line `json:"lines,omitempty"` // of Reserve
 	// Opening is the stock that the products of Lines open with, for those that the ledger has none of yet: nothing has
 	// to be written before the first sale. A product that is missing in both does not exist.
 	Opening map[string]int64 `json:"opening,omitempty"`
@@ -51,6 +55,10 @@ func NewLedger() *Ledger {
 
 // Apply implements replica.State.
 func (l *Ledger) Apply(_ replica.At, c Command) (Done, error) {
+	if c.Format > format {
+		// Members of a newer version do what it says: this one must not go on as if nothing had happened.
+		panic(fmt.Sprintf("inventory: a command of format %d; this version knows %d", c.Format, format))
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r, _ := l.reservations.Get(c.Order)
@@ -64,7 +72,6 @@ func (l *Ledger) Apply(_ replica.At, c Command) (Done, error) {
 	case Release:
 		next, err = release(r, l.stock)
 	default:
-		// A newer version asked, and its members will do it: this one must not go on as if nothing had happened.
 		panic(fmt.Sprintf("inventory: command %q is not known to this version", c.Op))
 	}
 	if err != nil {
@@ -105,7 +112,7 @@ func (l *Ledger) view() (map[string]Stock, *btree.Map[string, *Reservation]) {
 	return maps.Clone(l.stock), l.reservations.Copy()
 }
 
-// format is the version of a snapshot. Restore reads all that there ever were.
+// format is the version of commands and snapshots. Apply and Restore read all that there ever were.
 const format = 1
 
 // record is one line of a snapshot: the head, then stock, then reservations.

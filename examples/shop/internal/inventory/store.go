@@ -67,17 +67,17 @@ func (s *store) Reserve(ctx context.Context, order string, lines []Line) error {
 			opening[line.Product] = n
 		}
 	}
-	_, err := s.group.Propose(ctx, Command{Op: Reserve, Order: order, Lines: lines, Opening: opening})
+	_, err := s.group.Propose(ctx, Command{Format: format, Op: Reserve, Order: order, Lines: lines, Opening: opening})
 	return err
 }
 
 func (s *store) Commit(ctx context.Context, order string) error {
-	_, err := s.group.Propose(ctx, Command{Op: Commit, Order: order})
+	_, err := s.group.Propose(ctx, Command{Format: format, Op: Commit, Order: order})
 	return err
 }
 
 func (s *store) Release(ctx context.Context, order string) error {
-	_, err := s.group.Propose(ctx, Command{Op: Release, Order: order})
+	_, err := s.group.Propose(ctx, Command{Format: format, Op: Release, Order: order})
 	return err
 }
 

@@ -15,8 +15,12 @@ import (
 
 // Command is what is asked of a [Book].
 type Command struct {
-	Op    Op     `json:"op"`
-	Order *Order `json:"order"`
+	// Format is that of the commands and of the snapshots. It becomes another one with every field and every op
+	// that is added anywhere below: a member that does not know it must stop and not go on without what it means. So a
+	// new version first runs everywhere as one that reads the new format, and writes it from the next on.
+	Format int    `json:"format"`
+	Op     Op     `json:"op"`
+	Order  *Order `json:"order"`
 	// Version is that of the order which an Update replaces.
 	Version uint64 `json:"version,omitempty"`
 }
@@ -64,6 +68,10 @@ func NewBook() *Book {
 
 // Apply implements replica.State.
 func (b *Book) Apply(at replica.At, c Command) (Answer, error) {
+	if c.Format > format {
+		// Members of a newer version do what it says: this one must not go on as if nothing had happened.
+		panic(fmt.Sprintf("orders: a command of format %d; this version knows %d", c.Format, format))
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now, ok := b.orders.Get(c.Order.ID)
@@ -79,7 +87,6 @@ func (b *Book) Apply(at replica.At, c Command) (Answer, error) {
 			return now.answer(true), nil
 		}
 	default:
-		// A newer version asked, and its members will do it: this one must not go on as if nothing had happened.
 		panic(fmt.Sprintf("orders: command %q is not known to this version", c.Op))
 	}
 	return now.answer(false), nil
@@ -144,7 +151,7 @@ func byID(b *Book) *btree.Map[string, *entry]         { return b.orders }
 func byCustomer(b *Book) *btree.Map[string, *entry]   { return b.byCustomer }
 func byUnfinished(b *Book) *btree.Map[string, *entry] { return b.unfinished }
 
-// format is the version of a snapshot. Restore reads all that there ever were.
+// format is the version of commands and snapshots. Apply and Restore read all that there ever were.
 const format = 1
 
 // record is one line of a snapshot: the head, then the orders.

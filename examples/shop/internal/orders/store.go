@@ -50,7 +50,7 @@ func (s store) Load(ctx context.Context, id string) (o *Order, err error) {
 }
 
 func (s store) Create(ctx context.Context, o *Order) (*Order, error) {
-	a, err := s.group.Propose(ctx, Command{Op: Create, Order: o})
+	a, err := s.group.Propose(ctx, Command{Format: format, Op: Create, Order: o})
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (s store) Create(ctx context.Context, o *Order) (*Order, error) {
 }
 
 func (s store) Update(ctx context.Context, o *Order) (bool, error) {
-	a, err := s.group.Propose(ctx, Command{Op: Update, Order: o, Version: o.version})
+	a, err := s.group.Propose(ctx, Command{Format: format, Op: Update, Order: o, Version: o.version})
 	if err != nil || !a.Written {
 		return false, err
 	}
