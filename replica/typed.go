@@ -26,7 +26,8 @@ type At struct {
 }
 
 // Codec turns commands and results into bytes. Decode is given what Encode has made, perhaps in another version of the
-// program: fields that it does not know are to be ignored.
+// program. What it passes over, this member will not know and the others will: where that matters, as in what the state
+// keeps, commands carry a format, and a member stops (it panics) at one that is newer than it knows.
 type Codec[T any] interface {
 	Encode(v T) ([]byte, error)
 	Decode(b []byte) (T, error)
