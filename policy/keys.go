@@ -207,7 +207,7 @@ func serviceKeys() []key[Service] {
 		},
 		{
 			path: "calls.balance.subset", kind: count, lo: 1, field: "Subset", at: func(s *Service) any { return &s.Calls.Balance.Subset },
-			standard: "all", meaning: "instances that one client uses; live, gRPC connections follow with the next change of the set",
+			standard: "all", meaning: "instances that one client uses",
 			wrong: "below about 20: instances are loaded unevenly",
 		},
 		{

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/rpc"
 )
@@ -178,6 +179,27 @@ func TestSubsetConnectsToFew(t *testing.T) {
 		connected()
 		if got := share(t, client, look, 100); len(got) != 3 {
 			t.Errorf("calls went to %v", got)
+		}
+	})
+}
+
+func TestALiveSubsetIsConnectedToAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		for _, id := range strings.Split("abcdefgh", "") {
+			w.start(id)
+		}
+		live := policy.NewLive(nil)
+		client := w.dial(func(cfg *rpc.ClientConfig) { cfg.Policies, cfg.Balance.Subset = live, 2 })
+		connected()
+		for _, n := range []int{3, 6, 2, 8} {
+			live.Set("echo", policy.Service{Calls: policy.Calls{Balance: balance.Config{Subset: n}}})
+			if _, err := call(t.Context(), client, look); err != nil { // the first one that goes by it
+				t.Fatal(err)
+			}
+			connected()
+			if got := share(t, client, look, 200); len(got) != n {
+				t.Errorf("of a subset of %d, calls went to %v", n, got)
+			}
 		}
 	})
 }

@@ -51,10 +51,12 @@ func (b *resolverBuilder) Build(t resolver.Target, cc resolver.ClientConn, _ res
 		cc:     cc,
 		target: b.dialer.target(t.String(), service),
 		watch:  b.reg.Watch(service),
+		again:  make(chan struct{}, 1),
 		cancel: cancel,
 	}
-	r.loop.Add(1)
-	go r.run(ctx)
+	r.target.follow(r)
+	r.loop.Go(func() { r.run(ctx) })
+	r.loop.Go(func() { r.repeat(ctx) })
 	return r, nil
 }
 
@@ -64,12 +66,15 @@ type watchResolver struct {
 	cc     resolver.ClientConn
 	target *target
 	watch  *registry.Watch
+	again  chan struct{} // has an element if what is known is to be given to the balancer again
 	cancel context.CancelFunc
 	loop   sync.WaitGroup
+
+	mu    sync.Mutex // held to update, so that what is newest comes last
+	state resolver.State
 }
 
 func (r *watchResolver) run(ctx context.Context) {
-	defer r.loop.Done()
 	// An empty state first, so that the balancer is there and calls wait with it, where they can be explained to,
 	// and not in grpc-go.
 	r.update(registry.Set{})
@@ -79,6 +84,20 @@ func (r *watchResolver) run(ctx context.Context) {
 			return
 		}
 		r.update(set)
+	}
+}
+
+// repeat gives what is known to the balancer again whenever another part of it may be used.
+func (r *watchResolver) repeat(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.again:
+			r.mu.Lock()
+			_ = r.cc.UpdateState(r.state)
+			r.mu.Unlock()
+		}
 	}
 }
 
@@ -99,8 +118,11 @@ func (r *watchResolver) update(set registry.Set) {
 			s.instances[addr] = next
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state = resolver.State{Endpoints: endpoints, Attributes: attributes.New(snapshotKey{}, s)}
 	// The error is of the balancer, which has none that would go away by resolving again.
-	_ = r.cc.UpdateState(resolver.State{Endpoints: endpoints, Attributes: attributes.New(snapshotKey{}, s)})
+	_ = r.cc.UpdateState(r.state)
 }
 
 // fresher decides between two instances with the same address, one of which has taken it over from the other.
@@ -116,6 +138,7 @@ func (r *watchResolver) ResolveNow(resolver.ResolveNowOptions) {}
 
 // Close implements resolver.Resolver.
 func (r *watchResolver) Close() {
+	r.target.unfollow(r)
 	r.cancel()
 	r.watch.Stop()
 	r.loop.Wait()

@@ -45,7 +45,10 @@ type target struct {
 
 	rules   atomic.Pointer[rules]
 	seen    atomic.Uint64 // the version of all policies, of when rules was made
-	changes sync.Mutex    // held to change rules
+	changes sync.Mutex    // held to change rules and what follows
+
+	subset    int                         // how many instances are used
+	resolvers map[*watchResolver]struct{} // of its connections
 
 	methods sync.Map // full method name → *method
 	count   atomic.Int64
@@ -61,6 +64,8 @@ func newTarget(service string, cfg ClientConfig) *target {
 		budget:     resilience.NewBudget(cfg.Policy.Budget),
 		guard:      resilience.NewGuard(cfg.Policy),
 		other:      &method{},
+		subset:     cfg.Balance.Subset,
+		resolvers:  make(map[*watchResolver]struct{}),
 		background: context.Background(),
 	}
 	t.balancer = balance.New(t.balance(cfg.Balance))
@@ -83,6 +88,33 @@ func (t *target) balance(cfg balance.Config) balance.Config {
 		}
 	}
 	return cfg
+}
+
+// follow has r repeat itself when another part of the instances is used, until unfollow.
+func (t *target) follow(r *watchResolver) {
+	t.changes.Lock()
+	t.resolvers[r] = struct{}{}
+	t.changes.Unlock()
+}
+
+func (t *target) unfollow(r *watchResolver) {
+	t.changes.Lock()
+	delete(t.resolvers, r)
+	t.changes.Unlock()
+}
+
+// use uses that many instances from now on. t.changes is held.
+func (t *target) use(subset int) {
+	if subset == t.subset {
+		return
+	}
+	t.subset = subset
+	for r := range t.resolvers {
+		select {
+		case r.again <- struct{}{}:
+		default: // it is about to
+		}
+	}
 }
 
 // target returns the target that was dialled by name.

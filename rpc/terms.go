@@ -72,6 +72,7 @@ func (t *target) renew() *rules {
 		t.budget.Configure(next.policy.Budget)
 		t.guard.Configure(next.policy)
 		t.balancer.Configure(t.balance(balancing))
+		t.use(balancing.Subset)
 	}
 	t.rules.Store(next)
 	t.seen.Store(seen)
