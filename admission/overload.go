@@ -40,7 +40,7 @@ func (l *limiter) watch(now int64, e epoch) {
 		if l.doubt = e.rate < stalled*well.rate && !doubted; l.doubt {
 			return
 		}
-		if now >= l.floors {
+		if now >= l.floors && well.rate > 0 {
 			l.keep(now, well.rate*well.mean/float64(time.Second))
 		}
 		l.check(now, e, 0)
