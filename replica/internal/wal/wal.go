@@ -179,6 +179,9 @@ func (l *Log) append(updates []Update) error {
 	if err := l.relocate(&w); err != nil {
 		return err
 	}
+	if len(w.buf) == frameHeaderBytes { // nothing to write; a frame without a record is none
+		return nil
+	}
 	if err := l.write(&w); err != nil {
 		return err
 	}

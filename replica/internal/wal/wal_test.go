@@ -46,6 +46,25 @@ func TestAnAppendIsOneWriteAndOneSync(t *testing.T) {
 	}
 }
 
+// TestNothingIsNotWritten: updates with nothing in them leave no frame, which the next Open would take for damage.
+func TestNothingIsNotWritten(t *testing.T) {
+	sim := disk.NewSim(1)
+	l := open(t, sim, wal.Config{})
+	mustAppend(t, l, wal.Update{Group: 1, Entries: commands(1, 1, 10), Mark: &wal.Mark{Index: 0}})
+	mustAppend(t, l, wal.Update{Group: 1, Mark: &wal.Mark{Index: 5, Term: 1}})
+	before := l.Stats()
+	mustAppend(t, l, wal.Update{Group: 1}, wal.Update{Group: 2})
+	mustAppend(t, l, wal.Update{Group: 1, Mark: &wal.Mark{Index: 3, Term: 1}}) // below the mark before
+	if after := l.Stats(); after != before {
+		t.Fatalf("%+v, and before %+v", after, before)
+	}
+	mustAppend(t, l, wal.Update{Group: 1, Entries: commands(11, 1, 1)})
+	l.Close()
+	if r, err := open(t, sim, wal.Config{}).Load(1); err != nil || len(r.Entries) != 6 || r.Snapshot.Index != 5 {
+		t.Fatalf("%v, %v", r, err)
+	}
+}
+
 // TestReadAgain: what Load gives the second time, from the files, is what it gave the first time.
 func TestReadAgain(t *testing.T) {
 	for seed := range uint64(5) {
