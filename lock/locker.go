@@ -40,8 +40,9 @@ type Locker struct {
 	again   time.Time // no session is opened before
 	highest uint64    // token seen
 	epoch   struct {
-		id   string
-		seen time.Time
+		id       string
+		seen     time.Time
+		settling bool // in the background
 	}
 }
 
@@ -241,10 +242,33 @@ func (l *Locker) saw(token uint64) bool {
 	return true
 }
 
+// settleSoon begins to settle in the background, unless that is under way, for those who do not wait for it.
+func (l *Locker) settleSoon(ttl time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.epoch.settling {
+		return
+	}
+	l.epoch.settling = true
+	l.wg.Go(func() {
+		err := l.settle(l.ctx, ttl)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.epoch.settling = false // the next try begins again if it was in vain
+		if err != nil && !l.closed {
+			l.cfg.Logger.Debug("settling the engine of locks", "error", err)
+		}
+	})
+}
+
 // settle waits until the engine's epoch is as old as the longest that a holder of before can live, by this process's
 // own clock since it first saw the epoch, and then says so to the engine.
 func (l *Locker) settle(ctx context.Context, ttl time.Duration) error {
-	e, err := l.engine.Epoch(ctx)
+	var e driver.Epoch
+	err := l.within(ctx, func(ctx context.Context) (err error) {
+		e, err = l.engine.Epoch(ctx)
+		return err
+	})
 	if err != nil || e.Settled {
 		return err
 	}
@@ -265,5 +289,12 @@ func (l *Locker) settle(ctx context.Context, ttl time.Duration) error {
 	if !backoff.Pause(ctx, max(0, time.Until(at))) {
 		return ctx.Err()
 	}
-	return l.engine.Settle(ctx, e.ID)
+	return l.within(ctx, func(ctx context.Context) error { return l.engine.Settle(ctx, e.ID) })
+}
+
+// within bounds a call to the engine.
+func (l *Locker) within(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.CallTimeout)
+	defer cancel()
+	return f(ctx)
 }

@@ -195,6 +195,9 @@ func (s *session) acquire(ctx context.Context, name, value string, try bool) (h 
 			return s.hold(outer, name, ticket, token)
 		}
 		if try {
+			if errors.Is(err, driver.ErrUnsettled) {
+				s.l.settleSoon(s.d.TTL()) // who only tries must not be refused for ever
+			}
 			return nil, tried(err)
 		}
 		err = s.next(ctx, name, ticket, err)

@@ -16,6 +16,7 @@ var faultCases = []testCase{
 	{"Faults/ShortCut", testShortCut},
 	{"Faults/Restarted", testRestarted},
 	{"Faults/Wiped", testWiped},
+	{"Faults/WipedTryLock", testWipedTryLock},
 	{"Faults/SessionEnded", testSessionEnded},
 	{"Faults/TicketsDeleted", testTicketsDeleted},
 	{"Faults/DownAtStart", testDownAtStart},
@@ -97,6 +98,30 @@ func testWiped(t *testing.T, e *env) {
 	third := e.want(t, e.client(t, "c"), "l").granted() // which has seen no token
 	if third.Token() <= next.Token() {
 		t.Errorf("token %d after %d", third.Token(), next.Token())
+	}
+}
+
+// testWipedTryLock: who only tries gets the lock, too, of an engine that has forgotten everything or is new, once nobody
+// can hold it.
+func testWipedTryLock(t *testing.T, e *env) {
+	old := e.lock(t, e.client(t, "a"), "l")
+	for _, name := range []string{"b", "c"} {
+		c := e.client(t, name)
+		e.Wipe()
+		var next *lock.Held
+		e.until(t, "a try", func() bool {
+			h, err := c.Mutex("l").TryLock(t.Context())
+			if err != nil && !errors.Is(err, lock.ErrHeld) && failure.CodeOf(err) != failure.Unavailable {
+				t.Errorf("TryLock = %v", err)
+			}
+			next = h
+			return err == nil || t.Failed()
+		})
+		if next == nil {
+			return
+		}
+		e.after(t, old, next)
+		old = next
 	}
 }
 
