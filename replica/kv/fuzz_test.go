@@ -78,7 +78,7 @@ func FuzzRestore(f *testing.F) {
 }
 
 func FuzzResult(f *testing.F) {
-	f.Add(encodeTxnResult(true, 7, []txnOp{{}, {&Item{Key: "a", Value: []byte("1"), Created: 1, Revision: 2, Version: 2}}}))
+	f.Add(encodeTxnResult(true, 7, []txnOp{{}, {&Item{Key: "a", Value: []byte("1"), Created: 1, Revision: 2, Version: 2}, true}}))
 	f.Add(encodeDeleted(300, true))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		_, _ = decodeRevision(b)

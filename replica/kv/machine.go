@@ -21,6 +21,8 @@ var (
 	ErrConflict = failure.New(failure.Aborted, "the key has another revision").WithReason("REVISION_CHANGED", domain)
 	// ErrCompacted: the revisions that a watch is to begin with are no longer kept here. List, then watch from there.
 	ErrCompacted = failure.New(failure.OutOfRange, "events of these revisions are no longer kept").WithReason("COMPACTED", domain)
+	// ErrResultTooLarge: the transaction would find more than MaxResultBytes. Nothing was changed. Read less at a time.
+	ErrResultTooLarge = failure.New(failure.FailedPrecondition, "the result of the transaction is too large").WithReason("RESULT_TOO_LARGE", domain)
 	// ErrFull: the store has reached Config.MaxBytes.
 	ErrFull = failure.New(failure.ResourceExhausted, "the store is full").WithReason("STORE_FULL", domain)
 )
@@ -115,7 +117,7 @@ func (m *Machine) run(b []byte) ([]byte, error) {
 		}
 		return encodeDeleted(m.revision, old != nil), nil
 	case kindTxn:
-		return m.txn(&cmd), nil
+		return m.txn(&cmd)
 	default: // kindExpire, which every command does
 		return nil, nil
 	}
@@ -137,7 +139,7 @@ func (c *command) check(old *Item) error {
 }
 
 // txn runs one of the transaction's branches at one revision.
-func (m *Machine) txn(cmd *command) []byte {
+func (m *Machine) txn(cmd *command) ([]byte, error) {
 	branch, succeeded := cmd.then, true
 	for i := range cmd.compares {
 		if !m.holds(&cmd.compares[i]) {
@@ -145,12 +147,15 @@ func (m *Machine) txn(cmd *command) []byte {
 			break
 		}
 	}
+	if size := m.resultSize(branch); size > MaxResultBytes {
+		return nil, ErrResultTooLarge.With("what the transaction finds has %d bytes, and at most %d are returned", size, MaxResultBytes)
+	}
 	results := make([]txnOp, len(branch))
 	next, changed := m.revision+1, false
 	for i := range branch {
 		op := &branch[i]
 		old, found := m.items.Get(string(op.key))
-		results[i] = txnOp{item: old}
+		results[i] = txnOp{item: old, value: op.kind == opGet}
 		switch op.kind {
 		case opPut:
 			m.put(op, old, next)
@@ -166,7 +171,38 @@ func (m *Machine) txn(cmd *command) []byte {
 	if changed {
 		m.revision = next
 	}
-	return encodeTxnResult(succeeded, m.revision, results)
+	return encodeTxnResult(succeeded, m.revision, results), nil
+}
+
+// resultSize is how many bytes the result of a branch has at most. Nothing is changed for that: what its own operations
+// would change is kept aside.
+func (m *Machine) resultSize(branch []operation) int {
+	const absent = -1
+	written := map[string]int{} // length of the value
+	size := itemOverhead + len(branch)
+	for i := range branch {
+		op := &branch[i]
+		length, ok := written[string(op.key)]
+		if !ok {
+			length = absent
+			if item, found := m.items.Get(string(op.key)); found {
+				length = len(item.Value)
+			}
+		}
+		if length != absent {
+			size += len(op.key) + itemOverhead
+			if op.kind == opGet {
+				size += length
+			}
+		}
+		switch op.kind {
+		case opPut:
+			written[string(op.key)] = len(op.value)
+		case opDelete:
+			written[string(op.key)] = absent
+		}
+	}
+	return size
 }
 
 func (m *Machine) holds(c *compare) bool {

@@ -131,11 +131,11 @@ func TestATransactionIsAllOfOneBranchAtOneRevision(t *testing.T) {
 			Value("from", Equal, []byte("10")), Revision("to", Less, 3), Created("to", Equal, 2), Version("from", NotEqual, 2),
 			Exists("from"), Absent("log"),
 		},
-		Then: []Op{PutOp("from", []byte("7"), 0), PutOp("to", []byte("8"), 0), PutOp("log", nil, 0), GetOp("log"), DeleteOp("log"), DeleteOp("none")},
+		Then: []Op{GetOp("from"), PutOp("from", []byte("7"), 0), PutOp("to", []byte("8"), 0), PutOp("log", nil, 0), GetOp("log"), DeleteOp("log"), DeleteOp("none")},
 		Else: []Op{GetOp("from")},
 	}
 	r := do(t, m, txn)
-	if !r.Succeeded || r.Revision != 3 || len(r.Before) != 6 || string(r.Before[0].Value) != "10" || r.Before[2] != nil || r.Before[3] == nil || r.Before[5] != nil {
+	if !r.Succeeded || r.Revision != 3 || len(r.Before) != 7 || string(r.Before[0].Value) != "10" || r.Before[3] != nil || r.Before[4] == nil || r.Before[6] != nil {
 		t.Errorf("result %+v", r)
 	}
 	if got := keys(m.View(), ""); got != "from=7 to=8" {

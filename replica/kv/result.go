@@ -30,8 +30,19 @@ func encodeDeleted(revision uint64, existed bool) []byte {
 	return append(b, 0)
 }
 
-// txnOp is what one operation of a transaction found: the item before it, or nil.
-type txnOp struct{ item *Item }
+// MaxResultBytes bounds the result of a transaction: all members keep it until the caller has it, or, with Once, for a long
+// time. It has to be the same on all of them, since it decides what is applied: it changes only with commandVersion.
+const MaxResultBytes = 4 << 20
+
+// itemOverhead is more than an item takes in a result besides its key and value.
+const itemOverhead = 64
+
+// txnOp is what one operation of a transaction found: the item before it, or nil. Its value is returned if that was asked
+// for, by a GetOp.
+type txnOp struct {
+	item  *Item
+	value bool
+}
 
 func encodeTxnResult(succeeded bool, revision uint64, ops []txnOp) []byte {
 	b := []byte{0}
@@ -45,14 +56,18 @@ func encodeTxnResult(succeeded bool, revision uint64, ops []txnOp) []byte {
 			b = append(b, 0)
 			continue
 		}
-		b = appendItem(append(b, 1), op.item)
+		var value []byte
+		if op.value {
+			value = op.item.Value
+		}
+		b = appendItem(append(b, 1), op.item, value)
 	}
 	return b
 }
 
-func appendItem(b []byte, i *Item) []byte {
+func appendItem(b []byte, i *Item, value []byte) []byte {
 	b = appendBytes(b, i.Key)
-	b = appendBytes(b, i.Value)
+	b = appendBytes(b, value)
 	b = binary.AppendUvarint(b, i.Created)
 	b = binary.AppendUvarint(b, i.Revision)
 	b = binary.AppendUvarint(b, i.Version)

@@ -48,7 +48,7 @@ func (s *snapshot) Write(to io.Writer) error {
 	_, err := w.Write(b)
 	s.view.items.Scan(func(_ string, item *Item) bool {
 		if err == nil {
-			_, err = w.Write(appendItem(b[:0], item))
+			_, err = w.Write(appendItem(b[:0], item, item.Value))
 		}
 		return err == nil
 	})

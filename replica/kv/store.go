@@ -157,7 +157,7 @@ func (s *Store) Delete(ctx context.Context, key string, opts ...WriteOption) (re
 	return decodeDeleted(b)
 }
 
-// Do runs a transaction.
+// Do runs a transaction. It is ErrResultTooLarge, with nothing changed, if that would find more than MaxResultBytes.
 func (s *Store) Do(ctx context.Context, t Txn, opts ...WriteOption) (TxnResult, error) {
 	if err := t.validate(); err != nil {
 		return TxnResult{}, err

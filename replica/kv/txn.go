@@ -19,7 +19,8 @@ type TxnResult struct {
 	Succeeded bool
 	// Revision of the store after it.
 	Revision uint64
-	// Before has, for each operation that was run, the item that it found: nil if there was none.
+	// Before has, for each operation that was run, the item that it found: nil if there was none. Only that of a GetOp has a
+	// Value: one that is put or deleted and wanted takes a GetOp before.
 	Before []*Item
 }
 
@@ -118,7 +119,8 @@ func PutOp(key string, value []byte, ttl time.Duration) Op {
 // DeleteOp removes a key, if it is there.
 func DeleteOp(key string) Op { return Op{kind: opDelete, key: key} }
 
-// GetOp changes nothing; the result has what it found.
+// GetOp changes nothing; the result has what it found, all of them together at most MaxResultBytes. Larger values are
+// read with Store.Get or Store.View.
 func GetOp(key string) Op { return Op{kind: opGet, key: key} }
 
 // validate refuses what the machine would, before it travels.
