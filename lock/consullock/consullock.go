@@ -25,7 +25,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/holdfast-go/holdfast/internal/consul"
@@ -104,9 +103,6 @@ type Driver struct {
 	cfg    Config
 	prefix string
 	client *consul.Client
-
-	mu     sync.Mutex
-	tokens map[string]stored // by key; what was seen last
 }
 
 // stored is the record of a bucket.
@@ -131,7 +127,7 @@ func Open(cfg Config) (*Driver, error) {
 	if cfg.MinTTL == 0 {
 		cfg.MinTTL = ttlMin
 	}
-	return &Driver{cfg: cfg, prefix: prefix, client: client, tokens: make(map[string]stored)}, nil
+	return &Driver{cfg: cfg, prefix: prefix, client: client}, nil
 }
 
 // Close implements driver.Engine.
@@ -197,7 +193,7 @@ func (d *Driver) Open(ctx context.Context, ttl time.Duration, holder string) (dr
 	if err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
 	}
-	return &session{d: d, id: answer.ID, holder: holder, ttl: ttl, tickets: make(map[string]*ticket)}, nil
+	return &session{d: d, id: answer.ID, holder: holder, ttl: ttl, tickets: make(map[string]*ticket), tokens: make(map[string]stored)}, nil
 }
 
 // pair is a key as Consul answers it.

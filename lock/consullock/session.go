@@ -23,12 +23,13 @@ type session struct {
 	mu      sync.Mutex
 	tickets map[string]*ticket // by key
 	guard   uint64             // the index of the guard that Enter goes by; 0 while there is none
+	tokens  map[string]stored  // by key; what was seen last. A Consul that was wiped counts anew, and has another session
 }
 
 // ticket is what this side knows of a key in a queue.
 type ticket struct {
 	name, value string
-	doubt       bool   // a request to create it may be under way still
+	doubt       int    // calls of which a request to create it may be under way still
 	first       bool   // nothing is before it, and never will be
 	claimed     bool   // a claim was made; whether it was heard is another matter
 	held        uint64 // the index of the holder's key, if that is known to be ours
@@ -97,7 +98,7 @@ func (s *session) Enter(ctx context.Context, name, id, value string) error {
 	if s.tickets[key] == nil {
 		s.tickets[key] = &ticket{name: name, value: value}
 	}
-	s.tickets[key].doubt = true
+	s.tickets[key].doubt++
 	s.mu.Unlock()
 	unanswered := 0
 	err := s.do(ctx, "enter "+name, func(ctx context.Context, a *consul.Agent) error {
@@ -124,7 +125,7 @@ func (s *session) Enter(ctx context.Context, name, id, value string) error {
 		return errConflicts
 	})
 	if err == nil && unanswered == 0 {
-		s.learn(key, func(t *ticket) { t.doubt = false })
+		s.learn(key, func(t *ticket) { t.doubt-- }) // this call's; that of one before stays
 	}
 	return err
 }
@@ -217,7 +218,7 @@ func (s *session) Claim(ctx context.Context, name, id string, floor uint64) (tok
 	s.learn(key, func(t *ticket) { t.claimed, t.held = true, 0 })
 	err = s.do(ctx, "claim "+name, func(ctx context.Context, a *consul.Agent) error {
 		for range maxConflicts {
-			last := s.d.last(name)
+			last := s.last(name)
 			token = max(last.token+1, floor)
 			holder, err := json.Marshal(record{Token: token, Name: s.holder, Value: s.know(key).value, Ticket: id})
 			if err != nil {
@@ -232,7 +233,7 @@ func (s *session) Claim(ctx context.Context, name, id string, floor uint64) (tok
 				return err
 			}
 			if c == nil {
-				s.d.remember(name, stored{of(out, s.d.token(name)).ModifyIndex, token})
+				s.remember(name, stored{of(out, s.d.token(name)).ModifyIndex, token})
 				s.learn(key, func(t *ticket) { t.held = of(out, s.d.holder(name)).ModifyIndex })
 				return nil
 			}
@@ -270,21 +271,21 @@ func (s *session) why(ctx context.Context, a *consul.Agent, name, key string, c 
 		return c
 	}
 	p, _, _, err := s.d.get(ctx, a, s.d.token(name))
-	s.d.remember(name, stored{p.ModifyIndex, decodeToken(p.Value)})
+	s.remember(name, stored{p.ModifyIndex, decodeToken(p.Value)})
 	return err
 }
 
-func (d *Driver) last(name string) stored {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.tokens[d.token(name)]
+func (s *session) last(name string) stored {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tokens[s.d.token(name)]
 }
 
-// remember keeps what was seen last; what is older, or of a Consul that is no more, is found out by the next claim.
-func (d *Driver) remember(name string, s stored) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.tokens[d.token(name)] = s
+// remember keeps what was seen last; what is older is found out by the next claim.
+func (s *session) remember(name string, r stored) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokens[s.d.token(name)] = r
 }
 
 // Leave implements driver.Session.
@@ -292,7 +293,7 @@ func (s *session) Leave(ctx context.Context, name, id string) error {
 	key := s.key(name, id)
 	err := s.do(ctx, "leave "+name, func(ctx context.Context, a *consul.Agent) error {
 		t := s.know(key)
-		if t.doubt {
+		if t.doubt > 0 {
 			out, c, err := s.d.transact(ctx, a, kv{Verb: "lock", Key: s.guardKey(), Session: s.id, Value: []byte(rand.Text())})
 			if err != nil {
 				return err

@@ -39,7 +39,7 @@ type session struct {
 type ticket struct {
 	value   string
 	created int64 // its revision; 0 if that is not known
-	doubt   bool  // a request to create it may be under way still
+	doubt   int   // calls of which a request to create it may be under way still
 }
 
 // ID implements driver.Session: the lease as etcdctl prints it.
@@ -110,7 +110,7 @@ func (s *session) moved(revision int64) {
 // so that one that comes late, after Leave has moved the guard, does nothing.
 func (s *session) Enter(ctx context.Context, name, id, value string) error {
 	key := s.key(name, id)
-	s.learn(key, func(t *ticket) { t.value, t.doubt = value, true })
+	s.learn(key, func(t *ticket) { t.value = value; t.doubt++ })
 	sent := 0
 	err := s.do(ctx, "enter "+name, func(ctx context.Context, m *etcdmember.Session) error {
 		for range maxConflicts {
@@ -138,7 +138,7 @@ func (s *session) Enter(ctx context.Context, name, id, value string) error {
 		return errConflicts
 	})
 	if err == nil && sent <= 1 {
-		s.learn(key, func(t *ticket) { t.doubt = false })
+		s.learn(key, func(t *ticket) { t.doubt-- }) // this call's; that of one before stays
 	}
 	return err
 }
@@ -277,7 +277,7 @@ func (d *Driver) remember(name string, s stored) {
 func (s *session) Leave(ctx context.Context, name, id string) error {
 	key := s.key(name, id)
 	err := s.do(ctx, "leave "+name, func(ctx context.Context, m *etcdmember.Session) error {
-		if s.know(key).doubt {
+		if s.know(key).doubt > 0 {
 			resp, err := m.KV.Put(ctx, s.guardKey(), "", clientv3.WithLease(s.lease))
 			if err != nil {
 				return err

@@ -33,7 +33,7 @@ func TestLateEnter(t *testing.T) {
 		key := s.key("l", id)
 		err := d.cluster.Do(ctx, func(ctx context.Context, m *etcdmember.Session) error {
 			late := s.entering(m.KV.Txn(ctx), key, "")
-			s.learn(key, func(t *ticket) { t.doubt = true }) // what Enter does before it has an answer
+			s.learn(key, func(t *ticket) { t.doubt++ }) // what Enter does before it has an answer
 			if err := s.Leave(ctx, "l", id); err != nil {
 				return err
 			}
@@ -60,6 +60,48 @@ func TestLateEnter(t *testing.T) {
 	}
 	if len(s.tickets) != 0 {
 		t.Errorf("%d tickets are remembered", len(s.tickets))
+	}
+}
+
+// TestLateEnterOfTwo: that a second request to enter was answered says nothing of the first one, which may come late.
+func TestLateEnterOfTwo(t *testing.T) {
+	t.Parallel()
+	d, err := Open(Config{Endpoints: []string{etcdtest.Start(t).Addr()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	opened, err := d.Open(ctx, time.Minute, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := opened.(*session)
+	key := s.key("l", "a")
+	err = d.cluster.Do(ctx, func(ctx context.Context, m *etcdmember.Session) error {
+		late := s.entering(m.KV.Txn(ctx), key, "")
+		given, up := context.WithCancel(ctx)
+		up()
+		if err := s.Enter(given, "l", "a", ""); err == nil {
+			t.Error("Enter was answered although nobody waited")
+		}
+		for _, f := range []func() error{
+			func() error { return s.Enter(ctx, "l", "a", "") },
+			func() error { return s.Leave(ctx, "l", "a") },
+		} {
+			if err := f(); err != nil {
+				return err
+			}
+		}
+		resp, err := late.Commit()
+		if err == nil && resp.Succeeded {
+			t.Error("a ticket that had left is in the queue")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
