@@ -23,6 +23,8 @@ var (
 	ErrFull = failure.New(failure.ResourceExhausted, "too many commands wait").WithReason(failure.ReasonShed, failure.Domain)
 	// ErrTooLarge: the command is larger than MaxCommand.
 	ErrTooLarge = failure.New(failure.InvalidArgument, "the command is too large").WithReason("TOO_LARGE", Domain)
+	// ErrResultTooLarge: the command was applied; its result, of more than 16 MiB, is lost. A Machine should not do that.
+	ErrResultTooLarge = failure.New(failure.Internal, "the command was applied; its result is too large").WithReason("RESULT_TOO_LARGE", Domain)
 	// ErrForeign: the directory holds data that does not belong to this group. The message names both and the cure.
 	ErrForeign = failure.New(failure.FailedPrecondition, "the data is of another group").WithReason("FOREIGN_DATA", Domain)
 	// ErrRemoved: this host was a member and is none any more. The message names the cure.

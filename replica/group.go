@@ -243,6 +243,8 @@ func (g *Group) translate(err error) error {
 		return ErrOutcomeUnknown
 	case errors.Is(err, core.ErrResultDropped):
 		return ErrOutcomeUnknown.With("the command was applied, once; its result was too large to be kept")
+	case errors.Is(err, core.ErrResultTooLarge):
+		return ErrResultTooLarge
 	case errors.Is(err, core.ErrStopped):
 		return g.failure()
 	case errors.Is(err, core.ErrNotLeader):

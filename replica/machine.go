@@ -15,7 +15,8 @@ type Machine interface {
 	// Apply applies a command. The result, and an error, are what Propose returns,
 	// wherever it was called: err is an answer of the machine, such as "out of stock", and is kept and passed on as a
 	// failure.Error, without its cause. It is not a fault. A panic stops the member for good, since the others will do
-	// the same. The Command must not be changed, nor kept beyond the call; the result belongs to the caller of Apply.
+	// the same. All members keep results until the callers have them: keep them small. One of more than 16 MiB is replaced
+	// by ErrResultTooLarge, though the command has been applied. The Command must not be changed, nor kept beyond the call; the result belongs to the caller of Apply.
 	Apply(e Entry) (result []byte, err error)
 
 	// Snapshot returns a view of the state as it is now, quickly: proposals wait meanwhile. Its Write runs beside later

@@ -181,6 +181,9 @@ func (a *Applier) call(c command) (k kept, err error) {
 		f := failure.From(answer)
 		k.bytes, k.err = nil, f.WithCause(nil) // the cause does not survive a snapshot: nobody gets it
 	}
+	if n := k.size(); n > MaxResult {
+		k = kept{applied: true, err: ErrResultTooLarge.With("the command was applied; its result of %d bytes is over %d", n, MaxResult)}
+	}
 	return k, nil
 }
 

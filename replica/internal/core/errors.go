@@ -9,6 +9,7 @@ const (
 	ReasonStopped        = "STOPPED"
 	ReasonTooLarge       = "TOO_LARGE"
 	ReasonResultDropped  = "RESULT_DROPPED"
+	ReasonResultTooLarge = "RESULT_TOO_LARGE"
 )
 
 var (
@@ -20,6 +21,8 @@ var (
 	ErrOutcomeUnknown = failure.New(failure.Aborted, "the command may or may not have been applied").WithReason(ReasonOutcomeUnknown, failure.Domain)
 	// ErrResultDropped: the command was applied, once; its result was too large to be kept for a repetition.
 	ErrResultDropped = failure.New(failure.Aborted, "the command was applied; its result is not kept any more").WithReason(ReasonResultDropped, failure.Domain)
+	// ErrResultTooLarge: the command was applied, once; the machine answered with more than MaxResult, which nobody keeps.
+	ErrResultTooLarge = failure.New(failure.Internal, "the command was applied; its result is too large").WithReason(ReasonResultTooLarge, failure.Domain)
 	// ErrStopped: this member has ended; whether the command was applied is not known here.
 	ErrStopped = failure.New(failure.Unavailable, "the member has stopped").WithReason(ReasonStopped, failure.Domain)
 	// ErrNotLeader: only the leader does this.

@@ -8,7 +8,8 @@ import (
 // Machine is the state that is replicated. Apply, Snapshot and Restore are called by one goroutine, never two at once.
 type Machine interface {
 	// Apply does one command, the same way on every member: no clock but e.Time, no randomness, no order of a map. An
-	// error is an answer like any other; it is kept as a failure.Error. A panic ends the member.
+	// error is an answer like any other; it is kept as a failure.Error. A result or an error over MaxResult is replaced by
+	// ErrResultTooLarge: the command has been applied. A panic ends the member.
 	Apply(e Entry) (result []byte, err error)
 	// Snapshot returns the state of now. It is quick; what it returns is written while later commands are applied.
 	Snapshot() (MachineSnapshot, error)

@@ -14,6 +14,9 @@ const (
 	maxSessionsOfMember = 4       // one is in use; the others are of earlier starts, or of a request that came twice
 	maxSessionBytes     = 8 << 20 // of results; beyond it the oldest are dropped, the knowledge that they were applied is not
 	maxKeyBytes         = 64 << 20
+
+	// MaxResult bounds the result of one command.
+	MaxResult = 16 << 20
 )
 
 // kept is the outcome of one command.
@@ -26,7 +29,13 @@ type kept struct {
 func (k *kept) size() int {
 	n := len(k.bytes)
 	if k.err != nil {
-		n += 64 + len(k.err.Message)
+		n += 64 + len(k.err.Message) + len(k.err.Reason) + len(k.err.Domain)
+		for key, value := range k.err.Metadata {
+			n += len(key) + len(value)
+		}
+		for _, v := range k.err.Violations {
+			n += len(v.Field) + len(v.Description)
+		}
 	}
 	return n
 }

@@ -207,6 +207,46 @@ func TestResultsThatAreNotAcknowledgedAreBounded(t *testing.T) {
 	}
 }
 
+// answering is a machine whose answer is always the same.
+type answering struct {
+	counter
+	bytes []byte
+	err   error
+}
+
+func (m *answering) Apply(e Entry) ([]byte, error) {
+	_, _ = m.counter.Apply(e)
+	return m.bytes, m.err
+}
+
+func TestAResultThatIsTooLargeIsNotKept(t *testing.T) {
+	large := strings.Repeat("x", MaxResult)
+	metadata := failure.New(failure.Aborted, "no").WithMetadata("x", large)
+	for name, m := range map[string]*answering{
+		"bytes": {bytes: make([]byte, MaxResult+1)}, "error": {err: failure.New(failure.Aborted, "%s", large)}, "metadata": {err: metadata},
+		"violations": {err: failure.New(failure.Aborted, "no").WithViolation("f", "%s", large)},
+	} {
+		a := NewApplier(1, m)
+		a.sessions.open(1, 1, 1)
+		if err := a.applyEntry(2, entryOf(0, commandOf(1, 1, "a", "key"))); err != nil {
+			t.Fatal(err)
+		}
+		s := a.sessions.byID[1]
+		if err := s.at(1).result().Err; !errors.Is(err, ErrResultTooLarge) || len(m.log) != 1 || s.bytes > 1000 || a.keys.bytes > 1000 {
+			t.Errorf("%s: %v, %d bytes, %d of keys, applied %d times", name, err, s.bytes, a.keys.bytes, len(m.log))
+		}
+	}
+	m := &answering{bytes: make([]byte, MaxResult)}
+	a := NewApplier(1, m)
+	a.sessions.open(1, 1, 1)
+	if err := a.applyEntry(2, entryOf(0, commandOf(1, 1, "a"))); err != nil {
+		t.Fatal(err)
+	}
+	if r := a.sessions.byID[1].at(1).result(); r.Err != nil || len(r.Bytes) != MaxResult {
+		t.Errorf("%d bytes, %v", len(r.Bytes), r.Err)
+	}
+}
+
 func TestASnapshotKeepsAllThatMattersToRepetitions(t *testing.T) {
 	a := NewApplier(1, &counter{})
 	for _, b := range [][]byte{
