@@ -10,11 +10,12 @@
 //
 // # When a session ends
 //
-// The store's own TTL goes by the leader's wall clock, and another leader has another one. A session ends otherwise: who
-// waits, or tries, behind one of its tickets watches its key, and removes it when it was not written for the session's TTL,
-// by its own monotonic clock, under the condition that it was not written since (the lease of C. Gray and D. Cheriton,
-// with the waiter as the server). So only the rates of clocks matter, and a session that nobody waits for is not
-// ended: who comes later waits for a TTL, and Holder names it until then. The store's TTL, an hour more, removes what nobody asks for ever again.
+// No clock on the wall has a part in it: the store's own TTL goes by the leader's, and is not used. A session ends when a
+// process has seen its key, by its own monotonic clock, not to be written for the session's TTL, and removes it under the
+// condition that it was not written since (the lease of C. Gray and D. Cheriton, with the others as the server). Who waits,
+// or tries, looks at all sessions before it; each process that has a session of its own looks at all there are once in a
+// TTL, and removes what ended ones have left. So only the rates of clocks matter, and a session that nobody waits for is
+// named by Holder for up to three TTLs after its process died; where no process is left, until one comes.
 package replicalock
 
 import (
@@ -23,7 +24,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
-	"iter"
 	"net/url"
 	"strconv"
 	"strings"
@@ -40,8 +40,9 @@ const (
 	buckets = 1024
 	// maxConflicts is how often a transaction is tried while others change what it is about.
 	maxConflicts = 20
-	// litter is how much longer than its TTL a session that nobody waits for is kept.
-	litter = time.Hour
+	// maxBatch bounds a transaction that cleans up: with the keys and values that package lock writes it is far below what a
+	// store takes.
+	maxBatch = 48
 )
 
 // store is what a Driver needs of a *kv.Store.
@@ -58,6 +59,7 @@ type Driver struct {
 
 	mu       sync.Mutex
 	sessions map[string]sighting // of others, by key
+	swept    time.Time
 }
 
 // sighting is since when a session was seen not to have been renewed.
@@ -67,7 +69,7 @@ type sighting struct {
 }
 
 // maxSightings bounds what is remembered. Who is forgotten is given another TTL.
-const maxSightings = 4096
+const maxSightings = 1 << 16
 
 // seen returns since when a session was seen to be as it is.
 func (d *Driver) seen(session kv.Item) time.Time {
@@ -115,7 +117,7 @@ func (d *Driver) token(name string) string {
 // Open implements driver.Engine.
 func (d *Driver) Open(ctx context.Context, ttl time.Duration, holder string) (driver.Session, error) {
 	s := &session{d: d, id: rand.Text(), holder: holder, ttl: ttl, doubt: make(map[string]int)}
-	put := kv.PutOp(d.session(s.id), []byte(ttl.String()), ttl+litter)
+	put := kv.PutOp(d.session(s.id), []byte(ttl.String()), 0)
 	r, err := d.store.Do(ctx, kv.Txn{If: []kv.Compare{kv.Absent(d.session(s.id))}, Then: []kv.Op{put}})
 	if err == nil && !r.Succeeded {
 		err = errTwice
@@ -216,16 +218,4 @@ func (d *Driver) Settle(ctx context.Context, id string) error {
 		return fmt.Errorf("settle: %w", err)
 	}
 	return nil
-}
-
-// tickets yields the places in a queue whose sessions live, in the order of the keys.
-func (d *Driver) tickets(v *kv.View, name string) iter.Seq2[kv.Item, kv.Item] {
-	return func(yield func(ticket, session kv.Item) bool) {
-		for item := range v.Prefix(d.queue(name)) {
-			id, _, _ := strings.Cut(strings.TrimPrefix(item.Key, d.queue(name)), "-")
-			if session, alive := v.Get(d.session(id)); alive && !yield(item, session) {
-				return
-			}
-		}
-	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -27,31 +29,53 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// server is a store of one member.
+// server is a store of some members.
 type server struct {
-	t   *testing.T
-	dir string
+	t     *testing.T
+	hosts []replica.Config
 
-	mu    sync.Mutex
-	store *kv.Store
-	stop  func()
+	mu     sync.Mutex
+	stores []*kv.Store
+	stop   []func()
 }
 
-func startServer(t *testing.T) *server {
-	s := &server{t: t, dir: t.TempDir()}
-	s.start()
-	t.Cleanup(func() { s.stop() })
+func startServer(t *testing.T, members int) *server {
+	t.Helper()
+	s := &server{t: t, stores: make([]*kv.Store, members), stop: make([]func(), members)}
+	var peers []replica.Peer
+	for i := range members {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprint("member-", i)
+		peers = append(peers, replica.Peer{Name: name, Addr: l.Addr().String()})
+		s.hosts = append(s.hosts, replica.Config{
+			Name: name, Dir: t.TempDir(), Members: members, Listener: l, Election: 100 * time.Millisecond * time.Duration(members),
+			Logger: slog.New(slog.DiscardHandler),
+		})
+	}
+	for i := range s.hosts {
+		if members > 1 {
+			s.hosts[i].Peers = replica.Static(peers...)
+		}
+		s.start(i)
+	}
+	t.Cleanup(func() {
+		for _, stop := range s.stop {
+			stop()
+		}
+	})
 	return s
 }
 
-func (s *server) start() {
+func (s *server) start(i int) {
 	s.t.Helper()
-	host, err := replica.NewHost(replica.Config{
-		Name: "one", Dir: s.dir, Members: 1, Addr: "127.0.0.1:0", Election: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
-	})
+	host, err := replica.NewHost(s.hosts[i])
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.hosts[i].Listener, s.hosts[i].Addr = nil, host.Addr().String() // the next one has to listen itself
 	store, err := kv.New(host, "locks", kv.Config{})
 	if err != nil {
 		s.t.Fatal(errors.Join(err, host.Close()))
@@ -61,8 +85,8 @@ func (s *server) start() {
 	go func() { done <- host.Run(ctx) }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.store = store
-	s.stop = func() {
+	s.stores[i] = store
+	s.stop[i] = func() {
 		cancel()
 		if err := <-done; err != nil {
 			s.t.Errorf("stop: %v", err)
@@ -70,10 +94,20 @@ func (s *server) start() {
 	}
 }
 
-func (s *server) now() *kv.Store {
+func (s *server) now(client int) *kv.Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.store
+	return s.stores[client%len(s.stores)]
+}
+
+// leader returns which member leads, as the first one knows.
+func (s *server) leader() int {
+	for i := range s.hosts {
+		if name, _ := s.now(0).Group().Leader(); name == s.hosts[i].Name {
+			return i
+		}
+	}
+	return 0
 }
 
 // engine is a store of which each client has a way of its own.
@@ -81,47 +115,54 @@ type engine struct {
 	t      *testing.T
 	prefix string
 
-	mu     sync.Mutex
-	server *server
+	mu      sync.Mutex
+	server  *server
+	clients int
 }
 
-func (e *engine) now() *kv.Store {
+// now returns the store that a client is a member of.
+func (e *engine) now(client int) *kv.Store {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.server.now()
+	return e.server.now(client)
 }
 
 func (e *engine) Open(testing.TB) (driver.Engine, locktest.Link) {
-	l := &link{e: e, changed: make(chan struct{})}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := &link{e: e, client: e.clients, changed: make(chan struct{})}
+	e.clients++
 	return on(l, e.prefix), l
 }
 
+// Restart stops the leader and starts it again; one of several is missed by the others meanwhile.
 func (e *engine) Restart() {
-	e.server.stop()
-	e.server.start()
+	i := e.server.leader()
+	e.server.stop[i]()
+	e.server.start(i)
 }
 
 // Wipe puts an empty store in the place of the one there was.
 func (e *engine) Wipe() {
-	empty := startServer(e.t)
+	empty := startServer(e.t, len(e.server.hosts))
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.server = empty
 }
 
 func (e *engine) EndSession(id string) {
-	if _, _, err := e.now().Delete(e.t.Context(), on(nil, e.prefix).session(id)); err != nil {
+	if _, _, err := e.now(0).Delete(e.t.Context(), on(nil, e.prefix).session(id)); err != nil {
 		e.t.Error(err)
 	}
 }
 
 func (e *engine) DeleteTickets(name string) {
-	v, err := e.now().View(e.t.Context(), replica.Linearizable)
+	v, err := e.now(0).View(e.t.Context(), replica.Linearizable)
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	for item := range v.Prefix(on(nil, e.prefix).queue(name)) {
-		if _, _, err := e.now().Delete(e.t.Context(), item.Key); err != nil {
+		if _, _, err := e.now(0).Delete(e.t.Context(), item.Key); err != nil {
 			e.t.Error(err)
 		}
 	}
@@ -129,7 +170,8 @@ func (e *engine) DeleteTickets(name string) {
 
 // link is a store that cannot be reached at times, as a member that is cut off from the others.
 type link struct {
-	e *engine
+	e      *engine
+	client int
 
 	mu          sync.Mutex
 	cut, frozen bool
@@ -174,26 +216,30 @@ func (l *link) Do(ctx context.Context, t kv.Txn, opts ...kv.WriteOption) (kv.Txn
 	if err := l.pass(ctx); err != nil {
 		return kv.TxnResult{}, err
 	}
-	return l.e.now().Do(ctx, t, opts...)
+	return l.e.now(l.client).Do(ctx, t, opts...)
 }
 
 func (l *link) View(ctx context.Context, level replica.Level) (*kv.View, error) {
 	if err := l.pass(ctx); err != nil {
 		return nil, err
 	}
-	return l.e.now().View(ctx, level)
+	return l.e.now(l.client).View(ctx, level)
 }
 
-func (l *link) Watch(prefix string, after uint64) *kv.Watcher { return l.e.now().Watch(prefix, after) }
+func (l *link) Watch(prefix string, after uint64) *kv.Watcher {
+	return l.e.now(l.client).Watch(prefix, after)
+}
 
-func TestConformance(t *testing.T) {
+func TestConformance(t *testing.T) { testConformance(t, 1, 3*time.Second) }
+
+func testConformance(t *testing.T, members int, ttl time.Duration) {
 	t.Parallel()
-	shared := startServer(t)
+	shared := startServer(t, members)
 	locktest.Run(t, locktest.Config{
 		New: func(t *testing.T) locktest.Engine {
 			e := &engine{t: t, prefix: t.Name() + "/", server: shared}
 			if strings.HasSuffix(t.Name(), "/Restarted") {
-				e.server = startServer(t)
+				e.server = startServer(t, members)
 			}
 			return e
 		},
@@ -201,7 +247,7 @@ func TestConformance(t *testing.T) {
 			t.Parallel()
 			run(t)
 		},
-		TTL: 3 * time.Second, Grants: 6 * time.Second, Within: 10 * time.Second,
+		TTL: ttl, Grants: 2 * ttl, Within: 10 * time.Second,
 	})
 }
 

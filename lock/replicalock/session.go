@@ -53,10 +53,10 @@ func (s *session) moved(revision uint64) {
 	s.guard = max(s.guard, revision)
 }
 
-// Renew implements driver.Session: the session's key gets another revision.
+// Renew implements driver.Session: the session's key gets another revision. Once in a TTL it cleans up, too.
 func (s *session) Renew(ctx context.Context) error {
 	r, err := s.d.store.Do(ctx, kv.Txn{
-		If: []kv.Compare{s.alive()}, Then: []kv.Op{kv.PutOp(s.d.session(s.id), []byte(s.ttl.String()), s.ttl+litter)},
+		If: []kv.Compare{s.alive()}, Then: []kv.Op{kv.PutOp(s.d.session(s.id), []byte(s.ttl.String()), 0)},
 	})
 	if err == nil && !r.Succeeded {
 		err = driver.ErrLost
@@ -64,6 +64,9 @@ func (s *session) Renew(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("renew session: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.ttl/10) // the answer is waited for
+	defer cancel()
+	s.d.tidy(ctx, s.ttl)
 	return nil
 }
 
@@ -114,57 +117,79 @@ func (s *session) enter(ctx context.Context, key, value string) error {
 	return errConflicts
 }
 
-// ahead is the place before another, and the session that it is of.
-type ahead struct{ ticket, session kv.Item }
+// place is one in a queue, and the session that it is of.
+type place struct{ ticket, session kv.Item }
 
-// before returns what is before a ticket at a view, nil if nothing is.
-func (s *session) before(v *kv.View, name, key string) (*ahead, error) {
+// queue is what is before a ticket.
+type queue struct {
+	last *place    // the one right before it, nil if there is none
+	due  []kv.Item // sessions that have places before it, and were not renewed for their TTL
+	dead []kv.Item // tickets whose sessions have ended
+}
+
+// before returns what is before a ticket at a view. It notes since when all the sessions were seen, so that those that end
+// at once are found to have at once.
+func (s *session) before(v *kv.View, name, key string) (queue, error) {
 	own, ok := v.Get(key)
 	if _, alive := v.Get(s.d.session(s.id)); !alive {
-		return nil, driver.ErrLost
+		return queue{}, driver.ErrLost
 	}
 	if !ok {
-		return nil, driver.ErrGone
+		return queue{}, driver.ErrGone
 	}
-	var last *ahead
-	for ticket, session := range s.d.tickets(v, name) {
-		if ticket.Created < own.Created && (last == nil || ticket.Created > last.ticket.Created) {
-			last = &ahead{ticket, session}
+	var q queue
+	judged := make(map[string]bool)
+	for ticket := range v.Prefix(s.d.queue(name)) {
+		id, _, _ := strings.Cut(strings.TrimPrefix(ticket.Key, s.d.queue(name)), "-")
+		session, alive := v.Get(s.d.session(id))
+		if !alive {
+			q.dead = append(q.dead, ticket)
+			continue
+		}
+		if ticket.Created >= own.Created {
+			continue
+		}
+		if q.last == nil || ticket.Created > q.last.ticket.Created {
+			q.last = &place{ticket, session}
+		}
+		if !judged[session.Key] {
+			judged[session.Key] = true
+			if s.d.due(session) {
+				q.due = append(q.due, session)
+			}
 		}
 	}
-	return last, nil
+	return q, nil
 }
 
 // Wait implements driver.Session.
 func (s *session) Wait(ctx context.Context, name, id string) error {
 	for {
 		v, err := s.d.store.View(ctx, replica.Linearizable)
-		var first *ahead
+		var q queue
 		if err == nil {
-			first, err = s.before(v, name, s.key(name, id))
+			q, err = s.before(v, name, s.key(name, id))
 		}
-		if err == nil && first != nil {
-			err = s.outlast(ctx, v.Revision(), first)
+		switch {
+		case err != nil:
+		case len(q.due) > 0:
+			err = s.d.expire(ctx, q.due)
+		case q.last != nil:
+			err = s.outlast(ctx, v.Revision(), q.last)
+		default:
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("wait for %s: %w", name, err)
 		}
-		if first == nil {
-			return nil
-		}
 	}
 }
 
-// outlast waits until something happens to a ticket or its session, or it is time to look again. A session that was not
-// renewed for its TTL since this process has seen it so, it ends.
-func (s *session) outlast(ctx context.Context, after uint64, a *ahead) error {
-	ttl := lasts(a.session)
-	due := s.d.seen(a.session).Add(ttl)
-	now := time.Now()
-	if !now.Before(due) {
-		return s.expire(ctx, a.session)
-	}
-	turn, cancel := context.WithDeadline(ctx, now.Add(min(due.Sub(now), ttl/3)))
+// outlast waits until something happens to a ticket or its session, or it is time to look again.
+func (s *session) outlast(ctx context.Context, after uint64, p *place) error {
+	ttl := lasts(p.session)
+	left := max(time.Until(s.d.seen(p.session).Add(ttl)), time.Millisecond)
+	turn, cancel := context.WithTimeout(ctx, min(left, ttl/3))
 	defer cancel()
 	for w := s.d.store.Watch(s.d.prefix, after); ; {
 		events, err := w.Next(turn)
@@ -177,46 +202,11 @@ func (s *session) outlast(ctx context.Context, after uint64, a *ahead) error {
 			return err
 		}
 		for _, e := range events {
-			if e.Item.Key == a.ticket.Key || e.Item.Key == a.session.Key {
+			if e.Item.Key == p.ticket.Key || e.Item.Key == p.session.Key {
 				return nil
 			}
 		}
 	}
-}
-
-// lasts is the TTL of a session; of one that was written by hand it is long.
-func lasts(session kv.Item) time.Duration {
-	ttl, err := time.ParseDuration(string(session.Value))
-	if err != nil || ttl <= 0 {
-		return time.Minute
-	}
-	return ttl
-}
-
-// expire ends a session if its key is still as it was seen.
-func (s *session) expire(ctx context.Context, session kv.Item) error {
-	r, err := s.d.store.Do(ctx, kv.Txn{
-		If: []kv.Compare{kv.Revision(session.Key, kv.Equal, session.Revision)}, Then: []kv.Op{kv.DeleteOp(session.Key)},
-	})
-	if err == nil && r.Succeeded {
-		s.d.sweep(ctx, strings.TrimPrefix(session.Key, s.d.prefix+"session/"))
-	}
-	return err
-}
-
-// sweep removes what is left of a session that has ended. Nothing depends on it: what has no session is not there.
-func (d *Driver) sweep(ctx context.Context, id string) {
-	v, err := d.store.View(ctx, replica.Eventual)
-	if err != nil {
-		return
-	}
-	ops := []kv.Op{kv.DeleteOp(d.guard(id))}
-	for item := range v.Prefix(d.prefix + "locks/") {
-		if at := strings.LastIndexByte(item.Key, '/'); strings.HasPrefix(item.Key[at+1:], id+"-") && len(ops) < 64 {
-			ops = append(ops, kv.DeleteOp(item.Key))
-		}
-	}
-	_, _ = d.store.Do(ctx, kv.Txn{If: []kv.Compare{kv.Absent(d.session(id))}, Then: ops})
 }
 
 // Claim implements driver.Session. That nothing is before the ticket is seen first: it stays so, since what comes later is
@@ -235,18 +225,18 @@ func (s *session) claim(ctx context.Context, name, key string, floor uint64) (ui
 		if err != nil {
 			return 0, err
 		}
-		first, err := s.before(v, name, key)
+		q, err := s.before(v, name, key)
 		if err != nil {
 			return 0, err
 		}
-		if first != nil {
-			if time.Since(s.d.seen(first.session)) < lasts(first.session) {
-				return 0, driver.ErrNotFirst
-			}
-			if err := s.expire(ctx, first.session); err != nil { // nobody else may: those who try do not wait
+		if len(q.due) > 0 { // nobody else may end them: those who try do not wait
+			if err := s.d.expire(ctx, q.due); err != nil {
 				return 0, err
 			}
 			continue
+		}
+		if q.last != nil {
+			return 0, driver.ErrNotFirst
 		}
 		if _, ok := v.Get(s.d.settled()); !ok {
 			return 0, driver.ErrUnsettled
@@ -258,14 +248,18 @@ func (s *session) claim(ctx context.Context, name, key string, floor uint64) (ui
 		if err != nil {
 			return 0, err
 		}
+		then := []kv.Op{
+			kv.PutOp(s.d.token(name), []byte(strconv.FormatUint(token, 10)), 0), kv.PutOp(s.d.holder(name), holder, 0),
+		}
+		for _, ticket := range q.dead[:min(len(q.dead), maxBatch)] {
+			then = append(then, kv.DeleteOp(ticket.Key))
+		}
 		r, err := s.d.store.Do(ctx, kv.Txn{
 			If: []kv.Compare{
 				s.alive(), kv.Created(key, kv.Equal, own.Created), kv.Exists(s.d.settled()),
 				kv.Revision(s.d.token(name), kv.Equal, last.Revision),
 			},
-			Then: []kv.Op{
-				kv.PutOp(s.d.token(name), []byte(strconv.FormatUint(token, 10)), 0), kv.PutOp(s.d.holder(name), holder, 0),
-			},
+			Then: then,
 		})
 		if err != nil {
 			return 0, err
@@ -326,6 +320,6 @@ func (s *session) End(ctx context.Context) error {
 	if _, err := s.d.store.Do(ctx, kv.Txn{Then: []kv.Op{kv.DeleteOp(s.d.session(s.id))}}); err != nil {
 		return fmt.Errorf("end session: %w", err)
 	}
-	s.d.sweep(ctx, s.id)
+	s.d.sweep(ctx)
 	return nil
 }
