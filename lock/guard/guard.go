@@ -57,6 +57,7 @@ type SQL struct {
 // execer is a *sql.DB, a *sql.Tx or a *sql.Conn.
 type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // Schema is the statement that makes the table, for migrations. It does nothing if there is one.
@@ -89,6 +90,9 @@ func (g SQL) check(ctx context.Context, tx execer, name string, token uint64) er
 	if token == 0 || token > 1<<63-1 {
 		return errors.New("a token that no lock gives: " + strconv.FormatUint(token, 10))
 	}
+	if g.Dialect == MySQL {
+		return g.checkMySQL(ctx, tx, name, int64(token)) //nolint:gosec // bounded above
+	}
 	// The row has to be there before it can be locked, and twice at once it cannot be made.
 	if _, err := tx.ExecContext(ctx, g.insert(), name, int64(0)); err != nil {
 		return err
@@ -99,31 +103,26 @@ func (g SQL) check(ctx context.Context, tx execer, name string, token uint64) er
 		return err
 	}
 	n, err := result.RowsAffected()
-	switch {
-	case err != nil:
-		return err
-	case n == 1:
-		return nil
-	case g.Dialect == MySQL: // which counts rows that changed
-		return g.same(ctx, tx, name, token)
+	if err == nil && n != 1 {
+		err = ErrStale
 	}
-	return ErrStale
+	return err
 }
 
-// same tells a row that has the token already from one with a larger one.
-func (g SQL) same(ctx context.Context, tx execer, name string, token uint64) error {
-	q, ok := tx.(interface {
-		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-	})
-	if !ok {
-		return ErrStale
+// checkMySQL locks the row exclusively with its first statement, whether it is there or not. INSERT IGNORE would lock one
+// that is there shared, and an UPDATE the gap where one is missing: two of either, who both go on, are a deadlock.
+func (g SQL) checkMySQL(ctx context.Context, tx execer, name string, token int64) error {
+	if _, err := tx.ExecContext(ctx, g.insert(), name, token); err != nil {
+		return err
 	}
+	// How many rows were changed says nothing of one that has the token already. FOR UPDATE reads what is there, and not
+	// what was when the transaction began.
 	var have int64
-	row := q.QueryRowContext(ctx, g.spell("SELECT token FROM "+g.table()+" WHERE name = ? FOR UPDATE"), name)
+	row := tx.QueryRowContext(ctx, "SELECT token FROM "+g.table()+" WHERE name = ? FOR UPDATE", name)
 	if err := row.Scan(&have); err != nil {
 		return err
 	}
-	if have != int64(token) { //nolint:gosec // bounded by the caller
+	if have != token {
 		return ErrStale
 	}
 	return nil
@@ -131,7 +130,7 @@ func (g SQL) same(ctx context.Context, tx execer, name string, token uint64) err
 
 func (g SQL) insert() string {
 	if g.Dialect == MySQL {
-		return "INSERT IGNORE INTO " + g.table() + " (name, token) VALUES (?, ?)"
+		return "INSERT INTO " + g.table() + " (name, token) VALUES (?, ?) ON DUPLICATE KEY UPDATE token = GREATEST(token, VALUES(token))"
 	}
 	return g.spell("INSERT INTO " + g.table() + " (name, token) VALUES (?, ?) ON CONFLICT DO NOTHING")
 }
