@@ -22,11 +22,12 @@
 // shard's group as learners, catch up by a snapshot, and take the votes of the old ones one by one; the leader hands over
 // last, if it goes; then the table names the new ones alone, and the old ones delete what they have. At each moment the
 // group has a majority that holds everything, and each step is found out from the table and the group's own members: it
-// does not matter who dies in between, whoever leads goes on. [Map.Rebalance] moves what it takes to spread all shards
-// evenly, and not more.
+// does not matter who dies in between, whoever leads goes on. A move waits for hosts that are to have the shard; if one of
+// them is gone for good, another Move takes the shard elsewhere, also to hosts that it was about to leave. [Map.Rebalance]
+// moves what it takes to spread all shards evenly, and not more.
 //
 // # What it does not do
 //
 // The number of shards does not change. There are no transactions over shards. A host that is gone for good is not moved
-// away from by itself: call Rebalance without it. The table takes up to 64 hosts.
+// away from by itself: call Rebalance without it, also when moves to it are under way. The table takes up to 64 hosts.
 package shard

@@ -170,7 +170,7 @@ func (m *Map) Name() string { return "shards " + m.cfg.Name }
 
 // Move takes a shard to other hosts, as many as it has replicas, and returns when it is there. The table has the move
 // from the first moment: when ctx ends, or this host, it goes on all the same. Another Move of the same shard takes it
-// elsewhere. It may be called on any host.
+// elsewhere, at any time: that is the cure if a host that it moves to is gone for good. It may be called on any host.
 func (m *Map) Move(ctx context.Context, shard int, to []string) error {
 	to = slices.Compact(slices.Sorted(slices.Values(to)))
 	for {
@@ -221,7 +221,7 @@ func (m *Map) Rebalance(ctx context.Context, hosts []string) error {
 	}
 	current := make([][]string, len(t.Rows))
 	for i, r := range t.Rows {
-		current[i] = r.Hosts
+		current[i] = r.serving()
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

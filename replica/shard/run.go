@@ -137,6 +137,8 @@ func (m *Map) look(ctx context.Context, work *sync.WaitGroup, shard int, r Row, 
 	}
 	var step func(ctx context.Context) error
 	switch _, leads := l.group.Leader(); {
+	case leads && r.Founded && r.Target != nil: // also if this host is to go: nobody else can let it
+		step = func(ctx context.Context) error { return m.drive(ctx, shard, l, r) }
 	case !r.wants(m.self):
 		step = func(ctx context.Context) error { return m.leave(ctx, shard, l, leaving) }
 	case !leads:
@@ -146,8 +148,6 @@ func (m *Map) look(ctx context.Context, work *sync.WaitGroup, shard int, r Row, 
 			_, err := m.typed.Propose(ctx, command{Op: opFounded, Shard: shard})
 			return err
 		}
-	case r.Target != nil:
-		step = func(ctx context.Context) error { return m.drive(ctx, shard, l, r) }
 	case l.led.IsZero():
 		l.led = time.Now()
 	case time.Since(l.led) > settle:
@@ -229,6 +229,9 @@ func (m *Map) drive(ctx context.Context, shard int, l *local, r Row) error {
 		l.since = time.Now()
 	}
 	for ctx.Err() == nil {
+		if now := m.row(shard); !slices.Equal(now.Target, target) || now.Switched != r.Switched {
+			return nil // it goes elsewhere
+		}
 		members := g.Status().Members
 		find := func(name string) *replica.Member {
 			i := slices.IndexFunc(members, func(x replica.Member) bool { return x.Name == name })
@@ -237,7 +240,7 @@ func (m *Map) drive(ctx context.Context, shard int, l *local, r Row) error {
 			}
 			return &members[i]
 		}
-		var waits, learn, votes []string // of the target: those that catch up, those that have, those that vote
+		var waits, learn, votes, lead []string // of the target: those that catch up, those that have, those that vote, that can lead
 		for _, name := range target {
 			switch x := find(name); {
 			case x == nil:
@@ -247,6 +250,9 @@ func (m *Map) drive(ctx context.Context, shard int, l *local, r Row) error {
 				waits = append(waits, name)
 			case !x.Learner:
 				votes = append(votes, name)
+				if x.Up {
+					lead = append(lead, name)
+				}
 			case x.Lag > closeEnough || !x.Up:
 				waits = append(waits, name)
 			default:
@@ -275,15 +281,15 @@ func (m *Map) drive(ctx context.Context, shard int, l *local, r Row) error {
 			_, err := m.typed.Propose(ctx, command{Op: opSwitch, Shard: shard, Hosts: target})
 			return err
 		case time.Since(l.since) < grace:
-		case out[0] == m.self && len(votes) > 0:
-			return g.Transfer(ctx, preferred(shard, votes)) // which goes on
-		case len(learn) == 0 || find(out[0]).Learner:
-			if err := g.RemoveMember(ctx, out[0]); err != nil {
-				return fmt.Errorf("remove %s: %w", out[0], err)
-			}
+		case out[0] == m.self && len(lead) > 0:
+			return g.Transfer(ctx, preferred(shard, lead)) // which goes on
 		default:
-			if err := g.ReplaceMember(ctx, out[0], learn[0]); err != nil {
-				return fmt.Errorf("replace %s by %s: %w", out[0], learn[0], err)
+			in := ""
+			if len(learn) > 0 && !find(out[0]).Learner {
+				in = learn[0]
+			}
+			if err := m.out(ctx, shard, g, r, out[0], in); err != nil {
+				return err
 			}
 		}
 		select {
@@ -292,6 +298,25 @@ func (m *Map) drive(ctx context.Context, shard int, l *local, r Row) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// out takes a host out of a shard's group; in, if there is one, gets its vote. The table has it first, and only if the shard
+// still moves to where it did: so a host that the table counts among those who have the shard is a member, whatever some
+// leader of before is still about to do.
+func (m *Map) out(ctx context.Context, shard int, g *replica.Group, r Row, host, in string) error {
+	if _, err := m.typed.Propose(ctx, command{Op: opOut, Shard: shard, Hosts: r.Target, Host: host}); err != nil {
+		return fmt.Errorf("take %s out: %w", host, err)
+	}
+	if in == "" {
+		if err := g.RemoveMember(ctx, host); err != nil {
+			return fmt.Errorf("remove %s: %w", host, err)
+		}
+		return nil
+	}
+	if err := g.ReplaceMember(ctx, host, in); err != nil {
+		return fmt.Errorf("replace %s by %s: %w", host, in, err)
+	}
+	return nil
 }
 
 // compare orders false before true.

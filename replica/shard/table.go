@@ -13,7 +13,7 @@ import (
 
 // Row is where one shard is.
 type Row struct {
-	// Hosts have the shard.
+	// Hosts have the shard. Once Switched, they become fewer, until Target takes their place.
 	Hosts []string `json:"hosts"`
 	// Target are the hosts that it moves to; nil while it does not.
 	Target []string `json:"target,omitempty"`
@@ -63,6 +63,7 @@ const (
 	opMove    op = "move"
 	opFounded op = "founded"
 	opSwitch  op = "switch"
+	opOut     op = "out"
 	opDone    op = "done"
 	opLeft    op = "left"
 )
@@ -148,8 +149,10 @@ func (r Row) apply(c command, replicas int) (Row, error) {
 		switch {
 		case slices.Equal(c.Hosts, r.Target), r.settled(c.Hosts):
 			return r, nil
-		case r.Switched: // its members are those of two sets by now; a third would be one too many
-			return r, ErrMoving.With("shard %d is about to be on %v", c.Shard, r.Target)
+		case r.Switched: // Target serves; those of Hosts that go on are members yet, since who is not is in Leaving
+			r.leaves(r.Hosts, c.Hosts, r.Target)
+			r.Hosts, r.Target, r.Switched = r.Target, c.Hosts, false
+			return r, nil
 		}
 		r.leaves(r.Target, c.Hosts, r.Hosts)
 		r.Target = c.Hosts
@@ -160,6 +163,12 @@ func (r Row) apply(c command, replicas int) (Row, error) {
 			return r, ErrMoving.With("shard %d moves elsewhere by now", c.Shard)
 		}
 		r.Switched = true
+	case opOut:
+		if !r.Switched || !slices.Equal(r.Target, c.Hosts) || slices.Contains(r.Target, c.Host) {
+			return r, ErrMoving.With("shard %d moves elsewhere by now", c.Shard)
+		}
+		r.leaves([]string{c.Host}, nil, nil)
+		r.Hosts = without(r.Hosts, c.Host)
 	case opDone:
 		if r.Target == nil || !slices.Equal(r.Target, c.Hosts) {
 			return r, ErrMoving.With("shard %d moves elsewhere by now", c.Shard)

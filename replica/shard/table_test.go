@@ -68,7 +68,9 @@ func TestWhatTheTableRefuses(t *testing.T) {
 	}{
 		"not founded":        {Row{Hosts: abc}, command{Op: opMove, Hosts: bcd}, failure.Aborted},
 		"two of three":       {founded, command{Op: opMove, Hosts: abc[:2]}, failure.InvalidArgument},
-		"elsewhere, late":    {switched, command{Op: opMove, Hosts: cde}, failure.Aborted},
+		"out, not switched":  {moving, command{Op: opOut, Hosts: bcd, Host: "a"}, failure.Aborted},
+		"out for another":    {switched, command{Op: opOut, Hosts: cde, Host: "a"}, failure.Aborted},
+		"out of the target":  {switched, command{Op: opOut, Hosts: bcd, Host: "b"}, failure.Aborted},
 		"done with another":  {moving, command{Op: opDone, Hosts: cde}, failure.Aborted},
 		"done with nothing":  {founded, command{Op: opDone, Hosts: cde}, failure.Aborted},
 		"switch to another":  {moving, command{Op: opSwitch, Hosts: cde}, failure.Aborted},
@@ -93,6 +95,45 @@ func TestATargetThatIsGivenUpLeaves(t *testing.T) {
 	}
 	if r, err = apply(t, r, command{Op: opDone, Hosts: abc}); err != nil || !r.settled(abc) {
 		t.Fatalf("%+v, %v", r, err)
+	}
+}
+
+// Once those of the target are asked, the others go one by one, and the shard can still be moved elsewhere: to whoever is
+// known to be a member, or to have nothing of it.
+func TestAMoveIsTakenElsewhereThoughItHasSwitched(t *testing.T) {
+	r, err := apply(t, Row{Hosts: abc, Founded: true}, command{Op: opMove, Hosts: cde}, command{Op: opSwitch, Hosts: cde}, command{Op: opOut, Hosts: cde, Host: "a"})
+	if err != nil || !slices.Equal(r.Hosts, []string{"b", "c"}) || !slices.Equal(r.Leaving, []string{"a"}) || !slices.Equal(r.serving(), cde) || r.wants("a") {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if r, err := apply(t, r, command{Op: opOut, Hosts: cde, Host: "a"}); err != nil || !slices.Equal(r.Leaving, []string{"a"}) {
+		t.Errorf("out again: %+v, %v", r, err)
+	}
+	acd, cdf := []string{"a", "c", "d"}, []string{"c", "d", "f"}
+	if _, err := apply(t, r, command{Op: opMove, Hosts: acd}); !errors.Is(err, ErrMoving) {
+		t.Errorf("to one that is out: %v", err)
+	}
+	for what, to := range map[string][]string{"back": bcd, "to a new one": cdf, "to one that has left": acd} {
+		leaving := []string{"a"}
+		if !slices.Contains(to, "b") {
+			leaving = []string{"a", "b"}
+		}
+		commands := []command{{Op: opMove, Hosts: to}}
+		if slices.Contains(to, "a") {
+			leaving, commands = []string{"b"}, append([]command{{Op: opLeft, Host: "a"}}, commands...)
+		}
+		r, err := apply(t, r, commands...)
+		if err != nil || !slices.Equal(r.Target, to) || r.Switched || !slices.Equal(r.serving(), cde) || !slices.Equal(r.Leaving, leaving) {
+			t.Errorf("%s: %+v, %v", what, r, err)
+			continue
+		}
+		for _, late := range []command{{Op: opOut, Hosts: cde, Host: "b"}, {Op: opDone, Hosts: cde}, {Op: opSwitch, Hosts: cde}} {
+			if _, err := apply(t, r, late); !errors.Is(err, ErrMoving) {
+				t.Errorf("%s, then a late %s: %v", what, late.Op, err)
+			}
+		}
+		if r, err = apply(t, r, command{Op: opSwitch, Hosts: to}, command{Op: opDone, Hosts: to}); err != nil || !r.settled(to) || !slices.Contains(r.Leaving, "e") || slices.Contains(r.Leaving, "d") {
+			t.Errorf("%s, done: %+v, %v", what, r, err)
+		}
 	}
 }
 
@@ -143,7 +184,7 @@ func FuzzTable(f *testing.F) {
 		if a, b := marshal(t, m.now.Load()), marshal(t, again.now.Load()); a != b {
 			t.Fatalf("%s, then %s", a, b)
 		}
-		for _, o := range []op{opMove, opSwitch, opDone, opLeft, opFounded} {
+		for _, o := range []op{opMove, opSwitch, opOut, opDone, opLeft, opFounded} {
 			_, _ = m.Apply(replica.At{}, command{Op: o, Hosts: abc, Host: "a"}) // must not panic
 		}
 	})
