@@ -135,6 +135,7 @@ func (m *Member) changedRole(now time.Time, ss *raft.SoftState) {
 	switch {
 	case m.state == raft.StateLeader && was != raft.StateLeader:
 		m.ledSince, m.lastTick = now, now
+		m.times.lead()
 	case m.state != raft.StateLeader && was == raft.StateLeader:
 		m.elect(now, 1, 2)
 		m.transferee = 0

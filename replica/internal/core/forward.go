@@ -127,7 +127,7 @@ func (m *Member) merge(now time.Time) {
 			size += len(f.data) + binary.MaxVarintLen64
 			n++
 		}
-		data := entryHeader{time: now.UnixNano(), keyAge: m.cfg.KeyRetention, maxKeys: m.cfg.MaxKeys}.append(make([]byte, 0, size))
+		data := entryHeader{time: m.times.next(now), keyAge: m.cfg.KeyRetention, maxKeys: m.cfg.MaxKeys}.append(make([]byte, 0, size))
 		for _, f := range m.merging[:n] {
 			data = binary.AppendUvarint(data, uint64(len(f.data)))
 			data = append(data, f.data...)

@@ -31,6 +31,8 @@ type Member struct {
 	applied          atomic.Uint64
 	conf             *raftpb.ConfState
 
+	times       logClock
+	startIndex  uint64    // entries behind it have come in since New
 	lastTick    time.Time // raft's ticks are whole HeartbeatEvery from here
 	electAt     time.Time
 	hurry       int // so many pre-votes follow each other quickly
@@ -117,6 +119,7 @@ func New(cfg Config, a *Applier, r Restored, now time.Time) (m *Member, err erro
 			m, err = nil, fmt.Errorf("member %x: %v", cfg.ID, p)
 		}
 	}()
+	m.startIndex, _ = m.log.LastIndex()
 	m.node, err = raft.NewRawNode(&raft.Config{
 		ID: cfg.ID, ElectionTick: cfg.electionTicks(), HeartbeatTick: 1, Storage: m.log, Applied: a.mark.Index,
 		AsyncStorageWrites: true, MaxSizePerMsg: maxEntryBytes, MaxCommittedSizePerReady: 4 * maxEntryBytes,
@@ -351,6 +354,7 @@ func (m *Member) Applied(now time.Time, item *Apply) {
 		index = max(index, item.Restore.Index)
 	} else if n := len(item.Entries); n > 0 {
 		index = item.Entries[n-1].GetIndex()
+		m.observe(now, item.Entries[n-1])
 	}
 	m.applied.Store(index)
 	if item == m.install {
@@ -361,6 +365,16 @@ func (m *Member) Applied(now time.Time, item *Apply) {
 	}
 	m.reads.applied(index)
 	m.changes.applied(index)
+}
+
+// observe takes the time of an entry that was not here before this member began.
+func (m *Member) observe(now time.Time, e *raftpb.Entry) {
+	if e.GetIndex() <= m.startIndex || e.GetType() != raftpb.EntryNormal || len(e.GetData()) == 0 {
+		return
+	}
+	if h, _, err := parseEntryHeader(e.GetData()); err == nil {
+		m.times.observe(h.time, now)
+	}
 }
 
 // Fail ends the member: disk or applier are broken. What waits is told at once.

@@ -33,6 +33,7 @@ type node struct {
 	a       *Applier
 	machine *counter
 	up      bool
+	skew    time.Duration // of its clock; not to be changed while it is up
 
 	appends []*Append
 	applies []*Apply
@@ -129,7 +130,7 @@ func (w *world) start(n *node) {
 	if w.cfg != nil {
 		w.cfg(&cfg)
 	}
-	m, err := New(cfg, n.a, Restored{HardState: n.hs, Entries: n.entries}, w.now)
+	m, err := New(cfg, n.a, Restored{HardState: n.hs, Entries: n.entries}, w.at(n))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -204,9 +205,9 @@ func (w *world) deliver(m Message) {
 			file = from.file
 		}
 		n.files[*got.Snapshot] = file
-		from.m.SnapshotSent(w.now, m.To, true)
+		from.m.SnapshotSent(w.at(from), m.To, true)
 	}
-	n.m.Receive(w.now, got)
+	n.m.Receive(w.at(n), got)
 }
 
 // turn does what one member wants done.
@@ -215,7 +216,7 @@ func (w *world) turn(n *node) (busy bool) {
 	if !n.up {
 		return false
 	}
-	work := n.m.Ready(w.now)
+	work := n.m.Ready(w.at(n))
 	if work.Err != nil {
 		w.t.Fatalf("member %d: %v", n.id, work.Err)
 	}
@@ -235,7 +236,7 @@ func (w *world) turn(n *node) (busy bool) {
 		}
 		c.Release()
 		n.files[c.Mark] = b.Bytes()
-		n.m.SnapshotSaved(w.now, c, int64(b.Len()))
+		n.m.SnapshotSaved(w.at(n), c, int64(b.Len()))
 	}
 	if len(n.appends) > 0 && !w.stuck[n.id] {
 		busy = true
@@ -247,7 +248,7 @@ func (w *world) turn(n *node) (busy bool) {
 			w.t.Fatalf("member %d: something to write that need not be durable", n.id)
 		}
 		w.net = append(w.net, a.Send...)
-		n.m.Persisted(w.now, a)
+		n.m.Persisted(w.at(n), a)
 	}
 	if len(n.applies) > 0 && !w.lag[n.id] {
 		busy = true
@@ -262,7 +263,7 @@ func (w *world) turn(n *node) (busy bool) {
 		if err != nil {
 			w.t.Fatalf("member %d: %v", n.id, err)
 		}
-		n.m.Applied(w.now, item)
+		n.m.Applied(w.at(n), item)
 	}
 	return busy
 }
@@ -292,14 +293,17 @@ func (n *node) write(t *testing.T, a *Append) {
 	}
 }
 
+// at is what a member takes for the time.
+func (w *world) at(n *node) time.Time { return w.now.Add(n.skew) }
+
 // pass lets time go by.
 func (w *world) pass(d time.Duration) {
 	w.t.Helper()
 	for end := w.now.Add(d); w.now.Before(end); {
 		w.now = w.now.Add(2 * time.Millisecond)
 		for _, id := range w.ids() {
-			if n := w.nodes[id]; n.up && !w.now.Before(n.m.NextTick()) {
-				n.m.Tick(w.now)
+			if n := w.nodes[id]; n.up && !w.at(n).Before(n.m.NextTick()) {
+				n.m.Tick(w.at(n))
 			}
 		}
 		w.run()
@@ -372,7 +376,7 @@ func (w *world) propose(n *node, command string, key ...string) *call {
 		c.Proposal.Key = key[0]
 	}
 	c.Proposal.Done = func(r Result) { c.n++; c.res = r }
-	if err := n.m.Propose(w.now, &c.Proposal); err != nil {
+	if err := n.m.Propose(w.at(n), &c.Proposal); err != nil {
 		w.t.Fatal(err)
 	}
 	return c
@@ -382,7 +386,7 @@ func (w *world) read(n *node) *call {
 	w.t.Helper()
 	c := &call{}
 	c.Read.Done = func(err error) { c.n++; c.res.Err = err; c.seen = len(n.machine.log) }
-	if err := n.m.Read(w.now, &c.Read); err != nil {
+	if err := n.m.Read(w.at(n), &c.Read); err != nil {
 		w.t.Fatal(err)
 	}
 	return c
