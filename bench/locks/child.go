@@ -90,11 +90,11 @@ func contendAll(arg string) error {
 
 // message is what a contender says to the storage, in a line of JSON. Times are this machine's, in nanoseconds.
 type message struct {
-	Op      string // began, write or ended
+	Op      string // asks, began, write or ended
 	Process int
 	Lock    string
 	Token   uint64
-	// Of a hold that has ended: when it was asked for, granted, and given back or over.
+	// When it was asked for; and of a hold that has ended, when it was granted, and given back or over.
 	Asked, Granted, Ended int64
 	Lost                  bool
 }
@@ -128,6 +128,9 @@ func (c *contender) contend() error {
 	for {
 		name := fmt.Sprint("lock-", c.rand.IntN(locks))
 		asked := time.Now()
+		if err := c.say(message{Op: "asks", Lock: name, Asked: asked.UnixNano()}); err != nil {
+			return err
+		}
 		h, err := c.l.Mutex(name).Lock(context.Background())
 		if err != nil {
 			return err

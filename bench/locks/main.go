@@ -7,7 +7,8 @@
 //
 // Fifty contenders in ten processes want three locks, and each process stands for an election. All of them run on one
 // machine, so that one clock says when each hold began and when its context ended. Every holder writes to storage while
-// its context lasts; one that lost its lock writes once more, as a packet does that comes late.
+// its context lasts; one that lost its lock writes once more, as a packet does that comes late. The storage is a table behind
+// package guard, and is judged by its rows. In the end all are left alone, and everything has to go on.
 package main
 
 import (
@@ -27,6 +28,11 @@ const (
 	each      = 5 // contenders in a process
 	locks     = 3
 	ttl       = 3 * time.Second
+
+	// calm is how long all may take to go on when nothing happens any more: what was stopped or killed last has to end
+	// first, and an engine that was wiped to settle. long is a wait that somebody has forgotten.
+	calm = 10 * ttl
+	long = 5 * ttl
 )
 
 // lasts is how long a run is; 0 is the default.
@@ -58,7 +64,7 @@ func run(ctx context.Context, r *trial.Run) error {
 		return err
 	}
 	defer engine.close()
-	storage, err := newStorage()
+	storage, err := newStorage(dir)
 	if err != nil {
 		return err
 	}
@@ -80,17 +86,18 @@ func run(ctx context.Context, r *trial.Run) error {
 	if lasts > 0 {
 		length = lasts
 	}
-	ctx, stop := context.WithTimeout(ctx, length)
+	trouble, stop := context.WithTimeout(ctx, length)
 	defer stop()
 	s := script{
 		r: r, engine: engine, storage: storage, all: all,
 		rand: rand.New(rand.NewPCG(r.Seed, 0)), //nolint:gosec // to be repeatable
 	}
-	if err := s.run(ctx); err != nil {
+	begun := time.Now()
+	if err := s.run(trouble); err != nil {
 		return err
 	}
-	s.report(length)
-	return nil
+	s.peace(ctx)
+	return s.report(ctx, time.Since(begun))
 }
 
 // script is what happens.
@@ -102,6 +109,10 @@ type script struct {
 	rand    *rand.Rand
 
 	frozen, killed, restarts, wipes int
+
+	calm time.Duration // until all went on in the end
+	idle []string      // what did not
+	old  int
 }
 
 func (s *script) run(ctx context.Context) error {
@@ -124,6 +135,18 @@ func (s *script) run(ctx context.Context) error {
 		}
 		if err != nil || !pause(ctx, between(s.rand, ttl/2, 2*ttl)) {
 			return err
+		}
+	}
+}
+
+// peace leaves all alone until each lock was held, somebody has come to lead, and nobody waits for long.
+func (s *script) peace(ctx context.Context) {
+	begun := time.Now()
+	for {
+		s.idle, s.old = s.storage.progress(begun, long)
+		s.calm = time.Since(begun)
+		if len(s.idle) == 0 && s.old == 0 || s.calm > calm || !pause(ctx, ttl/30) {
+			return
 		}
 	}
 }
@@ -188,8 +211,14 @@ func (s *script) outage(ctx context.Context, wipe bool) error {
 	return nil
 }
 
-func (s *script) report(length time.Duration) {
-	v := s.storage.verdict()
+func (s *script) report(ctx context.Context, length time.Duration) error {
+	v, err := s.storage.verdict(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range s.idle {
+		v.problems = append(v.problems, name+": nobody has got it in the end")
+	}
 	for _, problem := range v.problems {
 		fmt.Fprintln(s.r.Log, problem)
 	}
@@ -205,6 +234,9 @@ func (s *script) report(length time.Duration) {
 	add("two lead at once", float64(v.leadOverlaps), trial.Count, never)
 	add("tokens that did not grow", float64(v.shrunk), trial.Count, never)
 	add("stale writes in the storage", float64(v.stale), trial.Count, never)
+	add("locks and elections that do not go on in the end", float64(len(s.idle)), trial.Count, never)
+	add(fmt.Sprintf("waits of more than %v in the end", long), float64(s.old), trial.Count, never)
+	add("until all went on in the end", s.calm.Seconds(), trial.Seconds, trial.Promise{})
 	add("stale writes that it refused", float64(v.refused), trial.Count, trial.Promise{})
 	add("writes", float64(v.writes), trial.Count, trial.Promise{})
 	add("acquisitions", float64(v.holds), trial.Count, trial.Promise{})
@@ -223,4 +255,5 @@ func (s *script) report(length time.Duration) {
 		add(d.name+" p99", quantile(d.of, 0.99).Seconds()*1000, trial.Millis, trial.Promise{})
 	}
 	add("longest wait", quantile(v.waits, 1).Seconds(), trial.Seconds, trial.Promise{})
+	return nil
 }
