@@ -484,6 +484,30 @@ func TestAWatchThatComesTooLateIsTold(t *testing.T) {
 	}
 }
 
+// A list on one member, and a watch from there on another one that is behind.
+func TestAWatchFromARevisionThatIsNotReachedYetBeginsAfterIt(t *testing.T) {
+	m := NewMachine(Config{})
+	for i := range 3 {
+		put(t, m, 0, "a", fmt.Sprint(i+1))
+	}
+	w := m.Watch("", 5)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if events, err := w.Next(ctx); !errors.Is(err, context.Canceled) { // it has begun
+		t.Errorf("%v, %v", events, err)
+	}
+	for i := range 4 {
+		put(t, m, 0, "a", fmt.Sprint(i+4))
+	}
+	events, err := w.Next(t.Context())
+	if err != nil || len(events) != 2 || events[0].Revision() != 6 || events[1].Revision() != 7 || w.Revision() != 7 {
+		t.Errorf("%v, %v, at %d", events, err, w.Revision())
+	}
+	if events, err := m.Watch("", 9).Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, %v", events, err)
+	}
+}
+
 func TestAHistoryIsBoundedInBytes(t *testing.T) {
 	m := NewMachine(Config{HistoryBytes: 10_000})
 	for range 100 {

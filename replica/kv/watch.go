@@ -14,15 +14,16 @@ const watchBatch = 1024
 type Watcher struct {
 	m       *Machine
 	prefix  string
+	begin   uint64 // where it was asked to begin: this member may not be there yet
 	after   uint64 // all events up to this revision are seen or not wanted
 	next    uint64 // number of the next event, once started
 	started bool
 }
 
 // Watch returns a watcher of the events after a revision of keys that begin with prefix ("": all). List at a revision
-// (View, Range) and watch after that to have everything.
+// (View, Range) and watch after that to have everything, on another member, too: one that is not there yet gets there first.
 func (m *Machine) Watch(prefix string, after uint64) *Watcher {
-	return &Watcher{m: m, prefix: prefix, after: after}
+	return &Watcher{m: m, prefix: prefix, begin: after, after: after}
 }
 
 // Next waits until there are events and returns them, those of one revision together. The error is ErrCompacted when
@@ -77,7 +78,7 @@ func (w *Watcher) take() (events []Event, wait <-chan struct{}, err error) {
 		}
 		seen++
 		w.after = max(w.after, e.revision)
-		if strings.HasPrefix(e.Item.Key, w.prefix) {
+		if e.revision > w.begin && strings.HasPrefix(e.Item.Key, w.prefix) {
 			events = append(events, e)
 		}
 	}
