@@ -29,6 +29,8 @@ type Group struct {
 	ended  chan struct{}          // closed when live has returned
 	leave  context.CancelFunc
 
+	refused atomic.Pointer[failure.Error] // why nobody may use this member for now
+
 	proposals sync.Pool // of *proposal
 	once      sync.Once // ready
 
@@ -199,10 +201,13 @@ func (g *Group) within(ctx context.Context) (context.Context, context.CancelFunc
 
 // wait returns the member as soon as there is one.
 func (g *Group) wait(ctx context.Context) (*member, error) {
-	if m := g.member.Load(); m != nil {
-		return m, nil
-	}
 	for {
+		if err := g.refused.Load(); err != nil {
+			return nil, err
+		}
+		if m := g.member.Load(); m != nil {
+			return m, nil
+		}
 		g.mu.Lock()
 		change, stopped := g.watch, g.stopped
 		g.mu.Unlock()
@@ -261,6 +266,9 @@ func (g *Group) late(ctx context.Context, m *member, sent bool) error {
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return failure.Wrap(ctx.Err(), failure.Canceled, "%s: the call was given up; %s", g.name, what)
+	}
+	if err := g.refused.Load(); err != nil && m != nil {
+		return err
 	}
 	g.mu.Lock()
 	why := g.why

@@ -182,14 +182,16 @@ func TestDiskOfAnotherGroupIsRefused(t *testing.T) {
 		}
 		w.startAll()
 		w.boxes["a"].put("x", "new")
-		w.until("all are members", func() bool { return w.boxes["c"].g.Status().Applied > 1 })
+		for _, b := range w.boxes {
+			w.until(b.name+" is a member", func() bool { return b.g.Status().Applied > 1 })
+		}
 		c := w.boxes["c"]
 		c.stop()
 		c.fs = other
 		c.start()
 		w.until("it is refused", func() bool { return c.g.Status().Role == Failed })
 		_, err := c.g.Propose(context.Background(), []byte("x=c"))
-		if !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "data") || !strings.Contains(err.Error(), "empty it") {
+		if !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "data") || !strings.Contains(err.Error(), "before anything is removed") {
 			t.Errorf("got %v", err)
 		}
 		w.boxes["b"].want("x", "new")

@@ -157,6 +157,7 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member, a
 	defer look.Stop()
 	var said string
 	var saidAt time.Time
+	var alarmed uint64 // the other cluster that was told of
 	for {
 		if m == nil && g.kind() == found.Active {
 			var err error
@@ -168,7 +169,11 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member, a
 		g.mu.Lock()
 		if m != nil {
 			s := m.core.Status()
-			g.found.Own(found.Own{Leader: s.Leader != 0, Removed: s.Role == core.Removed})
+			own := found.Own{Leader: s.Leader != 0, Removed: s.Role == core.Removed}
+			for _, i := range m.applier.Members() {
+				own.Table = append(own.Table, found.Member{Name: i.Name, ID: i.ID})
+			}
+			g.found.Own(own)
 		}
 		step := g.found.Next()
 		changed := step.Why != g.why
@@ -181,6 +186,11 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member, a
 		if changed {
 			g.changed()
 		}
+		if step.Alarm && step.Cluster != alarmed {
+			alarmed = step.Cluster
+			g.log.Error("there are two groups of this name", "why", step.Why)
+		}
+		g.refuse(step)
 		switch step.Action {
 		case found.Store:
 			if err := g.store(g.self, step.State); err != nil {
@@ -197,11 +207,14 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member, a
 		case found.Join:
 			g.join(ctx, step)
 		case found.Refuse:
-			if step.Refusal == found.Removed && m != nil && m.spare() && len(g.cfg.Members) == 0 {
+			if step.Refusal != found.Removed {
+				break
+			}
+			if m != nil && m.spare() && len(g.cfg.Members) == 0 {
 				g.log.Info("this spare was removed from the group while it was away: it joins anew")
 				return m, true
 			}
-			g.failed(g.refusal(step))
+			g.failed(g.removal(step))
 			return m, false
 		case found.Wait:
 		}
@@ -229,15 +242,28 @@ func progress(s found.State) string {
 	return "the group is founded"
 }
 
-// refusal says what is wrong with the data, and what to do about it.
-func (g *Group) refusal(s found.Step) error {
-	dir := g.host.cfg.Dir
-	if s.Refusal == found.Removed {
-		return ErrRemoved.With(fmt.Sprintf("group %s: %s; %s holds the data of a member that is none any more (ID %x of cluster %x). "+
-			"If nothing in it is needed, empty the directory: this host then joins as a new member", g.name, s.Why, dir, g.self, s.Cluster))
+// refuse keeps callers away from data of another group, for as long as it looks like that. The member goes on meanwhile: it
+// has no majority, and its own cluster may come back.
+func (g *Group) refuse(s found.Step) {
+	if s.Action != found.Refuse || s.Refusal != found.Foreign {
+		if g.refused.Swap(nil) != nil {
+			g.log.Info("the data of this member is not refused any more", "why", s.Why)
+			g.changed()
+		}
+		return
 	}
-	return ErrForeign.With(fmt.Sprintf("group %s: %s. One of them is from another past. If it is %s, empty it: this host then joins cluster %x; "+
-		"if not, the other hosts run on the wrong data", g.name, s.Why, dir, s.Cluster))
+	err := ErrForeign.With(fmt.Sprintf("group %s: %s. Either %s is from another past, or the others run on the wrong data: find out which one is "+
+		"wanted before anything is removed. If it is theirs, stop this host, keep %[3]s elsewhere, and start it with an empty one: it joins cluster %x",
+		g.name, s.Why, g.host.cfg.Dir, s.Cluster))
+	if before := g.refused.Swap(err); before == nil || before.Error() != err.Error() {
+		g.changed()
+	}
+}
+
+// removal says that the group has gone on without this member, and what to do about it.
+func (g *Group) removal(s found.Step) error {
+	return ErrRemoved.With(fmt.Sprintf("group %s: %s; %s holds the data of a member that is none any more (ID %x of cluster %x). "+
+		"If nothing in it is needed, empty the directory: this host then joins as a new member", g.name, s.Why, g.host.cfg.Dir, g.self, s.Cluster))
 }
 
 func (g *Group) kind() found.Kind {

@@ -177,6 +177,8 @@ func (g *Group) Status() Status {
 		s.Role = Failed
 	case g.isStopped():
 		s.Role = Stopped
+	case g.refused.Load() != nil:
+		s.Role, s.Why = Failed, g.refused.Load().Error()
 	}
 	return s
 }

@@ -14,7 +14,7 @@ const (
 	Learning  Role = "learning"  // does not vote: a spare, or not caught up yet
 	Leading   Role = "leading"
 	Stopped   Role = "stopped"
-	Failed    Role = "failed" // for good; Why says with what
+	Failed    Role = "failed" // Why says with what: for good, but for data of another group while all others have that
 )
 
 // Status is what a member knows of its group, for people and metrics.

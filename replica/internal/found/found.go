@@ -25,6 +25,7 @@
 package found
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -119,6 +120,8 @@ type Config struct {
 type Own struct {
 	Leader  bool // it knows who leads its cluster
 	Removed bool // it was in the table, and is not any more
+	// Table are the members by its state, as of an index that may be old; nil if it has none yet.
+	Table []Member
 }
 
 // Action is what to do next.
@@ -129,7 +132,7 @@ const (
 	Wait   Action = iota // until something changes; Why says for what
 	Store                // make State durable, then call Stored
 	Join                 // ask Leader to take this member in; nothing is stored for it
-	Refuse               // this disk must not take part; Refusal and Why say why. It is for good
+	Refuse               // this disk must not take part; Refusal and Why say why
 )
 
 // Refusal is why a disk must not take part.
@@ -137,8 +140,10 @@ type Refusal uint8
 
 // The refusals.
 const (
-	Foreign Refusal = iota + 1 // the disk is of another cluster than the one that lives here
-	Removed                    // the cluster has gone on without this disk
+	// Foreign: all other members of the disk's cluster belong to another one now. It holds for as long as they say so.
+	Foreign Refusal = iota + 1
+	// Removed: the cluster has gone on without this disk. It is for good.
+	Removed
 )
 
 // Step is what to do next.
@@ -147,8 +152,10 @@ type Step struct {
 	State   State
 	Leader  string
 	Refusal Refusal
-	Cluster uint64 // of a Foreign refusal: the one that lives here
+	Cluster uint64 // of a Join, of a refusal, and with Alarm: the other one
 	Why     string
+	// Alarm: somebody should look at this.
+	Alarm bool
 }
 
 // Machine decides for one member of one group. For one goroutine.
@@ -240,17 +247,13 @@ func (m *Machine) active() Step {
 			Why: fmt.Sprintf("cluster %x has removed this member (ID %x)", mine, m.cfg.Self.ID),
 		}
 	}
+	var strange *Peer
 	for _, p := range m.peers() {
 		if p.State.Kind != Active || !p.Leading {
 			continue
 		}
-		if other := p.State.Record.Cluster; other != mine {
-			if !m.own.Leader {
-				return Step{
-					Action: Refuse, Refusal: Foreign, Cluster: other,
-					Why: fmt.Sprintf("its data is of cluster %x, and %s leads cluster %x", mine, p.Name, other),
-				}
-			}
+		if p.State.Record.Cluster != mine {
+			strange = cmp.Or(strange, p)
 			continue
 		}
 		// A leader that has been replaced without knowing may have a table from before this member was added.
@@ -261,7 +264,40 @@ func (m *Machine) active() Step {
 			}
 		}
 	}
+	if strange != nil {
+		return m.strange(strange)
+	}
 	return Step{Why: fmt.Sprintf("member of cluster %x", mine)}
+}
+
+// strange is what a member does about a host that leads another cluster of the same group. That alone says nothing of which
+// of the two is the good one: a host that was once started where it saw nobody is enough for it. So the member goes on,
+// unless it is left alone: everybody else that it shared a cluster with belongs to the other one.
+func (m *Machine) strange(p *Peer) Step {
+	mine, other := m.state.Record.Cluster, p.State.Record.Cluster
+	s := Step{Alarm: true, Cluster: other, Why: fmt.Sprintf("member of cluster %x, and %s leads cluster %x of the same group: there are two of it here, "+
+		"with different data. Find out which one is wanted before anything is removed, and stop the hosts of the other", mine, p.Name, other)}
+	table := m.own.Table
+	if len(table) == 0 {
+		table = m.state.Record.Members
+	}
+	var gone []string
+	for _, o := range table {
+		if o.Name == m.cfg.Self.Name {
+			continue
+		}
+		if p := m.seen[o.Name]; p == nil || p.State.Kind != Active || p.State.Record.Cluster != other {
+			return s
+		}
+		gone = append(gone, o.Name)
+	}
+	if m.own.Leader || len(gone) == 0 {
+		return s
+	}
+	slices.Sort(gone)
+	s.Action, s.Refusal = Refuse, Foreign
+	s.Why = fmt.Sprintf("its data is of cluster %x, and all others of that (%s) are of cluster %x, which %s leads", mine, strings.Join(gone, ", "), other, p.Name)
+	return s
 }
 
 func (m *Machine) prepared() Step {
