@@ -295,6 +295,35 @@ func (m *Machine) expire() {
 	}
 }
 
+// growth is how many bytes more there would be after ops. The caller holds the lock.
+func (m *Machine) growth(ops []Op) (more int64) {
+	var written map[string]int64 // size of what ops have left so far, of keys that are touched
+	if len(ops) > 1 {
+		written = make(map[string]int64, len(ops))
+	}
+	for i := range ops {
+		op := &ops[i]
+		size := int64(0)
+		switch op.kind {
+		case opPut:
+			size = int64(len(op.key)) + int64(len(op.value))
+		case opGet:
+			continue
+		}
+		before, ok := written[op.key]
+		if !ok {
+			if item, found := m.items.Get(op.key); found {
+				before = item.size()
+			}
+		}
+		more += size - before
+		if written != nil {
+			written[op.key] = size
+		}
+	}
+	return more
+}
+
 // Get returns the item of a key as of the last command that this member has applied, and whether there is one.
 func (m *Machine) Get(key string) (Item, bool) {
 	m.mu.RLock()

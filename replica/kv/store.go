@@ -22,8 +22,9 @@ const (
 type Config struct {
 	// Group is that of the replicated group, whose MaxCommand bounds a value or transaction.
 	Group replica.GroupConfig
-	// MaxBytes bounds the keys and values together: beyond it puts are refused with ErrFull, by the member that is asked
-	// (several at once may exceed it a little). Deleting is always possible. 0: 1 GiB.
+	// MaxBytes bounds the keys and values together: what would make them more is refused with ErrFull, by the member that is
+	// asked (several at once may exceed it a little). What makes them no more than they are, deleting or a value that is not
+	// longer than the one before, is always possible. 0: 1 GiB.
 	MaxBytes int64
 	// HistoryEvents and HistoryBytes bound what this member keeps of the past for those who watch. 0: 10,000 and 16 MiB.
 	HistoryEvents int
@@ -129,7 +130,7 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...Write
 	if w.ttl < 0 {
 		return 0, failure.New(failure.InvalidArgument, "the TTL is negative").WithReason("MALFORMED", domain)
 	}
-	if err := s.room(len(key) + len(value)); err != nil {
+	if err := s.room([]Op{PutOp(key, value, 0)}); err != nil {
 		return 0, err
 	}
 	b, err := s.group.Propose(ctx, encodeSingle(kindPut, key, value, w), w.propose...)
@@ -162,15 +163,7 @@ func (s *Store) Do(ctx context.Context, t Txn, opts ...WriteOption) (TxnResult, 
 	if err := t.validate(); err != nil {
 		return TxnResult{}, err
 	}
-	grows := 0
-	for _, branch := range [][]Op{t.Then, t.Else} {
-		for _, op := range branch {
-			if op.kind == opPut {
-				grows += len(op.key) + len(op.value)
-			}
-		}
-	}
-	if err := s.room(grows); err != nil {
+	if err := s.room(t.Then, t.Else); err != nil {
 		return TxnResult{}, err
 	}
 	b, err := s.group.Propose(ctx, encodeTxn(t), options(opts).propose...)
@@ -280,13 +273,15 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// room returns ErrFull if that many bytes more are too many.
-func (s *Store) room(more int) error {
+// room returns ErrFull if one of the branches would leave more than there may be, and more than there is.
+func (s *Store) room(branches ...[]Op) error {
 	s.machine.mu.RLock()
+	defer s.machine.mu.RUnlock()
 	have := s.machine.bytes
-	s.machine.mu.RUnlock()
-	if have+int64(more) > s.cfg.MaxBytes {
-		return ErrFull.With("the store holds %d bytes of at most %d", have, s.cfg.MaxBytes)
+	for _, branch := range branches {
+		if more := s.machine.growth(branch); more > 0 && have+more > s.cfg.MaxBytes {
+			return ErrFull.With("the store holds %d bytes of at most %d, and this would make it %d more", have, s.cfg.MaxBytes, more)
+		}
 	}
 	return nil
 }

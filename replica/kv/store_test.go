@@ -120,6 +120,51 @@ func TestWhatTheMachineWouldRefuseIsNotProposed(t *testing.T) {
 	}
 }
 
+func TestAFullStoreTakesWhatDoesNotMakeItLarger(t *testing.T) {
+	s, _ := newStore(Config{MaxBytes: 100})
+	ctx := t.Context()
+	put := func(key string, size int, opts ...WriteOption) error {
+		_, err := s.Put(ctx, key, make([]byte, size), opts...)
+		return err
+	}
+	do := func(txn Txn) error {
+		_, err := s.Do(ctx, txn)
+		return err
+	}
+	value := func(size int) []byte { return make([]byte, size) }
+	if err := errors.Join(put("a", 49), put("b", 49)); err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]func() error{
+		"renewed": func() error { return put("a", 49, TTL(time.Hour)) },
+		"the larger": func() error {
+			return do(Txn{Then: []Op{PutOp("a", value(48), 0), PutOp("a", value(49), 0)}, Else: []Op{PutOp("b", value(49), 0)}})
+		},
+		"in place of another": func() error {
+			return do(Txn{Then: []Op{DeleteOp("b"), DeleteOp("none"), GetOp("a"), PutOp("c", value(49), 0), DeleteOp("c"), PutOp("b", value(49), 0)}})
+		},
+	} {
+		if err := call(); err != nil || s.Stats().Bytes != 100 {
+			t.Errorf("%s: %v, %+v", name, err, s.Stats())
+		}
+	}
+	for name, call := range map[string]func() error{
+		"one byte more": func() error { return put("a", 50) },
+		"a new key":     func() error { return put("c", 0) },
+		"else":          func() error { return do(Txn{Then: []Op{DeleteOp("a")}, Else: []Op{PutOp("b", value(50), 0)}}) },
+		"put twice":     func() error { return do(Txn{Then: []Op{PutOp("a", value(10), 0), PutOp("a", value(50), 0)}}) },
+	} {
+		if err := call(); !errors.Is(err, ErrFull) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Over the bound, as after several puts at once, it can still be made smaller.
+	s.cfg.MaxBytes = 50
+	if err := errors.Join(put("a", 48), do(Txn{Then: []Op{PutOp("b", value(48), 0)}})); err != nil || s.Stats().Bytes != 98 {
+		t.Errorf("%v, %+v", err, s.Stats())
+	}
+}
+
 func TestKeysEndThoughNobodyWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, g := newStore(Config{})
