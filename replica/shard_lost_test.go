@@ -36,7 +36,7 @@ func TestAShardMovesOnThoughAHostOfTheTargetIsLost(t *testing.T) {
 				stop()
 				<-ended
 				f.machines["e"].crash()
-				time.Sleep(15 * time.Second) // whatever was under way has been given up
+				<-time.After(15 * time.Second) // whatever was under way has been given up
 				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 				defer cancel()
 				if err := f.machines["c"].shards().Move(ctx, 0, c.to); err != nil {
@@ -79,7 +79,7 @@ func (f *fleet) until(what string, so func() bool) {
 		if so() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 	f.dump()
 	f.Fatalf("not within a minute: %s", what)

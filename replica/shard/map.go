@@ -113,7 +113,7 @@ func New(host *replica.Host, cfg Config) (*Map, error) {
 		ready: make(chan struct{}), local: make(map[int]*local),
 	}
 	var err error
-	if m.typed, err = replica.NewTyped[*tables, command, Row](host, cfg.Name+":table", m.tables, replica.GroupConfig{}); err != nil {
+	if m.typed, err = replica.NewTypedCodec(host, cfg.Name+":table", m.tables, commands{}, replica.CodecOf[Row](), replica.GroupConfig{}); err != nil {
 		return nil, err
 	}
 	m.self = m.typed.Group().Status().Name

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -68,14 +69,51 @@ const (
 	opLeft    op = "left"
 )
 
+func (o op) known() bool {
+	switch o {
+	case opInit, opMove, opFounded, opSwitch, opOut, opDone, opLeft:
+		return true
+	}
+	return false
+}
+
+// commandFormat is raised with whatever an older program would apply differently.
+const commandFormat = 1
+
 // command changes the table.
 type command struct {
+	Format   int      `json:"format"` // set by commands
 	Op       op       `json:"op"`
 	Shard    int      `json:"shard"`
 	Hosts    []string `json:"hosts,omitempty"` // sorted
 	Host     string   `json:"host,omitempty"`
 	Replicas int      `json:"replicas,omitempty"`
 	Rows     []Row    `json:"rows,omitempty"`
+}
+
+// commands is how commands travel. One of a newer program panics, since this member cannot know what the others make of it:
+// it must not go on with another table than theirs.
+type commands struct{}
+
+// Encode implements replica.Codec.
+func (commands) Encode(c command) ([]byte, error) {
+	c.Format = commandFormat
+	return json.Marshal(c)
+}
+
+// Decode implements replica.Codec.
+func (commands) Decode(b []byte) (c command, err error) {
+	var first struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(b, &first); err != nil {
+		return c, err
+	}
+	if first.Format > commandFormat {
+		panic(fmt.Sprintf("shard: a command of format %d; this program knows those up to %d: it has to be upgraded before it can go on", first.Format, commandFormat))
+	}
+	err = json.Unmarshal(b, &c)
+	return c, err
 }
 
 // tables is the machine of the table's group.
@@ -115,6 +153,9 @@ func (t *tables) Apply(_ replica.At, c command) (Row, error) {
 			t.set(&table{Format: tableFormat, Replicas: c.Replicas, Rows: c.Rows})
 		}
 		return Row{}, nil
+	}
+	if !c.Op.known() {
+		panic(fmt.Sprintf("shard: a command %q, which this program does not know: it has to be upgraded before it can go on", c.Op)) // other members may
 	}
 	if c.Shard < 0 || c.Shard >= len(now.Rows) {
 		return Row{}, failure.New(failure.NotFound, "there is no shard %d of %d", c.Shard, len(now.Rows))
@@ -177,9 +218,6 @@ func (r Row) apply(c command, replicas int) (Row, error) {
 		r.Hosts, r.Target, r.Switched = c.Hosts, nil, false
 	case opLeft:
 		r.Leaving = without(r.Leaving, c.Host)
-	case opInit:
-	default:
-		return r, failure.New(failure.Unimplemented, "the table knows no %q", c.Op)
 	}
 	return r, nil
 }

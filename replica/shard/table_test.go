@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -66,17 +67,16 @@ func TestWhatTheTableRefuses(t *testing.T) {
 		command command
 		code    failure.Code
 	}{
-		"not founded":        {Row{Hosts: abc}, command{Op: opMove, Hosts: bcd}, failure.Aborted},
-		"two of three":       {founded, command{Op: opMove, Hosts: abc[:2]}, failure.InvalidArgument},
-		"out, not switched":  {moving, command{Op: opOut, Hosts: bcd, Host: "a"}, failure.Aborted},
-		"out for another":    {switched, command{Op: opOut, Hosts: cde, Host: "a"}, failure.Aborted},
-		"out of the target":  {switched, command{Op: opOut, Hosts: bcd, Host: "b"}, failure.Aborted},
-		"done with another":  {moving, command{Op: opDone, Hosts: cde}, failure.Aborted},
-		"done with nothing":  {founded, command{Op: opDone, Hosts: cde}, failure.Aborted},
-		"switch to another":  {moving, command{Op: opSwitch, Hosts: cde}, failure.Aborted},
-		"no such shard":      {founded, command{Op: opMove, Shard: 1, Hosts: bcd}, failure.NotFound},
-		"a negative shard":   {founded, command{Op: opMove, Shard: -1, Hosts: bcd}, failure.NotFound},
-		"from a later world": {founded, command{Op: "split"}, failure.Unimplemented},
+		"not founded":       {Row{Hosts: abc}, command{Op: opMove, Hosts: bcd}, failure.Aborted},
+		"two of three":      {founded, command{Op: opMove, Hosts: abc[:2]}, failure.InvalidArgument},
+		"out, not switched": {moving, command{Op: opOut, Hosts: bcd, Host: "a"}, failure.Aborted},
+		"out for another":   {switched, command{Op: opOut, Hosts: cde, Host: "a"}, failure.Aborted},
+		"out of the target": {switched, command{Op: opOut, Hosts: bcd, Host: "b"}, failure.Aborted},
+		"done with another": {moving, command{Op: opDone, Hosts: cde}, failure.Aborted},
+		"done with nothing": {founded, command{Op: opDone, Hosts: cde}, failure.Aborted},
+		"switch to another": {moving, command{Op: opSwitch, Hosts: cde}, failure.Aborted},
+		"no such shard":     {founded, command{Op: opMove, Shard: 1, Hosts: bcd}, failure.NotFound},
+		"a negative shard":  {founded, command{Op: opMove, Shard: -1, Hosts: bcd}, failure.NotFound},
 	} {
 		r, err := apply(t, c.row, c.command)
 		if failure.CodeOf(err) != c.code {
@@ -151,6 +151,39 @@ func marshal(t testing.TB, v any) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// A member that does not know what the others make of a command stops, and does not go on with another table.
+func TestACommandOfANewerProgramPanics(t *testing.T) {
+	for what, b := range map[string]string{
+		"format":            `{"format":2,"op":"move","shard":0,"hosts":["a"]}`,
+		"format, and types": `{"format":2,"op":7}`,
+		"operation":         `{"format":1,"op":"split","shard":0}`,
+		"of which shard":    `{"op":"split","shard":99}`,
+	} {
+		func() {
+			defer func() {
+				if v := recover(); v == nil || !strings.Contains(fmt.Sprint(v), "upgraded") {
+					t.Errorf("%s: %v", what, v)
+				}
+			}()
+			c, err := commands{}.Decode([]byte(b))
+			if err == nil {
+				_, err = apply(t, Row{Hosts: abc, Founded: true}, c)
+			}
+			t.Errorf("%s: %v", what, err)
+		}()
+	}
+	b, err := commands{}.Encode(command{Op: opLeft, Host: "a"})
+	if err != nil || !strings.Contains(string(b), `"format":1`) {
+		t.Errorf("%s, %v", b, err)
+	}
+	if c, err := (commands{}).Decode(b); err != nil || c.Op != opLeft || c.Host != "a" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if _, err := (commands{}).Decode([]byte(`{"op":`)); err == nil {
+		t.Error("half a command was decoded")
+	}
 }
 
 func TestATableOfALaterFormatIsRefused(t *testing.T) {
