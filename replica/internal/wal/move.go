@@ -30,7 +30,7 @@ func (m *mover) stop() {
 
 // startMove begins with the oldest segment if more than half of what the log takes is of no use.
 func (l *Log) startMove() {
-	if l.move.segment != nil || len(l.segments) < 2 {
+	if l.move.segment != nil || len(l.segments) < 2 || l.segments[0].pins > 0 {
 		return
 	}
 	size := l.config.SegmentBytes

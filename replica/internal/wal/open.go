@@ -34,6 +34,7 @@ func Open(fs disk.FS, dir string, config Config) (*Log, error) {
 		lock.Close()
 		return nil, err
 	}
+	l.count()
 	if l.config.Ahead {
 		l.ahead = startAhead(l)
 	}

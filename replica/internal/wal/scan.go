@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"io"
+	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -113,19 +114,49 @@ func (rec *record) decode() ([]raftpb.Entry, error) {
 	return entries, err
 }
 
-// read returns the entries of a group from the files.
-func (l *Log) read(g *group) ([]*raftpb.Entry, error) {
-	if g.last == g.mark.Index {
-		return nil, nil
+// reading is a group as it was when somebody began to read it from the files: Append goes on meanwhile.
+type reading struct {
+	group
+	pinned []*segment // stay where they are
+}
+
+// pin keeps the segments of a group until release. l.mu is held.
+func (l *Log) pin(g *group) *reading {
+	r := &reading{group: *g}
+	r.runs = slices.Clone(g.runs)
+	copies := map[*segment]*segment{}
+	for i := range r.runs {
+		s := r.runs[i].segment
+		if copies[s] == nil {
+			c := *s
+			copies[s] = &c
+			s.pins++
+			r.pinned = append(r.pinned, s)
+		}
+		r.runs[i].segment = copies[s]
 	}
+	return r
+}
+
+func (l *Log) release(r *reading) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range r.pinned {
+		s.pins--
+	}
+}
+
+// read returns the entries of a group from the files.
+func (l *Log) read(r *reading) ([]*raftpb.Entry, error) {
+	g := &r.group
 	out := make([]*raftpb.Entry, g.last-g.mark.Index)
 	seen := map[*segment]bool{}
-	for _, r := range g.runs {
-		if seen[r.segment] {
+	for _, run := range g.runs {
+		if seen[run.segment] {
 			continue
 		}
-		seen[r.segment] = true
-		if err := l.readSegment(g, r.segment, out); err != nil {
+		seen[run.segment] = true
+		if err := l.readSegment(g, run.segment, out); err != nil {
 			return nil, err
 		}
 	}

@@ -42,6 +42,7 @@ type segment struct {
 	end          int64  // of its last frame
 	size         int64  // of the file
 	runs         int    // runs of entries in it that are needed
+	pins         int    // Loads that read it
 }
 
 func (s *segment) name() string { return fmt.Sprintf("%016x%s", s.number, segmentSuffix) }
@@ -185,7 +186,7 @@ func (l *Log) number() uint64 {
 
 // tidy drops the oldest segments as long as nobody needs them. Only the oldest: what is left stays one sequence.
 func (l *Log) tidy() error {
-	for len(l.segments) > 1 && l.segments[0].runs == 0 {
+	for len(l.segments) > 1 && l.segments[0].runs == 0 && l.segments[0].pins == 0 {
 		s := l.segments[0]
 		if err := l.drop(s); err != nil {
 			return failed(err, "drop segment "+s.name())

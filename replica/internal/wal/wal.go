@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -107,6 +108,8 @@ type Log struct {
 	buf      []byte
 	syncs    uint64
 	written  uint64
+
+	stats atomic.Pointer[Stats] // as of the last Append: whoever asks does not wait for the disk
 }
 
 // Groups returns the groups of which the log holds something, ascending.
@@ -119,23 +122,35 @@ func (l *Log) Groups() []uint64 {
 // Load returns what the log holds of a group; of one that it does not know, nothing. The entries that Open has read are
 // handed over and forgotten; a later call reads them from the files again.
 func (l *Log) Load(id uint64) (Restored, error) {
+	out, r, err := l.begin(id)
+	if r == nil || err != nil {
+		return out, err
+	}
+	defer l.release(r)
+	out.Entries, err = l.read(r)
+	return out, err
+}
+
+// begin returns what is in memory of a group, and what has to be read from files; nil: nothing.
+func (l *Log) begin(id uint64) (Restored, *reading, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return Restored{}, errClosed
+		return Restored{}, nil, errClosed
 	}
 	g := l.groups[id]
 	if g == nil {
-		return Restored{}, nil
+		return Restored{}, nil, nil
 	}
 	out := Restored{Snapshot: g.mark, Meta: slices.Clone(g.meta), HardState: g.hard.message()}
 	if g.restored != nil {
 		out.Entries, g.restored = g.restored, nil
-		return out, nil
+		return out, nil, nil
 	}
-	entries, err := l.read(g)
-	out.Entries = entries
-	return out, err
+	if g.last == g.mark.Index {
+		return out, nil, nil
+	}
+	return out, l.pin(g), nil
 }
 
 // Append writes all updates, and returns when they are durable. After a crash they are all there or none is, unless
@@ -153,6 +168,7 @@ func (l *Log) Append(updates []Update) error {
 		return l.err
 	}
 	l.err = l.append(updates)
+	l.count()
 	return l.err
 }
 
@@ -278,13 +294,14 @@ type Stats struct {
 	Written  uint64 // bytes written so far, all that is repeated included
 }
 
-// Stats returns sizes.
-func (l *Log) Stats() Stats {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return Stats{
+// Stats returns sizes as of the last Append. It never waits for the disk.
+func (l *Log) Stats() Stats { return *l.stats.Load() }
+
+// count takes the sizes for Stats. l.mu is held.
+func (l *Log) count() {
+	l.stats.Store(&Stats{
 		Segments: len(l.segments), Bytes: l.bytes(), Live: l.live, Spares: len(l.spares), Syncs: l.syncs, Written: l.written,
-	}
+	})
 }
 
 // Close lets go of the files and the lock. It writes nothing.
