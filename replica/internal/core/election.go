@@ -25,6 +25,7 @@ func (m *Member) Tick(now time.Time) {
 			// This process did not run for a while. It has not waited in vain for its peers during that time: their
 			// messages are yet to be read.
 			m.electAt = later(m.electAt, now.Add(m.cfg.ElectionTimeout/4))
+			m.disk.since = m.disk.since.Add(now.Sub(m.lastTick)) // nor has the disk
 			m.lastTick, n = now, 1
 		} else {
 			m.lastTick = m.lastTick.Add(time.Duration(n) * m.cfg.HeartbeatEvery)
@@ -40,6 +41,7 @@ func (m *Member) Tick(now time.Time) {
 			m.transferee = m.node.BasicStatus().LeadTransferee
 			m.govern(now)
 		}
+		m.checkDisk(now)
 	}
 	if m.state != raft.StateLeader && !now.Before(m.electAt) {
 		// A pre-vote that got no answer costs nothing and is tried again soon; sooner while others are about to notice
@@ -49,7 +51,7 @@ func (m *Member) Tick(now time.Time) {
 		} else {
 			m.elect(now, 0.4, 1)
 		}
-		if r := m.role(); r == Learner || r == Removed {
+		if r := m.role(); r == Learner || r == Removed || m.disk.lasts {
 			return
 		}
 		m.counts.Elections++

@@ -32,7 +32,8 @@ type Member struct {
 	conf             *raftpb.ConfState
 
 	times       logClock
-	startIndex  uint64    // entries behind it have come in since New
+	startIndex  uint64 // entries behind it have come in since New
+	disk        stall
 	lastTick    time.Time // raft's ticks are whole HeartbeatEvery from here
 	electAt     time.Time
 	hurry       int // so many pre-votes follow each other quickly
@@ -181,6 +182,9 @@ func (m *Member) Receive(now time.Time, msg Message) {
 			m.elect(now, 1, 2) // it leads this term
 			m.hurry = 0
 		}
+		if msg.Raft.GetType() == raftpb.MsgTimeoutNow && m.disk.lasts {
+			return // it could not even vote for itself
+		}
 		if t := msg.Raft.GetType(); t == raftpb.MsgPreVote && msg.From == m.lead && msg.Raft.GetTerm() > m.term {
 			m.PeerDown(now, msg.From) // no leader asks for votes: its process is another one
 		}
@@ -202,7 +206,12 @@ func (m *Member) Ready(now time.Time) Work {
 	if m.err == nil {
 		m.ready(now)
 	}
+	if m.mute(now) {
+		clear(m.outbox)
+		m.outbox = m.outbox[:0]
+	}
 	w.Send, m.outbox = m.outbox, free
+	m.disk.given(now, len(w.Append))
 	if m.err != nil {
 		return Work{Err: m.err}
 	}
@@ -307,6 +316,7 @@ func (m *Member) Persisted(now time.Time, a *Append) {
 		return
 	}
 	defer m.guard()
+	m.disk.written(now)
 	if a.reset != nil {
 		// The applier has to follow before raft hears of it.
 		if err := m.log.ApplySnapshot(a.reset); err != nil {
