@@ -76,7 +76,7 @@ func failoverOf(ctx context.Context, s settings, engine string, out io.Writer) e
 	for _, n := range w.acknowledged {
 		writes += n
 	}
-	fmt.Fprintf(out, "%s: %d writes acknowledged; errors that callers saw %d; acknowledged writes lost %d, doubled %d\n", engine, writes, visible, lost, doubled)
+	fmt.Fprintf(out, "%s: %d writes acknowledged; %s; acknowledged writes lost %d, doubled %d\n", engine, writes, failed(engine, visible), lost, doubled)
 	if visible > 0 {
 		fmt.Fprintf(out, "  the last error: %s\n", text)
 	}
@@ -85,6 +85,15 @@ func failoverOf(ctx context.Context, s settings, engine string, out io.Writer) e
 		return errBroken
 	}
 	return nil
+}
+
+// failed says how many errors there were, and of what: the engines' clients do not do the same, so that their numbers are
+// not to be compared.
+func failed(engine string, n uint64) string {
+	if engine == etcd {
+		return fmt.Sprintf("attempts of %v that failed %d (its client makes one for each write here: what its callers would see depends on how they repeat it)", attemptTimeout, n)
+	}
+	return fmt.Sprintf("errors that callers saw %d (its client repeats, by default)", n)
 }
 
 // repeat does what as often as is asked for, each time when all is well, to whoever leads.
@@ -112,11 +121,12 @@ func repeat(ctx context.Context, c *cluster, w *writers, s settings, what func(l
 	return all, ctx.Err() //nolint:wrapcheck // nothing to add
 }
 
-// killLeader returns how long it took to the first write.
+// killLeader returns how long it took, from the signal on, to the first write that began when the leader was certainly gone.
 func killLeader(ctx context.Context, c *cluster, w *writers, leader int) (time.Duration, error) {
 	p := c.processes[leader]
-	recovered := w.breaks()
+	at := time.Now()
 	p.kill()
+	recovered := w.breaks(at)
 	select {
 	case <-recovered:
 	case <-time.After(time.Minute):

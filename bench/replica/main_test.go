@@ -57,3 +57,30 @@ func TestAVerdictIsThatOfTheMedianAndTheWorst(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyAWriteThatBeginsWhenTheLeaderIsGoneEndsAFailover(t *testing.T) {
+	w := new(writers)
+	signal := time.Now().Add(-time.Second) // the leader took a second to end
+	recovered := w.breaks(signal)
+	w.done(0, signal.Add(500*time.Millisecond), nil) // it may have acknowledged this one itself
+	select {
+	case <-recovered:
+		t.Fatalf("after %v", w.first)
+	default:
+	}
+	w.done(0, time.Now().Add(time.Millisecond), nil)
+	select {
+	case <-recovered:
+	default:
+		t.Fatal("not recovered")
+	}
+	if w.first < time.Second || w.acknowledged[0] != 2 {
+		t.Errorf("%v after the signal, %d writes", w.first, w.acknowledged[0])
+	}
+}
+
+func TestErrorsOfDifferentClientsAreNotNamedAlike(t *testing.T) {
+	if a, b := failed(etcd, 3), failed(holdfast, 3); !strings.Contains(a, "one for each write") || strings.Contains(a, "callers saw") || !strings.Contains(b, "callers saw 3") {
+		t.Errorf("%s\n%s", a, b)
+	}
+}

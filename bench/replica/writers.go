@@ -106,8 +106,8 @@ type writers struct {
 	acknowledged [writerCount]uint64
 	failed       [writerCount]uint64
 	text         string // of the last error
-	broken       time.Time
-	first        time.Duration // from broken to the first write that began after it and was acknowledged
+	broken, gone time.Time     // when the leader was killed, and when it had certainly ended
+	first        time.Duration // from broken to the first write that began after gone and was acknowledged
 	last         time.Time     // the last acknowledgement
 	gap          time.Duration // the longest time without one, since mark
 	slowest      time.Duration // the slowest write, since mark
@@ -154,7 +154,7 @@ func (w *writers) done(i int, begun time.Time, err error) {
 		w.gap = max(w.gap, now.Sub(w.last))
 	}
 	w.last = now
-	if w.waiting != nil && !w.broken.IsZero() && begun.After(w.broken) {
+	if w.waiting != nil && begun.After(w.gone) {
 		w.first = now.Sub(w.broken)
 		close(w.waiting)
 		w.waiting = nil
@@ -175,11 +175,12 @@ func (w *writers) gaps() (gap, slowest time.Duration) {
 	return max(w.gap, time.Since(w.last)), w.slowest
 }
 
-// breaks begins a failover now. The result is closed with the first write that succeeds.
-func (w *writers) breaks() <-chan struct{} {
+// breaks begins a failover that is counted from at; by now the leader has ended. The result is closed with the first write
+// that begins from now on and succeeds: one of before may be the last that the leader has acknowledged.
+func (w *writers) breaks(at time.Time) <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.broken, w.first, w.waiting = time.Now(), 0, make(chan struct{})
+	w.broken, w.gone, w.first, w.waiting = at, time.Now(), 0, make(chan struct{})
 	return w.waiting
 }
 
