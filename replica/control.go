@@ -93,6 +93,16 @@ func (h *handler) Accept(_ string, a transport.Address, id snap.ID) error {
 	return m.accept(a, id)
 }
 
+// Installed implements transport.Handler.
+func (h *handler) Installed(from string, a transport.Address, id snap.ID, body []byte) error {
+	if g := h.host().group(a.Group); g != nil {
+		if m := g.member.Load(); m != nil {
+			return m.installed(from, a, id, body)
+		}
+	}
+	return ErrNotMember.With("this host is not a member any more")
+}
+
 // Up implements transport.Handler.
 func (h *handler) Up(string) { h.host().pollSoon() }
 

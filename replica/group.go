@@ -152,18 +152,18 @@ func (g *Group) current(ctx context.Context, level Level) (err error) {
 		defer func() { o.Read(g.name, level, time.Since(began), err) }()
 	}
 	m := g.member.Load()
-	if level > Linearizable && m != nil && !g.isStopped() {
+	if level > Linearizable && m != nil && m.readable() && !g.isStopped() && g.refused.Load() == nil {
 		if level == Eventual || m.core.Fresh(time.Now(), time.Duration(level)) {
 			return nil
 		}
 	}
 	ctx, cancel := g.within(ctx)
 	defer cancel()
+	if level == Eventual {
+		return g.readable(ctx)
+	}
 	if m, err = g.wait(ctx); err != nil {
 		return err
-	}
-	if level == Eventual {
-		return nil
 	}
 	done := make(chan error, 1)
 	r := &core.Read{Done: func(err error) { done <- err }}
@@ -179,7 +179,37 @@ func (g *Group) current(ctx context.Context, level Level) (err error) {
 		}
 		err = <-done
 	}
+	if err == nil && !m.readable() { // what it waited for was applied, and what came next has broken the machine
+		return g.readable(ctx)
+	}
 	return g.translate(err)
+}
+
+// readable returns when the machine may be looked at, and an error if it may not any more.
+func (g *Group) readable(ctx context.Context) error {
+	for {
+		change := g.changes()
+		m, err := g.wait(ctx)
+		switch {
+		case err != nil:
+			return err
+		case g.isStopped() || m.over.Load() && g.hasFailed():
+			return g.failure()
+		case m.readable():
+			return nil
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return g.late(ctx, m, false)
+		}
+	}
+}
+
+func (g *Group) hasFailed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err != nil
 }
 
 func (g *Group) isStopped() bool {

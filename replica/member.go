@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,10 @@ type member struct {
 	leading uint64    // the leader as others were told
 
 	jobs *jobs
+
+	filled atomic.Bool // the machine has a state of the group's, if an old one
+	broken atomic.Bool // the machine has stopped halfway: nobody may look at it any more
+	over   atomic.Bool // the member has ended; its group knows with what
 
 	names   sync.Map     // member ID → host name, of those that were heard and are not in the table
 	known   atomic.Int64 // how many names
@@ -99,6 +104,7 @@ func newMember(ctx context.Context, g *Group, id, cluster uint64, voters int, ke
 		if err := m.restore(core.Mark(kept.Snapshot)); err != nil {
 			return nil, err
 		}
+		m.filled.Store(true)
 	}
 	cfg := g.host.cfg
 	var err error
@@ -271,8 +277,12 @@ func (m *member) end(err error) {
 	if !errors.Is(err, core.ErrStopped) {
 		m.group.failed(err)
 	}
+	m.over.Store(true)
 	m.group.changed()
 }
+
+// readable reports whether the machine may be looked at.
+func (m *member) readable() bool { return m.filled.Load() && !m.broken.Load() && !m.over.Load() }
 
 // announce tells others when the leader has changed.
 func (m *member) announce() {
@@ -330,14 +340,41 @@ func (m *member) heard(from string, a transport.Address, body []byte) {
 		return // of another past, or for one; the hosts tell each other by asking
 	}
 	msg, err := core.ParseMessage(body)
+	if err == nil && msg.Snapshot != nil {
+		err = errNoSnapshot // the log would stand on a file that nobody has sent
+	}
 	if err != nil || msg.From != a.From || msg.To != a.To {
 		m.group.log.Warn("a message of another member cannot be read", "from", from, "error", err)
 		return
 	}
-	if m.name(a.From) != from && m.known.Add(1) < maxNames {
-		m.names.Store(a.From, from)
+	m.hear(from, msg)
+}
+
+func (m *member) hear(from string, msg core.Message) {
+	if m.name(msg.From) != from && m.known.Add(1) < maxNames {
+		m.names.Store(msg.From, from)
 	}
 	m.input(input{kind: received, message: msg})
+}
+
+// errNoSnapshot is that of a message which says that there is a snapshot where there is none.
+var errNoSnapshot = failure.New(failure.InvalidArgument, "a message of a snapshot that has not come with it")
+
+// installed takes the message of a snapshot whose file is in the store.
+func (m *member) installed(from string, a transport.Address, id snap.ID, body []byte) error {
+	if err := m.accept(a, id); err != nil {
+		return err
+	}
+	msg, err := core.ParseMessage(body)
+	switch {
+	case err != nil:
+		return failure.Wrap(err, failure.InvalidArgument, "the message of a snapshot cannot be read")
+	case msg.From != a.From || msg.To != a.To || msg.Snapshot == nil || *msg.Snapshot != (core.Mark{Index: id.Index, Term: id.Term}) ||
+		!slices.Contains(m.group.host.snaps.List(m.group.id), id):
+		return errNoSnapshot
+	}
+	m.hear(from, msg)
+	return nil
 }
 
 // down tells the Member that the process of a host is gone.
@@ -416,8 +453,12 @@ func (m *member) do(j job) {
 		err = m.applier.Apply(j.apply)
 	}
 	if err != nil {
+		m.broken.Store(true)
 		m.input(input{kind: call, call: func(time.Time) { m.core.Fail(err) }})
 		return
+	}
+	if !m.filled.Swap(true) {
+		m.group.changed()
 	}
 	m.input(input{kind: applied, apply: j.apply})
 }

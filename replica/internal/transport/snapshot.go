@@ -171,7 +171,9 @@ func serveSnapshot(srv any, s grpc.ServerStream) error {
 	if err := t.receiveSnapshot(s, o); err != nil {
 		return err
 	}
-	t.cfg.Handler.Receive(from, o.address, o.body)
+	if err := t.cfg.Handler.Installed(from, o.address, o.id, o.body); err != nil {
+		return err
+	}
 	return s.SendMsg(&packet{out: mem.SliceBuffer(nil)})
 }
 

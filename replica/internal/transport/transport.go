@@ -21,9 +21,12 @@ import (
 type Handler interface {
 	// Receive takes a message of the host from. It must not block; body is the handler's.
 	Receive(from string, a Address, body []byte)
-	// Accept says whether a snapshot may be received; it is followed by Receive with the message that announced it,
+	// Accept says whether a snapshot may be received; it is followed by Installed with the message that announced it,
 	// once the file is durable in the store.
 	Accept(from string, a Address, id snap.ID) error
+	// Installed takes the message of a snapshot that is in the store; that the two belong together is for the handler to
+	// check. Its error goes to the sender.
+	Installed(from string, a Address, id snap.ID, body []byte) error
 	// Call answers a Call.
 	Call(ctx context.Context, from, method string, request []byte) ([]byte, error)
 	// Up says that there is a stream to a host, Down that there is none any more. gone: the other side ended it, so
@@ -260,6 +263,10 @@ const maxLinks = 8
 func (t *Transport) detach(name string, l *link, gone bool) {
 	t.mu.Lock()
 	h := t.hosts[name]
+	if h == nil {
+		t.mu.Unlock()
+		return // forgotten meanwhile: it had no other streams
+	}
 	n := len(h.links)
 	h.links = slices.DeleteFunc(h.links, func(o *link) bool { return o == l })
 	last := n > 0 && len(h.links) == 0

@@ -104,6 +104,15 @@ func (e handler) Receive(from string, a Address, body []byte) {
 // Accept implements Handler.
 func (e handler) Accept(string, Address, snap.ID) error { return e.refuse }
 
+// Installed implements Handler.
+func (e handler) Installed(from string, a Address, id snap.ID, body []byte) error {
+	if string(body) == "of another" {
+		return failure.New(failure.InvalidArgument, "not of this snapshot")
+	}
+	e.note(&e.received, fmt.Sprintf("%s %d %s, snapshot %d.%d", from, a.Group, body, id.Index, id.Term))
+	return nil
+}
+
 // Call implements Handler.
 func (e handler) Call(_ context.Context, from, method string, request []byte) ([]byte, error) {
 	if method == "fail" {
@@ -348,8 +357,11 @@ func TestSnapshot(t *testing.T) {
 			t.Fatalf("sent %d, %v", sent, err)
 		}
 		check(t, b.store, id, 3<<20)
-		if got := b.list(&b.received); got != "[a 7 message]" {
+		if got := b.list(&b.received); got != fmt.Sprintf("[a 7 message, snapshot %d.%d]", id.Index, id.Term) {
 			t.Errorf("b has received %s", got)
+		}
+		if _, err := a.SendSnapshot(a.t.Context(), "b", Address{Group: 7}, id, text("of another")); failure.CodeOf(err) != failure.InvalidArgument {
+			t.Errorf("got %v", err)
 		}
 		b.refuse = failure.New(failure.FailedPrecondition, "not for me")
 		if _, err := a.SendSnapshot(a.t.Context(), "b", Address{Group: 7}, id, text("m")); failure.CodeOf(err) != failure.FailedPrecondition {
@@ -378,6 +390,16 @@ func TestSnapshotIsResumedAndThrottled(t *testing.T) {
 			t.Errorf("%d bytes were sent again", sent)
 		}
 		check(t, b.store, id, 4<<20)
+	})
+}
+
+func TestAStreamEndsWhoseHostWasForgotten(t *testing.T) {
+	pair(t, func(a, b *end) {
+		follow(a, b)
+		a.mu.Lock()
+		l := a.hosts["b"].links[0]
+		a.mu.Unlock()
+		a.detach("nobody", l, true)
 	})
 }
 
