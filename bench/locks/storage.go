@@ -57,12 +57,12 @@ func newStorage(dir string) (*storage, error) {
 		"CREATE TABLE writes (n INTEGER PRIMARY KEY AUTOINCREMENT, lock TEXT NOT NULL, token BIGINT NOT NULL, process INTEGER NOT NULL)",
 	} {
 		if _, err := db.ExecContext(context.Background(), statement); err != nil {
-			db.Close()
+			_ = db.Close()
 			return nil, fmt.Errorf("storage: %w", err)
 		}
 	}
 	if s.lis, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		db.Close()
+		_ = db.Close()
 		return nil, fmt.Errorf("storage: %w", err)
 	}
 	s.wg.Go(func() {
@@ -88,7 +88,7 @@ func (s *storage) close() {
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
-	s.db.Close()
+	_ = s.db.Close() // nobody reads it any more
 }
 
 func (s *storage) serve(conn net.Conn) {
@@ -239,7 +239,7 @@ func (s *storage) rows(ctx context.Context, v *verdict) error {
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err has it
 	largest := make(map[string]int64)
 	for rows.Next() {
 		var name string
