@@ -19,6 +19,9 @@ var (
 	// ErrFailed: this member has met a fault that it does not go on from: a disk that does not write, a machine that
 	// panicked. The message has it.
 	ErrFailed = failure.New(failure.Internal, "this member has failed").WithReason("FAILED", Domain)
+	// ErrDiskStalled: a write to the log has taken 30 s. The host has stopped; Host.Run does not wait for the disk, so that
+	// its process should end.
+	ErrDiskStalled = failure.New(failure.Internal, "the disk does not answer").WithReason("DISK_STALLED", Domain)
 	// ErrFull: too much waits on this member already. Nothing was done.
 	ErrFull = failure.New(failure.ResourceExhausted, "too many commands wait").WithReason(failure.ReasonShed, failure.Domain)
 	// ErrTooLarge: the command is larger than MaxCommand.

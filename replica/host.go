@@ -220,16 +220,35 @@ func (h *Host) Run(ctx context.Context) error {
 	h.state = hostClosed
 	h.mu.Unlock()
 	cancel()
-	h.work.Wait()
-	h.net.Close()
-	stopServing()
-	err = errors.Join(err, <-served)
-	h.writer.stop()
-	<-written
-	if err = errors.Join(err, h.wal.Close()); err != nil {
+	stopped := make(chan error, 1)
+	go func() {
+		h.work.Wait()
+		h.net.Close()
+		stopServing()
+		failed := <-served
+		h.writer.stop()
+		<-written
+		stopped <- errors.Join(failed, h.wal.Close())
+	}()
+	if err = errors.Join(err, h.await(stopped)); err != nil {
 		return fmt.Errorf("replica %s: %w", h.cfg.Name, err)
 	}
 	return nil
+}
+
+// await waits for the end of everything, unless the disk hangs: then for what does not need it.
+func (h *Host) await(stopped <-chan error) error {
+	select {
+	case err := <-stopped:
+		return err
+	case <-h.writer.hung:
+	}
+	select {
+	case err := <-stopped:
+		return err
+	case <-time.After(2 * stopTimeout):
+		return nil
+	}
 }
 
 // fail ends the host: its disk does not do what it has to.

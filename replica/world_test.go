@@ -49,6 +49,7 @@ type box struct {
 	g    *Group
 	cfg  func(*Config)
 	gcfg GroupConfig
+	hang *hangingFS // nil: the disk does not hang
 }
 
 // inBubble runs a test with hosts of these names, that know of each other, in virtual time. They are stopped in the end.
@@ -112,7 +113,11 @@ func (b *box) tryStart() error {
 		b.cfg(&cfg)
 	}
 	dial := grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return b.w.net.Dial(ctx, addr) })
-	host, err := newHost(cfg, seams{fs: b.fs, dial: []grpc.DialOption{dial}})
+	var files disk.FS = b.fs
+	if b.hang != nil {
+		b.hang.FS, files = b.fs, b.hang
+	}
+	host, err := newHost(cfg, seams{fs: files, dial: []grpc.DialOption{dial}})
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,56 @@ type writer struct {
 	failed error
 
 	background sync.WaitGroup // of run's goroutine
+
+	watch watch
+	hung  chan struct{} // closed when the disk is given up that does not answer
+}
+
+// watch counts the seconds that a write takes. It is not a timer of stallLimit: a process that does not run for a while
+// must not take that for its disk's fault.
+type watch struct {
+	mu      sync.Mutex
+	timer   *time.Timer // nil: never used
+	writing bool
+	seconds int
+}
+
+// stallLimit is how many seconds a write may take until the disk is given up.
+const stallLimit = 30
+
+func (w *watch) begin(tooLong func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writing, w.seconds = true, 0
+	if w.timer == nil {
+		w.timer = time.AfterFunc(time.Second, func() { w.tick(tooLong) })
+		return
+	}
+	w.timer.Reset(time.Second)
+}
+
+func (w *watch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writing = false
+	w.timer.Stop()
+}
+
+func (w *watch) tick(tooLong func()) {
+	w.mu.Lock()
+	if !w.writing {
+		w.mu.Unlock()
+		return
+	}
+	w.seconds++
+	if w.seconds < stallLimit {
+		w.timer.Reset(time.Second)
+		w.mu.Unlock()
+		return
+	}
+	w.writing = false
+	w.mu.Unlock()
+	tooLong()
 }
 
 // write is something to be written: an Append of a member, or an update of the shell with its end.
@@ -29,7 +79,9 @@ type write struct {
 	done   chan error // capacity 1
 }
 
-func newWriter(h *Host) *writer { return &writer{host: h, wake: make(chan struct{}, 1)} }
+func newWriter(h *Host) *writer {
+	return &writer{host: h, wake: make(chan struct{}, 1), hung: make(chan struct{})}
+}
 
 func (w *writer) push(items ...write) {
 	w.mu.Lock()
@@ -58,7 +110,28 @@ func (w *writer) push(items ...write) {
 func (w *writer) update(u wal.Update) error {
 	done := make(chan error, 1)
 	w.push(write{update: u, done: done})
-	return <-done
+	select {
+	case err := <-done:
+		return err
+	case <-w.hung:
+		return ErrDiskStalled
+	}
+}
+
+// giveUp ends the host: its disk neither does what it is told to nor says that it cannot. What is being written may yet
+// become durable; nobody is told so.
+func (w *writer) giveUp() {
+	w.mu.Lock()
+	if w.failed != nil {
+		w.mu.Unlock()
+		return
+	}
+	w.failed = ErrDiskStalled.With("the disk of " + w.host.cfg.Dir + " has not answered for " + (stallLimit * time.Second).String())
+	err := w.failed
+	w.queue = nil // whoever waits for these sees hung
+	w.mu.Unlock()
+	close(w.hung)
+	w.host.fail(err)
 }
 
 func (w *writer) stop() {
@@ -131,7 +204,10 @@ func (w *writer) take(updates []wal.Update, items []write) (_ []wal.Update, n in
 // write makes updates durable; false: that failed, and everybody knows.
 func (w *writer) write(updates []wal.Update, batch []write) bool {
 	began := time.Now()
-	if err := w.host.wal.Append(updates); err != nil {
+	w.watch.begin(w.giveUp)
+	err := w.host.wal.Append(updates)
+	w.watch.end()
+	if err != nil {
 		w.fail(err, batch)
 		return false
 	}
@@ -172,6 +248,10 @@ func (w *writer) tell(batch []write) {
 
 func (w *writer) fail(err error, batch []write) {
 	w.mu.Lock()
+	if w.failed != nil { // given up before
+		w.mu.Unlock()
+		return
+	}
 	w.failed = err
 	batch = append(batch, w.queue...)
 	w.queue = nil
