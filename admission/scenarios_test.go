@@ -55,7 +55,7 @@ func TestOverloadCostsNothingOfTheCapacity(t *testing.T) {
 	t.Parallel()
 	var normal time.Duration
 	for _, load := range []float64{0.5, 0.9, 1.2, 2, 4} {
-		for seed := range uint64(3) {
+		for seed := range *more {
 			w := twenty()
 			w.rate, w.length = constant(load*1000), 16*time.Second
 			w.run(seed)
@@ -111,9 +111,9 @@ func TestOverloadOfARealServer(t *testing.T) {
 		for _, deaf := range []bool{true, false} {
 			t.Run(fmt.Sprintf("from %.0f, deaf %v", from, deaf), func(t *testing.T) {
 				t.Parallel()
-				seeds := uint64(4)
+				seeds := 2 * *more
 				if from == 500 && deaf {
-					seeds = 20
+					seeds = 6 * *more
 				}
 				for seed := range seeds {
 					w := twenty()
@@ -142,7 +142,7 @@ func TestOverloadOfARealServer(t *testing.T) {
 func TestStartOfWorkIsNotOverload(t *testing.T) {
 	t.Parallel()
 	for _, mean := range []time.Duration{20 * ms, 100 * ms, 500 * ms, time.Second} {
-		for seed := range uint64(4) {
+		for seed := range 2 * *more {
 			w := &world{work: exponential(mean), rate: step(0, 2000, 0, 2*time.Second, 5*time.Second), deadline: 20 * time.Second, length: 12 * time.Second}
 			w.run(seed)
 			if r := w.report(0, 10*time.Second); r.refused+r.late > 0 {
@@ -206,7 +206,7 @@ func TestWhatIsNotOverloadIsNotTouched(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(2) {
+			for seed := range *more {
 				w := mk()
 				w.length = 15 * time.Second
 				w.run(seed)
@@ -263,16 +263,16 @@ func TestLimitDoesNotDrift(t *testing.T) {
 // Failures that come at once are no work: the limit is right for what is left.
 func TestFastFailuresDoNotMoveTheLimit(t *testing.T) {
 	t.Parallel()
-	const seeds = 10
+	seeds := 4 * *more
 	var mean float64
-	for seed := range uint64(seeds) {
+	for seed := range seeds {
 		w := twenty()
 		w.rate, w.length = constant(2500), 16*time.Second
 		w.fail = step(0, 0.5, 0, 6*time.Second, 11*time.Second)
 		w.run(seed)
 		during, after := w.report(7*time.Second, 11*time.Second), w.report(12*time.Second, 15*time.Second)
 		t.Logf("seed %d: during %v; after %v", seed, during, after)
-		mean += (during.good + after.good) / 2 / seeds
+		mean += (during.good + after.good) / 2 / float64(seeds)
 		if during.good < 850 || after.good < 850 { // in 3 s there may be four probes
 			t.Errorf("seed %d: during %v; after %v", seed, during, after)
 		}
@@ -299,7 +299,7 @@ func TestRetryStormEndsWithItsCause(t *testing.T) {
 // their calls and clients that do not repeat: all is well 3 s after the cause has gone, for whatever seed.
 func TestRetryStormOfARealServer(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(20) {
+	for seed := range 6 * *more {
 		w := &world{
 			workers: 10, work: slowed(10*ms, 33*ms, 3*time.Second, 10*time.Second), rate: constant(800), deadline: 100 * ms,
 			ceiling: 1000, deaf: true, pauses: time.Duration(seed%3) * 8 * ms, length: 21 * time.Second,

@@ -24,13 +24,13 @@ func TestAStallIsNotOverload(t *testing.T) {
 			for _, d := range []time.Duration{77 * ms, 200 * ms} {
 				t.Run(fmt.Sprintf("%s, %v for %v", name, s, d), func(t *testing.T) {
 					t.Parallel()
-					for seed := range uint64(6) {
+					for seed := range 2 * *more {
 						w := mk()
 						w.rate, w.ceiling, w.deaf = constant(800), 1000, seed%2 == 0
 						w.stall, w.stalled = s, d
 						at := 1500*ms + time.Duration(seed)*23*ms
 						w.stalls = []time.Duration{at}
-						if seed >= 4 {
+						if seed%3 == 1 { // another one, soon
 							at += 900 * ms
 							w.stalls = append(w.stalls, at)
 						}
@@ -50,7 +50,7 @@ func TestAStallIsNotOverload(t *testing.T) {
 func TestStallsUnderOverload(t *testing.T) {
 	t.Parallel()
 	for _, s := range []stalling{workers, process, machine} {
-		for seed := range uint64(4) {
+		for seed := range 2 * *more {
 			w := twenty()
 			w.ceiling, w.deaf = 1000, seed%2 == 0
 			w.stall, w.stalled = s, 150*ms

@@ -60,14 +60,14 @@ func run(ctx context.Context, r *trial.Run) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	f := &fleet{dir: dir, shards: shards, writers: writers}
 	if r.Short {
-		f.shards, f.writers = 4, 8
+		f.shards, f.writers = 2, 3
 	}
 	defer func() { err = errors.Join(err, f.stop()) }()
 	if err := f.grow(ctx, 3); err != nil {
 		return err
 	}
 	w := f.write(ctx, r.Seed)
-	three := w.rate(ctx, r.Long(8*time.Second, time.Second))
+	three := w.rate(ctx, r.Long(8*time.Second, 300*time.Millisecond))
 	if err := f.grow(ctx, 3); err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func run(ctx context.Context, r *trial.Run) (err error) {
 	}
 	growing, slowestGrowing := time.Since(begun), w.mark()
 	time.Sleep(r.Long(5*time.Second, 0)) // the old hosts delete what they have, leaders find their places
-	six := w.rate(ctx, r.Long(8*time.Second, time.Second))
+	six := w.rate(ctx, r.Long(8*time.Second, 300*time.Millisecond))
 	w.mark()
 	begun = time.Now()
 	if err := f.rebalance(ctx, f.hosts[1:]); err != nil {
