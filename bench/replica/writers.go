@@ -105,7 +105,7 @@ type writers struct {
 	mu           sync.Mutex
 	acknowledged [writerCount]uint64
 	failed       [writerCount]uint64
-	text         string // of the last error
+	text         string        // of the last error
 	broken, gone time.Time     // when the leader was killed, and when it had certainly ended
 	first        time.Duration // from broken to the first write that began after gone and was acknowledged
 	last         time.Time     // the last acknowledgement

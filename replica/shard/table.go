@@ -218,6 +218,7 @@ func (r Row) apply(c command, replicas int) (Row, error) {
 		r.Hosts, r.Target, r.Switched = c.Hosts, nil, false
 	case opLeft:
 		r.Leaving = without(r.Leaving, c.Host)
+	case opInit: // not of one shard
 	}
 	return r, nil
 }
