@@ -80,11 +80,11 @@ type GroupConfig struct {
 	// MaxCommand bounds a command. 0: 1 MiB. At most 16 MiB.
 	MaxCommand int
 	// MaxPending and MaxPendingBytes bound the commands that wait on this member; more are refused with SHED. 0: 8192,
-	// 64 MiB.
+	// 64 MiB. At most 32768, 1 GiB; bytes not below MaxCommand.
 	MaxPending      int
 	MaxPendingBytes int64
 	// Keys and KeyRetention bound what is remembered of Once: that many keys, that long by the entries' time. 0: 100,000,
-	// 24 h. All members must agree.
+	// 24 h. Not below 1 s. All members must agree.
 	Keys         int
 	KeyRetention time.Duration
 	// SnapshotEntries and SnapshotBytes are how many entries, or bytes of them, are applied until the next snapshot is

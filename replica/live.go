@@ -290,11 +290,11 @@ func (g *Group) begin(ctx context.Context, applied chan struct{}) (*member, erro
 	}
 	g.member.Store(m)
 	g.changed()
+	m.start(func() { g.catchUp(m) })
 	go func() {
 		defer close(applied)
 		m.run()
 	}()
-	m.work.Go(func() { g.catchUp(m) })
 	return m, nil
 }
 
@@ -314,6 +314,7 @@ func (g *Group) catchUp(m *member) {
 			g.changed()
 			return
 		}
+		backoff.Pause(m.ctx, backoff.Jitter(pollFast, 2*pollFast)) // it may be refused at once, by a member that is full
 	}
 }
 

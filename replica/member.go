@@ -108,7 +108,7 @@ func newMember(ctx context.Context, g *Group, id, cluster uint64, voters int, ke
 	}
 	cfg := g.host.cfg
 	var err error
-	m.core, err = core.New(core.Config{
+	m.core, err = core.New(core.Config{ // GroupConfig.Validate has its bounds: what goes wrong here is the log
 		ID: id, Group: g.id, Seed: newID(),
 		ElectionTimeout: cfg.Election, MaxCommand: g.cfg.MaxCommand,
 		MaxPending: g.cfg.MaxPending, MaxPendingBytes: int(g.cfg.MaxPendingBytes),
@@ -156,8 +156,21 @@ func (m *member) run() {
 		}
 		m.do(j)
 	}
-	m.cancel()
+	m.mu.Lock()
+	m.cancel() // nothing is started after this
+	m.mu.Unlock()
 	m.work.Wait()
+}
+
+// start runs what, unless the member has ended.
+func (m *member) start(what func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx.Err() != nil {
+		return false
+	}
+	m.work.Go(what)
+	return true
 }
 
 // stop ends the member; run returns then. It may be called at any time, and again.
@@ -391,17 +404,7 @@ func (m *member) sendSnapshot(msg core.Message) {
 	if _, busy := m.sending.LoadOrStore(msg.To, true); busy {
 		return
 	}
-	m.mu.Lock()
-	ended := m.ctx.Err() != nil
-	if !ended {
-		m.work.Add(1)
-	}
-	m.mu.Unlock()
-	if ended {
-		return
-	}
-	go func() {
-		defer m.work.Done()
+	m.start(func() {
 		began := time.Now()
 		name := m.name(msg.To)
 		n, err := m.transfer(name, msg)
@@ -416,7 +419,7 @@ func (m *member) sendSnapshot(msg core.Message) {
 			o.Snapshotted(m.group.name, name, n, time.Since(began), err)
 		}
 		m.input(input{kind: call, call: func(now time.Time) { m.core.SnapshotSent(now, msg.To, err == nil) }})
-	}()
+	})
 }
 
 func (m *member) transfer(name string, msg core.Message) (int64, error) {

@@ -115,11 +115,33 @@ func (c GroupConfig) validate() error {
 			errs = append(errs, fmt.Errorf("replica: %s %d: negative", f.name, f.value))
 		}
 	}
-	if c.MaxCommand > maxCommand {
-		errs = append(errs, fmt.Errorf("replica: MaxCommand %d: more than %d", c.MaxCommand, maxCommand))
+	d := c.defaults()
+	if d.MaxCommand > maxCommand {
+		errs = append(errs, fmt.Errorf("replica: MaxCommand %d: more than %d", d.MaxCommand, maxCommand))
+	}
+	if d.MaxPending > maxPending {
+		errs = append(errs, fmt.Errorf("replica: MaxPending %d: more than %d", d.MaxPending, maxPending))
+	}
+	if d.MaxPendingBytes < int64(d.MaxCommand) {
+		errs = append(errs, fmt.Errorf("replica: MaxPendingBytes %d: less than MaxCommand, %d", d.MaxPendingBytes, d.MaxCommand))
+	}
+	if d.MaxPendingBytes > maxPendingBytes {
+		errs = append(errs, fmt.Errorf("replica: MaxPendingBytes %d: more than %d", d.MaxPendingBytes, maxPendingBytes))
+	}
+	if d.KeyRetention < minRetention {
+		errs = append(errs, fmt.Errorf("replica: KeyRetention %v: less than %v", d.KeyRetention, minRetention))
 	}
 	return errors.Join(errs...)
 }
+
+const (
+	// maxPending is half of the numbers of commands that a member's session tells apart.
+	maxPending = 32768
+	// maxPendingBytes is far beyond what a member should hold in memory, and an int everywhere.
+	maxPendingBytes = 1 << 30
+	// minRetention is below what a caller needs to come back.
+	minRetention = time.Second
+)
 
 // maxCommand is what messages and the log have room for, several times over.
 const maxCommand = 16 << 20
