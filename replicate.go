@@ -22,6 +22,10 @@ import (
 // finds in the registry. It is started before the servers and tasks of the Service and stopped after them; when the
 // Service begins to drain, it hands over what it leads. There is one, also when Replicate is called again.
 //
+// A group that fails for good (replica.Config.Failed) ends the Service, and Run returns its error: an instance whose state
+// stands still looks well to everybody but its users, and a restart, which a supervisor makes and counts, is what helps
+// where anything does. Set Config.Replica.Failed to do something else.
+//
 // The error is one that Run reports, too: the host is nil then. It must be called before Run.
 func (s *Service) Replicate() (*replica.Host, error) {
 	s.mu.Lock()
@@ -32,16 +36,17 @@ func (s *Service) Replicate() (*replica.Host, error) {
 	case s.state != fresh:
 		return nil, fmt.Errorf("replicate %s: the service runs already, or is closed", s.name)
 	}
-	host, err := s.openReplica()
+	r := &replicating{failed: make(chan error, 1)}
+	host, err := s.openReplica(r)
 	if err != nil {
 		s.problem(err)
 		return nil, err
 	}
-	s.host = &replicating{Host: host}
+	r.Host, s.host = host, r
 	return host, nil
 }
 
-func (s *Service) openReplica() (*replica.Host, error) {
+func (s *Service) openReplica(r *replicating) (*replica.Host, error) {
 	cfg, set := s.cfg.Replica, s.cfg.Settings
 	var problems []string
 	if cfg.Name == "" {
@@ -71,6 +76,9 @@ func (s *Service) openReplica() (*replica.Host, error) {
 	if cfg.Members == 0 && s.cfg.Registry == nil && set.Registry == "" {
 		cfg.Members = 1 // nobody else finds this instance
 	}
+	if cfg.Failed == nil {
+		cfg.Failed = r.fail
+	}
 	return replica.NewHost(cfg)
 }
 
@@ -86,13 +94,32 @@ func fileName(id string) string {
 // replicating is a replica.Host of which is known whether it has been run. Otherwise it is to be closed.
 type replicating struct {
 	*replica.Host
-	begun atomic.Bool
+	begun  atomic.Bool
+	failed chan error // capacity 1: of the first group that has failed
 }
 
 // Run implements lifecycle.Component.
 func (r *replicating) Run(ctx context.Context) error {
 	r.begun.Store(true)
-	return r.Host.Run(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Host.Run(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case err := <-r.failed:
+		cancel()
+		return errors.Join(err, <-ended)
+	}
+}
+
+// fail is told of a group that has failed.
+func (r *replicating) fail(g *replica.Group, err error) {
+	select {
+	case r.failed <- fmt.Errorf("replicated state %s: %w", g.Name(), err):
+	default:
+	}
 }
 
 // close is for the end of the Service.

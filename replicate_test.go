@@ -2,7 +2,9 @@ package holdfast_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -108,6 +110,51 @@ func TestReplicateNeedsANameAndADirectory(t *testing.T) {
 	}
 	if run := i.Run(t.Context()); run == nil || !strings.Contains(run.Error(), "HOLDFAST_DATA_DIR") {
 		t.Errorf("Run: %v", run)
+	}
+}
+
+// broken is a machine that cannot go on.
+type broken struct{}
+
+func (broken) Apply(replica.Entry) ([]byte, error) { panic("boom") }
+func (broken) Snapshot() (replica.Snapshot, error) { return nil, errors.New("never") }
+func (broken) Restore(io.Reader) error             { return errors.New("never") }
+
+// A group that fails ends the Service, unless that is told what else to do.
+func TestReplicateEndsWithAFailedGroup(t *testing.T) {
+	t.Parallel()
+	for _, own := range []bool{false, true} {
+		told := make(chan error, 1)
+		i := holdfast.New("stock", func(c *holdfast.Config) {
+			c.Settings.Instance, c.Settings.DataDir, c.Settings.DrainDelay = "stock-1", t.TempDir(), 0
+			if own {
+				c.Replica.Failed = func(_ *replica.Group, err error) { told <- err }
+			}
+		})
+		host, err := i.Replicate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := host.Group("stock", broken{}, replica.GroupConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- i.Run(ctx) }()
+		if _, err := g.Propose(ctx, []byte("x")); err == nil {
+			t.Error("no error")
+		}
+		if own {
+			if err := <-told; !errors.Is(err, replica.ErrFailed) {
+				t.Errorf("told of %v", err)
+			}
+			cancel()
+		}
+		if err := <-done; own != (err == nil) || !own && !errors.Is(err, replica.ErrFailed) {
+			t.Errorf("own %v: Run: %v", own, err)
+		}
+		cancel()
 	}
 }
 

@@ -64,6 +64,10 @@ type Config struct {
 	// SegmentBytes is how large the files of the log are. 0: 32 MiB.
 	SegmentBytes int64
 
+	// Failed is told, once and on a goroutine of its own group, when a group has failed for good: its machine panicked, its
+	// log cannot be read, the group has removed this member. The host goes on with its other groups. Groups that name
+	// their Members are moved by hand: that they were removed is not told. nil: nobody is told.
+	Failed func(g *Group, err error)
 	// Observer is told what happens. nil: nobody is.
 	Observer Observer
 	// Logger gets changes of leaders and members, and what is wrong. nil: slog.Default().

@@ -64,7 +64,7 @@ type proposeOptions struct {
 
 // Once gives a command a key of the caller's, of at most 256 bytes: of all commands proposed with that key, at whichever
 // member and after any restart, only the first is applied, and all get its result. It is remembered for
-// GroupConfig.KeyRetention, at most GroupConfig.Keys of them. "" is none.
+// GroupConfig.KeyRetention, at most GroupConfig.Keys of them and 64 MiB with their results. "" is none.
 func Once(key string) ProposeOption { return func(o *proposeOptions) { o.once = key } }
 
 // maxKey bounds the key of Once.
@@ -314,6 +314,21 @@ func (g *Group) late(ctx context.Context, m *member, sent bool) error {
 
 // Ready is closed when this member has a machine that is as current as the group was at some time since Run.
 func (g *Group) Ready() <-chan struct{} { return g.ready }
+
+// Done is closed when this member has ended: it has failed, has left, or the host has stopped. Err says which.
+func (g *Group) Done() <-chan struct{} { return g.ended }
+
+// Err returns why this member cannot be used: that it has failed, that its data is refused for now (ErrForeign), or, once
+// it has ended without a fault, ErrStopped. nil: it can be, or waits for others.
+func (g *Group) Err() error {
+	if err := g.refused.Load(); err != nil {
+		return err
+	}
+	if g.hasFailed() || g.isStopped() {
+		return g.failure()
+	}
+	return nil
+}
 
 // Leader returns the name of the leader, and whether it is this member. "" is that none is known.
 func (g *Group) Leader() (name string, self bool) {

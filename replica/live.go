@@ -331,13 +331,17 @@ func (g *Group) failed(err error) {
 	}
 	leave := g.leave
 	g.mu.Unlock()
-	if first {
-		g.log.Error("this member of the group has failed", "error", err)
-	}
 	if leave != nil {
 		leave()
 	}
 	g.changed()
+	if !first {
+		return
+	}
+	g.log.Error("this member of the group has failed", "error", err)
+	if f := g.host.cfg.Failed; f != nil && !(errors.Is(err, ErrRemoved) && len(g.cfg.Members) > 0) {
+		f(g, err)
+	}
 }
 
 // fail ends the group because of the host.
