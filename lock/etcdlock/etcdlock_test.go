@@ -147,6 +147,6 @@ func TestConformance(t *testing.T) {
 			t.Parallel()
 			run(t)
 		},
-		TTL: 3 * time.Second, Grants: 6 * time.Second, Within: 10 * time.Second,
+		TTL: 5 * time.Second, Grants: 8 * time.Second, Within: 10 * time.Second,
 	})
 }
