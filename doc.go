@@ -26,6 +26,7 @@
 //	HOLDFAST_HTTP_ADDR     127.0.0.1:0   where to serve HTTP; port 0 is any free one
 //	HOLDFAST_REPLICA_ADDR  127.0.0.1:0   where to listen for the other members of replicated state
 //	HOLDFAST_MEMBERS       (3)           how many instances found replicated state; 1 without a registry
+//	HOLDFAST_FOUNDERS      (the first)   instances that found replicated state, as many as members: ID,ID,ID
 //	HOLDFAST_ADVERTISE     (found out)   host by which others reach this instance
 //	HOLDFAST_DATA_DIR      (none)        directory for what should outlive the process
 //	HOLDFAST_ZONE          (none)        where this instance runs, for balancing and for people

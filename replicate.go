@@ -1,9 +1,11 @@
 package holdfast
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -73,13 +75,35 @@ func (s *Service) openReplica(r *replicating) (*replica.Host, error) {
 	if cfg.Members == 0 {
 		cfg.Members = set.Members
 	}
+	if cfg.Founders == nil && len(set.Founders) > 0 {
+		cfg.Founders = set.Founders
+		cfg.Members = cmp.Or(cfg.Members, len(cfg.Founders))
+	}
 	if cfg.Members == 0 && s.cfg.Registry == nil && set.Registry == "" {
-		cfg.Members = 1 // nobody else finds this instance
+		// Nobody else finds this instance. One that others are meant to reach is not founded alone by an oversight.
+		if !onLoopback(cfg) {
+			return nil, &SettingsError{Problems: []string{fmt.Sprintf("HOLDFAST_REGISTRY: is not set, and replicated state that listens on %s is for several "+
+				"instances; HOLDFAST_MEMBERS=1 is for one alone", cfg.Addr)}}
+		}
+		cfg.Members = 1
 	}
 	if cfg.Failed == nil {
 		cfg.Failed = r.fail
 	}
 	return replica.NewHost(cfg)
+}
+
+// onLoopback reports whether only this machine reaches the host.
+func onLoopback(cfg replica.Config) bool {
+	addr := cfg.Addr
+	if cfg.Listener != nil {
+		addr = cfg.Listener.Addr().String()
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err == nil && ip != nil {
+		return ip.IsLoopback()
+	}
+	return addr == "" || host == "localhost"
 }
 
 // fileName is an ID as the name of a file.

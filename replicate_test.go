@@ -158,6 +158,56 @@ func TestReplicateEndsWithAFailedGroup(t *testing.T) {
 	}
 }
 
+// Who is meant to be reached by others does not found a group alone because nobody told it where they are.
+func TestReplicateAloneIsForLoopback(t *testing.T) {
+	t.Parallel()
+	i := holdfast.New("stock", func(c *holdfast.Config) {
+		c.Settings.Instance, c.Settings.DataDir, c.Settings.ReplicaAddr = "stock-1", t.TempDir(), "0.0.0.0:0"
+		c.Replica.Insecure = true
+	})
+	if _, err := i.Replicate(); err == nil || !strings.Contains(err.Error(), "HOLDFAST_REGISTRY") || !strings.Contains(err.Error(), "HOLDFAST_MEMBERS=1") {
+		t.Errorf("got %v", err)
+	}
+	_ = i.Close()
+}
+
+func TestReplicateWithFounders(t *testing.T) {
+	t.Parallel()
+	engine, dir := memregistry.New(), t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	var all []*instance
+	for _, id := range []string{"stock-0", "stock-1"} { // by its name, the first would found alone
+		i := newInstance(t, engine, "stock", id, func(c *holdfast.Config) {
+			c.Settings.DataDir, c.Settings.ReplicaAddr, c.Settings.Founders = dir, "127.0.0.1:0", []string{"stock-1"}
+			c.Replica.Election = 250 * time.Millisecond
+		})
+		host, err := i.Replicate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		store, err := kv.New(host, "stock", kv.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, i.run(t))
+		if id == "stock-0" {
+			continue
+		}
+		if _, err := store.Put(ctx, "x", []byte("1")); err != nil {
+			t.Error(err)
+		}
+		for _, m := range store.Group().Status().Members {
+			if m.Name == "stock-0" && !m.Learner {
+				t.Error("it founded, or votes")
+			}
+		}
+	}
+	for _, i := range all {
+		i.stop(t)
+	}
+}
+
 // A Service that is not run lets go of directory and port.
 func TestReplicateAndClose(t *testing.T) {
 	t.Parallel()

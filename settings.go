@@ -6,12 +6,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/replica"
 )
 
 // Settings are what differs between the places a service runs in, and comes from the environment. Everything else is code.
@@ -28,6 +30,8 @@ type Settings struct {
 	ReplicaAddr string
 	// Members is how many instances found replicated state. 0 is 3, or 1 where nobody else finds this instance.
 	Members int
+	// Founders are the instances that found replicated state, as many as Members; nil is the first that find each other.
+	Founders []string
 	// Advertise is the host by which others reach the listeners. "" is the listener's own, or for one on all
 	// addresses the machine's first that is not loopback.
 	Advertise string
@@ -117,6 +121,16 @@ func table() []setting {
 				return errors.New("is not a number from 1 to 15")
 			}
 			s.Members = int(n)
+			return nil
+		}},
+		{"HOLDFAST_FOUNDERS", "(the first)", "instances that found replicated state, as many as members: ID,ID,ID", func(s *Settings, v string) error {
+			names := strings.Split(v, ",")
+			for i, n := range names {
+				if replica.ValidateName(n) != nil || slices.Contains(names[:i], n) {
+					return errors.New("is not ID,ID,… with each of them once")
+				}
+			}
+			s.Founders = names
 			return nil
 		}},
 		{"HOLDFAST_ADVERTISE", "(found out)", "host by which others reach this instance", func(s *Settings, v string) error {

@@ -41,11 +41,11 @@ func TestSettings(t *testing.T) {
 				"HOLDFAST_DATA_DIR": "/data", "HOLDFAST_ZONE": "eu-1", "HOLDFAST_VERSION": "v7", "HOLDFAST_DRAIN_DELAY": "0s",
 				"HOLDFAST_LOG": "json", "HOLDFAST_LOG_LEVEL": "warn", "HOLDFAST_INSECURE": "1", "HOLDFAST_OTHER": "x",
 				"HOLDFAST_POLICIES": "/policies", "HOLDFAST_CONFIG": "file:///config", "HOLDFAST_LOCK": "consul://10.0.0.1:8500",
-				"HOLDFAST_REPLICA_ADDR": ":7003", "HOLDFAST_MEMBERS": "5",
+				"HOLDFAST_REPLICA_ADDR": ":7003", "HOLDFAST_MEMBERS": "5", "HOLDFAST_FOUNDERS": "a,b,c,d,e",
 			},
 			holdfast.Settings{
 				Registry: "etcd://10.0.0.1:2379,[::1]:2380/team/services/", EtcdEndpoints: []string{"10.0.0.1:2379", "[::1]:2380"},
-				Instance: "orders-2", GRPCAddr: ":7001", HTTPAddr: "[::1]:7002", ReplicaAddr: ":7003", Members: 5, Advertise: "::1", DataDir: "/data", Zone: "eu-1",
+				Instance: "orders-2", GRPCAddr: ":7001", HTTPAddr: "[::1]:7002", ReplicaAddr: ":7003", Members: 5, Founders: []string{"a", "b", "c", "d", "e"}, Advertise: "::1", DataDir: "/data", Zone: "eu-1",
 				Version: "v7", LogFormat: "json", LogLevel: slog.LevelWarn, Insecure: true,
 				Policies: "/policies", Config: "file:///config", Lock: "consul://10.0.0.1:8500",
 			},

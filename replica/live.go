@@ -157,6 +157,7 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member, a
 	defer look.Stop()
 	var said string
 	var saidAt time.Time
+	warned := false
 	var alarmed uint64 // the other cluster that was told of
 	for {
 		if m == nil && g.kind() == found.Active {
@@ -176,6 +177,7 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member, a
 			g.found.Own(own)
 		}
 		step := g.found.Next()
+		unnamed := step.Action == found.Store && g.found.Unnamed()
 		changed := step.Why != g.why
 		g.why = step.Why
 		g.mu.Unlock()
@@ -189,6 +191,11 @@ func (g *Group) decide(ctx context.Context, applied chan struct{}) (m *member, a
 		if step.Alarm && step.Cluster != alarmed {
 			alarmed = step.Cluster
 			g.log.Error("there are two groups of this name", "why", step.Why)
+		}
+		if unnamed && !warned {
+			warned = true
+			g.log.Warn("a group is founded where more hosts are about than found it, and nothing names those that do: parts of them that do not see "+
+				"each other would each found one; set Config.Founders (HOLDFAST_FOUNDERS)", "hosts", len(g.host.names())+1, "members", g.voters())
 		}
 		g.refuse(step)
 		switch step.Action {

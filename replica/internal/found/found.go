@@ -165,7 +165,13 @@ type Machine struct {
 	names []string // others that are about, sorted
 	seen  map[string]*Peer
 	own   Own
+
+	unnamed bool
 }
+
+// Unnamed reports whether this member has begun a founding while more hosts were about than it takes, and nothing says
+// which of them found: another time, in two parts that do not see each other, there would have been two.
+func (m *Machine) Unnamed() bool { return m.unnamed }
 
 // New returns the Machine of a member that has state on its disk.
 func New(cfg Config, state State) *Machine {
@@ -460,6 +466,7 @@ func (m *Machine) found() Step {
 		return Step{Why: fmt.Sprintf("waits for %s to found the group", slices.Min(names))}
 	}
 	r := Record{Cluster: m.cfg.NewCluster(), Founder: self}
+	m.unnamed = m.cfg.Founders == nil && len(m.names)+1 > want
 	for _, n := range names {
 		if n == self.Name {
 			r.Members = append(r.Members, self)

@@ -136,6 +136,26 @@ func TestCases(t *testing.T) {
 	}
 }
 
+func TestAFoundingAmongMoreThanItTakes(t *testing.T) {
+	for _, c := range []struct {
+		about, founders []string
+		want            bool
+	}{
+		{[]string{"c", "d"}, nil, false},
+		{[]string{"c", "d", "e"}, nil, true},
+		{[]string{"c", "d", "e"}, []string{"b", "c", "d"}, false},
+	} {
+		m := found.New(found.Config{Self: self, Members: 3, Founders: c.founders, NewCluster: func() uint64 { return 7 }}, found.State{})
+		m.About(c.about)
+		for i, n := range c.about {
+			m.Observe(n, &found.Peer{Member: found.Member{Name: n, ID: uint64(10 + i)}})
+		}
+		if s := m.Next(); s.Action != found.Store || m.Unnamed() != c.want {
+			t.Errorf("%+v: %+v, unnamed %v", c, s, m.Unnamed())
+		}
+	}
+}
+
 func TestGone(t *testing.T) {
 	m := found.New(found.Config{Self: self, Members: 3}, found.State{Kind: found.Active, Record: record, Since: 1})
 	m.About([]string{"a", "c"})
