@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
 )
@@ -28,8 +29,7 @@ func (s *Store) Receive(id ID, size int64) (*Receiver, error) {
 		return nil, failure.New(failure.InvalidArgument, "snapshot: %s cannot have %d bytes", id, size)
 	}
 	r := &Receiver{s: s, id: id, name: id.String() + partSuffix, size: size, verifier: newVerifier(id)}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	// Nobody else has these files, and to read and write a large one again takes long: others do not wait for it.
 	err := s.clean(func(other ID, suffix string) bool {
 		return suffix == partSuffix && other.Group == id.Group && other != id
 	})
@@ -78,11 +78,31 @@ func (r *Receiver) resume() error {
 			return failed(err, "read "+r.name)
 		}
 		r.verifier.write(buf[:n])
+		began := time.Now()
 		if err := r.out.write(buf[:n]); err != nil {
 			return failed(err, "write "+r.name)
 		}
+		if err := r.s.pause(time.Since(began)); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// maxPause bounds what is waited after one write.
+const maxPause = 250 * time.Millisecond
+
+// pause waits as long as a write took: half of a slow disk stays for the log. An error: the store was stopped.
+func (s *Store) pause(took time.Duration) error {
+	if took < time.Millisecond {
+		return nil
+	}
+	select {
+	case <-time.After(min(took, maxPause)):
+		return nil
+	case <-s.stopped:
+		return failure.New(failure.Unavailable, "snapshot: the store is stopped")
+	}
 }
 
 // Offset is how many bytes are there; the next Write is for this offset.

@@ -29,6 +29,9 @@ const (
 	maxPause = 250 * time.Millisecond
 	// stallTimeout is how long one chunk may take.
 	stallTimeout = 30 * time.Second
+	// offerTimeout is how long the answer to an offer may take: what the other side has of the file is read and written
+	// once more before.
+	offerTimeout = 5 * time.Minute
 )
 
 // offer is what announces a snapshot.
@@ -96,7 +99,7 @@ func (t *Transport) SendSnapshot(ctx context.Context, name string, a Address, id
 }
 
 func (t *Transport) sendSnapshot(ctx context.Context, cancel context.CancelFunc, s grpc.ClientStream, o offer, raw snap.Raw) (sent int64, err error) {
-	stall := time.AfterFunc(stallTimeout, cancel)
+	stall := time.AfterFunc(offerTimeout, cancel)
 	defer stall.Stop()
 	if err := s.SendMsg(&packet{out: mem.SliceBuffer(o.append(nil))}); err != nil {
 		return 0, ended(s, err)
@@ -112,6 +115,7 @@ func (t *Transport) sendSnapshot(ctx context.Context, cancel context.CancelFunc,
 	if offset < 0 || offset > o.size {
 		return 0, fmt.Errorf("answer to an offer of %d bytes: offset %d", o.size, offset)
 	}
+	stall.Reset(stallTimeout)
 	for offset < o.size {
 		n := min(chunkBytes, o.size-offset)
 		if t.limiter != nil {

@@ -393,6 +393,32 @@ func TestSnapshotIsResumedAndThrottled(t *testing.T) {
 	})
 }
 
+// lateFS is a disk that takes a minute to open a file.
+type lateFS struct{ disk.FS }
+
+// Open implements disk.FS.
+func (l lateFS) Open(name string) (disk.File, error) {
+	wait(time.Minute)
+	return l.FS.Open(name)
+}
+
+// What the other side has of a large snapshot is read and written once more before it says from where it goes on.
+func TestTheAnswerToAnOfferMayTakeLong(t *testing.T) {
+	pair(t, func(a, b *end) {
+		follow(a, b)
+		id := snapshot(t, a.store, 1<<20)
+		var err error
+		if b.store, err = snap.Open(lateFS{disk.NewSim(1)}, "snap", snap.Config{}); err != nil {
+			t.Fatal(err)
+		}
+		b.cfg.Store = b.store
+		if _, err := a.SendSnapshot(a.t.Context(), "b", Address{Group: 7}, id, text("m")); err != nil {
+			t.Fatal(err)
+		}
+		check(t, b.store, id, 1<<20)
+	})
+}
+
 func TestAStreamEndsWhoseHostWasForgotten(t *testing.T) {
 	pair(t, func(a, b *end) {
 		follow(a, b)
