@@ -87,8 +87,9 @@ type GroupConfig struct {
 	// 64 MiB. At most 32768, 1 GiB; bytes not below MaxCommand.
 	MaxPending      int
 	MaxPendingBytes int64
-	// Keys and KeyRetention bound what is remembered of Once: that many keys, that long by the entries' time. 0: 100,000,
-	// 24 h. Not below 1 s. All members must agree.
+	// Keys and KeyRetention bound what is remembered of Once: that many keys, that long by the entries' time, and
+	// 64 MiB with their results in any case: beyond that the oldest are forgotten. 0: 100,000, 24 h. Not below 1 s. All
+	// members must agree.
 	Keys         int
 	KeyRetention time.Duration
 	// SnapshotEntries and SnapshotBytes are how many entries, or bytes of them, are applied until the next snapshot is

@@ -34,6 +34,8 @@ type Applier struct {
 
 	nonces  func() uint64 // of sessions that replace an expired one
 	answers []answer
+
+	keysDropped atomic.Uint64 // since the start
 }
 
 // NewApplier returns an Applier whose state is empty. Before a member is made of it, restore it from the newest
@@ -84,7 +86,7 @@ func (a *Applier) applyEntry(index uint64, data []byte) error {
 		return err
 	}
 	a.time = max(a.time, h.time)
-	a.keys.forget(a.time, h)
+	a.keysDropped.Add(a.keys.forget(a.time, h))
 	for c := (cursor{b: rest}); len(c.b) > 0; {
 		b, err := parseBatch(c.bytes(1 << 30))
 		if err != nil || c.bad {
@@ -101,7 +103,7 @@ func (a *Applier) applyEntry(index uint64, data []byte) error {
 			return err
 		}
 	}
-	a.keys.forget(a.time, h)
+	a.keysDropped.Add(a.keys.forget(a.time, h))
 	return nil
 }
 

@@ -221,6 +221,7 @@ func (m *Member) Ready(now time.Time) Work {
 func (m *Member) ready(now time.Time) {
 	defer m.guard()
 	w := &m.work
+	m.reads.clean()
 	w.Apply = append(w.Apply, m.apply...)
 	clear(m.apply)
 	m.apply = m.apply[:0]

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +15,8 @@ type reads struct {
 	ended     error
 	gathering []*Read
 	count     int // all that wait
-	dead      int // of them in any list, taken back
+	held      int // all that are in a list, those that were taken back included
+	dead      int // taken back since gathering was cleaned
 	max       int
 
 	round   *round   // under way; nil: none
@@ -49,12 +51,13 @@ func (t *reads) push(r *Read) (wake bool, err error) {
 		return false, t.ended
 	case r.own.waits:
 		return false, errInUse
-	case t.count >= t.max:
+	case t.held >= t.max:
 		return false, ErrFull
 	}
 	r.own.waits = true
 	t.gathering = append(t.gathering, r)
 	t.count++
+	t.held++
 	return len(t.gathering) == 1, nil
 }
 
@@ -70,13 +73,33 @@ func (t *reads) cancel(r *Read) bool {
 	t.count--
 	t.dead++
 	if len(t.gathering) > 64 && t.dead > len(t.gathering)/2 {
-		t.gathering = alive(t.gathering)
+		t.gathering = t.alive(t.gathering)
 		t.dead = 0
 	}
 	return true
 }
 
-func alive(list []*Read) []*Read {
+// clean drops what was taken back, if that is much: the applier may be behind for long, and what waits for it is not
+// looked at before. For the loop.
+func (t *reads) clean() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	dead := t.held - t.count
+	if dead == 0 || t.held < t.max && (dead < 64 || dead <= t.held/2) {
+		return
+	}
+	t.gathering, t.dead = t.alive(t.gathering), 0
+	if t.round != nil {
+		t.round.reads = t.alive(t.round.reads)
+	}
+	t.waiting = slices.DeleteFunc(t.waiting, func(w *round) bool {
+		w.reads = t.alive(w.reads)
+		return len(w.reads) == 0
+	})
+}
+
+// alive returns the reads of a list that still wait. t.mu is held.
+func (t *reads) alive(list []*Read) []*Read {
 	n := 0
 	for _, r := range list {
 		if r.own.waits {
@@ -84,6 +107,7 @@ func alive(list []*Read) []*Read {
 			n++
 		}
 	}
+	t.held -= len(list) - n
 	clear(list[n:])
 	return list[:n]
 }
@@ -100,17 +124,18 @@ func (t *reads) gather(into []*Read) []*Read {
 		t.gathering = t.gathering[:0]
 	}
 	t.dead = 0
-	return alive(into)
+	return t.alive(into)
 }
 
 // release lets reads through, or ends them with err. The list is the caller's again.
 func (t *reads) release(list []*Read, err error) {
 	t.mu.Lock()
-	list = alive(list)
+	list = t.alive(list)
 	for _, r := range list {
 		r.own.waits = false
 	}
 	t.count -= len(list)
+	t.held -= len(list)
 	t.mu.Unlock()
 	for _, r := range list {
 		r.Done(err)

@@ -164,12 +164,15 @@ type keys struct {
 
 func (t *keys) size(k *keyed) int { return 64 + len(k.key) + k.kept.size() }
 
-// forget drops what is too old or too much, by the limits of the entry at hand.
-func (t *keys) forget(now int64, h entryHeader) {
+// forget drops what is too old or too much, by the limits of the entry at hand, and returns how many were not too old.
+func (t *keys) forget(now int64, h entryHeader) (early uint64) {
 	for t.head < len(t.order) {
 		k := t.order[t.head]
-		if len(t.byKey) <= h.maxKeys && t.bytes <= maxKeyBytes && time.Duration(now-k.time) <= h.keyAge {
-			break
+		if young := time.Duration(now-k.time) <= h.keyAge; young {
+			if len(t.byKey) <= h.maxKeys && t.bytes <= maxKeyBytes {
+				break
+			}
+			early++
 		}
 		t.order[t.head] = nil
 		t.head++
@@ -181,6 +184,7 @@ func (t *keys) forget(now int64, h entryHeader) {
 		clear(t.order[n:])
 		t.order, t.head = t.order[:n], 0
 	}
+	return early
 }
 
 func (t *keys) add(k *keyed) {

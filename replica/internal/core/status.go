@@ -46,6 +46,7 @@ type Counts struct {
 	Rounds       uint64 // ReadIndexes for its reads
 	RoundsAgain  uint64
 	Entries      uint64 // committed
+	KeysDropped  uint64 // Once keys that were forgotten before their time: too many, or too large
 }
 
 // Peer is what a leader knows of another member.
@@ -89,6 +90,7 @@ func (m *Member) Status() Status {
 	s := *m.status.Load()
 	s.Applied = m.applied.Load()
 	s.Members = m.applier.Members() // read after Applied, which follows it: never older
+	s.Counts.KeysDropped = m.applier.keysDropped.Load()
 	s.Commit = max(s.Commit, s.Applied)
 	s.Pending, s.PendingBytes = m.pending.load()
 	s.Reads = m.reads.load()

@@ -190,6 +190,9 @@ func (m *Member) trim(index uint64) {
 
 // SnapshotFailed tells that it could not be taken or written; it is asked for again later.
 func (m *Member) SnapshotFailed(now time.Time, err error) {
+	if m.err != nil {
+		return // that is why
+	}
 	m.snapshotting = false
 	m.snapshotAfter = now.Add(10 * m.cfg.ElectionTimeout)
 	if m.cfg.Logger != nil {
