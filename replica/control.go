@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -242,6 +243,9 @@ func (h *Host) found(ctx context.Context, peers []Peer) {
 		}
 	}
 	if len(peers) > maxPeers {
+		slices.SortStableFunc(peers, func(a, b Peer) int { // members before all others
+			return cmp.Compare(h.weight(a.Name), h.weight(b.Name))
+		})
 		h.log.Warn("there are more hosts than are followed", "hosts", len(peers), "followed", maxPeers)
 		peers = peers[:maxPeers]
 	}
@@ -269,6 +273,14 @@ func (h *Host) found(ctx context.Context, peers []Peer) {
 	for _, g := range h.Groups() {
 		g.about(h.names())
 	}
+}
+
+// weight is less for hosts that are needed.
+func (h *Host) weight(name string) int {
+	if h.counts(name) || slices.Contains(h.cfg.Founders, name) {
+		return 0
+	}
+	return 1
 }
 
 // counts reports whether a host is a member of a group.

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -85,7 +86,8 @@ func newProposal() any {
 	return p
 }
 
-// Propose has command applied by all members and returns this one's result of it, or its error. The command must not be
+// Propose has command applied by all members and returns this one's result of it, or its error. The result is the caller's
+// own. The command must not be
 // changed meanwhile. A ctx without deadline gets GroupConfig.Timeout. When ctx ends first, the error is
 // DEADLINE_EXCEEDED, CANCELED or ErrNoQuorum, and the command may be applied all the same.
 func (g *Group) Propose(ctx context.Context, command []byte, opts ...ProposeOption) (result []byte, err error) {
@@ -133,7 +135,8 @@ func (g *Group) Propose(ctx context.Context, command []byte, opts ...ProposeOpti
 	if r.Err != nil {
 		return nil, g.translate(r.Err)
 	}
-	return r.Bytes, nil
+	// The session keeps the result for when the command comes again, and that of a key until it is forgotten.
+	return bytes.Clone(r.Bytes), nil
 }
 
 // Read calls fn when the machine of this member is as current as level demands, and returns its error. fn may run beside
