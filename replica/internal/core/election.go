@@ -136,7 +136,7 @@ func (m *Member) changedRole(now time.Time, ss *raft.SoftState) {
 	m.lead, m.state = ss.Lead, ss.RaftState
 	switch {
 	case m.state == raft.StateLeader && was != raft.StateLeader:
-		m.ledSince, m.lastTick = now, now
+		m.ledSince, m.lastTick, m.underway = now, now, 0
 		m.times.lead()
 	case m.state != raft.StateLeader && was == raft.StateLeader:
 		m.elect(now, 1, 2)

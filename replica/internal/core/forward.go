@@ -112,9 +112,13 @@ func (m *Member) receiveForward(from uint64, f *Forward) {
 	m.queue(forwarded{from: from, number: f.Number, data: f.Batch})
 }
 
+// maxUnderway is how many entries of commands a leader has under way at once. What comes meanwhile goes into the next one:
+// few large ones cost each member less than many small ones.
+const maxUnderway = 2
+
 // merge puts all batches that wait into entries.
 func (m *Member) merge(now time.Time) {
-	for len(m.merging) > 0 {
+	for len(m.merging) > 0 && (m.lead != m.cfg.ID || m.underway < maxUnderway) {
 		if m.lead != m.cfg.ID {
 			m.merging, m.mergeBytes = m.refuseAll(m.merging), 0
 			return
@@ -146,6 +150,7 @@ func (m *Member) merge(now time.Time) {
 			for _, f := range m.merging[:n] {
 				m.remember(f)
 			}
+			m.underway++
 		}
 		rest := copy(m.merging, m.merging[n:])
 		clear(m.merging[rest:])

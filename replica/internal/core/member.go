@@ -49,6 +49,7 @@ type Member struct {
 	mergeBytes  int
 	taken       map[uint64]*recent // what this leader has put into the log in this term, by member
 	takenTerm   uint64
+	underway    int // entries of commands that this leader has proposed and not yet seen committed
 	readBase    uint64
 	readCounter uint64
 
@@ -294,6 +295,9 @@ func (m *Member) handOver(now time.Time, msg *raftpb.Message) {
 		m.logBytes += len(e.GetData()) + 32
 		m.logEntries++
 		m.counts.Entries++
+		if m.underway > 0 && e.GetTerm() == m.term && e.GetType() == raftpb.EntryNormal && len(e.GetData()) > 0 {
+			m.underway--
+		}
 		if e.GetType() == raftpb.EntryConfChangeV2 {
 			item.confs = append(item.confs, m.changeConf(now, e))
 		}
