@@ -96,10 +96,11 @@ func (l *limiter) compare(now int64, e epoch) {
 	}
 	switch {
 	case lifts && high.rate > liftGain*low.rate:
-		// More get more done.
+		// More get more done, or it looked so after a moment in which nothing got done: that is seen soon.
 		l.ratio = ratio
 		l.found(now, high.inFlight)
 		l.next = now + int64(settling)
+		l.rest = now + int64(time.Second)
 	case lifts:
 		rest := l.rest
 		l.found(now, l.home)

@@ -26,7 +26,7 @@ func TestAStallIsNotOverload(t *testing.T) {
 					t.Parallel()
 					for seed := range 2 * *more {
 						w := mk()
-						w.rate, w.ceiling, w.deaf = constant(800), 1000, seed%2 == 0
+						w.rate, w.ceiling, w.deaf = constant(800), 1000, seed%4 < 2
 						w.stall, w.stalled = s, d
 						at := 1500*ms + time.Duration(seed)*23*ms
 						w.stalls = []time.Duration{at}
