@@ -86,9 +86,8 @@ func newProposal() any {
 	return p
 }
 
-// Propose has command applied by all members and returns this one's result of it, or its error. The result is the caller's
-// own. The command must not be
-// changed meanwhile. A ctx without deadline gets GroupConfig.Timeout. When ctx ends first, the error is
+// Propose has command applied by all members and returns this one's result of it, which is the caller's own, or its error.
+// The command must not be changed meanwhile. A ctx without deadline gets GroupConfig.Timeout. When ctx ends first, the error is
 // DEADLINE_EXCEEDED, CANCELED or ErrNoQuorum, and the command may be applied all the same.
 func (g *Group) Propose(ctx context.Context, command []byte, opts ...ProposeOption) (result []byte, err error) {
 	if o := g.host.cfg.Observer; o != nil {

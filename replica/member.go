@@ -163,14 +163,12 @@ func (m *member) run() {
 }
 
 // start runs what, unless the member has ended.
-func (m *member) start(what func()) bool {
+func (m *member) start(what func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.ctx.Err() != nil {
-		return false
+	if m.ctx.Err() == nil {
+		m.work.Go(what)
 	}
-	m.work.Go(what)
-	return true
 }
 
 // stop ends the member; run returns then. It may be called at any time, and again.
