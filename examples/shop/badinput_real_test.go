@@ -63,10 +63,12 @@ func TestRealBadInput(t *testing.T) {
 // port is an address that some process of the system listens at.
 type port struct {
 	addr, owner string
-	protocol    string // "http", "grpc", "etcd", or "peer" for what members say to each other
+	protocol    string // "http", "grpc", "etcd", or what members say to each other: "peer" those of etcd, "raft" instances over gRPC
 }
 
 func (p port) String() string { return fmt.Sprintf("%s %s at %s", p.owner, p.protocol, p.addr) }
+
+func (p port) speaksGRPC() bool { return p.protocol == "grpc" || p.protocol == "raft" }
 
 // ports asks the kernel who listens where, and the control API what for. That may learn of a port a moment after the
 // service is ready.
@@ -99,10 +101,13 @@ func (r *running) listeners(t *testing.T) (all []port, err error) {
 	for _, p := range r.processes(t) {
 		for _, addr := range listening(t, p.pid) {
 			of, ok := known[addr]
-			if !ok && !strings.HasPrefix(owners[p.pid], control.ControlService+"-") {
+			if !ok && !hasPeers(owners[p.pid]) {
 				return nil, fmt.Errorf("%v (%s) listens at %s, which nobody was told of", p, owners[p.pid], addr)
 			} else if !ok {
-				of = port{addr, owners[p.pid], "peer"}
+				of = port{addr, owners[p.pid], "raft"}
+				if strings.HasPrefix(owners[p.pid], control.ControlService+"-") {
+					of.protocol = "peer"
+				}
 			}
 			delete(known, addr)
 			all = append(all, of)
@@ -112,6 +117,12 @@ func (r *running) listeners(t *testing.T) (all []port, err error) {
 		return nil, fmt.Errorf("nobody listens at %v", slices.Collect(maps.Values(known)))
 	}
 	return all, nil
+}
+
+// hasPeers reports whether an instance listens for others of its kind, beside what the control API knows.
+func hasPeers(instance string) bool {
+	service, _, _ := strings.Cut(instance, "-")
+	return slices.Contains([]string{control.ControlService, "cart", "inventory", "orders", "payment"}, service)
 }
 
 // throwEverything throws all garbage at all ports, one port after the other getting each kind, several ports at a time.
@@ -143,7 +154,7 @@ func openSlowly(ctx context.Context, t *testing.T, ports []port) []*slow {
 			"slow header": "GET / HTTP/1.1\r\nHost: x\r\nX: ",
 			"slow body":   "POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIdempotency-Key: k\r\nContent-Length: 60000\r\n\r\n{\"a\":\"",
 		}
-		if p.protocol == "grpc" {
+		if p.speaksGRPC() {
 			beginnings = map[string]string{"slow preface": preface[:5]}
 		}
 		for kind, beginning := range beginnings {
@@ -166,7 +177,7 @@ func awaitHangUp(t *testing.T, ports []port, slowpokes []*slow) {
 	waiting := make(map[string]int)
 	for _, s := range slowpokes {
 		p := ports[slices.IndexFunc(ports, func(p port) bool { return p.addr == s.addr })]
-		if p.protocol != "http" && p.protocol != "grpc" {
+		if p.protocol != "http" && !p.speaksGRPC() {
 			continue
 		}
 		select {
@@ -239,7 +250,7 @@ func (r *running) answerAll(t *testing.T, ports []port) {
 		if p.owner == "control API" {
 			path = "/v1/system"
 		}
-		if p.protocol == "grpc" {
+		if p.speaksGRPC() {
 			checkServing(t, p)
 			continue
 		}

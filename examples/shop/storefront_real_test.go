@@ -30,7 +30,8 @@ func TestRealStorefront(t *testing.T) {
 			shopOnASmallScreen(t, shop, newVisitor(t, browser, shop.edge()), width)
 		})
 	}
-	t.Run("while the control plane is frozen", func(t *testing.T) { shopThroughAFreeze(t, shop, newVisitor(t, browser, shop.edge())) })
+	t.Run("while the control plane is frozen", func(t *testing.T) { shopWithoutEtcd(t, shop, newVisitor(t, browser, shop.edge())) })
+	t.Run("while all of orders is frozen", func(t *testing.T) { shopThroughAFreeze(t, shop, newVisitor(t, browser, shop.edge())) })
 	shop.down(t)
 }
 
@@ -172,9 +173,8 @@ func shopOnASmallScreen(t *testing.T, shop *running, v *visitor, width int64) {
 	v.checkConsole()
 }
 
-// shopThroughAFreeze orders while what keeps the orders is frozen: the page says so, keeps trying, and it is one order.
-func shopThroughAFreeze(t *testing.T, shop *running, v *visitor) {
-	v.expected = []string{"/api/"} // 503, which browsers write to the console
+// shopWithoutEtcd orders while all of etcd is frozen, and nothing is different.
+func shopWithoutEtcd(t *testing.T, shop *running, v *visitor) {
 	v.open("/products/stoneware-mug")
 	v.click(".product button.add")
 	v.see("it in the cart", count+` === "1"`)
@@ -184,9 +184,29 @@ func shopThroughAFreeze(t *testing.T, shop *running, v *visitor) {
 		t.Fatal(err)
 	}
 	v.click("button.checkout")
+	v.ordered(shop, map[string]int{"stoneware-mug": 1})
+	if _, err := shop.api.Thaw(t.Context(), control.ControlService); err != nil {
+		t.Fatal(err)
+	}
+	v.checkConsole()
+}
+
+// shopThroughAFreeze orders while every instance that keeps the orders is frozen: the page says so, keeps trying, and it is
+// one order.
+func shopThroughAFreeze(t *testing.T, shop *running, v *visitor) {
+	v.expected = []string{"/api/"} // 503, which browsers write to the console
+	v.open("/products/stoneware-mug")
+	v.click(".product button.add")
+	v.see("it in the cart", count+` === "1"`)
+	v.click("a.to-cart")
+	v.see("the cart", heading+` === "Cart"`)
+	if _, err := shop.api.Freeze(t.Context(), "orders", true); err != nil {
+		t.Fatal(err)
+	}
+	v.click("button.checkout")
 	v.see("that it takes longer", progress+`.includes("We keep trying")`)
 	v.checkPage("the cart, while it waits")
-	if _, err := shop.api.Thaw(t.Context(), control.ControlService); err != nil {
+	if _, err := shop.api.Thaw(t.Context(), "orders"); err != nil {
 		t.Fatal(err)
 	}
 	v.ordered(shop, map[string]int{"stoneware-mug": 1})
