@@ -50,6 +50,8 @@ type helloGroup struct {
 	Applied uint64        `json:"applied,omitempty"`
 	Commit  uint64        `json:"commit,omitempty"`
 	Table   []*memberName `json:"table,omitempty"`
+	// Learners are the IDs of those of Table that do not vote. An older program says nothing of it: then all may.
+	Learners []uint64 `json:"learners,omitempty"`
 }
 
 type joinRequest struct {
@@ -196,6 +198,9 @@ func (g *Group) hello() (helloGroup, bool) {
 	before := m.core.Status()
 	for _, i := range m.applier.Members() {
 		s.Table = append(s.Table, &memberName{i.Name, i.ID})
+		if i.Learner {
+			s.Learners = append(s.Learners, i.ID)
+		}
 	}
 	s.Applied, s.Commit, s.Leading = before.Applied, m.core.Status().Commit, before.Leader == m.id
 	return s, true
@@ -207,9 +212,9 @@ func (s helloGroup) peer(host string) (*found.Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &found.Peer{Member: found.Member{Name: host, ID: s.ID}, State: state, Leading: s.Leading, Applied: s.Applied, Commit: s.Commit}
-	if len(s.Table) > 1024 {
-		return nil, fmt.Errorf("a table of %d members", len(s.Table))
+	p := &found.Peer{Member: found.Member{Name: host, ID: s.ID}, State: state, Leading: s.Leading, Applied: s.Applied, Commit: s.Commit, Learners: s.Learners}
+	if n := max(len(s.Table), len(s.Learners)); n > 1024 {
+		return nil, fmt.Errorf("a table of %d members", n)
 	}
 	for _, m := range s.Table {
 		if m != nil {

@@ -103,8 +103,8 @@ func (g *Group) RemoveMember(ctx context.Context, name string) error {
 	return g.atLeader(ctx, methodRemove, name, "")
 }
 
-// Leave stops this member and removes what it has on its disk. It waits until all members that are left know that it is
-// none any more (RemoveMember, ReplaceMember): before, some of them may need its vote. A host that was never a member
+// Leave stops this member and removes what it has on its disk. It waits until all members that are left and vote know that
+// it is none any more (RemoveMember, ReplaceMember): before, some of them may need its vote. A host that was never a member
 // leaves at once.
 func (g *Group) Leave(ctx context.Context) error {
 	g.host.mu.Lock()

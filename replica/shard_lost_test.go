@@ -28,6 +28,7 @@ func TestAShardMovesOnThoughAHostOfTheTargetIsLost(t *testing.T) {
 				w := f.write(2)
 				moved, stop := context.WithCancel(context.Background())
 				ended := make(chan struct{})
+				f.ends = append(f.ends, func() { stop(); <-ended })
 				go func() {
 					defer close(ended)
 					_ = f.machines["c"].shards().Move(moved, 0, []string{"c", "d", "e"})
@@ -41,7 +42,7 @@ func TestAShardMovesOnThoughAHostOfTheTargetIsLost(t *testing.T) {
 				defer cancel()
 				if err := f.machines["c"].shards().Move(ctx, 0, c.to); err != nil {
 					f.dump()
-					t.Fatal(err)
+					f.Fatal(err)
 				}
 				w.stop()
 				r := f.machines["c"].shards().Rows()[0]
@@ -50,7 +51,7 @@ func TestAShardMovesOnThoughAHostOfTheTargetIsLost(t *testing.T) {
 					return slices.Equal(r.Leaving, []string{"e"}) && len(f.machines["b"].host.Groups()) == 1
 				})
 				if !slices.Equal(r.Hosts, c.to) {
-					t.Errorf("%+v", r)
+					f.Errorf("%+v", r)
 				}
 			})
 		})

@@ -23,8 +23,10 @@
 // last, if it goes; then the table names the new ones alone, and the old ones delete what they have. At each moment the
 // group has a majority that holds everything, and each step is found out from the table and the group's own members: it
 // does not matter who dies in between, whoever leads goes on. A move waits for hosts that are to have the shard; if one of
-// them is gone for good, another Move takes the shard elsewhere, also to hosts that it was about to leave. [Map.Rebalance]
-// moves what it takes to spread all shards evenly, and not more.
+// them is gone for good, another Move takes the shard elsewhere, also to hosts that it was about to leave. A host that
+// it has left can have it again once it has deleted what it had, which it does when all that vote in the group have heard
+// that it is gone: until then Move waits, and if one of those is lost just then, the shard has to be moved away from that
+// first. [Map.Rebalance] moves what it takes to spread all shards evenly, and not more.
 //
 // # What it does not do
 //

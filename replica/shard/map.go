@@ -173,12 +173,16 @@ func (m *Map) Name() string { return "shards " + m.cfg.Name }
 // elsewhere, at any time: that is the cure if a host that it moves to is gone for good. It may be called on any host.
 func (m *Map) Move(ctx context.Context, shard int, to []string) error {
 	to = slices.Compact(slices.Sorted(slices.Values(to)))
+	var moving error // why it was not begun, the last time
 	for {
 		_, err := m.typed.Propose(ctx, command{Op: opMove, Shard: shard, Hosts: to})
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, ErrMoving) {
+		if moving != nil && ctx.Err() != nil {
+			return failure.Wrap(moving, failure.CodeOf(ctx.Err()), "move shard %d: %v", shard, moving)
+		}
+		if moving = err; !errors.Is(err, ErrMoving) {
 			return fmt.Errorf("move shard %d: %w", shard, err)
 		}
 		select {

@@ -95,6 +95,7 @@ type Peer struct {
 	Leading         bool
 	Applied, Commit uint64
 	Table           []Member
+	Learners        []uint64 // IDs of those of Table that do not vote
 }
 
 func (p *Peer) tabled(m Member) bool { return slices.Contains(p.Table, m) }
@@ -490,8 +491,9 @@ func (m *Machine) ID(name string) uint64 {
 }
 
 // Gone reports whether this member can be forgotten: it never was one, or a leader has a table without it, and so has
-// everybody who is in that. Until then the vote of this member may be needed, since a change of members counts for each
-// member from when that one has applied it.
+// everybody who votes by that. Until then the vote of this member may be needed, since a change of members counts for each
+// member from when that one has applied it. Those that only learn ask for no votes, and applied this one's end before they
+// get one of their own: one of them that is lost for good keeps nobody here.
 func (m *Machine) Gone() bool {
 	if m.state.Kind == Fresh {
 		return true
@@ -501,6 +503,9 @@ func (m *Machine) Gone() bool {
 			continue
 		}
 		return !slices.ContainsFunc(leader.Table, func(o Member) bool {
+			if slices.Contains(leader.Learners, o.ID) {
+				return false
+			}
 			p := m.seen[o.Name]
 			return p == nil || p.ID != o.ID || p.State.Record.Cluster != m.state.Record.Cluster || len(p.Table) == 0 || p.tabled(m.cfg.Self)
 		})

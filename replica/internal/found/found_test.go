@@ -182,4 +182,11 @@ func TestGone(t *testing.T) {
 	if m.Gone() {
 		t.Error("one of them has not said so")
 	}
+	m.Observe("a", &found.Peer{
+		Member: found.Member{Name: "a", ID: 1}, State: found.State{Kind: found.Active, Record: record}, Leading: true, Applied: 9, Commit: 9,
+		Table: others, Learners: []uint64{3},
+	})
+	if !m.Gone() {
+		t.Error("one that does not vote has not said so")
+	}
 }
