@@ -31,14 +31,16 @@ var Layers = [][]string{
 		"registry", "registry/driver", "registry/registrytest", "registry/memregistry",
 		"config", "config/driver", "config/configtest", "config/memconfig", "policy",
 		"lock", "lock/driver", "lock/locktest", "lock/memlock", "lock/guard", "lock/guard/etcdguard",
+		"queue", "queue/driver", "queue/queuetest", "queue/memqueue", "queue/inbox",
 		"replica/internal/core",
 	},
-	3: {"rpc", "rest", "platform/system", "policy/policystore", "replica", "replica/internal/...", "replica/kv", "replica/shard"},
+	3: {"rpc", "rest", "platform/system", "policy/policystore", "replica", "replica/internal/...", "replica/kv", "replica/shard", "queue/outbox"},
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
 		"config/etcdconfig", "config/fileconfig", "config/consulconfig", "idempotency/etcdidempotency",
 		"lock/etcdlock", "lock/consullock", "lock/replicalock",
+		"queue/natsqueue", "queue/kafkaqueue", "queue/rabbitqueue", "queue/outbox/sqlstore", "queue/inbox/...",
 	},
 	5: {"drivers"},
 	6: {"cmd/...", "examples/...", "bench/...", "docs/..."},
@@ -47,7 +49,7 @@ var Layers = [][]string{
 // Siblings lists what a package may import of its own layer: within a family the contract stands above its driver
 // package, and the suites and memory drivers stand beside it.
 var Siblings = map[string][]string{
-	".": {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig", "lock/etcdlock", "lock/replicalock"},
+	".": {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig", "lock/etcdlock", "lock/replicalock", "queue/natsqueue"},
 	"replica": {
 		"rpc", "replica/internal/core", "replica/internal/disk", "replica/internal/found", "replica/internal/replicapb",
 		"replica/internal/snap", "replica/internal/transport", "replica/internal/wal",
@@ -73,6 +75,10 @@ var Siblings = map[string][]string{
 	"lock/locktest":                  {"lock", "lock/driver"},
 	"lock/guard":                     {"lock"},
 	"lock/guard/etcdguard":           {"lock/guard"},
+	"queue":                          {"queue/driver"},
+	"queue/inbox":                    {"queue"},
+	"queue/memqueue":                 {"queue", "queue/driver"},
+	"queue/queuetest":                {"queue", "queue/driver"},
 	"registry":                       {"registry/driver"},
 	"registry/memregistry":           {"registry", "registry/driver"},
 	"registry/registrytest":          {"registry", "registry/driver"},

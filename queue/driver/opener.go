@@ -1,0 +1,25 @@
+package driver
+
+import "log/slog"
+
+// Opener opens engines by their URL. A program links the engines it can use by naming their Openers
+// (holdfast.Drivers), so that one it does not use costs it nothing.
+type Opener interface {
+	// Scheme is what the URLs begin with, without the colon: "nats".
+	Scheme() string
+	// CheckURL reports everything that is wrong with url, without connecting. The text goes on after the URL: "has a
+	// member that is not HOST:PORT". It never repeats what stands where a secret could.
+	CheckURL(url string) error
+	// OpenQueue returns the engine at url. It connects to nothing, so that it works while the engine is dead.
+	OpenQueue(url string, o OpenOptions) (Engine, error)
+}
+
+// OpenOptions is what differs between programs that open the same URL.
+type OpenOptions struct {
+	// Name tells the engine's people who is connected, such as "orders/orders-1".
+	Name string
+	// Insecure allows plaintext beyond loopback.
+	Insecure bool
+	// Logger takes what the engine's client has to say; nil discards it.
+	Logger *slog.Logger
+}
