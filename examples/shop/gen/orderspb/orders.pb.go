@@ -27,10 +27,11 @@ const (
 	Status_STATUS_UNSPECIFIED Status = 0
 	Status_STATUS_PENDING     Status = 1 // nothing taken yet
 	Status_STATUS_RESERVED    Status = 2 // stock set aside
-	Status_STATUS_PAID        Status = 3 // charge captured: the order stands
+	Status_STATUS_PAID        Status = 3 // payment settled: from here on nothing undoes it
 	Status_STATUS_CONFIRMED   Status = 4 // final: goods sold
 	Status_STATUS_UNDOING     Status = 5 // charge being voided, stock being released
-	Status_STATUS_REJECTED    Status = 6 // final: nothing taken
+	Status_STATUS_REJECTED    Status = 6 // final: nothing taken, or all given back
+	Status_STATUS_PLACED      Status = 7 // between RESERVED and PAID: charge captured, the order stands unless the payment fails later
 )
 
 // Enum value maps for Status.
@@ -43,6 +44,7 @@ var (
 		4: "STATUS_CONFIRMED",
 		5: "STATUS_UNDOING",
 		6: "STATUS_REJECTED",
+		7: "STATUS_PLACED",
 	}
 	Status_value = map[string]int32{
 		"STATUS_UNSPECIFIED": 0,
@@ -52,6 +54,7 @@ var (
 		"STATUS_CONFIRMED":   4,
 		"STATUS_UNDOING":     5,
 		"STATUS_REJECTED":    6,
+		"STATUS_PLACED":      7,
 	}
 )
 
@@ -212,6 +215,7 @@ type Order struct {
 	TotalMinor    int64                  `protobuf:"varint,6,opt,name=total_minor,json=totalMinor,proto3" json:"total_minor,omitempty"`
 	Lines         []*Line                `protobuf:"bytes,7,rep,name=lines,proto3" json:"lines,omitempty"`
 	CreatedUnixMs int64                  `protobuf:"varint,8,opt,name=created_unix_ms,json=createdUnixMs,proto3" json:"created_unix_ms,omitempty"`
+	Placed        bool                   `protobuf:"varint,9,opt,name=placed,proto3" json:"placed,omitempty"` // it was PLACED, now or before; a REJECTED one that was is a cancelled order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -302,11 +306,19 @@ func (x *Order) GetCreatedUnixMs() int64 {
 	return 0
 }
 
+func (x *Order) GetPlaced() bool {
+	if x != nil {
+		return x.Placed
+	}
+	return false
+}
+
 type PlaceRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	IdempotencyKey string                 `protobuf:"bytes,1,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"` // 1 to 255 visible ASCII characters
 	Customer       string                 `protobuf:"bytes,2,opt,name=customer,proto3" json:"customer,omitempty"`
 	Items          []*Item                `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"` // 1 to 50, each product once
+	Card           string                 `protobuf:"bytes,4,opt,name=card,proto3" json:"card,omitempty"`   // what the payment provider calls the customer's card; empty is the one it knows them by
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -360,6 +372,13 @@ func (x *PlaceRequest) GetItems() []*Item {
 		return x.Items
 	}
 	return nil
+}
+
+func (x *PlaceRequest) GetCard() string {
+	if x != nil {
+		return x.Card
+	}
+	return ""
 }
 
 type PlaceResponse struct {
@@ -699,7 +718,7 @@ const file_shop_orders_v1_orders_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
 	"\bquantity\x18\x03 \x01(\x05R\bquantity\x12\x1f\n" +
 	"\vprice_minor\x18\x04 \x01(\x03R\n" +
-	"priceMinor\"\x8c\x02\n" +
+	"priceMinor\"\xa4\x02\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bcustomer\x18\x02 \x01(\tR\bcustomer\x12.\n" +
@@ -709,11 +728,13 @@ const file_shop_orders_v1_orders_proto_rawDesc = "" +
 	"\vtotal_minor\x18\x06 \x01(\x03R\n" +
 	"totalMinor\x12*\n" +
 	"\x05lines\x18\a \x03(\v2\x14.shop.orders.v1.LineR\x05lines\x12&\n" +
-	"\x0fcreated_unix_ms\x18\b \x01(\x03R\rcreatedUnixMs\"\x7f\n" +
+	"\x0fcreated_unix_ms\x18\b \x01(\x03R\rcreatedUnixMs\x12\x16\n" +
+	"\x06placed\x18\t \x01(\bR\x06placed\"\x93\x01\n" +
 	"\fPlaceRequest\x12'\n" +
 	"\x0fidempotency_key\x18\x01 \x01(\tR\x0eidempotencyKey\x12\x1a\n" +
 	"\bcustomer\x18\x02 \x01(\tR\bcustomer\x12*\n" +
-	"\x05items\x18\x03 \x03(\v2\x14.shop.orders.v1.ItemR\x05items\"<\n" +
+	"\x05items\x18\x03 \x03(\v2\x14.shop.orders.v1.ItemR\x05items\x12\x12\n" +
+	"\x04card\x18\x04 \x01(\tR\x04card\"<\n" +
 	"\rPlaceResponse\x12+\n" +
 	"\x05order\x18\x01 \x01(\v2\x15.shop.orders.v1.OrderR\x05order\"\x1c\n" +
 	"\n" +
@@ -730,7 +751,7 @@ const file_shop_orders_v1_orders_proto_rawDesc = "" +
 	"\x05after\x18\x01 \x01(\tR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\">\n" +
 	"\rAuditResponse\x12-\n" +
-	"\x06orders\x18\x01 \x03(\v2\x15.shop.orders.v1.OrderR\x06orders*\x99\x01\n" +
+	"\x06orders\x18\x01 \x03(\v2\x15.shop.orders.v1.OrderR\x06orders*\xac\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_PENDING\x10\x01\x12\x13\n" +
@@ -738,7 +759,8 @@ const file_shop_orders_v1_orders_proto_rawDesc = "" +
 	"\vSTATUS_PAID\x10\x03\x12\x14\n" +
 	"\x10STATUS_CONFIRMED\x10\x04\x12\x12\n" +
 	"\x0eSTATUS_UNDOING\x10\x05\x12\x13\n" +
-	"\x0fSTATUS_REJECTED\x10\x062\xab\x02\n" +
+	"\x0fSTATUS_REJECTED\x10\x06\x12\x11\n" +
+	"\rSTATUS_PLACED\x10\a2\xab\x02\n" +
 	"\x06Orders\x12I\n" +
 	"\x05Place\x12\x1c.shop.orders.v1.PlaceRequest\x1a\x1d.shop.orders.v1.PlaceResponse\"\x03\x90\x02\x02\x12C\n" +
 	"\x03Get\x12\x1a.shop.orders.v1.GetRequest\x1a\x1b.shop.orders.v1.GetResponse\"\x03\x90\x02\x01\x12F\n" +

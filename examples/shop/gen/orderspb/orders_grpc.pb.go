@@ -29,11 +29,13 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Orders takes orders from the cart to the sale: stock reserved, payment taken, sale committed.
+// Orders takes orders from the cart to the sale: stock reserved, payment taken, payment settled, sale committed. What
+// happens to them is published; see shop/events/v1.
 type OrdersClient interface {
 	// Place places the order that idempotency_key stands for, or goes on with it if a call before this one did not
-	// come to the end, or returns it if it did. It answers with an order that is paid or confirmed: from then on
-	// nothing undoes it.
+	// come to the end, or returns it if it did. It answers with an order that is placed: stock is set aside, the charge is
+	// captured. What comes then does not wait for anybody: the payment is settled and the order paid, or it fails and the
+	// order is cancelled. The same key then answers with the order as it has become.
 	//
 	// FAILED_PRECONDITION with reason OUT_OF_STOCK, PAYMENT_DECLINED or GIVEN_UP: the order was rejected and the same
 	// key will always answer so. FAILED_PRECONDITION with reason KEY_REUSED: the key was used for another order.
@@ -98,11 +100,13 @@ func (c *ordersClient) Audit(ctx context.Context, in *AuditRequest, opts ...grpc
 // All implementations must embed UnimplementedOrdersServer
 // for forward compatibility.
 //
-// Orders takes orders from the cart to the sale: stock reserved, payment taken, sale committed.
+// Orders takes orders from the cart to the sale: stock reserved, payment taken, payment settled, sale committed. What
+// happens to them is published; see shop/events/v1.
 type OrdersServer interface {
 	// Place places the order that idempotency_key stands for, or goes on with it if a call before this one did not
-	// come to the end, or returns it if it did. It answers with an order that is paid or confirmed: from then on
-	// nothing undoes it.
+	// come to the end, or returns it if it did. It answers with an order that is placed: stock is set aside, the charge is
+	// captured. What comes then does not wait for anybody: the payment is settled and the order paid, or it fails and the
+	// order is cancelled. The same key then answers with the order as it has become.
 	//
 	// FAILED_PRECONDITION with reason OUT_OF_STOCK, PAYMENT_DECLINED or GIVEN_UP: the order was rejected and the same
 	// key will always answer so. FAILED_PRECONDITION with reason KEY_REUSED: the key was used for another order.

@@ -28,6 +28,8 @@ const (
 	State_STATE_CAPTURED    State = 1
 	State_STATE_DECLINED    State = 2
 	State_STATE_VOIDED      State = 3
+	State_STATE_SETTLED     State = 4
+	State_STATE_FAILED      State = 5 // captured, and then it did not settle: there was no money
 )
 
 // Enum value maps for State.
@@ -37,12 +39,16 @@ var (
 		1: "STATE_CAPTURED",
 		2: "STATE_DECLINED",
 		3: "STATE_VOIDED",
+		4: "STATE_SETTLED",
+		5: "STATE_FAILED",
 	}
 	State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
 		"STATE_CAPTURED":    1,
 		"STATE_DECLINED":    2,
 		"STATE_VOIDED":      3,
+		"STATE_SETTLED":     4,
+		"STATE_FAILED":      5,
 	}
 )
 
@@ -155,6 +161,7 @@ type ChargeRequest struct {
 	Customer      string                 `protobuf:"bytes,2,opt,name=customer,proto3" json:"customer,omitempty"`
 	Currency      string                 `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
 	Minor         int64                  `protobuf:"varint,4,opt,name=minor,proto3" json:"minor,omitempty"` // at least 1
+	Card          string                 `protobuf:"bytes,5,opt,name=card,proto3" json:"card,omitempty"`    // may be empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -217,8 +224,16 @@ func (x *ChargeRequest) GetMinor() int64 {
 	return 0
 }
 
+func (x *ChargeRequest) GetCard() string {
+	if x != nil {
+		return x.Card
+	}
+	return ""
+}
+
 type ChargeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Settled       bool                   `protobuf:"varint,1,opt,name=settled,proto3" json:"settled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -251,6 +266,13 @@ func (x *ChargeResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ChargeResponse.ProtoReflect.Descriptor instead.
 func (*ChargeResponse) Descriptor() ([]byte, []int) {
 	return file_shop_payment_v1_payment_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ChargeResponse) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
 }
 
 type VoidRequest struct {
@@ -439,13 +461,15 @@ const file_shop_payment_v1_payment_proto_rawDesc = "" +
 	"\bcustomer\x18\x02 \x01(\tR\bcustomer\x12\x1a\n" +
 	"\bcurrency\x18\x03 \x01(\tR\bcurrency\x12\x14\n" +
 	"\x05minor\x18\x04 \x01(\x03R\x05minor\x12,\n" +
-	"\x05state\x18\x05 \x01(\x0e2\x16.shop.payment.v1.StateR\x05state\"o\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x16.shop.payment.v1.StateR\x05state\"\x83\x01\n" +
 	"\rChargeRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
 	"\bcustomer\x18\x02 \x01(\tR\bcustomer\x12\x1a\n" +
 	"\bcurrency\x18\x03 \x01(\tR\bcurrency\x12\x14\n" +
-	"\x05minor\x18\x04 \x01(\x03R\x05minor\"\x10\n" +
-	"\x0eChargeResponse\"\x1f\n" +
+	"\x05minor\x18\x04 \x01(\x03R\x05minor\x12\x12\n" +
+	"\x04card\x18\x05 \x01(\tR\x04card\"*\n" +
+	"\x0eChargeResponse\x12\x18\n" +
+	"\asettled\x18\x01 \x01(\bR\asettled\"\x1f\n" +
 	"\vVoidRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\"\x0e\n" +
 	"\fVoidResponse\":\n" +
@@ -453,12 +477,14 @@ const file_shop_payment_v1_payment_proto_rawDesc = "" +
 	"\x05after\x18\x01 \x01(\tR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\"B\n" +
 	"\rAuditResponse\x121\n" +
-	"\acharges\x18\x01 \x03(\v2\x17.shop.payment.v1.ChargeR\acharges*X\n" +
+	"\acharges\x18\x01 \x03(\v2\x17.shop.payment.v1.ChargeR\acharges*}\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_CAPTURED\x10\x01\x12\x12\n" +
 	"\x0eSTATE_DECLINED\x10\x02\x12\x10\n" +
-	"\fSTATE_VOIDED\x10\x032\xf0\x01\n" +
+	"\fSTATE_VOIDED\x10\x03\x12\x11\n" +
+	"\rSTATE_SETTLED\x10\x04\x12\x10\n" +
+	"\fSTATE_FAILED\x10\x052\xf0\x01\n" +
 	"\aPayment\x12N\n" +
 	"\x06Charge\x12\x1e.shop.payment.v1.ChargeRequest\x1a\x1f.shop.payment.v1.ChargeResponse\"\x03\x90\x02\x02\x12H\n" +
 	"\x04Void\x12\x1c.shop.payment.v1.VoidRequest\x1a\x1d.shop.payment.v1.VoidResponse\"\x03\x90\x02\x02\x12K\n" +

@@ -29,10 +29,12 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Payment stands for a payment provider outside the shop: slow, at times out of order, and careful with money. A
-// charge is keyed by the order it is for.
+// charge is keyed by the order it is for. It is captured at once and settled later, or fails then: payments.settled or
+// payments.failed is published, once for each charge that was not voided before.
 type PaymentClient interface {
-	// Charge captures an amount once for a key, however often it is called. FAILED_PRECONDITION with reason
-	// PAYMENT_DECLINED or VOIDED, which are final; with reason KEY_REUSED if the key was used for another amount.
+	// Charge captures an amount once for a key, however often it is called, and says how it stands. FAILED_PRECONDITION
+	// with reason PAYMENT_DECLINED, PAYMENT_FAILED or VOIDED, which are final; with reason KEY_REUSED if the key was used
+	// for another amount or card.
 	Charge(ctx context.Context, in *ChargeRequest, opts ...grpc.CallOption) (*ChargeResponse, error)
 	// Void gives the money back. A key without a charge gets a voided one, so that a Charge still under way comes too
 	// late.
@@ -84,10 +86,12 @@ func (c *paymentClient) Audit(ctx context.Context, in *AuditRequest, opts ...grp
 // for forward compatibility.
 //
 // Payment stands for a payment provider outside the shop: slow, at times out of order, and careful with money. A
-// charge is keyed by the order it is for.
+// charge is keyed by the order it is for. It is captured at once and settled later, or fails then: payments.settled or
+// payments.failed is published, once for each charge that was not voided before.
 type PaymentServer interface {
-	// Charge captures an amount once for a key, however often it is called. FAILED_PRECONDITION with reason
-	// PAYMENT_DECLINED or VOIDED, which are final; with reason KEY_REUSED if the key was used for another amount.
+	// Charge captures an amount once for a key, however often it is called, and says how it stands. FAILED_PRECONDITION
+	// with reason PAYMENT_DECLINED, PAYMENT_FAILED or VOIDED, which are final; with reason KEY_REUSED if the key was used
+	// for another amount or card.
 	Charge(context.Context, *ChargeRequest) (*ChargeResponse, error)
 	// Void gives the money back. A key without a charge gets a voided one, so that a Charge still under way comes too
 	// late.
