@@ -93,6 +93,8 @@ type Engine interface {
 	// Publish sends messages to every group of a topic and returns when the engine has confirmed each, as durably as it is
 	// set up to. nil says all are; otherwise errs has one for each message, nil for those that are confirmed. One with an
 	// error may still have been taken. Messages of one call with the same key keep their order.
+	// A topic that does not exist (the engine was wiped) is an error that is none of those above: the caller declares it and
+	// tries again.
 	Publish(ctx context.Context, topic string, messages []*Message) (errs []error)
 
 	// PublishTo is the same for one group alone. It is not subject to Deduplicates.
