@@ -3,9 +3,11 @@ package wal
 import (
 	"fmt"
 	"sync"
+	"time"
 )
 
-// ahead writes a spare file while there is time, so that a new segment finds one.
+// ahead does beside the Appends what takes its time: it removes the files of segments that are gone, many at once when a
+// group with a large log has saved a snapshot, and writes a spare file, so that a new segment finds one.
 type ahead struct {
 	l       *Log
 	wake    chan struct{}
@@ -13,8 +15,12 @@ type ahead struct {
 	stopped sync.WaitGroup
 }
 
+func newAhead(l *Log) *ahead {
+	return &ahead{l: l, wake: make(chan struct{}, 1), quit: make(chan struct{})}
+}
+
 func startAhead(l *Log) *ahead {
-	a := &ahead{l: l, wake: make(chan struct{}, 1), quit: make(chan struct{})}
+	a := newAhead(l)
 	a.stopped.Go(a.run)
 	a.poke()
 	return a
@@ -42,9 +48,49 @@ func (a *ahead) run() {
 		case <-a.quit:
 			return
 		case <-a.wake:
+			a.clear()
 			a.prepare()
 		}
 	}
+}
+
+// dropPause is what is waited between two files. To give back the blocks of many at once keeps a disk busy that is told of
+// them (discard), and every sync of the log with it.
+const dropPause = 20 * time.Millisecond
+
+// clear drops the segments that are gone, one after the other.
+func (a *ahead) clear() {
+	for a.drop() {
+		select {
+		case <-a.quit: // the next Open goes on with it
+			return
+		case <-time.After(dropPause):
+		}
+	}
+}
+
+// drop drops the first segment that is gone, and reports whether there was one. What goes wrong with it ends the log, as in
+// Append: which names are there is not known any more.
+func (a *ahead) drop() bool {
+	l := a.l
+	l.mu.Lock()
+	if len(l.gone) == 0 || l.err != nil || l.closed {
+		l.mu.Unlock()
+		return false
+	}
+	s := l.gone[0]
+	spare := l.spareName(s)
+	l.mu.Unlock()
+
+	err := l.drop(s, spare)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.dropped(spare)
+	} else if l.err == nil {
+		l.err = err
+	}
+	return err == nil
 }
 
 // prepare makes one spare file if there is none. Whatever goes wrong with it is for the Append to find out that needs

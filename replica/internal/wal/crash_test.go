@@ -16,6 +16,8 @@ type crasher struct {
 	w    *workload
 	c    wal.Config
 	log  *wal.Log
+	step func() bool // drops a segment that is gone; nil: Append does that
+	late bool        // step is to be used
 	have model // acknowledged
 	want model // with what was being written, or have
 	what string
@@ -36,6 +38,9 @@ func (c *crasher) open() (ok bool) {
 		c.t.Fatalf("%s: open: %v", c.what, err)
 	}
 	c.log = l
+	if c.late {
+		c.step = l.Step()
+	}
 	// What was being written is there or is not; from now on that is decided.
 	diff := c.want.differs(c.t, l)
 	if diff != "" {
@@ -65,6 +70,9 @@ func (c *crasher) write(n int) (ok bool) {
 			return false
 		}
 		c.have = c.want.clone()
+		if c.late && c.w.rng.IntN(2) == 0 {
+			c.step()
+		}
 	}
 	return true
 }
@@ -119,8 +127,9 @@ func TestCrashAtEveryOperation(t *testing.T) {
 
 // TestManyCrashes goes on for long with one disk, so that segments are recycled, entries moved and numbers grow.
 func TestManyCrashes(t *testing.T) {
-	for seed := uint64(100); seed < 104; seed++ {
+	for seed := uint64(100); seed < 106; seed++ {
 		c := newCrasher(t, seed)
+		c.late = seed >= 104
 		for round := range 40 {
 			c.what = fmt.Sprintf("seed %d, round %d", seed, round)
 			c.fs.CrashAt(c.fs.Ops() + 1 + c.w.rng.IntN(250))

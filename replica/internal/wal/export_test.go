@@ -20,3 +20,10 @@ func (l *Log) Pinned() bool {
 	}
 	return false
 }
+
+// Step has the log do what Ahead does in a goroutine only when the result is called, for tests that repeat: it drops one
+// segment that is gone, and reports whether there was one.
+func (l *Log) Step() func() bool {
+	l.ahead = newAhead(l)
+	return l.ahead.drop
+}

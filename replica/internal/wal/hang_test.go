@@ -14,7 +14,7 @@ import (
 // slow is a file system on which something waits: syncs, or the opening of files.
 type slow struct {
 	disk.FS
-	sync, open atomic.Pointer[chan struct{}]
+	sync, open, remove atomic.Pointer[chan struct{}]
 }
 
 type slowFile struct {
@@ -37,6 +37,11 @@ func (s *slow) Open(name string) (disk.File, error) {
 	wait(&s.open)
 	f, err := s.FS.Open(name)
 	return slowFile{f, s}, err
+}
+
+func (s *slow) Remove(name string) error {
+	wait(&s.remove)
+	return s.FS.Remove(name)
 }
 
 func (f slowFile) Sync() error {
@@ -113,4 +118,55 @@ func TestLoadHoldsUpNobody(t *testing.T) {
 	if after := l.Stats().Segments; after >= before {
 		t.Errorf("%d segments after it, %d before", after, before)
 	}
+}
+
+// TestRemovingManySegmentsHoldsUpNobody: a group with a large log has saved a snapshot, and to remove what nobody needs any
+// more takes long.
+func TestRemovingManySegmentsHoldsUpNobody(t *testing.T) {
+	sim := disk.NewSim(1)
+	fs := &slow{FS: sim}
+	l := open(t, fs, wal.Config{SegmentBytes: 4 << 10})
+	step := l.Step()
+	for i := range uint64(300) {
+		mustAppend(t, l, wal.Update{Group: 1, Entries: commands(1+i, 1, 1)})
+	}
+	gate := make(chan struct{})
+	fs.remove.Store(&gate)
+	mustAppend(t, l, wal.Update{Group: 1, Mark: &wal.Mark{Index: 300, Term: 1}})
+	if n := l.Stats().Segments; n != 1 {
+		t.Fatalf("%d segments are needed", n)
+	}
+	before := files(t, sim)
+	done := make(chan struct{})
+	go func() {
+		for step() {
+		}
+		close(done)
+	}()
+	in(t, "Append", func() { mustAppend(t, l, wal.Update{Group: 1, Entries: commands(301, 1, 10)}) })
+	close(gate)
+	<-done
+	if after := files(t, sim); after != 3 || before < 5 {
+		t.Errorf("%d files after it, %d before", after, before)
+	}
+	l.Close()
+	l = open(t, fs, wal.Config{SegmentBytes: 4 << 10})
+	if r, err := l.Load(1); err != nil || len(r.Entries) != 10 {
+		t.Errorf("%d entries, %v", len(r.Entries), err)
+	}
+}
+
+// files is how many segments and spare files there are.
+func files(t *testing.T, fs disk.FS) (n int) {
+	t.Helper()
+	list, err := fs.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range list {
+		if f.Name != "LOCK" {
+			n++
+		}
+	}
+	return n
 }

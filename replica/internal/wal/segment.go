@@ -184,35 +184,63 @@ func (l *Log) number() uint64 {
 	return l.next - 1
 }
 
-// tidy drops the oldest segments as long as nobody needs them. Only the oldest: what is left stays one sequence.
+// tidy lets go of the oldest segments as long as nobody needs them. Only the oldest: what is left stays one sequence.
+// Their files follow: at once, or beside the next Appends if there is somebody who does that.
 func (l *Log) tidy() error {
 	for len(l.segments) > 1 && l.segments[0].runs == 0 && l.segments[0].pins == 0 {
 		s := l.segments[0]
-		if err := l.drop(s); err != nil {
-			return failed(err, "drop segment "+s.name())
-		}
 		l.segments = slices.Delete(l.segments, 0, 1)
+		l.gone = append(l.gone, s)
 		if l.move.segment == s {
 			l.move.stop()
 		}
 	}
 	l.startMove()
+	if l.ahead != nil {
+		if len(l.gone) > 0 {
+			l.ahead.poke()
+		}
+		return nil
+	}
+	for len(l.gone) > 0 {
+		spare := l.spareName(l.gone[0])
+		if err := l.drop(l.gone[0], spare); err != nil {
+			return err
+		}
+		l.dropped(spare)
+	}
 	return nil
 }
 
-// drop takes a segment's name off its file, and keeps the file if it is of use. That the name is gone is durable before
-// anything is written to the file, and before the next segment's is taken.
-func (l *Log) drop(s *segment) error {
-	if len(l.spares) < spareFiles && s.size >= l.config.SegmentBytes {
-		spare := fmt.Sprintf("%016x%s", l.number(), spareSuffix)
-		if err := l.fs.Rename(l.path(s.name()), l.path(spare)); err != nil {
-			return err
-		}
-		l.spares = append(l.spares, spare)
-	} else if err := l.fs.Remove(l.path(s.name())); err != nil {
-		return err
+// spareName returns what the file of a segment is to be called that is gone; "": it is of no use.
+func (l *Log) spareName(s *segment) string {
+	if len(l.spares) >= spareFiles || s.size < l.config.SegmentBytes {
+		return ""
 	}
-	return l.fs.SyncDir(l.dir)
+	return fmt.Sprintf("%016x%s", l.number(), spareSuffix)
+}
+
+// drop takes a segment's name off its file, which it gets another one for, or is removed. That the name is gone is durable
+// before anything is written to the file, and before the next segment's is taken. It needs no lock.
+func (l *Log) drop(s *segment, spare string) error {
+	var err error
+	if spare != "" {
+		err = l.fs.Rename(l.path(s.name()), l.path(spare))
+	} else {
+		err = l.fs.Remove(l.path(s.name()))
+	}
+	if err == nil {
+		err = l.fs.SyncDir(l.dir)
+	}
+	return failed(err, "drop segment "+s.name())
+}
+
+// dropped says that the file of the first that is gone has another name, or is removed.
+func (l *Log) dropped(spare string) {
+	l.gone = slices.Delete(l.gone, 0, 1)
+	if spare != "" {
+		l.spares = append(l.spares, spare)
+	}
 }
 
 // bytes is what the records of all segments take.

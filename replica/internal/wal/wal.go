@@ -25,7 +25,8 @@ type Config struct {
 	// SegmentBytes is the size of a segment file. Default 16 MiB; at least 4 KiB.
 	SegmentBytes int64
 	// Ahead writes the next segment's file in a goroutine while there is time, so that no Append waits for it and every
-	// sync is of blocks that were written before, which is quicker. Without it everything happens in Append.
+	// sync is of blocks that were written before, which is quicker; and it removes there the files of segments that nobody
+	// needs. Without it everything happens in Append.
 	Ahead bool
 	// Rand gives the salt of a new segment. Default: from crypto/rand. For tests that repeat.
 	Rand func() uint64
@@ -98,6 +99,7 @@ type Log struct {
 	closed   bool
 	groups   map[uint64]*group
 	segments []*segment // the oldest first; the last one is written to
+	gone     []*segment // those before the oldest, whose files are still there; the oldest first
 	head     disk.File  // the file of the last segment
 	spares   []string   // files for use again
 	next     uint64     // number of the next segment or spare file
