@@ -1,0 +1,189 @@
+// Command queue measures what package queue adds to the client library of an engine: messages published and confirmed, and
+// consumed and settled, by Holdfast with all its defaults and by nats.go, franz-go or amqp091-go doing the same with the
+// same durability, in one process, on one engine, in interleaved rounds, so that whatever else the machine does meets both
+// alike.
+//
+//	go run ./bench/queue                                   # the tables; ends with 1 if a promise is not kept
+//	go run ./bench/queue -engines nats3 -sizes 128         # a part of it
+//	go run ./bench/queue -against raw+attributes           # against a raw client that sends CloudEvents attributes, too
+//	go run ./bench/queue -short                            # a few seconds, nothing is judged
+//	go run ./bench/queue -engines nats -modes "publish 64" -only holdfast -cpuprofile cpu.out
+//
+// Each engine runs in processes of its own, Kafka and RabbitMQ as they come from their makers, NATS as `holdfast up` runs
+// it, with an fsync before each confirmation. Figures are medians over the rounds, ratios medians of the ratios of
+// neighbouring rounds. Allocations and CPU are those of this process, so of the clients alone, and beside them the CPU of the
+// engine.
+//
+// "raw" sends the body, the key, and an ID; "raw+attributes" the same headers as Holdfast, which are CloudEvents.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-go/holdfast/bench/internal/broker"
+)
+
+type settings struct {
+	engines    []string
+	modes      []mode
+	sizes      []int
+	rounds     int
+	round      time.Duration
+	messages   int
+	only       string
+	against    string
+	short      bool
+	cpuProfile string
+	memProfile string
+}
+
+func main() {
+	broker.Child()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, errBroken):
+		os.Exit(1)
+	case !errors.Is(err, flag.ErrHelp):
+		fmt.Fprintln(os.Stderr, "queue:", err)
+	}
+	os.Exit(2)
+}
+
+func parse(args []string) (settings, error) {
+	var s settings
+	var engines, wanted, sizes string
+	flags := flag.NewFlagSet("queue", flag.ContinueOnError)
+	all := append([]string{broker.Memory}, broker.Kinds...)
+	flags.StringVar(&engines, "engines", strings.Join(all, ","), "engines, separated by commas")
+	flags.StringVar(&wanted, "modes", "", "what to measure, separated by commas (all)")
+	flags.StringVar(&sizes, "sizes", "128,1024", "bytes of a message, separated by commas")
+	flags.IntVar(&s.rounds, "rounds", 5, "rounds of each")
+	flags.DurationVar(&s.round, "round", time.Second, "length of a round in which messages are published")
+	flags.IntVar(&s.messages, "messages", 20_000, "messages that are consumed in a round")
+	flags.StringVar(&s.against, "against", rawName, "what the promises are judged against: raw or raw+attributes")
+	flags.StringVar(&s.only, "only", "", "measure just this side, such as holdfast")
+	flags.BoolVar(&s.short, "short", false, "only show that it works: short rounds, nothing is judged")
+	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile here")
+	flags.StringVar(&s.memProfile, "memprofile", "", "write a profile of allocations here")
+	if err := flags.Parse(args); err != nil {
+		return s, err //nolint:wrapcheck // flag has written it
+	}
+	if flags.NArg() > 0 {
+		return s, fmt.Errorf("%q: no such argument", flags.Arg(0))
+	}
+	if s.short {
+		s.rounds, s.round, s.messages = 1, min(s.round, 100*time.Millisecond), min(s.messages, 500)
+	}
+	if s.against != rawName && s.against != rawAttributesName {
+		return s, fmt.Errorf("-against %s: neither %s nor %s", s.against, rawName, rawAttributesName)
+	}
+	for _, word := range words(engines) {
+		if !slices.Contains(all, word) {
+			return s, fmt.Errorf("-engines %s: %q is none of %s", engines, word, strings.Join(all, ", "))
+		}
+		s.engines = append(s.engines, word)
+	}
+	for _, m := range modes {
+		if wanted == "" || slices.Contains(words(wanted), m.name) {
+			s.modes = append(s.modes, m)
+		}
+	}
+	if n := len(words(wanted)); n > 0 && n != len(s.modes) {
+		return s, fmt.Errorf("-modes %s: one of them is none of %s", wanted, modeNames())
+	}
+	for _, word := range words(sizes) {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 8 || n > 1<<20 {
+			return s, fmt.Errorf("-sizes %s: %q is not within 8 to %d", sizes, word, 1<<20)
+		}
+		s.sizes = append(s.sizes, n)
+	}
+	if s.rounds < 1 || s.round <= 0 || s.messages < 1 {
+		return s, errors.New("-rounds, -round and -messages: above 0")
+	}
+	return s, nil
+}
+
+// words returns what stands between commas.
+func words(list string) (out []string) {
+	for word := range strings.SplitSeq(list, ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			out = append(out, word)
+		}
+	}
+	return out
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	s, err := parse(args)
+	if err != nil {
+		return err
+	}
+	if s.cpuProfile != "" {
+		f, err := os.Create(s.cpuProfile)
+		if err != nil {
+			return fmt.Errorf("CPU profile: %w", err)
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return fmt.Errorf("CPU profile: %w", err)
+		}
+		defer pprof.StopCPUProfile()
+	}
+	if s.memProfile != "" {
+		runtime.MemProfileRate = 1 << 12
+		defer writeAllocations(s.memProfile)
+	}
+	fmt.Fprintf(out, "%s %s/%s, GOMAXPROCS %d, medians of %d interleaved rounds\n\n",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), s.rounds)
+	kept := true
+	for _, engine := range s.engines {
+		for _, size := range s.sizes {
+			t := table{engine: engine, size: size, against: s.against}
+			for _, m := range s.modes {
+				results, err := cell(ctx, s, engine, size, m)
+				if err != nil {
+					return fmt.Errorf("%s, %d B, %s: %w", engine, size, m.name, err)
+				}
+				t.add(m, results)
+			}
+			if err := t.print(out); err != nil {
+				return err
+			}
+			if !s.short && s.only == "" {
+				kept = t.judge(out) && kept
+			}
+		}
+	}
+	if !kept {
+		return errBroken
+	}
+	return nil
+}
+
+func writeAllocations(path string) {
+	f, err := os.Create(path)
+	if err == nil {
+		err = errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "queue: profile of allocations:", err)
+	}
+}

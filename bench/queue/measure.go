@@ -1,0 +1,332 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-go/holdfast/bench/internal/broker"
+)
+
+// patience is how long a message may not come before something is wrong.
+const patience = 30 * time.Second
+
+// result is what one round of one side was like.
+type result struct {
+	rate     float64 // messages a second
+	p50, p99 time.Duration
+	cpu      time.Duration // of this process, a message
+	engine   time.Duration // of the engine's processes, a message
+	allocs   float64       // of this process, a message
+	bytes    float64
+}
+
+// sideResults are the rounds of one side.
+type sideResults struct {
+	name   string
+	rounds []result
+}
+
+// keys are what messages are ordered by.
+var keys = sync.OnceValue(func() []string {
+	out := make([]string, 1000)
+	for i := range out {
+		out[i] = fmt.Sprint("key-", i)
+	}
+	return out
+})
+
+// cell measures one mode on an engine that has nothing else to do, all sides in turn, each round in another order.
+func cell(ctx context.Context, s settings, engine string, size int, m mode) ([]sideResults, error) {
+	dir, err := os.MkdirTemp("", "holdfast-queue-")
+	if err != nil {
+		return nil, fmt.Errorf("data: %w", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // in the temporary directory
+	b, err := broker.Start(ctx, broker.Config{Kind: engine, Dir: dir})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says it all
+	}
+	defer b.Close()
+	names, openers := sides(engine, s.only)
+	if len(names) == 0 {
+		return nil, fmt.Errorf("-only %s: no such side", s.only)
+	}
+	results := make([]sideResults, len(names))
+	opened := make([]side, len(names))
+	for i, open := range openers {
+		if opened[i], err = open(ctx, b); err != nil {
+			return nil, fmt.Errorf("%s: %w", names[i], err)
+		}
+		defer opened[i].close()
+		results[i].name = names[i]
+	}
+	for round := range s.rounds {
+		for i := range names {
+			j := (i + round) % len(names)
+			topic := fmt.Sprintf("%s-%d", strings.ReplaceAll(names[j], "+", "-"), round)
+			r, err := measure(ctx, s, opened[j], b, topic, size, m)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", names[j], err)
+			}
+			results[j].rounds = append(results[j].rounds, r)
+		}
+	}
+	return results, nil
+}
+
+func measure(ctx context.Context, s settings, side side, b *broker.Broker, topic string, size int, m mode) (result, error) {
+	st, err := side.open(ctx, topic)
+	if err != nil {
+		return result{}, err
+	}
+	defer st.close()
+	switch {
+	case m.rate > 0:
+		return onTheWay(ctx, s, st, b, size, m)
+	case m.publishers > 0:
+		// A short round gets topic, timers, pools and connections going.
+		if _, err := publish(ctx, st, b, size, m, s.round/5); err != nil {
+			return result{}, err
+		}
+		return publish(ctx, st, b, size, m, s.round)
+	default:
+		return consume(ctx, s, st, b, size, m)
+	}
+}
+
+// meter is what the process and the engine had used when it was started.
+type meter struct {
+	b       *broker.Broker
+	begun   time.Time
+	mem     runtime.MemStats
+	cpu     time.Duration
+	engines time.Duration
+}
+
+func newMeter(b *broker.Broker) *meter {
+	m := &meter{b: b}
+	runtime.GC()
+	runtime.ReadMemStats(&m.mem)
+	m.engines, m.cpu, m.begun = b.CPU(), processTime(), time.Now()
+	return m
+}
+
+// per returns what was used since, a message.
+func (m *meter) per(n int) result {
+	took, cpu, engines := time.Since(m.begun), processTime()-m.cpu, m.b.CPU()-m.engines
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	return result{
+		rate: float64(n) / took.Seconds(), cpu: cpu / time.Duration(n), engine: engines / time.Duration(n),
+		allocs: float64(now.Mallocs-m.mem.Mallocs) / float64(n), bytes: float64(now.TotalAlloc-m.mem.TotalAlloc) / float64(n),
+	}
+}
+
+// publish publishes for d.
+func publish(ctx context.Context, st stream, b *broker.Broker, size int, m mode, d time.Duration) (result, error) {
+	var wg sync.WaitGroup
+	each := max(1, m.batch)
+	failed, latencies := make([]error, m.publishers), make([][]time.Duration, m.publishers)
+	for i := range latencies {
+		// Room for all, so that the measuring allocates nothing.
+		latencies[i] = make([]time.Duration, 0, int(d.Seconds()*200_000)/m.publishers+1000)
+	}
+	meter := newMeter(b)
+	end := meter.begun.Add(d)
+	for i := range m.publishers {
+		wg.Go(func() {
+			batch := make([]message, each)
+			data := make([]byte, size)
+			next := i * 7
+			for now := time.Now(); now.Before(end); {
+				for j := range batch {
+					batch[j] = message{keys()[next%len(keys())], data}
+					next++
+				}
+				var err error
+				if m.batch > 0 {
+					err = st.publishAll(ctx, batch)
+				} else {
+					err = st.publish(ctx, batch[0])
+				}
+				if err != nil {
+					failed[i] = err
+					return
+				}
+				then := now
+				now = time.Now()
+				latencies[i] = append(latencies[i], now.Sub(then))
+			}
+		})
+	}
+	wg.Wait()
+	all := slices.Concat(latencies...)
+	r := meter.per(max(1, len(all)*each))
+	if err := errors.Join(failed...); err != nil {
+		return result{}, err
+	}
+	r.p50, r.p99 = quantiles(all)
+	return r, nil
+}
+
+func quantiles(all []time.Duration) (p50, p99 time.Duration) {
+	slices.Sort(all)
+	if n := len(all); n > 0 {
+		p50, p99 = all[n/2], all[n*99/100]
+	}
+	return p50, p99
+}
+
+// fill publishes so many messages as fast as may be.
+func fill(ctx context.Context, st stream, n, size int) error {
+	data := make([]byte, size)
+	var wg sync.WaitGroup
+	const at = 4
+	failed := make([]error, at)
+	var taken atomic.Int64
+	for i := range at {
+		wg.Go(func() {
+			for failed[i] == nil {
+				first := int(taken.Add(100)) - 100
+				if first >= n {
+					return
+				}
+				batch := make([]message, min(100, n-first))
+				for j := range batch {
+					batch[j] = message{keys()[(first+j)%len(keys())], data}
+				}
+				failed[i] = st.publishAll(ctx, batch)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(failed...)
+}
+
+// consume fills the topic, and measures from the first message that is handled to the last: joining a group is not
+// counted.
+func consume(ctx context.Context, s settings, st stream, b *broker.Broker, size int, m mode) (result, error) {
+	if err := fill(ctx, st, s.messages, size); err != nil {
+		return result{}, fmt.Errorf("fill: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var handled atomic.Int64
+	var meter *meter
+	n := int64(s.messages)
+	first, last := make(chan struct{}), make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		ended <- st.consume(ctx, m.handlers, m.ordered, func([]byte) {
+			switch handled.Add(1) {
+			case 1:
+				meter = newMeter(b)
+				close(first)
+			case n:
+				close(last)
+			default:
+				<-first
+			}
+		})
+	}()
+	if err := await(ctx, last, ended, &handled); err != nil {
+		return result{}, err
+	}
+	r := meter.per(s.messages)
+	cancel()
+	if err := <-ended; err != nil {
+		return result{}, err
+	}
+	if twice := handled.Load() - n; twice > 0 {
+		return result{}, fmt.Errorf("%d messages came twice", twice)
+	}
+	return r, nil
+}
+
+// await waits until done is closed, as long as messages come.
+func await(ctx context.Context, done <-chan struct{}, ended <-chan error, handled *atomic.Int64) error {
+	tick := time.NewTicker(patience)
+	defer tick.Stop()
+	for was := int64(0); ; was = handled.Load() {
+		select {
+		case <-done:
+			return nil
+		case err := <-ended:
+			return fmt.Errorf("ended after %d messages: %w", handled.Load(), err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+			if handled.Load() == was {
+				return fmt.Errorf("no message came for %v after %d", patience, was)
+			}
+		}
+	}
+}
+
+// onTheWay publishes at a rate that is easy and measures how long each message takes until its handler begins, from the
+// moment at which it was to be published.
+func onTheWay(ctx context.Context, s settings, st stream, b *broker.Broker, size int, m mode) (result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n := max(10, int(2*s.round.Seconds()*float64(m.rate)))
+	latencies := make([]time.Duration, n)
+	var handled atomic.Int64
+	first, last := make(chan struct{}), make(chan struct{})
+	ended := make(chan error, 1)
+	// The first message shows that the consumer is there. Its time is 0.
+	if err := st.publish(ctx, message{keys()[0], make([]byte, size)}); err != nil {
+		return result{}, err
+	}
+	go func() {
+		ended <- st.consume(ctx, m.handlers, m.ordered, func(data []byte) {
+			sent := int64(binary.BigEndian.Uint64(data)) //nolint:gosec // a time
+			if sent == 0 {
+				close(first)
+				return
+			}
+			i := handled.Add(1)
+			if int(i) <= n {
+				latencies[i-1] = time.Duration(time.Now().UnixNano() - sent)
+			}
+			if int(i) == n {
+				close(last)
+			}
+		})
+	}()
+	if err := await(ctx, first, ended, &handled); err != nil {
+		return result{}, err
+	}
+	meter := newMeter(b)
+	failed := make(chan error, n)
+	for i := range n {
+		due := meter.begun.Add(time.Duration(i) * time.Second / time.Duration(m.rate))
+		time.Sleep(time.Until(due))
+		data := make([]byte, size)
+		binary.BigEndian.PutUint64(data, uint64(due.UnixNano())) //nolint:gosec // a time
+		go func() { failed <- st.publish(ctx, message{keys()[i%len(keys())], data}) }()
+	}
+	for range n {
+		if err := <-failed; err != nil {
+			return result{}, err
+		}
+	}
+	if err := await(ctx, last, ended, &handled); err != nil {
+		return result{}, err
+	}
+	r := meter.per(n)
+	cancel()
+	if err := <-ended; err != nil {
+		return result{}, err
+	}
+	r.p50, r.p99 = quantiles(latencies)
+	return r, nil
+}
