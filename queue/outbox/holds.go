@@ -1,0 +1,213 @@
+package outbox
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/backoff"
+)
+
+// The pauses between attempts. Those of a topic are short, since it is the engine that is away; those of a key grow long, since
+// what is wrong with one message alone does not pass by itself.
+const (
+	pauseBase  = 200 * time.Millisecond
+	topicPause = 5 * time.Second
+	keyPause   = time.Minute
+	// maxHeld bounds the keys and single events of a topic that are held. With more the whole topic is.
+	maxHeld = 256
+	// forgetAfter is how long what was let go is remembered, if nothing is heard of it again: somebody else published it.
+	forgetAfter = 2 * time.Minute
+)
+
+// holds are the keys, single events and topics whose oldest event could not be published. It is pure: it is told the time, and
+// is for one goroutine.
+type holds struct {
+	lanes  map[lane]*hold
+	topics map[string]*hold
+	spread func(time.Duration) time.Duration // of a pause; a test's is not random
+}
+
+// lane is what is published one after the other: a key, or a single event without one.
+type lane struct {
+	Key
+	seq uint64 // 0 with a key
+}
+
+func laneOf(e *Event) lane {
+	if e.Message.Key != "" {
+		return lane{Key: Key{e.Topic, e.Message.Key}}
+	}
+	return lane{Key{Topic: e.Topic}, e.Seq}
+}
+
+type hold struct {
+	seq      uint64
+	attempts int
+	since    time.Time
+	until    time.Time
+	err      error
+	released bool // until has passed
+}
+
+func newHolds() *holds {
+	return &holds{
+		lanes: make(map[lane]*hold), topics: make(map[string]*hold),
+		spread: func(d time.Duration) time.Duration { return backoff.Jitter(d/2, d) },
+	}
+}
+
+// settle takes in what became of a batch of one topic and returns the Seqs that are published. errs is nil, or has one for
+// each event.
+//
+// A batch of which nothing was published holds the topic: it is the engine that does not take it. Otherwise, and for a message that
+// is itself at fault, what failed holds its key, or itself if it has none.
+func (h *holds) settle(now time.Time, topic string, events []Event, errs []error) (published []uint64) {
+	failed := make(map[lane]bool)
+	engine := error(nil) // the first failure that is not the message's own fault
+	var faulty, others []int
+	for i := range events {
+		err := error(nil)
+		if i < len(errs) {
+			err = errs[i]
+		}
+		l := laneOf(&events[i])
+		switch {
+		case err == nil:
+			published = append(published, events[i].Seq)
+			if !failed[l] {
+				delete(h.lanes, l)
+			}
+		case failed[l]: // held by the one before it
+		default:
+			failed[l] = true
+			if failure.CodeOf(err) == failure.InvalidArgument {
+				faulty = append(faulty, i)
+				continue
+			}
+			others = append(others, i)
+			if engine == nil {
+				engine = err
+			}
+		}
+	}
+	for _, i := range faulty {
+		h.hold(now, &events[i], errs[i])
+	}
+	if len(published) > 0 {
+		delete(h.topics, topic)
+		for _, i := range others {
+			h.hold(now, &events[i], errs[i])
+		}
+	} else if engine != nil {
+		h.holdTopic(now, topic, engine)
+	}
+	if len(failed) > 0 && h.count(topic) > maxHeld {
+		maps.DeleteFunc(h.lanes, func(l lane, _ *hold) bool { return l.Topic == topic })
+		h.holdTopic(now, topic, errs[append(faulty, others...)[0]])
+	}
+	return published
+}
+
+func (h *holds) hold(now time.Time, e *Event, err error) {
+	l := laneOf(e)
+	x := h.lanes[l]
+	if x == nil || x.seq != e.Seq {
+		x = &hold{seq: e.Seq, since: now}
+		h.lanes[l] = x
+	}
+	x.again(now, err, h.spread, keyPause)
+}
+
+func (h *holds) holdTopic(now time.Time, topic string, err error) {
+	x := h.topics[topic]
+	if x == nil {
+		x = &hold{since: now}
+		h.topics[topic] = x
+	}
+	x.again(now, err, h.spread, topicPause)
+}
+
+func (x *hold) again(now time.Time, err error, spread func(time.Duration) time.Duration, longest time.Duration) {
+	x.attempts++
+	x.err, x.released = err, false
+	x.until = now.Add(spread(min(longest, pauseBase<<min(x.attempts-1, 20))))
+}
+
+// count returns how many keys and single events of a topic are held.
+func (h *holds) count(topic string) (n int) {
+	for l := range h.lanes {
+		if l.Topic == topic {
+			n++
+		}
+	}
+	return n
+}
+
+// release lets go what has waited long enough, and reports whether something has since the last call. It forgets what
+// was let go long ago, and nothing was heard of since.
+func (h *holds) release(now time.Time) (any bool) {
+	due := func(x *hold) (forget bool) {
+		if now.Before(x.until) {
+			return false
+		}
+		any = any || !x.released
+		x.released = true
+		return now.Sub(x.until) > forgetAfter
+	}
+	maps.DeleteFunc(h.topics, func(_ string, x *hold) bool { return due(x) })
+	maps.DeleteFunc(h.lanes, func(_ lane, x *hold) bool { return due(x) })
+	return any
+}
+
+// skip returns what has to wait yet.
+func (h *holds) skip(now time.Time) (s Skip) {
+	for topic, x := range h.topics {
+		if now.Before(x.until) {
+			s.Topics = append(s.Topics, topic)
+		}
+	}
+	for l, x := range h.lanes {
+		switch {
+		case !now.Before(x.until):
+		case l.seq != 0:
+			s.Seqs = append(s.Seqs, l.seq)
+		default:
+			s.Keys = append(s.Keys, l.Key)
+		}
+	}
+	return s
+}
+
+// next returns when something has waited long enough, zero if nothing waits.
+func (h *holds) next(now time.Time) (at time.Time) {
+	earliest := func(x *hold) {
+		if x.until.After(now) && (at.IsZero() || x.until.Before(at)) {
+			at = x.until
+		}
+	}
+	for _, x := range h.topics {
+		earliest(x)
+	}
+	for _, x := range h.lanes {
+		earliest(x)
+	}
+	return at
+}
+
+// list returns what is held, the longest first.
+func (h *holds) list() []Held {
+	out := make([]Held, 0, len(h.topics)+len(h.lanes))
+	for topic, x := range h.topics {
+		out = append(out, Held{Topic: topic, Attempts: x.attempts, Since: x.since, Err: x.err})
+	}
+	for l, x := range h.lanes {
+		out = append(out, Held{Topic: l.Topic, Key: l.Key.Key, Seq: x.seq, Attempts: x.attempts, Since: x.since, Err: x.err})
+	}
+	slices.SortFunc(out, func(a, b Held) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Seq, b.Seq))
+	})
+	return out
+}
