@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
 	"github.com/holdfast-go/holdfast/replica"
 )
 
@@ -20,9 +21,13 @@ type Command struct {
 	// new version first runs everywhere as one that reads the new format, and writes it from the next on.
 	Format int    `json:"format"`
 	Op     Op     `json:"op"`
-	Order  *Order `json:"order"`
+	Order  *Order `json:"order,omitempty"` // of Create and Update
 	// Version is that of the order which an Update replaces.
 	Version uint64 `json:"version,omitempty"`
+	// Events are what happened by an Update. They go into the outbox if, and only if, it is made. Since format 2.
+	Events []events.Event `json:"events,omitempty"`
+	// Sent are the numbers of events that are published, of Sent. Since format 2.
+	Sent []uint64 `json:"sent,omitempty"`
 }
 
 // Op is the kind of a Command.
@@ -32,6 +37,7 @@ type Op string
 const (
 	Create Op = "create"
 	Update Op = "update"
+	Sent   Op = "sent" // since format 2
 )
 
 // Answer is the result of a Command.
@@ -45,11 +51,22 @@ type Answer struct {
 
 // Book holds all orders, the same on each instance: a replica.State. What is in it is never modified, only replaced, so
 // that readers and snapshots share it.
+//
+// It is the outbox, too: an order and what is to be told of it change in one command. Whoever leads publishes what lies
+// in it, and takes it out with another command. Should both be done twice, or by two at once, the same messages go out
+// again with the same ids.
 type Book struct {
 	mu         sync.RWMutex
 	orders     *btree.Map[string, *entry]
 	byCustomer *btree.Map[string, *entry] // the newest first
-	unfinished *btree.Map[string, *entry] // the oldest first
+	unfinished *btree.Map[string, *entry] // with something to do, the oldest first
+	waiting    *btree.Map[string, *entry] // see Status.Waits; the oldest first
+	outbox     *btree.Map[uint64, *events.Event]
+	last       uint64 // the highest number of an event that was ever in the outbox
+
+	// Of this instance alone; see Outbox.
+	known uint64        // last, when the outbox was read last
+	grown chan struct{} // closed when last grows, nil if nobody waits
 }
 
 type entry struct {
@@ -63,6 +80,8 @@ func NewBook() *Book {
 		orders:     new(btree.Map[string, *entry]),
 		byCustomer: new(btree.Map[string, *entry]),
 		unfinished: new(btree.Map[string, *entry]),
+		waiting:    new(btree.Map[string, *entry]),
+		outbox:     new(btree.Map[uint64, *events.Event]),
 	}
 }
 
@@ -74,22 +93,33 @@ func (b *Book) Apply(at replica.At, c Command) (Answer, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now, ok := b.orders.Get(c.Order.ID)
 	switch c.Op {
 	case Create:
-		if !ok {
-			now = b.put(c.Order, at.Index)
-			return now.answer(true), nil
+		now, ok := b.orders.Get(c.Order.ID)
+		if ok {
+			return now.answer(false), nil
 		}
+		return b.put(c.Order, at.Index).answer(true), nil
 	case Update:
-		if ok && now.version == c.Version {
-			now = b.put(c.Order, at.Index)
-			return now.answer(true), nil
+		now, ok := b.orders.Get(c.Order.ID)
+		if !ok || now.version != c.Version {
+			return now.answer(false), nil
 		}
-	default:
-		panic(fmt.Sprintf("orders: command %q is not known to this version", c.Op))
+		for i := range c.Events {
+			b.last++
+			b.outbox.Set(b.last, &c.Events[i])
+		}
+		if len(c.Events) > 0 {
+			b.grow()
+		}
+		return b.put(c.Order, at.Index).answer(true), nil
+	case Sent:
+		for _, number := range c.Sent {
+			b.outbox.Delete(number)
+		}
+		return Answer{}, nil
 	}
-	return now.answer(false), nil
+	panic(fmt.Sprintf("orders: command %q is not known to this version", c.Op))
 }
 
 func (e *entry) answer(written bool) Answer {
@@ -104,10 +134,15 @@ func (b *Book) put(o *Order, version uint64) *entry {
 	e := &entry{o, version}
 	b.orders.Set(o.ID, e)
 	b.byCustomer.Set(customerKey(o), e)
-	if o.Status.Final() {
-		b.unfinished.Delete(unfinishedKey(o))
-	} else {
-		b.unfinished.Set(unfinishedKey(o), e)
+	key := unfinishedKey(o)
+	b.unfinished.Delete(key)
+	b.waiting.Delete(key)
+	switch {
+	case o.Status.Final():
+	case o.Status.Waits():
+		b.waiting.Set(key, e)
+	default:
+		b.unfinished.Set(key, e)
 	}
 	return e
 }
@@ -150,35 +185,53 @@ func (b *Book) page(tree func(*Book) *btree.Map[string, *entry], prefix, after s
 func byID(b *Book) *btree.Map[string, *entry]         { return b.orders }
 func byCustomer(b *Book) *btree.Map[string, *entry]   { return b.byCustomer }
 func byUnfinished(b *Book) *btree.Map[string, *entry] { return b.unfinished }
+func byWaiting(b *Book) *btree.Map[string, *entry]    { return b.waiting }
 
-// format is the version of commands and snapshots. Apply and Restore read all that there ever were.
-const format = 1
+// format is the version of commands and snapshots. Apply and Restore read all that there ever were:
+//
+//	1  an order that is paid was so at once; nothing is published
+//	2  orders wait for their payment; the outbox
+//
+// An order of format 1 means the same in 2: one that is Paid goes on to be Confirmed, with nothing to publish; one that is not
+// goes the new way from where it is.
+const format = 2
 
-// record is one line of a snapshot: the head, then the orders.
+// record is one line of a snapshot: the head, then the orders, then the outbox.
 type record struct {
-	Format  int    `json:"format,omitempty"`
-	Order   *Order `json:"order,omitempty"`
-	Version uint64 `json:"version,omitempty"`
+	Format  int           `json:"format,omitempty"`
+	Last    uint64        `json:"last,omitempty"` // of the head
+	Order   *Order        `json:"order,omitempty"`
+	Version uint64        `json:"version,omitempty"`
+	Event   *events.Event `json:"event,omitempty"`
+	Number  uint64        `json:"number,omitempty"`
 }
 
 type snapshot struct {
 	orders *btree.Map[string, *entry]
+	outbox *btree.Map[uint64, *events.Event]
+	last   uint64
 }
 
 // Snapshot implements replica.State. The copy is made when one of the two changes.
 func (b *Book) Snapshot() (replica.Snapshot, error) {
 	b.mu.Lock() // Copy marks what it shares
 	defer b.mu.Unlock()
-	return &snapshot{b.orders.Copy()}, nil
+	return &snapshot{b.orders.Copy(), b.outbox.Copy(), b.last}, nil
 }
 
 // Write implements replica.Snapshot.
 func (s *snapshot) Write(w io.Writer) error {
 	out := json.NewEncoder(w)
-	err := out.Encode(record{Format: format})
+	err := out.Encode(record{Format: format, Last: s.last})
 	s.orders.Scan(func(_ string, e *entry) bool {
 		if err == nil {
 			err = out.Encode(record{Order: e.order, Version: e.version})
+		}
+		return err == nil
+	})
+	s.outbox.Scan(func(number uint64, e *events.Event) bool {
+		if err == nil {
+			err = out.Encode(record{Event: e, Number: number})
 		}
 		return err == nil
 	})
@@ -186,7 +239,7 @@ func (s *snapshot) Write(w io.Writer) error {
 }
 
 // Release implements replica.Snapshot.
-func (s *snapshot) Release() { s.orders = nil }
+func (s *snapshot) Release() { *s = snapshot{} }
 
 // Restore implements replica.State. On an error the book is as it was.
 func (b *Book) Restore(from io.Reader) error {
@@ -195,22 +248,30 @@ func (b *Book) Restore(from io.Reader) error {
 	if err := in.Decode(&head); err != nil {
 		return fmt.Errorf("read a book of orders: %w", err)
 	}
-	if head.Format != format {
+	if head.Format < 1 || head.Format > format {
 		return fmt.Errorf("read a book of orders: format %d; this program knows %d", head.Format, format)
 	}
 	fresh := NewBook()
+	fresh.last = head.Last
 	for in.More() {
 		var r record
 		if err := in.Decode(&r); err != nil {
 			return fmt.Errorf("read a book of orders: %w", err)
 		}
-		if r.Order == nil || r.Order.ID == "" || r.Version == 0 {
-			return errors.New("read a book of orders: a record without an order")
+		switch {
+		case r.Order != nil && r.Order.ID != "" && r.Version != 0:
+			fresh.put(r.Order, r.Version)
+		case r.Event != nil && r.Number != 0 && r.Number <= head.Last:
+			fresh.outbox.Set(r.Number, r.Event)
+		default:
+			return errors.New("read a book of orders: a record of nothing that this program knows")
 		}
-		fresh.put(r.Order, r.Version)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.orders, b.byCustomer, b.unfinished = fresh.orders, fresh.byCustomer, fresh.unfinished
+	b.orders, b.byCustomer, b.unfinished, b.waiting = fresh.orders, fresh.byCustomer, fresh.unfinished, fresh.waiting
+	b.outbox, b.last = fresh.outbox, fresh.last
+	b.known = 0
+	b.grow()
 	return nil
 }

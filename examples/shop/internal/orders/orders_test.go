@@ -140,8 +140,14 @@ func TestAPaidOrderIsFinishedByTheRecovery(t *testing.T) {
 		}
 		server, _ := w.process(commitFails)
 		resp, err := server.Place(t.Context(), place("key", 0))
-		if err != nil || resp.GetOrder().GetStatus() != orderspb.Status_STATUS_PAID {
+		if err != nil || resp.GetOrder().GetStatus() != orderspb.Status_STATUS_PLACED {
 			t.Fatalf("%v, %v", resp, err)
+		}
+		if err := w.tell(t.Context(), commitFails, false); err != nil {
+			t.Fatal(err)
+		}
+		if left := w.unfinished(t); len(left) != 1 || left[0].Status != orders.Paid {
+			t.Fatalf("%+v", left)
 		}
 		store := orders.NewStore(w.book)
 		process := orders.NewProcess(store, inventorypb.NewInventoryClient(w.conn), paymentpb.NewPaymentClient(w.conn))
@@ -200,6 +206,9 @@ func TestAPaidOrderDoesNotWaitForTheOthers(t *testing.T) {
 		server, _ = w.process(without("Inventory/Commit"))
 		paid, err := server.Place(t.Context(), place("paid", 0))
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.tell(t.Context(), without("Inventory/Commit"), false); err != nil {
 			t.Fatal(err)
 		}
 		store := orders.NewStore(w.book)

@@ -27,18 +27,18 @@ func NewProcess(store Store, inventory inventorypb.InventoryClient, payment paym
 // maxSteps is far beyond what two processes can make each other repeat.
 const maxSteps = 50
 
-// Finish takes o as far as it goes and returns it as it is then: final, unless there is an error. The order that it returns
-// with an error is as it was stored last.
+// Finish takes o as far as it goes and returns it as it is then: final or waiting, unless there is an error. The order that
+// it returns with an error is as it was stored last.
 func (p *Process) Finish(ctx context.Context, o *Order) (*Order, error) {
 	for range maxSteps {
-		if o.Status.Final() {
+		if o.Status.Final() || o.Status.Waits() {
 			return o, nil
 		}
 		next, err := p.step(ctx, o)
 		if err != nil {
 			return o, err
 		}
-		ok, err := p.write(ctx, next)
+		ok, err := p.write(ctx, o, next)
 		if err != nil {
 			return o, err
 		}
@@ -72,18 +72,7 @@ func (p *Process) step(ctx context.Context, o *Order) (*Order, error) {
 		}
 		return nil, err
 	case Reserved:
-		_, err := p.payment.Charge(ctx, &paymentpb.ChargeRequest{
-			Key: o.ID, Customer: o.Customer, Currency: o.Currency, Minor: o.Total,
-		})
-		switch {
-		case err == nil:
-			return o.to(Paid), nil
-		case errors.Is(err, shop.ErrDeclined):
-			return o.undo(err), nil
-		case errors.Is(err, shop.ErrVoided):
-			return o.undo(shop.ErrGivenUp), nil
-		}
-		return nil, err
+		return p.charge(ctx, o)
 	case Paid:
 		if _, err := p.inventory.Commit(ctx, &inventorypb.CommitRequest{Order: o.ID}); err != nil {
 			return nil, err
@@ -99,9 +88,27 @@ func (p *Process) step(ctx context.Context, o *Order) (*Order, error) {
 			return nil, err
 		}
 		return o.to(Rejected), nil
-	case Confirmed, Rejected:
+	case Placed, Confirmed, Rejected:
 	}
 	return o, nil
+}
+
+// charge captures the payment, or asks how one stands that was captured before.
+func (p *Process) charge(ctx context.Context, o *Order) (*Order, error) {
+	resp, err := p.payment.Charge(ctx, &paymentpb.ChargeRequest{
+		Key: o.ID, Customer: o.Customer, Currency: o.Currency, Minor: o.Total, Card: o.Card,
+	})
+	switch {
+	case err == nil && resp.GetSettled():
+		return o.to(Paid), nil
+	case err == nil:
+		return o.to(Placed), nil
+	case errors.Is(err, shop.ErrDeclined), errors.Is(err, shop.ErrPaymentFailed):
+		return o.undo(err), nil
+	case errors.Is(err, shop.ErrVoided):
+		return o.undo(shop.ErrGivenUp), nil
+	}
+	return nil, err
 }
 
 // GiveUp begins to undo an order that nobody has been promised. It reports false if the order has moved on.
@@ -109,12 +116,17 @@ func (p *Process) GiveUp(ctx context.Context, o *Order) (bool, error) {
 	if o.Status != Pending && o.Status != Reserved {
 		return false, nil
 	}
-	return p.write(ctx, o.undo(shop.ErrGivenUp))
+	return p.write(ctx, o, o.undo(shop.ErrGivenUp))
 }
 
-func (p *Process) write(ctx context.Context, o *Order) (bool, error) {
-	o.Updated = time.Now()
-	return p.store.Update(ctx, o)
+// write stores next, a later state of o, and what happened by that.
+func (p *Process) write(ctx context.Context, o, next *Order) (bool, error) {
+	next.Updated = time.Now()
+	happened, err := o.happened(next)
+	if err != nil {
+		return false, err
+	}
+	return p.store.Update(ctx, next, happened...)
 }
 
 // to returns a copy of o with another status.
@@ -122,6 +134,7 @@ func (o *Order) to(s Status) *Order {
 	next := *o
 	next.Status = s
 	next.Chargeable = o.Chargeable || s == Reserved
+	next.Placed = o.Placed || s == Placed || s == Paid
 	return &next
 }
 

@@ -20,6 +20,9 @@ type RecoveryConfig struct {
 	// GiveUp is how long a customer may take to repeat a checkout that failed half-way. Then what it holds is
 	// given back. Default 2 min; it should be longer than customers are told to wait.
 	GiveUp time.Duration
+	// Ask is how long an order waits to be told of its payment before the payment provider is asked. Default 5 min: messages
+	// come late when what carries them is away, and this is only for one that nobody will ever bring.
+	Ask time.Duration
 	// AtOnce is how many orders are worked on at the same time. Default 8: one that waits for another service must not
 	// hold up the others.
 	AtOnce int
@@ -29,7 +32,8 @@ type RecoveryConfig struct {
 }
 
 // Recovery picks up orders that were left on the way, because a process died or a customer went away: what was promised
-// (Paid) is finished, what was not is undone. It may run in any number of processes at once.
+// (Paid) is finished, what was not is undone; and what waits for a message that does not come asks. It may run in any number
+// of processes at once.
 type Recovery struct {
 	store   Store
 	process *Process
@@ -47,6 +51,9 @@ func NewRecovery(store Store, process *Process, cfg RecoveryConfig, log *slog.Lo
 	}
 	if cfg.GiveUp <= 0 {
 		cfg.GiveUp = 2 * time.Minute
+	}
+	if cfg.Ask <= 0 {
+		cfg.Ask = 5 * time.Minute
 	}
 	if cfg.AtOnce <= 0 {
 		cfg.AtOnce = 8
@@ -75,6 +82,7 @@ func (r *Recovery) Run(ctx context.Context) error {
 
 const (
 	maxUnfinished = 1000            // in one look
+	maxWaiting    = 100             // in one look
 	recoverTime   = 5 * time.Second // for one order
 )
 
@@ -85,11 +93,15 @@ func (r *Recovery) Once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	waiting, err := r.store.Waiting(ctx, maxWaiting)
+	if err != nil {
+		return err
+	}
 	// While another service is away, those that wait for it are many, and each takes its time to fail.
 	slices.SortStableFunc(unfinished, func(a, b *Order) int { return promised(b) - promised(a) })
 	var work errgroup.Group
 	work.SetLimit(r.cfg.AtOnce)
-	for _, o := range unfinished {
+	for _, o := range append(unfinished, waiting...) {
 		work.Go(func() error { return r.recover(ctx, o) })
 	}
 	return work.Wait()
@@ -117,13 +129,22 @@ func (r *Recovery) recover(ctx context.Context, o *Order) error {
 		if o, err = r.store.Load(ctx, o.ID); err != nil {
 			return err
 		}
+	case Placed:
+		if time.Since(o.Updated) < r.cfg.Ask {
+			return nil
+		}
+		asked, err := r.process.Ask(ctx, o)
+		if err != nil {
+			return err
+		}
+		o = asked
 	default:
 		if time.Since(o.Updated) < r.cfg.Settle {
 			return nil
 		}
 	}
 	o, err := r.process.Finish(ctx, o)
-	if err == nil {
+	if err == nil && !o.Status.Waits() {
 		r.log.Info("order recovered", "order", o.ID, "status", string(o.Status), "age", time.Since(o.Created).Round(time.Second))
 	}
 	return err

@@ -41,10 +41,13 @@ func (s *Server) Place(ctx context.Context, req *orderspb.PlaceRequest) (*orders
 	}
 	o, err = s.process.Finish(ctx, o)
 	switch o.Status {
-	case Paid, Confirmed:
-		// Paid is as good as done: what is left is done by the recovery if not by us.
+	case Placed, Paid, Confirmed:
+		// That is what was asked for: the rest is done by whoever is told of the payment.
 		return &orderspb.PlaceResponse{Order: o.wire()}, nil
 	case Undoing, Rejected:
+		if o.Placed {
+			return &orderspb.PlaceResponse{Order: o.wire()}, nil // the customer has it, and sees what became of it
+		}
 		return nil, o.rejection()
 	case Pending, Reserved:
 	}
@@ -71,7 +74,7 @@ func (s *Server) begin(ctx context.Context, req *orderspb.PlaceRequest) (*Order,
 		products[p.GetId()] = p
 	}
 	now := time.Now()
-	o = &Order{ID: id, Customer: req.GetCustomer(), Status: Pending, Created: now, Updated: now}
+	o = &Order{ID: id, Customer: req.GetCustomer(), Card: req.GetCard(), Status: Pending, Created: now, Updated: now}
 	for _, item := range req.GetItems() {
 		p, ok := products[item.GetProduct()]
 		if !ok {
@@ -144,6 +147,9 @@ func checkPlace(req *orderspb.PlaceRequest) error {
 	var check shop.Check
 	check.That(isKey(req.GetIdempotencyKey()), "Idempotency-Key", "must be 1 to 255 visible ASCII characters, different for every order")
 	check.ID("customer", req.GetCustomer())
+	if req.GetCard() != "" {
+		check.ID("card", req.GetCard())
+	}
 	if check.Items("items", len(req.GetItems())) {
 		seen := make(map[string]bool, len(req.GetItems()))
 		for i, item := range req.GetItems() {

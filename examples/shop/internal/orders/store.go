@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/replica"
 )
@@ -16,13 +17,16 @@ type Store interface {
 	Load(ctx context.Context, id string) (*Order, error)
 	// Create stores o if there is no order with its id yet, and returns the one that is stored: o's or the other.
 	Create(ctx context.Context, o *Order) (*Order, error)
-	// Update replaces the order that o is a later state of. It reports false if that is not the stored one any more. After
-	// an error the update may have been made, or may be later.
-	Update(ctx context.Context, o *Order) (bool, error)
+	// Update replaces the order that o is a later state of, and has what happened by that published. It reports false,
+	// and nothing is published, if that is not the stored one any more. After an error the update may have been made, or
+	// may be later.
+	Update(ctx context.Context, o *Order, happened ...events.Event) (bool, error)
 	// OfCustomer returns up to limit orders of one customer, the newest first.
 	OfCustomer(ctx context.Context, customer string, limit int) ([]*Order, error)
-	// Unfinished returns up to limit orders that are not final, the oldest first.
+	// Unfinished returns up to limit orders that are neither final nor waiting, the oldest first.
 	Unfinished(ctx context.Context, limit int) ([]*Order, error)
+	// Waiting returns up to limit orders that wait for a message, the oldest first.
+	Waiting(ctx context.Context, limit int) ([]*Order, error)
 	// Page returns up to limit orders in the order of their ids, those behind the id after.
 	Page(ctx context.Context, after string, limit int) ([]*Order, error)
 }
@@ -58,8 +62,8 @@ func (s store) Create(ctx context.Context, o *Order) (*Order, error) {
 	return a.Order, nil
 }
 
-func (s store) Update(ctx context.Context, o *Order) (bool, error) {
-	a, err := s.group.Propose(ctx, Command{Format: format, Op: Update, Order: o, Version: o.version})
+func (s store) Update(ctx context.Context, o *Order, happened ...events.Event) (bool, error) {
+	a, err := s.group.Propose(ctx, Command{Format: format, Op: Update, Order: o, Version: o.version, Events: happened})
 	if err != nil || !a.Written {
 		return false, err
 	}
@@ -78,6 +82,14 @@ func (s store) OfCustomer(ctx context.Context, customer string, limit int) (foun
 func (s store) Unfinished(ctx context.Context, limit int) (found []*Order, err error) {
 	err = s.group.Read(ctx, replica.Linearizable, func(b *Book) error {
 		found = b.page(byUnfinished, "", "", limit)
+		return nil
+	})
+	return found, err
+}
+
+func (s store) Waiting(ctx context.Context, limit int) (found []*Order, err error) {
+	err = s.group.Read(ctx, replica.Linearizable, func(b *Book) error {
+		found = b.page(byWaiting, "", "", limit)
 		return nil
 	})
 	return found, err

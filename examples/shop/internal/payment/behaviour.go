@@ -18,16 +18,18 @@ type Behaviour struct {
 	DeclineRate float64 `json:"decline_rate"` // new charges refused for good
 	FailRate    float64 `json:"fail_rate"`    // charges that fail without having happened
 	LoseRate    float64 `json:"lose_rate"`    // charges that happen, but the answer is an error
+	SettleMS    int     `json:"settle_ms"`    // from the capture of a new charge to its end
 }
 
 // DefaultBehaviour is a provider on a good day.
-func DefaultBehaviour() Behaviour { return Behaviour{LatencyMS: 15, JitterMS: 20} }
+func DefaultBehaviour() Behaviour { return Behaviour{LatencyMS: 15, JitterMS: 20, SettleMS: 500} }
 
 func (b Behaviour) check() error {
 	const maxMS = 60_000
 	var check shop.Check
 	check.That(b.LatencyMS >= 0 && b.LatencyMS <= maxMS, "latency_ms", "must be 0 to %d", maxMS)
 	check.That(b.JitterMS >= 0 && b.JitterMS <= maxMS, "jitter_ms", "must be 0 to %d", maxMS)
+	check.That(b.SettleMS >= 0 && b.SettleMS <= maxMS, "settle_ms", "must be 0 to %d", maxMS)
 	check.That(b.DeclineRate >= 0 && b.DeclineRate <= 1, "decline_rate", "must be 0 to 1")
 	check.That(b.FailRate >= 0 && b.FailRate <= 1, "fail_rate", "must be 0 to 1")
 	check.That(b.LoseRate >= 0 && b.LoseRate <= 1, "lose_rate", "must be 0 to 1")
@@ -70,7 +72,8 @@ func (c *Control) Set(ctx context.Context, b Behaviour) error {
 // NewAdmin returns the REST API of the provider's control room:
 //
 //	GET /admin/behaviour
-//	PUT /admin/behaviour   {"latency_ms", "jitter_ms", "decline_rate", "fail_rate", "lose_rate"}; what is left out stays
+//	PUT /admin/behaviour   {"latency_ms", "jitter_ms", "decline_rate", "fail_rate", "lose_rate",
+//	                        "settle_ms"}; what is left out stays
 func NewAdmin(control *Control) http.Handler {
 	mux := http.NewServeMux()
 	answer := func(w http.ResponseWriter, b Behaviour) {

@@ -1,5 +1,6 @@
 // Package payment stands for a payment provider outside the shop: it takes its time, is out of order now and then, and
-// never moves money twice for one key. How slow and how unreliable it is can be set while it runs.
+// never moves money twice for one key. A charge is captured while its caller waits, and settled by itself some time later;
+// or it turns out then that there is no money. How slow and how unreliable it is can be set while it runs.
 package payment
 
 import (
@@ -15,9 +16,15 @@ import (
 // State is the state of a charge.
 type State string
 
-// The states of a charge. A captured one can still be voided; the others are final.
+// The states of a charge:
+//
+//	Captured ──▶ Settled ──▶ Voided       Declined
+//	    ├──────▶ Failed
+//	    └──────▶ Voided
 const (
 	Captured State = "captured"
+	Settled  State = "settled" // the money is there
+	Failed   State = "failed"  // it never will be
 	Declined State = "declined"
 	Voided   State = "voided" // given back, or never taken
 )
@@ -27,7 +34,10 @@ type Charge struct {
 	Customer string `json:"customer,omitempty"`
 	Currency string `json:"currency,omitempty"`
 	Minor    int64  `json:"minor,omitempty"`
+	Card     string `json:"card,omitempty"`
 	State    State  `json:"state"`
+	// Due is when it is settled if it is Captured.
+	Due time.Time `json:"due,omitzero"`
 }
 
 // Store keeps charges.
@@ -35,8 +45,13 @@ type Store interface {
 	// Charge records c under key unless there is a charge already, and returns the one that is recorded and whether
 	// it was there before.
 	Charge(ctx context.Context, key string, c Charge) (recorded Charge, before bool, err error)
-	// Void makes the charge under key a voided one, creating it if need be. A declined one stays declined.
+	// Void makes the charge under key a voided one, creating it if need be. One that is declined or failed stays so.
 	Void(ctx context.Context, key string) error
+	// Due returns up to limit keys of charges that were to be settled by now.
+	Due(ctx context.Context, now time.Time, limit int) ([]string, error)
+	// Settle ends the capture of the charge under key, with an event in the outbox, unless that was done before or it was
+	// voided meanwhile.
+	Settle(ctx context.Context, key string, now time.Time) error
 	// Page returns up to limit charges in the order of their keys, those behind the key after.
 	Page(ctx context.Context, after string, limit int) ([]Keyed, error)
 }
@@ -67,6 +82,9 @@ func (s *Server) Charge(ctx context.Context, req *paymentpb.ChargeRequest) (*pay
 	check.ID("customer", req.GetCustomer())
 	check.That(len(req.GetCurrency()) == 3, "currency", "must be three letters")
 	check.That(req.GetMinor() >= 1, "minor", "must be at least 1")
+	if req.GetCard() != "" {
+		check.ID("card", req.GetCard())
+	}
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
@@ -75,7 +93,10 @@ func (s *Server) Charge(ctx context.Context, req *paymentpb.ChargeRequest) (*pay
 	if s.roll() < b.FailRate {
 		return nil, failure.New(failure.Unavailable, "the payment provider is out of order")
 	}
-	want := Charge{req.GetCustomer(), req.GetCurrency(), req.GetMinor(), Captured}
+	want := Charge{
+		Customer: req.GetCustomer(), Currency: req.GetCurrency(), Minor: req.GetMinor(), Card: req.GetCard(), State: Captured,
+		Due: time.Now().Add(time.Duration(b.SettleMS) * time.Millisecond),
+	}
 	if s.roll() < b.DeclineRate {
 		want.State = Declined
 	}
@@ -95,12 +116,14 @@ func (s *Server) Charge(ctx context.Context, req *paymentpb.ChargeRequest) (*pay
 	switch {
 	case got.State == Voided:
 		return nil, shop.ErrVoided
-	case got.Customer != want.Customer || got.Currency != want.Currency || got.Minor != want.Minor:
+	case got.Customer != want.Customer || got.Currency != want.Currency || got.Minor != want.Minor || got.Card != want.Card:
 		return nil, shop.ErrKeyReused
 	case got.State == Declined:
 		return nil, shop.ErrDeclined
+	case got.State == Failed:
+		return nil, shop.ErrPaymentFailed
 	}
-	return &paymentpb.ChargeResponse{}, nil
+	return &paymentpb.ChargeResponse{Settled: got.State == Settled}, nil
 }
 
 // Void implements paymentpb.PaymentServer.
@@ -139,6 +162,10 @@ func wire(s State) paymentpb.State {
 	switch s {
 	case Captured:
 		return paymentpb.State_STATE_CAPTURED
+	case Settled:
+		return paymentpb.State_STATE_SETTLED
+	case Failed:
+		return paymentpb.State_STATE_FAILED
 	case Declined:
 		return paymentpb.State_STATE_DECLINED
 	case Voided:

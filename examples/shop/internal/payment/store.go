@@ -2,41 +2,116 @@ package payment
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"time"
 
+	"github.com/holdfast-go/holdfast/examples/shop/gen/eventspb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 )
 
-// chargesPrefix is where charges lie in the store, by key.
-const chargesPrefix = "shop/payment/charges/"
+// Where things lie in the store. A charge that is captured is under all of the first two, and one whose end is still to be
+// told under the first and the last. Each step is one transaction over all that it changes.
+const (
+	chargesPrefix = "shop/payment/charges/" // by key
+	duePrefix     = "shop/payment/due/"     // by time, then key
+	outboxPrefix  = "shop/payment/outbox/"  // by key
+)
+
+// dueKey sorts by time, so the time in it has a fixed width.
+func dueKey(key string, c *Charge) string {
+	return fmt.Sprintf("%s%019d/%s", duePrefix, c.Due.UnixMilli(), key)
+}
 
 // NewStore returns a Store on db.
 func NewStore(db kv.KV) Store { return charges{db} }
 
 type charges struct{ db kv.KV }
 
+// change is what a decision makes of a charge and what lies beside it.
+type change struct {
+	charge *Charge
+	put    []kv.Entry
+	remove []string
+}
+
 func (s charges) Charge(ctx context.Context, key string, c Charge) (recorded Charge, before bool, err error) {
-	err = s.update(ctx, key, func(now *Charge) *Charge {
-		if before = now != nil; before {
+	err = s.update(ctx, key, func(now *Charge) (change, error) {
+		before = now != nil
+		switch {
+		case !before:
+			recorded = c
+		case now.State == Captured && now.Due.IsZero():
+			// It was captured before charges had to be settled, and somebody still asks for it.
 			recorded = *now
-			return nil
+			recorded.Due = c.Due
+		default:
+			recorded = *now
+			return change{}, nil
 		}
-		recorded = c
-		return &c
+		if recorded.State != Captured {
+			return change{charge: &recorded}, nil
+		}
+		due, err := kv.Put(dueKey(key, &recorded), struct{}{})
+		return change{charge: &recorded, put: []kv.Entry{due}}, err
 	})
 	return recorded, before, err
 }
 
 func (s charges) Void(ctx context.Context, key string) error {
-	return s.update(ctx, key, func(now *Charge) *Charge {
+	return s.update(ctx, key, func(now *Charge) (change, error) {
 		switch {
 		case now == nil:
-			return &Charge{State: Voided}
+			return change{charge: &Charge{State: Voided}}, nil
+		case now.State == Settled: // it is given back; that it was settled is told all the same
+			now.State = Voided
+			return change{charge: now}, nil
 		case now.State != Captured:
-			return nil
+			return change{}, nil
 		}
+		remove := dueKey(key, now)
 		now.State = Voided
-		return now
+		return change{charge: now, remove: []string{remove}}, nil
+	})
+}
+
+func (s charges) Due(ctx context.Context, now time.Time, limit int) ([]string, error) {
+	page, err := s.db.List(ctx, kv.Range{Prefix: duePrefix, Limit: limit})
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	until := dueKey("", &Charge{Due: now.Add(time.Millisecond)})
+	for _, e := range page.Entries {
+		if e.Key < until {
+			keys = append(keys, e.Key[strings.LastIndexByte(e.Key, '/')+1:])
+		}
+	}
+	return keys, nil
+}
+
+func (s charges) Settle(ctx context.Context, key string, at time.Time) error {
+	return s.update(ctx, key, func(now *Charge) (change, error) {
+		if now == nil || now.State != Captured {
+			return change{}, nil
+		}
+		remove := dueKey(key, now)
+		var event events.Event
+		var err error
+		if now.Card == shop.CardThatFails {
+			now.State = Failed
+			event, err = events.New(events.PaymentsFailed, key, at, &eventspb.PaymentFailed{Key: key})
+		} else {
+			now.State = Settled
+			event, err = events.New(events.PaymentsSettled, key, at, &eventspb.PaymentSettled{Key: key, Currency: now.Currency, Minor: now.Minor})
+		}
+		if err != nil {
+			return change{}, err
+		}
+		put, err := kv.Put(outboxPrefix+key, event)
+		return change{charge: now, put: []kv.Entry{put}, remove: []string{remove}}, err
 	})
 }
 
@@ -59,8 +134,8 @@ func (s charges) Page(ctx context.Context, after string, limit int) ([]Keyed, er
 	return out, nil
 }
 
-// update writes what decide makes of the charge under key (nil if there is none); nil means to leave it.
-func (s charges) update(ctx context.Context, key string, decide func(*Charge) *Charge) error {
+// update writes what decide makes of the charge under key (nil if there is none); a change without a charge means to leave it.
+func (s charges) update(ctx context.Context, key string, decide func(*Charge) (change, error)) error {
 	return kv.Update(ctx, s.db, func(ctx context.Context) (kv.Txn, error) {
 		read, err := s.db.Get(ctx, chargesPrefix+key)
 		if err != nil {
@@ -73,11 +148,11 @@ func (s charges) update(ctx context.Context, key string, decide func(*Charge) *C
 				return kv.Txn{}, err
 			}
 		}
-		next := decide(now)
-		if next == nil {
-			return kv.Txn{}, nil
+		next, err := decide(now)
+		if err != nil || next.charge == nil {
+			return kv.Txn{}, err
 		}
-		put, err := kv.Put(read[0].Key, next)
-		return kv.Txn{If: []kv.Condition{read[0].Unchanged()}, Put: []kv.Entry{put}}, err
+		put, err := kv.Put(read[0].Key, next.charge)
+		return kv.Txn{If: []kv.Condition{read[0].Unchanged()}, Put: append(next.put, put), Delete: next.remove}, err
 	})
 }

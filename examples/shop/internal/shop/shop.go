@@ -14,6 +14,9 @@ const (
 	MaxQuantity = 99 // of one product
 )
 
+// CardThatFails is a card whose payments are captured and never settle, to see what becomes of an order then.
+const CardThatFails = "card-without-money"
+
 // Domain is the domain of the shop's reasons.
 const Domain = "shop"
 
@@ -28,6 +31,8 @@ var (
 	ErrCommitted = failed("COMMITTED", "the goods are sold")
 	// ErrDeclined: the customer's bank refused, for good.
 	ErrDeclined = failed("PAYMENT_DECLINED", "the payment was declined")
+	// ErrPaymentFailed: the payment was captured and did not settle, for good.
+	ErrPaymentFailed = failed("PAYMENT_FAILED", "the payment failed")
 	// ErrVoided: the charge was taken back, it cannot be captured any more.
 	ErrVoided = failed("VOIDED", "the charge was voided")
 	// ErrKeyReused: the key stands for something else.

@@ -1,0 +1,108 @@
+// Package notifications is the service that tells customers what becomes of their orders. It listens to what orders
+// publishes.
+//
+// Telling somebody twice is a nuisance, not a loss, and what tells them is outside: no transaction of ours reaches into
+// it. So what was sent is written down with the order, by event, in one conditional write, and that write is the sending:
+// a real provider would be given the event's id as the key under which it sends once, before the write. That way a
+// message that comes again is sent again at most to a provider that knows it already.
+//
+// Its instances keep nothing: the record is in etcd, and two of them are enough. While etcd is away, messages wait.
+package notifications
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-go/holdfast/examples/shop/gen/eventspb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/notificationspb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
+	"github.com/holdfast-go/holdfast/queue"
+)
+
+// Sent is what a customer was told of an order: no more than there are topics.
+type Sent struct {
+	Customer string   `json:"customer"`
+	About    []string `json:"about"` // placed, paid, cancelled; one for each message
+}
+
+// prefix is where it lies in the store, by order.
+const prefix = "shop/notifications/sent/"
+
+// Service implements the Notifications service, and what it does with messages.
+type Service struct {
+	notificationspb.UnimplementedNotificationsServer
+	db kv.KV
+}
+
+// New returns a service that keeps what it has sent in db.
+func New(db kv.KV) *Service { return &Service{db: db} }
+
+// Placed is the handler of orders.placed.
+func (s *Service) Placed(ctx context.Context, m queue.Message[*eventspb.OrderPlaced]) error {
+	return s.tell(ctx, m.Value.GetOrder(), m.Value.GetCustomer(), events.About(events.OrdersPlaced))
+}
+
+// Paid is the handler of orders.paid.
+func (s *Service) Paid(ctx context.Context, m queue.Message[*eventspb.OrderPaid]) error {
+	return s.tell(ctx, m.Value.GetOrder(), m.Value.GetCustomer(), events.About(events.OrdersPaid))
+}
+
+// Cancelled is the handler of orders.cancelled.
+func (s *Service) Cancelled(ctx context.Context, m queue.Message[*eventspb.OrderCancelled]) error {
+	return s.tell(ctx, m.Value.GetOrder(), m.Value.GetCustomer(), events.About(events.OrdersCancelled))
+}
+
+func (s *Service) tell(ctx context.Context, order, customer, about string) error {
+	var check shop.Check
+	if !check.ID("order", order) {
+		return check.Err()
+	}
+	return kv.Update(ctx, s.db, func(ctx context.Context) (kv.Txn, error) {
+		read, err := s.db.Get(ctx, prefix+order)
+		if err != nil {
+			return kv.Txn{}, err
+		}
+		sent := Sent{Customer: customer}
+		if read[0].Exists() {
+			if err := read[0].Decode(&sent); err != nil {
+				return kv.Txn{}, err
+			}
+		}
+		if slices.Contains(sent.About, about) {
+			return kv.Txn{}, nil
+		}
+		sent.About = append(sent.About, about)
+		put, err := kv.Put(read[0].Key, sent)
+		return kv.Txn{If: []kv.Condition{read[0].Unchanged()}, Put: []kv.Entry{put}}, err
+	})
+}
+
+// Audit implements notificationspb.NotificationsServer.
+func (s *Service) Audit(ctx context.Context, req *notificationspb.AuditRequest) (*notificationspb.AuditResponse, error) {
+	const maxLimit = 500
+	r := kv.Range{Prefix: prefix, Limit: int(req.GetLimit())}
+	if r.Limit <= 0 || r.Limit > maxLimit {
+		r.Limit = maxLimit
+	}
+	if req.GetAfter() != "" {
+		r.After = prefix + req.GetAfter()
+	}
+	page, err := s.db.List(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	resp := &notificationspb.AuditResponse{}
+	for _, e := range page.Entries {
+		var sent Sent
+		if err := e.Decode(&sent); err != nil {
+			return nil, err
+		}
+		resp.Sent = append(resp.Sent, &notificationspb.Sent{
+			Order: strings.TrimPrefix(e.Key, prefix), Customer: sent.Customer, About: sent.About,
+		})
+	}
+	return resp, nil
+}
