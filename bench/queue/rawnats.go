@@ -48,7 +48,16 @@ func (r *rawNATS) open(ctx context.Context, topic string) (stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consumer: %w", err)
 	}
-	return &natsStream{r, topic, c}, nil
+	// The replicas of a new stream have a leader a little later, and the first message a little after that.
+	for {
+		_, err := r.js.Publish(ctx, topic, nil)
+		if err == nil {
+			return &natsStream{r, topic, c}, s.Purge(ctx)
+		}
+		if !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return nil, fmt.Errorf("first message: %w", err)
+		}
+	}
 }
 
 type natsStream struct {

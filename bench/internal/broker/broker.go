@@ -46,6 +46,8 @@ type Config struct {
 	Dir string
 	// Proxies puts a proxy between clients and each server.
 	Proxies bool
+	// NoSync makes NATS confirm before a message is on disk, as its makers' default is.
+	NoSync bool
 }
 
 // Broker is an engine that runs.
@@ -87,13 +89,13 @@ func Start(ctx context.Context, cfg Config) (b *Broker, err error) {
 	switch cfg.Kind {
 	case Memory:
 	case NATS:
-		err = b.startNATS(ctx, dir, 1, cfg.Proxies)
+		err = b.startNATS(ctx, dir, 1, cfg)
 	case NATS3:
-		err = b.startNATS(ctx, dir, 3, cfg.Proxies)
+		err = b.startNATS(ctx, dir, 3, cfg)
 	case Kafka:
-		err = b.startKafka(ctx, dir, cfg.Proxies)
+		err = b.startKafka(ctx, dir, cfg)
 	case Rabbit:
-		err = b.startRabbit(ctx, dir, cfg.Proxies)
+		err = b.startRabbit(ctx, dir, cfg)
 	default:
 		err = fmt.Errorf("no engine %q", cfg.Kind)
 	}

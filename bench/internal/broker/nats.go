@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"syscall"
-	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
+	"github.com/holdfast-go/holdfast/platform/embed"
 )
 
 const natsRole = "broker-nats"
@@ -21,15 +18,16 @@ const natsRole = "broker-nats"
 // natsSpec is what a member is to be.
 type natsSpec struct {
 	Name, Dir string
-	// Addr is for clients, Advertise what clients are told of it, Peer for the other members, which are at Peers.
-	Addr, Advertise, Peer string
-	Peers                 []string
+	// Addr is for clients, Peer for the other members, and Cluster where all of them are, nil if there is just one.
+	Addr, Peer string
+	Cluster    map[string]string
+	NoSync     bool
 }
 
-func (b *Broker) startNATS(ctx context.Context, dir string, members int, proxies bool) error {
-	specs, addrs, peers := make([]natsSpec, members), make([]string, members), make([]string, members)
+func (b *Broker) startNATS(ctx context.Context, dir string, members int, cfg Config) error {
+	specs, addrs, peers := make([]natsSpec, members), make([]string, members), map[string]string{}
 	for i := range specs {
-		s := natsSpec{Name: fmt.Sprint("member-", i+1), Dir: filepath.Join(dir, fmt.Sprint("member-", i+1))}
+		s := natsSpec{NoSync: cfg.NoSync, Name: fmt.Sprint("member-", i+1), Dir: filepath.Join(dir, fmt.Sprint("member-", i+1))}
 		var err error
 		if s.Addr, err = freeAddr(); err != nil {
 			return err
@@ -37,18 +35,17 @@ func (b *Broker) startNATS(ctx context.Context, dir string, members int, proxies
 		if s.Peer, err = freeAddr(); err != nil {
 			return err
 		}
-		if addrs[i], err = b.proxy(s.Addr, proxies); err != nil {
+		if addrs[i], err = b.proxy(s.Addr, cfg.Proxies); err != nil {
 			return err
 		}
-		s.Advertise = addrs[i]
-		specs[i], peers[i] = s, s.Peer
+		specs[i], peers[s.Name] = s, s.Peer
 	}
 	b.at("nats", addrs)
 	// Members of a cluster are ready together.
 	started, failed := make([]*Process, members), make(chan error, members)
 	for i := range specs {
 		if members > 1 {
-			specs[i].Peers = peers
+			specs[i].Cluster = peers
 		}
 		go func() {
 			var err error
@@ -81,53 +78,15 @@ func natsChild() (bool, error) {
 	return true, runNATS(ctx, spec)
 }
 
+// runNATS is a member as `holdfast up` has it.
 func runNATS(ctx context.Context, spec natsSpec) error {
-	host, port, err := split(spec.Addr)
-	if err != nil {
-		return err
-	}
-	o := &server.Options{
-		ServerName: spec.Name, Host: host, Port: port, ClientAdvertise: spec.Advertise,
-		JetStream: true, StoreDir: spec.Dir, SyncAlways: true, NoSigs: true, NoLog: os.Getenv("BROKER_LOG") == "",
-	}
-	if len(spec.Peers) > 0 {
-		peerHost, peerPort, err := split(spec.Peer)
-		if err != nil {
-			return err
-		}
-		o.Cluster = server.ClusterOpts{Name: "bench", Host: peerHost, Port: peerPort, NoAdvertise: true}
-		for _, p := range spec.Peers {
-			o.Routes = append(o.Routes, &url.URL{Scheme: "nats-route", Host: p})
-		}
-	}
-	s, err := server.NewServer(o)
-	if err != nil {
-		return fmt.Errorf("nats: %w", err)
-	}
-	s.ConfigureLogger()
-	go s.Start()
-	defer func() {
-		s.Shutdown()
-		s.WaitForShutdown()
+	n := embed.NewNATS(embed.NATSConfig{
+		Name: spec.Name, DataDir: spec.Dir, ClientAddr: spec.Addr, PeerAddr: spec.Peer, Cluster: spec.Cluster, NoSync: spec.NoSync,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	go func() {
+		<-n.Ready()
+		Say()
 	}()
-	if !s.ReadyForConnections(startTimeout) {
-		return errors.New("nats: it takes no connections")
-	}
-	for len(spec.Peers) > 0 && !s.JetStreamIsCurrent() && ctx.Err() == nil {
-		time.Sleep(10 * time.Millisecond)
-	}
-	Say()
-	<-ctx.Done()
-	return nil
-}
-
-func split(addr string) (host string, port int, err error) {
-	host, text, err := net.SplitHostPort(addr)
-	if err == nil {
-		port, err = strconv.Atoi(text)
-	}
-	if err != nil {
-		return "", 0, fmt.Errorf("address %q: %w", addr, err)
-	}
-	return host, port, nil
+	return n.Run(ctx) //nolint:wrapcheck // says it all
 }
