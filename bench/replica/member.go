@@ -135,7 +135,7 @@ func (observer) Led(string, string, uint64) {}
 
 // Synced implements replica.Observer.
 func (observer) Synced(bytes, _ int, took time.Duration) {
-	if took > 50*time.Millisecond {
+	if took > longPause {
 		slog.Info("slow write to the log", "bytes", bytes, "took", took)
 	}
 }

@@ -90,11 +90,13 @@ func bigSnapshot(ctx context.Context, s settings, out io.Writer) error {
 	took := time.Since(begun)
 	pause(ctx, time.Second)
 	gap, slowest := w.gaps()
+	long, late := w.long(), w.stoodStill()
 	w.stop()
 	failed, text := w.failures()
 	fmt.Fprintf(out, "a new member has all of it after %.1f s; the longest time without a write %v (before: %v), the slowest write %v (before: %v); errors %d %s\n",
 		took.Seconds(), gap.Round(100*time.Microsecond), before.Round(100*time.Microsecond),
 		slowest.Round(100*time.Microsecond), slowestBefore.Round(100*time.Microsecond), failed, text)
+	fmt.Fprintf(out, "  this process, which hardly does anything, was held up for %v at the most\n", late.Round(100*time.Microsecond))
 	for _, p := range c.processes {
 		now, most := rssOf(p.pid())
 		disk, err := sizeOf(p.spec.Dir)
@@ -104,6 +106,9 @@ func bigSnapshot(ctx context.Context, s settings, out io.Writer) error {
 		fmt.Fprintf(out, "  %s: resident %s, at most %s; on disk %s\n", p.spec.Name, mebibytes(now), mebibytes(most), mebibytes(disk))
 	}
 	if s.timeline {
+		for _, p := range long {
+			fmt.Fprintf(out, "no write from %s on for %v\n", p.begun.Format("15:04:05.000"), p.took.Round(100*time.Microsecond))
+		}
 		fmt.Fprintf(out, "the new member was started at %s\n", begun.Format("15:04:05.000"))
 		for _, p := range c.processes {
 			fmt.Fprintf(out, "%s said:\n%s\n", p.spec.Name, p.said.String())

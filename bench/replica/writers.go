@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -96,6 +97,18 @@ func (w *etcdWriter) version(ctx context.Context, key string) (uint64, error) {
 
 func (w *etcdWriter) close() { _ = w.client.Close() }
 
+// A time without a write counts as long from longPause on; that many are kept.
+const (
+	longPause = 25 * time.Millisecond
+	maxPauses = 200
+)
+
+// stretch is a time that began at begun.
+type stretch struct {
+	begun time.Time
+	took  time.Duration
+}
+
 // writers is the clients that write, each its own key, one write after the other, and what they have seen.
 type writers struct {
 	client writer
@@ -111,6 +124,8 @@ type writers struct {
 	last         time.Time     // the last acknowledgement
 	gap          time.Duration // the longest time without one, since mark
 	slowest      time.Duration // the slowest write, since mark
+	pauses       []stretch     // times without one that were long, since mark; the first of them
+	late         time.Duration // by how much a timer of this process was late at the most, since mark
 	waiting      chan struct{} // closed when first is known
 }
 
@@ -120,6 +135,7 @@ func startWriters(ctx context.Context, client writer) *writers {
 	for i := range writerCount {
 		w.wg.Go(func() { w.run(ctx, i) })
 	}
+	w.wg.Go(func() { w.idle(ctx) })
 	return w
 }
 
@@ -137,6 +153,26 @@ func (w *writers) run(ctx context.Context, i int) {
 	}
 }
 
+// idle does nothing but see whether it is let: what the machine does besides holds up members as much as it does this.
+func (w *writers) idle(ctx context.Context) {
+	const step = 5 * time.Millisecond
+	for ctx.Err() == nil {
+		begun := time.Now()
+		time.Sleep(step)
+		late := time.Since(begun) - step
+		w.mu.Lock()
+		w.late = max(w.late, late)
+		w.mu.Unlock()
+	}
+}
+
+// stoodStill returns by how much the idle part of this process was held up at the most, since mark.
+func (w *writers) stoodStill() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.late
+}
+
 func writerKey(i int) string { return "writer-" + strconv.Itoa(i) }
 
 func (w *writers) done(i int, begun time.Time, err error) {
@@ -151,7 +187,11 @@ func (w *writers) done(i int, begun time.Time, err error) {
 	w.acknowledged[i]++
 	w.slowest = max(w.slowest, now.Sub(begun))
 	if !w.last.IsZero() {
-		w.gap = max(w.gap, now.Sub(w.last))
+		without := now.Sub(w.last)
+		w.gap = max(w.gap, without)
+		if without >= longPause && len(w.pauses) < maxPauses {
+			w.pauses = append(w.pauses, stretch{w.last, without})
+		}
 	}
 	w.last = now
 	if w.waiting != nil && begun.After(w.gone) {
@@ -165,7 +205,7 @@ func (w *writers) done(i int, begun time.Time, err error) {
 func (w *writers) mark() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.gap, w.slowest, w.last = 0, 0, time.Now()
+	w.gap, w.slowest, w.late, w.last, w.pauses = 0, 0, 0, time.Now(), nil
 }
 
 // gaps returns the longest time without an acknowledgement and the slowest write since mark.
@@ -173,6 +213,13 @@ func (w *writers) gaps() (gap, slowest time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return max(w.gap, time.Since(w.last)), w.slowest
+}
+
+// long returns the times without a write that were long, since mark.
+func (w *writers) long() []stretch {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.pauses)
 }
 
 // breaks begins a failover that is counted from at; by now the leader has ended. The result is closed with the first write

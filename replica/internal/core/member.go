@@ -125,7 +125,7 @@ func New(cfg Config, a *Applier, r Restored, now time.Time) (m *Member, err erro
 	m.node, err = raft.NewRawNode(&raft.Config{
 		ID: cfg.ID, ElectionTick: cfg.electionTicks(), HeartbeatTick: 1, Storage: m.log, Applied: a.mark.Index,
 		AsyncStorageWrites: true, MaxSizePerMsg: maxEntryBytes, MaxCommittedSizePerReady: 4 * maxEntryBytes,
-		MaxUncommittedEntriesSize: uint64(cfg.MaxPendingBytes), MaxInflightMsgs: 256, MaxInflightBytes: 32 << 20,
+		MaxUncommittedEntriesSize: uint64(cfg.MaxPendingBytes), MaxInflightMsgs: 256, MaxInflightBytes: maxInflight,
 		CheckQuorum: true, PreVote: true, ReadOnlyOption: raft.ReadOnlySafe,
 		DisableProposalForwarding: true, StepDownOnRemoval: true,
 		Logger: logger{cfg.Logger},
@@ -150,6 +150,10 @@ const maxSnapshotFactor = 8
 
 // maxEntryBytes is up to where batches are merged into one entry, and entries into one message.
 const maxEntryBytes = 1 << 20
+
+// maxInflight is how much a leader sends of its log to one member before that has answered. To one that has just been sent
+// a snapshot, all of it goes at once, and nobody else is served meanwhile.
+const maxInflight = 4 << 20
 
 // clock is the member's own clock: ns since a moment before it began.
 func (m *Member) clock(now time.Time) int64 { return int64(now.Sub(m.start)) }

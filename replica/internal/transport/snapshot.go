@@ -34,6 +34,9 @@ const (
 	offerTimeout = 5 * time.Minute
 )
 
+// chunks are buffers for parts of snapshots: a new one for each would be as much garbage as there is state.
+var chunks = mem.NewTieredBufferPool(chunkBytes)
+
 // offer is what announces a snapshot.
 type offer struct {
 	address Address
@@ -123,11 +126,11 @@ func (t *Transport) sendSnapshot(ctx context.Context, cancel context.CancelFunc,
 				return sent, err
 			}
 		}
-		chunk := make([]byte, n)
-		if _, err := raw.ReadAt(chunk, offset); err != nil && !errors.Is(err, io.EOF) {
+		chunk := chunks.Get(int(n))
+		if _, err := raw.ReadAt(*chunk, offset); err != nil && !errors.Is(err, io.EOF) {
 			return sent, err
 		}
-		if err := s.SendMsg(&packet{out: mem.SliceBuffer(chunk)}); err != nil {
+		if err := s.SendMsg(&packet{out: mem.NewBuffer(chunk, chunks)}); err != nil {
 			return sent, ended(s, err)
 		}
 		offset += n

@@ -18,8 +18,8 @@ type crasher struct {
 	log  *wal.Log
 	step func() bool // drops a segment that is gone; nil: Append does that
 	late bool        // step is to be used
-	have model // acknowledged
-	want model // with what was being written, or have
+	have model       // acknowledged
+	want model       // with what was being written, or have
 	what string
 }
 
