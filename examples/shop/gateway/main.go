@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/catalogpb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/shippingpb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/gateway"
 )
 
@@ -21,6 +22,7 @@ func main() {
 		Cart:      cartpb.NewCartClient(svc.Dial("cart")),
 		Inventory: inventorypb.NewInventoryClient(svc.Dial("inventory")),
 		Orders:    orderspb.NewOrdersClient(svc.Dial("orders")),
+		Shipping:  shippingpb.NewShippingClient(svc.Dial("shipping")),
 		Log:       svc.Logger(),
 	})
 	if err != nil {

@@ -5,7 +5,7 @@
 //	GET    /api/carts/{customer}
 //	PUT    /api/carts/{customer}/items/{product}   {"quantity"}
 //	DELETE /api/carts/{customer}
-//	POST   /api/orders                             Idempotency-Key; {"customer", "items": [{"product", "quantity"}]}
+//	POST   /api/orders                             Idempotency-Key; {"customer", "card", "items": [{"product", "quantity"}]}
 //	GET    /api/orders/{id}
 //	GET    /api/orders?customer=
 //
@@ -28,6 +28,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/catalogpb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/shippingpb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/resilience"
@@ -38,6 +39,7 @@ import (
 const (
 	browseTimeout   = 3 * time.Second
 	stockTimeout    = 1500 * time.Millisecond // then the page goes out without
+	shippingTimeout = 700 * time.Millisecond  // then the order goes out as paid
 	cartTimeout     = 3 * time.Second
 	checkoutTimeout = 4 * time.Second
 	retryAfter      = 2 * time.Second
@@ -49,6 +51,7 @@ type Services struct {
 	Cart      cartpb.CartClient
 	Inventory inventorypb.InventoryClient
 	Orders    orderspb.OrdersClient
+	Shipping  shippingpb.ShippingClient
 	// Log is told why a customer was asked to come back: the answer does not say.
 	Log *slog.Logger
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/catalogpb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/shippingpb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/assortment"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/gateway"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
@@ -31,6 +32,13 @@ import (
 // shop is the gateway in front of a whole shop, whose calls fail as fault says.
 func shop(t testing.TB, fault shoptest.Fault) http.Handler {
 	t.Helper()
+	h, _ := shopBehind(t, fault)
+	return h
+}
+
+// shopBehind is the same, and what is behind it.
+func shopBehind(t testing.TB, fault shoptest.Fault) (http.Handler, *shoptest.Shop) {
+	t.Helper()
 	products, err := assortment.Load()
 	if err != nil {
 		t.Fatal(err)
@@ -41,12 +49,13 @@ func shop(t testing.TB, fault shoptest.Fault) http.Handler {
 		Cart:      cartpb.NewCartClient(conn),
 		Inventory: inventorypb.NewInventoryClient(conn),
 		Orders:    orderspb.NewOrdersClient(conn),
+		Shipping:  shippingpb.NewShippingClient(conn),
 		Log:       shoptest.Quiet(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rest.Wrap(h, rest.ServerConfig{MaxBodyBytes: 64 << 10, Logger: shoptest.Quiet()})
+	return rest.Wrap(h, rest.ServerConfig{MaxBodyBytes: 64 << 10, Logger: shoptest.Quiet()}), conn
 }
 
 // down makes all calls to one service fail.
@@ -173,7 +182,7 @@ func TestACheckoutThatIsRepeatedIsOneOrder(t *testing.T) {
 	if first.Code != http.StatusCreated || second.Code != http.StatusCreated || a.ID != b.ID || a.ID == "" {
 		t.Fatalf("%d %+v, then %d %+v", first.Code, a, second.Code, b)
 	}
-	if a.Status != "confirmed" || a.Total != (gateway.Money{Currency: "EUR", Minor: 3380}) || a.Items[0].Quantity != 2 {
+	if a.Status != "placed" || a.Total != (gateway.Money{Currency: "EUR", Minor: 3380}) || a.Items[0].Quantity != 2 {
 		t.Fatalf("%+v", a)
 	}
 	if got := get[gateway.Order](t, h, first.Header().Get("Location")); got.ID != a.ID {
@@ -184,6 +193,72 @@ func TestACheckoutThatIsRepeatedIsOneOrder(t *testing.T) {
 	}
 	if w := do(h, http.MethodPost, "/api/orders", "k1", strings.Replace(mugs, "2", "3", 1)); w.Code != http.StatusConflict {
 		t.Fatalf("the key for another order: %d %s", w.Code, w.Body)
+	}
+}
+
+// What the customer sees of an order is put together from orders and shipping, and changes without anybody asking.
+func TestAnOrderIsPlacedThenShipped(t *testing.T) {
+	h, behind := shopBehind(t, nil)
+	placed := decode[gateway.Order](t, do(h, http.MethodPost, "/api/orders", "k1", mugs))
+	if placed.Status != "placed" || placed.Parcel != nil {
+		t.Fatalf("%+v", placed)
+	}
+	if err := behind.Tell(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	shipped := get[gateway.Order](t, h, "/api/orders/"+placed.ID)
+	if shipped.Status != "shipped" || shipped.Parcel == nil || shipped.Parcel.Label == "" || shipped.Parcel.Shipped.IsZero() {
+		t.Fatalf("%+v", shipped)
+	}
+	again := decode[gateway.Order](t, do(h, http.MethodPost, "/api/orders", "k1", mugs))
+	list := get[gateway.OrderList](t, h, "/api/orders?customer=ada")
+	if again.Status != "shipped" || list.Orders[0].Status != "shipped" || *list.Orders[0].Parcel != *shipped.Parcel {
+		t.Fatalf("%+v, %+v", again, list)
+	}
+}
+
+// A payment that fails after the order was placed: the order is cancelled, the goods are back, and the key still stands for
+// that order.
+func TestAPaymentThatFailsLaterCancelsTheOrder(t *testing.T) {
+	h, behind := shopBehind(t, nil)
+	before := *get[gateway.Product](t, h, "/api/products/stoneware-mug").Stock
+	body := strings.Replace(mugs, `"ada"`, `"ada","card":"card-without-money"`, 1)
+	placed := decode[gateway.Order](t, do(h, http.MethodPost, "/api/orders", "k1", body))
+	if left := *get[gateway.Product](t, h, "/api/products/stoneware-mug").Stock; placed.Status != "placed" || left != before-2 {
+		t.Fatalf("%+v, and %d left of %d", placed, left, before)
+	}
+	if err := behind.Tell(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cancelled := get[gateway.Order](t, h, "/api/orders/"+placed.ID)
+	if left := *get[gateway.Product](t, h, "/api/products/stoneware-mug").Stock; cancelled.Status != "cancelled" || cancelled.Reason != "PAYMENT_FAILED" || left != before {
+		t.Fatalf("%+v, and %d left of %d", cancelled, left, before)
+	}
+	again := do(h, http.MethodPost, "/api/orders", "k1", body)
+	if o := decode[gateway.Order](t, again); again.Code != http.StatusCreated || o.ID != placed.ID || o.Status != "cancelled" {
+		t.Fatalf("%d %+v", again.Code, o)
+	}
+}
+
+// Without shipping nobody knows of parcels; orders are shown all the same.
+func TestOrdersAreShownWithoutShipping(t *testing.T) {
+	away := false
+	h, behind := shopBehind(t, func(op string) shoptest.Fate {
+		if away && strings.HasPrefix(op, "/shop.shipping.") {
+			return shoptest.Lost
+		}
+		return shoptest.Works
+	})
+	placed := decode[gateway.Order](t, do(h, http.MethodPost, "/api/orders", "k1", mugs))
+	if err := behind.Tell(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	away = true
+	if o := get[gateway.Order](t, h, "/api/orders/"+placed.ID); o.Status != "paid" {
+		t.Fatalf("%+v", o)
+	}
+	if list := get[gateway.OrderList](t, h, "/api/orders?customer=ada"); list.Orders[0].Status != "paid" {
+		t.Fatalf("%+v", list)
 	}
 }
 
@@ -429,7 +504,8 @@ func markedShop(t *testing.T, fail error) (http.Handler, marked) {
 	conn := marked{shoptest.NewShop(new(kv.Memory), products, nil), make(map[string]resilience.Criticality), fail}
 	h, err := gateway.New(gateway.Services{
 		Catalog: catalogpb.NewCatalogClient(conn), Cart: cartpb.NewCartClient(conn),
-		Inventory: inventorypb.NewInventoryClient(conn), Orders: orderspb.NewOrdersClient(conn), Log: shoptest.Quiet(),
+		Inventory: inventorypb.NewInventoryClient(conn), Orders: orderspb.NewOrdersClient(conn),
+		Shipping: shippingpb.NewShippingClient(conn), Log: shoptest.Quiet(),
 	})
 	if err != nil {
 		t.Fatal(err)

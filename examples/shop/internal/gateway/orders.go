@@ -3,13 +3,14 @@ package gateway
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/shippingpb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
+	"github.com/holdfast-go/holdfast/resilience"
 	"github.com/holdfast-go/holdfast/rest/ginrest"
 )
 
@@ -17,12 +18,19 @@ import (
 type Order struct {
 	ID       string `json:"id"`
 	Customer string `json:"customer"`
-	// Status is pending, reserved, paid, confirmed, undoing or rejected. From paid on the order stands.
+	// Status is pending (being placed), placed (waits for the payment), paid, shipped or cancelled.
 	Status  string      `json:"status"`
-	Reason  string      `json:"reason,omitempty"` // of a rejection
+	Reason  string      `json:"reason,omitempty"` // of a cancellation
+	Parcel  *Parcel     `json:"parcel,omitempty"` // of a shipped one
 	Total   Money       `json:"total"`
 	Items   []OrderItem `json:"items"`
 	Created time.Time   `json:"created"`
+}
+
+// Parcel is what an order was shipped with.
+type Parcel struct {
+	Label   string    `json:"label"`
+	Shipped time.Time `json:"shipped"`
 }
 
 // OrderItem is one line of an order.
@@ -40,6 +48,7 @@ type OrderList struct {
 
 type orderBody struct {
 	Customer string      `json:"customer"`
+	Card     string      `json:"card"` // may be left out
 	Items    []orderItem `json:"items"`
 }
 
@@ -54,7 +63,7 @@ func (s Services) placeOrder(ctx context.Context, c *gin.Context) error {
 		return err
 	}
 	// What the fields may be is for orders to say: its errors name them as they are called here.
-	req := &orderspb.PlaceRequest{IdempotencyKey: c.GetHeader("Idempotency-Key"), Customer: body.Customer}
+	req := &orderspb.PlaceRequest{IdempotencyKey: c.GetHeader("Idempotency-Key"), Customer: body.Customer, Card: body.Card}
 	for _, item := range body.Items {
 		req.Items = append(req.Items, &orderspb.Item{Product: item.Product, Quantity: item.Quantity})
 	}
@@ -63,7 +72,7 @@ func (s Services) placeOrder(ctx context.Context, c *gin.Context) error {
 		return err
 	}
 	c.Header("Location", "/api/orders/"+placed.GetOrder().GetId())
-	c.JSON(http.StatusCreated, order(placed.GetOrder()))
+	c.JSON(http.StatusCreated, s.asShipped(ctx, placed.GetOrder())[0])
 	return nil
 }
 
@@ -72,7 +81,7 @@ func (s Services) getOrder(ctx context.Context, c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	c.JSON(http.StatusOK, order(found.GetOrder()))
+	c.JSON(http.StatusOK, s.asShipped(ctx, found.GetOrder())[0])
 	return nil
 }
 
@@ -86,18 +95,68 @@ func (s Services) listOrders(ctx context.Context, c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	list := OrderList{Orders: make([]Order, 0, len(found.GetOrders()))}
-	for _, o := range found.GetOrders() {
-		list.Orders = append(list.Orders, order(o))
-	}
-	c.JSON(http.StatusOK, list)
+	c.JSON(http.StatusOK, OrderList{Orders: s.asShipped(ctx, found.GetOrders()...)})
 	return nil
+}
+
+// asShipped returns orders with their parcels, which orders knows nothing of. An order that is paid and whose parcel cannot
+// be asked for is shown as paid: shipping may be away, and nobody has to wait for it.
+func (s Services) asShipped(ctx context.Context, in ...*orderspb.Order) []Order {
+	out := make([]Order, len(in))
+	at := make(map[string]int)
+	req := new(shippingpb.GetRequest)
+	for i, o := range in {
+		out[i] = order(o)
+		if out[i].Status == statusPaid {
+			at[o.GetId()] = i
+			req.Orders = append(req.Orders, o.GetId())
+		}
+	}
+	if len(req.GetOrders()) == 0 {
+		return out
+	}
+	ctx, cancel := context.WithTimeout(resilience.WithCriticality(ctx, resilience.SheddablePlus), shippingTimeout)
+	defer cancel()
+	found, err := s.Shipping.Get(ctx, req)
+	if err != nil {
+		s.Log.WarnContext(ctx, "orders without their parcels", "error", err)
+		return out
+	}
+	for _, p := range found.GetParcels() {
+		if i, ok := at[p.GetOrder()]; ok {
+			out[i].Status = statusShipped
+			out[i].Parcel = &Parcel{p.GetLabel(), time.UnixMilli(p.GetShippedUnixMs()).UTC()}
+		}
+	}
+	return out
+}
+
+// What a customer sees of an order's way.
+const (
+	statusPending   = "pending"
+	statusPlaced    = "placed"
+	statusPaid      = "paid"
+	statusShipped   = "shipped"
+	statusCancelled = "cancelled"
+)
+
+func status(s orderspb.Status) string {
+	switch s {
+	case orderspb.Status_STATUS_PLACED:
+		return statusPlaced
+	case orderspb.Status_STATUS_PAID, orderspb.Status_STATUS_CONFIRMED:
+		return statusPaid
+	case orderspb.Status_STATUS_UNDOING, orderspb.Status_STATUS_REJECTED:
+		return statusCancelled
+	case orderspb.Status_STATUS_UNSPECIFIED, orderspb.Status_STATUS_PENDING, orderspb.Status_STATUS_RESERVED:
+	}
+	return statusPending
 }
 
 func order(o *orderspb.Order) Order {
 	out := Order{
 		ID: o.GetId(), Customer: o.GetCustomer(), Reason: o.GetReason(),
-		Status:  strings.ToLower(strings.TrimPrefix(o.GetStatus().String(), "STATUS_")),
+		Status:  status(o.GetStatus()),
 		Total:   Money{o.GetCurrency(), o.GetTotalMinor()},
 		Items:   make([]OrderItem, len(o.GetLines())),
 		Created: time.UnixMilli(o.GetCreatedUnixMs()).UTC(),

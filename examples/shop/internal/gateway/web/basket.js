@@ -103,8 +103,9 @@ export async function openCart() {
 export const begunCheckout = () => store.read("checkout", null);
 export const endCheckout = () => store.write("checkout", null);
 
-export function beginCheckout() {
+export function beginCheckout(card) {
   const order = { customer, items: items.map(({ product, quantity }) => ({ product, quantity })) };
+  if (card) order.card = card;
   const begun = begunCheckout();
   if (begun && JSON.stringify(begun.order) === JSON.stringify(order)) return begun;
   const checkout = { key: `checkout-${random()}${random()}`, order };

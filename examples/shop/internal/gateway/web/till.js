@@ -4,7 +4,7 @@ import { call, get, segment } from "./api.js";
 import {
   beginCheckout, begunCheckout, cartCount, cartItems, cartTotal, customer, emptyCart, endCheckout, maxQuantity, onCartChange, setQuantity,
 } from "./basket.js";
-import { el, link, money, notice, state } from "./dom.js";
+import { el, link, money, notice, state, wait } from "./dom.js";
 
 const checkoutPatience = 90 * 1000; // the store may be away for as long, and the order is safe to repeat
 
@@ -32,6 +32,12 @@ export async function cart(main, go, signal) {
   const total = el("strong", { class: "price big" });
   const progress = el("p", { class: "progress", role: "status", "aria-live": "polite" });
   const button = el("button", { type: "button", class: "button checkout", onclick: checkout }, "Place the order");
+  const card = (value, label, detail) => el("label", { class: "card-choice" },
+    el("input", { type: "radio", name: "card", value, checked: value === (begunCheckout()?.order.card ?? "") }),
+    el("span", {}, label, el("span", { class: "quiet" }, detail)));
+  const cards = el("fieldset", { class: "cards" }, el("legend", {}, "Pay with"),
+    card("", "A card that works", "settled in a moment"),
+    card("card-without-money", "A card without money", "see how an order is cancelled"));
 
   function draw() {
     if (busy) return;
@@ -46,7 +52,7 @@ export async function cart(main, go, signal) {
     button.textContent = begunCheckout() ? "Try again" : "Place the order";
     if (!main.contains(lines)) {
       main.replaceChildren(el("h1", { tabindex: "-1" }, "Cart"), lines,
-        el("section", { class: "till", "aria-label": "Checkout" }, el("p", {}, "Total ", total), button, progress));
+        el("section", { class: "till", "aria-label": "Checkout" }, cards, el("p", {}, "Total ", total), button, progress));
     }
     if (focused && label) lines.querySelector(`[data-product="${CSS.escape(focused)}"] [aria-label="${CSS.escape(label)}"]`)?.focus();
   }
@@ -60,9 +66,9 @@ export async function cart(main, go, signal) {
     if (busy) return;
     busy = true;
     button.disabled = true;
-    lines.inert = true;
+    lines.inert = cards.inert = true;
     say("Placing your order…", "working");
-    const { key, order } = beginCheckout();
+    const { key, order } = beginCheckout(cards.querySelector(":checked")?.value);
     try {
       const placed = await call("POST", "/api/orders", {
         key, body: order, patience: checkoutPatience,
@@ -78,7 +84,7 @@ export async function cart(main, go, signal) {
       failed(error);
     } finally {
       button.disabled = false;
-      lines.inert = false;
+      lines.inert = cards.inert = false;
     }
   }
 
@@ -95,6 +101,7 @@ export async function cart(main, go, signal) {
       case "OUT_OF_STOCK":
         say(`Only ${error.metadata.available ?? 0} of ${item?.name ?? error.metadata.product ?? "a product"} left. Please change the quantity and order again.`, "bad");
         break;
+      case "PAYMENT_FAILED":
       case "PAYMENT_DECLINED":
         say("The payment was declined. Nothing was charged.", "bad");
         break;
@@ -114,47 +121,78 @@ export async function cart(main, go, signal) {
   return "Cart";
 }
 
-const statusText = {
-  pending: "Being prepared", reserved: "Goods set aside", paid: "Paid", confirmed: "Confirmed", undoing: "Being cancelled", rejected: "Cancelled",
+const statusText = { pending: "Being placed", placed: "Placed", paid: "Paid", shipped: "Shipped", cancelled: "Cancelled" };
+const way = ["placed", "paid", "shipped"];
+const comes = {
+  pending: "We are placing your order.",
+  placed: "The goods are set aside. We wait for your bank to settle the payment.",
+  paid: "Your payment is settled. The parcel is being packed.",
+  shipped: "Your parcel is on its way.",
 };
-const way = ["pending", "reserved", "paid", "confirmed"];
 const reasons = {
   OUT_OF_STOCK: "something in it was out of stock", PAYMENT_DECLINED: "the payment was declined", GIVEN_UP: "it took too long",
+  PAYMENT_FAILED: "the payment did not come through",
 };
 
+// steps is how far an order has got: one that was cancelled did not get beyond being placed.
 function steps(status) {
-  const at = way.indexOf(status);
-  if (at < 0) return null;
-  return el("ol", { class: "steps", "aria-label": "Progress" }, way.map((name, i) => el("li", {
-    class: i <= at ? "done" : "", "aria-current": i === at ? "step" : null,
+  const names = status === "cancelled" ? ["placed", "cancelled"] : way;
+  const at = names.indexOf(status);
+  return el("ol", { class: `steps ${status}`, "aria-label": "Progress" }, names.map((name, i) => el("li", {
+    class: i <= at ? "done" : i === at + 1 ? "next" : "", "aria-current": i === at ? "step" : null,
   }, statusText[name])));
 }
 
 // order shows one order, and follows it while it is on its way.
 export async function order(main, id, signal) {
   main.replaceChildren(el("p", { class: "hidden", role: "status" }, "Loading"));
+  const load = (options) => get(`/api/orders/${segment(id)}`, { signal, ...options });
   let o;
   try {
-    o = await get(`/api/orders/${segment(id)}`, { signal, patience: 40000, waiting: () => notice("The shop is slow right now. One moment…") });
+    o = await load({ patience: 40000, waiting: () => notice("The shop is slow right now. One moment…") });
   } catch (error) {
     if (error.status !== 404) throw error;
     main.replaceChildren(state("No such order", "We know no order with this number.", link("/orders", { class: "button" }, "Your orders")));
     return "Not found";
   }
+  const title = el("h1", { tabindex: "-1" });
+  const news = el("section", { class: "news", "aria-live": "polite" });
+  function draw() {
+    title.textContent = o.status === "cancelled" ? "This order was cancelled" : "Thank you";
+    news.replaceChildren(...[
+      steps(o.status),
+      o.status === "cancelled"
+        ? el("p", { class: "progress bad" }, `Cancelled because ${reasons[o.reason] || "it could not be fulfilled"}. You keep your money, and the goods are back on the shelf.`)
+        : el("p", { class: "comes" }, comes[o.status]),
+      o.parcel ? el("p", { class: "quiet" }, "Parcel ", el("code", {}, o.parcel.label), `, ${new Date(o.parcel.shipped).toLocaleString()}`) : null,
+    ].filter(Boolean));
+  }
+  draw();
   main.replaceChildren(el("article", { class: "order" },
-    el("h1", { tabindex: "-1" }, o.status === "rejected" ? "This order was cancelled" : "Thank you"),
+    title,
     el("p", { class: "quiet" }, "Order ", el("code", {}, o.id), `, ${new Date(o.created).toLocaleString()}`),
-    o.reason ? el("p", { class: "progress bad" }, `Cancelled because ${reasons[o.reason] || "it could not be fulfilled"}. Nothing was charged.`) : null,
-    steps(o.status),
+    news,
     el("ul", { class: "lines" }, o.items.map((item) => el("li", { class: "line" },
       el("div", { class: "what" }, link(`/products/${segment(item.product)}`, {}, item.name), el("span", { class: "quiet" }, `${item.quantity} × ${money(item.price)}`)),
       el("strong", { class: "price" }, money({ ...item.price, minor: item.price.minor * item.quantity }))))),
     el("section", { class: "till", "aria-label": "Total" }, el("p", {}, "Total ", el("strong", { class: "price big" }, money(o.total))))));
-  if (!["confirmed", "rejected"].includes(o.status)) {
-    const timer = setTimeout(() => { if (!signal.aborted) order(main, id, signal).catch(() => {}); }, 2000);
-    signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
-  }
+  follow();
   return `Order ${o.id}`;
+
+  // follow asks every second at first, then less and less often, and changes only what is new.
+  async function follow() {
+    for (let pause = 1000; !["shipped", "cancelled"].includes(o.status); pause = Math.min(pause * 1.3, 10000)) {
+      try {
+        await wait(pause, signal);
+        const now = await load({ patience: 0 });
+        if (now.status === o.status) continue;
+        o = now;
+        draw();
+      } catch {
+        if (signal.aborted) return;
+      }
+    }
+  }
 }
 
 // orders lists the customer's orders.
