@@ -2,6 +2,7 @@
 # make test       the whole suite with the race detector; needs nothing but Go
 # make test-real  the same against real servers and a real browser, and the shop under fire
 # make consul     the Consul agent of the real tests, into the user's cache: once, about 5 minutes of two processors
+# make kafka      the Kafka broker of the real tests, into the user's cache: once, seconds; needs Maven, and Java 17 to run
 # make schedules  1,000 simulated schedules of a replicated group under faults; make mutants: bugs put in on purpose are found
 # make generate   protobuf code; leaves no difference when nothing changed
 # make bench      benchmarks beside the code, then what a call costs and how a fleet is balanced: minutes
@@ -17,7 +18,7 @@ LIBRARY   := . ./admission/... ./balance/... ./config/... ./drivers/... ./failur
 TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := all
-.PHONY: all build fmt lint test test-real consul generate schedules mutants cross bench promises pictures clean
+.PHONY: all build fmt lint test test-real consul kafka generate schedules mutants cross bench promises pictures clean
 
 all: fmt lint test
 
@@ -37,7 +38,7 @@ lint:
 test:
 	$(GOTEST) -race ./...
 
-test-real: consul
+test-real: consul kafka
 	$(GOTEST) -race -tags real -run 'Real' -count=1 -timeout 20m ./...
 
 # Only what is in tools/consul/go.mod decides what is built: not the user's flags, nor a workspace. It is a test server
@@ -52,6 +53,17 @@ $(CONSUL):
 	@mkdir -p $(@D)
 	@cd tools/consul && env -u GOOS -u GOARCH GOFLAGS= GOWORK=off CGO_ENABLED=0 nice $(GO) build -p 2 -buildvcs=false -trimpath \
 	  -ldflags '-s -w' -o $@.$$$$ github.com/hashicorp/consul && mv $@.$$$$ $@
+
+# Only what is in tools/kafka/pom.xml decides what is fetched. A fetch that was interrupted leaves nothing that counts.
+KAFKA_VERSION := $(shell sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\1|p' tools/kafka/pom.xml)
+KAFKA         := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/kafka-$(KAFKA_VERSION)
+
+kafka: $(KAFKA)
+
+$(KAFKA):
+	@echo "fetching Kafka $(KAFKA_VERSION) for the tests, once: $@"
+	@mkdir -p $(@D) && rm -rf $@.$$$$ && \
+	  mvn -B -q -f tools/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$@.$$$$ && mv $@.$$$$ $@
 
 generate:
 	$(TOOL) buf lint
