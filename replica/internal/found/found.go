@@ -242,6 +242,9 @@ func (m *Machine) fresh() Step {
 
 // existing is what to do about a cluster that is there already.
 func (m *Machine) existing() (Step, bool) {
+	if r, ok := m.counted(); ok {
+		return store(Active, r), true
+	}
 	var there, leader *Peer
 	for _, p := range m.peers() {
 		if p.State.Kind != Active {
@@ -261,13 +264,7 @@ func (m *Machine) existing() (Step, bool) {
 	}
 	cluster := there.State.Record.Cluster
 	for _, p := range m.peers() {
-		if p.State.Kind != Active {
-			continue
-		}
-		if p.State.Record.lists(m.cfg.Self) {
-			return store(Active, p.State.Record), true
-		}
-		if p.tabled(m.cfg.Self) {
+		if p.State.Kind == Active && p.tabled(m.cfg.Self) {
 			s := store(Active, p.State.Record)
 			s.State.Since = max(1, p.Commit)
 			return s, true
@@ -280,6 +277,21 @@ func (m *Machine) existing() (Step, bool) {
 		return Step{Why: fmt.Sprintf("cluster %x does not have this host among its members: waits to be added", cluster)}, true
 	}
 	return Step{Action: Join, Leader: leader.Name, Cluster: cluster, Why: fmt.Sprintf("asks %s to be added to cluster %x", leader.Name, cluster)}, true
+}
+
+// counted returns the founding that has this disk among its members, if one of those has said so. That is this member's
+// group, whatever others have: a host with the data of another one may have made it let go of the record just before.
+func (m *Machine) counted() (r Record, ok bool) {
+	for _, p := range m.peers() {
+		if p.State.Kind != Active || !p.State.Record.lists(m.cfg.Self) {
+			continue
+		}
+		if ok && p.State.Record.Cluster != r.Cluster {
+			return Record{}, false
+		}
+		r, ok = p.State.Record, true
+	}
+	return r, ok
 }
 
 // mayFound reports whether this host takes part in that founding.

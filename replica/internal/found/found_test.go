@@ -93,6 +93,7 @@ func TestCases(t *testing.T) {
 		{"the founder has lost its disk", found.State{Kind: found.Prepared, Record: record}, found.Own{}, []*found.Peer{fresh("a", 11)}, "store fresh 0"},
 		{"another cluster lives", found.State{Kind: found.Prepared, Record: record}, found.Own{}, []*found.Peer{with("c", 3, found.Active, strange)}, "store fresh 0"},
 		{"it was counted in", found.State{}, found.Own{}, []*found.Peer{with("c", 3, found.Active, record)}, "store active 7"},
+		{"it was counted in, and somebody has data of another group", found.State{}, found.Own{}, []*found.Peer{with("a", 1, found.Active, record), with("c", 3, found.Active, strange)}, "store active 7"},
 		{"it was added", found.State{}, found.Own{}, []*found.Peer{lead(with("c", 3, found.Active, older), 5, append(others, self)...)}, "store active 7"},
 		{"it has lost its disk", found.State{}, found.Own{}, []*found.Peer{lead(with("a", 1, found.Active, older), 5, older.Members...)}, "join a"},
 		{"nobody leads", found.State{}, found.Own{}, []*found.Peer{with("a", 1, found.Active, older), fresh("c", 4)}, "wait: no leader"},
