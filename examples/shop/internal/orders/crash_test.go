@@ -238,6 +238,7 @@ const failing = 4
 func TestAnOrdersProcessMayDieAnywhere(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld()
+		w.book.Restart = rapid.Bool().Draw(t, "restarts")
 		acked := make(map[string]*orderspb.Order)
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
 			w.behaviour = rapid.SampledFrom([]payment.Behaviour{{}, {}, {}, {DeclineRate: 1}, {FailRate: 1}, {LoseRate: 1}}).Draw(t, "payment")
