@@ -2,9 +2,28 @@ package queue
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"strconv"
 	"time"
 
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+// The attributes that dead letters have beside those of the message.
+const (
+	attributeReason     = reserved + "reason"
+	attributeAttempts   = reserved + "attempts"
+	attributeFirstError = reserved + "firsterror"
+	attributeLastError  = reserved + "lasterror"
+	attributeInstance   = reserved + "instance"
+	// attributeReplays is also that of a message that was replayed.
+	attributeReplays = reserved + "replays"
+
+	// deadPage is how many are read at a time, each of which may be as large as messages are.
+	deadPage = 50
+	maxLimit = 1000
 )
 
 // DeadLetters are the messages that a group set aside. Safe for concurrent use.
@@ -20,7 +39,8 @@ type DeadLetter struct {
 	Buried   time.Time
 	// Reason is why it is here, for people; FirstError and LastError are those of its attempts, cut to 1 KiB.
 	Reason, FirstError, LastError string
-	Attempts                      int
+	// Attempts is how many there were, as far as it is known.
+	Attempts int
 	// Instance is who gave up.
 	Instance string
 	// Replays is how often it was replayed before.
@@ -29,32 +49,216 @@ type DeadLetter struct {
 	Message *driver.Message
 }
 
-// DeadLetters returns those of a group.
+// DeadLetters returns those of a group. What is wrong with the names is an error of its methods. Those may also fail with
+// UNAVAILABLE or DEADLINE_EXCEEDED.
 func (q *Queue) DeadLetters(topic, group string) *DeadLetters { return &DeadLetters{q, topic, group} }
 
-// List returns at most limit letters, oldest first, after the one whose position is after; "" is the beginning.
+// List returns at most limit letters (at most 1000), oldest first, after the one whose position is after; "" is the
+// beginning.
 func (d *DeadLetters) List(ctx context.Context, after string, limit int) ([]DeadLetter, error) {
-	panic("not yet")
+	if err := validateNames(d.topic, d.group); err != nil {
+		return nil, err
+	}
+	dead, err := d.q.engine.Dead(ctx, d.topic, d.group, after, max(1, min(limit, maxLimit)))
+	if err != nil {
+		return nil, engineError(err, "dead letters of %s/%s", d.topic, d.group)
+	}
+	out := make([]DeadLetter, len(dead))
+	for i, letter := range dead {
+		out[i] = readLetter(letter)
+	}
+	return out, nil
+}
+
+// readLetter takes the letter's own attributes out of its message.
+func readLetter(d driver.Dead) DeadLetter {
+	a := d.Message.Attributes
+	l := DeadLetter{
+		Position: d.Position, Buried: d.Buried, Reason: a[attributeReason], FirstError: a[attributeFirstError], LastError: a[attributeLastError],
+		Instance: a[attributeInstance], Attempts: number(a[attributeAttempts]), Replays: number(a[attributeReplays]),
+	}
+	m := *d.Message
+	m.Attributes = nil
+	for name, value := range a {
+		switch name {
+		case attributeReason, attributeAttempts, attributeFirstError, attributeLastError, attributeInstance, attributeReplays:
+		default:
+			Attribute(name, value)(&m)
+		}
+	}
+	l.Message = &m
+	return l
+}
+
+// number reads a count that others may have written.
+func number(s string) int {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return 0
+	}
+	return int(n)
+}
+
+// letter is m as a dead letter. Errors are scrubbed.
+func letter(m *driver.Message, reason, instance string, attempts int, first, last error) *driver.Message {
+	out := *m
+	out.Attributes = maps.Clone(m.Attributes)
+	for name, value := range map[string]string{
+		attributeReason: scrub(reason), attributeInstance: instance, attributeAttempts: strconv.Itoa(attempts),
+		attributeFirstError: errorText(first), attributeLastError: errorText(last),
+	} {
+		delete(out.Attributes, name)
+		if value != "" {
+			Attribute(name, value)(&out)
+		}
+	}
+	return &out
 }
 
 // Get returns one letter, NOT_FOUND if there is none at that position.
 func (d *DeadLetters) Get(ctx context.Context, position string) (DeadLetter, error) {
-	panic("not yet")
+	var found *DeadLetter
+	err := d.each(ctx, func(page []DeadLetter) (bool, error) {
+		for i := range page {
+			if page[i].Position == position {
+				found = &page[i]
+			}
+		}
+		return found == nil, nil
+	})
+	if err == nil && found == nil {
+		err = d.notFound(position)
+	}
+	if err != nil {
+		return DeadLetter{}, err
+	}
+	return *found, nil
 }
 
-// Replay gives letters to their group again (no other group sees them) and then removes them, and says how many. A crash
-// between the two leaves a letter here that was replayed. One that is not there is NOT_FOUND, after the others.
+func (d *DeadLetters) notFound(position string) error {
+	return failure.New(failure.NotFound, "dead letters of %s/%s: none at %.100q", d.topic, d.group, position)
+}
+
+// each calls fn for page after page of what is there, until it says that it has enough.
+func (d *DeadLetters) each(ctx context.Context, fn func(page []DeadLetter) (more bool, err error)) error {
+	for after := ""; ; {
+		page, err := d.List(ctx, after, deadPage)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		after = page[len(page)-1].Position
+		if more, err := fn(page); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// Replay gives letters to their group again (no other group sees them), with their IDs, and then removes them. It says how
+// many. A crash between the two leaves a letter here that was replayed. Positions at which there is nothing are NOT_FOUND,
+// after the others were replayed.
 func (d *DeadLetters) Replay(ctx context.Context, positions ...string) (int, error) {
-	panic("not yet")
+	wanted := make(map[string]bool, len(positions))
+	for _, p := range positions {
+		wanted[p] = true
+	}
+	total := 0
+	err := d.each(ctx, func(page []DeadLetter) (bool, error) {
+		chosen := page[:0:0]
+		for _, l := range page {
+			if wanted[l.Position] {
+				delete(wanted, l.Position)
+				chosen = append(chosen, l)
+			}
+		}
+		n, err := d.replay(ctx, chosen)
+		total += n
+		return len(wanted) > 0, err
+	})
+	return total, errors.Join(err, d.missing(err, wanted))
 }
 
-// ReplayAll replays what is there when it is called, oldest first, and says how many.
-func (d *DeadLetters) ReplayAll(ctx context.Context) (int, error) { panic("not yet") }
+// missing is the error for positions that were not found, if all were looked for.
+func (d *DeadLetters) missing(err error, left map[string]bool) error {
+	if err != nil {
+		return nil
+	}
+	for p := range left {
+		return d.notFound(p)
+	}
+	return nil
+}
+
+// ReplayAll replays what is there, oldest first, and says how many. What comes back as a letter meanwhile, since it fails
+// again, is left alone.
+func (d *DeadLetters) ReplayAll(ctx context.Context) (int, error) { return d.all(ctx, d.replay) }
+
+// all calls fn for page after page, without the letters that are there again.
+func (d *DeadLetters) all(ctx context.Context, fn func(context.Context, []DeadLetter) (int, error)) (int, error) {
+	type round struct {
+		source, id string
+		replays    int
+	}
+	seen := make(map[round]bool)
+	total := 0
+	err := d.each(ctx, func(page []DeadLetter) (bool, error) {
+		chosen := page[:0:0]
+		for _, l := range page {
+			seen[round{l.Message.Source, l.Message.ID, l.Replays}] = true
+			if !seen[round{l.Message.Source, l.Message.ID, l.Replays - 1}] {
+				chosen = append(chosen, l)
+			}
+		}
+		n, err := fn(ctx, chosen)
+		total += n
+		return len(chosen) > 0, err
+	})
+	return total, err
+}
+
+// replay publishes letters to their group and removes those that were confirmed.
+func (d *DeadLetters) replay(ctx context.Context, letters []DeadLetter) (int, error) {
+	if len(letters) == 0 {
+		return 0, nil
+	}
+	messages := make([]*driver.Message, len(letters))
+	for i, l := range letters {
+		Attribute(attributeReplays, strconv.Itoa(l.Replays+1))(l.Message)
+		messages[i] = l.Message
+	}
+	errs := d.q.send(ctx, d.topic, d.group, messages)
+	var positions []string
+	for i, l := range letters {
+		if errs == nil || errs[i] == nil {
+			positions = append(positions, l.Position)
+		}
+	}
+	n, err := d.exhume(ctx, positions)
+	return n, errors.Join(errors.Join(errs...), err)
+}
+
+func (d *DeadLetters) exhume(ctx context.Context, positions []string) (int, error) {
+	if len(positions) == 0 {
+		return 0, nil
+	}
+	n, err := d.q.engine.Exhume(ctx, d.topic, d.group, positions)
+	return n, engineError(err, "remove dead letters of %s/%s", d.topic, d.group)
+}
 
 // Discard removes letters for good, and says how many there were.
 func (d *DeadLetters) Discard(ctx context.Context, positions ...string) (int, error) {
-	panic("not yet")
+	if err := validateNames(d.topic, d.group); err != nil {
+		return 0, err
+	}
+	return d.exhume(ctx, positions)
 }
 
 // DiscardAll removes what is there when it is called, and says how many.
-func (d *DeadLetters) DiscardAll(ctx context.Context) (int, error) { panic("not yet") }
+func (d *DeadLetters) DiscardAll(ctx context.Context) (int, error) {
+	return d.all(ctx, func(ctx context.Context, letters []DeadLetter) (int, error) {
+		positions := make([]string, len(letters))
+		for i, l := range letters {
+			positions[i] = l.Position
+		}
+		return d.exhume(ctx, positions)
+	})
+}

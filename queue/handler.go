@@ -27,8 +27,7 @@ type Message[T any] struct {
 
 // Handler handles the messages of a subscription. Make one with Handle.
 type Handler struct {
-	// decode returns the call of the handler with the message; its error is that of a message that cannot be read.
-	decode func(in incoming) (func(ctx context.Context) error, error)
+	handle func(ctx context.Context, in *incoming) error
 }
 
 // incoming is a message on its way to the handler.
@@ -41,13 +40,50 @@ type incoming struct {
 // Handle returns a Handler for values of type T: a proto.Message, []byte, or whatever encoding/json reads.
 //
 // fn is called by up to SubscriptionConfig.Concurrency goroutines. nil says that the message is done: it is settled and
-// never seen again. An error of a code that may pass is tried again (Retry); one that cannot pass (INVALID_ARGUMENT, NOT_FOUND,
-// ALREADY_EXISTS, PERMISSION_DENIED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED, DATA_LOSS, UNAUTHENTICATED) sets the message aside at
-// once, as Reject does, and so does a value that cannot be decoded. A panic is a failed attempt.
-// ctx ends with the attempt's time (SubscriptionConfig.Timeout), or when the instance has no time left to drain.
+// not seen again. Any error is tried again (Retry), except for those that say that the message is to blame: with
+// INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION, OUT_OF_RANGE or DATA_LOSS it becomes a dead letter at
+// once, as with Reject, and so does one that cannot be decoded. A panic is a failed attempt.
+//
+// UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, UNAUTHENTICATED, PERMISSION_DENIED and UNIMPLEMENTED say that
+// something else is to blame: such an attempt counts only if other messages succeeded since the one before. And
+// when several messages fail in a row with whatever code, nothing counts until one succeeds: an outage of a dependency
+// slows the subscription down, and makes no dead letters.
+//
+// ctx ends with the attempt's time (SubscriptionConfig.Timeout), or when the instance has no time left to drain. Calls made
+// with it inherit what came with the message: its trace and its criticality.
 func Handle[T any](fn func(ctx context.Context, m Message[T]) error) Handler {
-	panic("not yet")
+	return Handler{handle: func(ctx context.Context, in *incoming) error {
+		value, err := decode[T](in.m)
+		if err != nil {
+			return &undecodable{err}
+		}
+		return fn(ctx, Message[T]{
+			ID: in.m.ID, Source: in.m.Source, Type: in.m.Type, Key: in.m.Key, Topic: in.topic, Group: in.group, Time: in.m.Time,
+			Value: value, Attempt: in.attempt, Replayed: in.m.Attributes[attributeReplays] != "", Attributes: public(in.m.Attributes),
+		})
+	}}
 }
+
+// public returns the attributes that are not this package's, in a map of their own.
+func public(attributes map[string]string) map[string]string {
+	var out map[string]string
+	for name, value := range attributes {
+		if own(name) {
+			continue
+		}
+		if out == nil {
+			out = make(map[string]string, len(attributes))
+		}
+		out[name] = value
+	}
+	return out
+}
+
+// undecodable is the error of a message that cannot be read.
+type undecodable struct{ err error }
+
+func (u *undecodable) Error() string { return u.err.Error() }
+func (u *undecodable) Unwrap() error { return u.err }
 
 // Reject returns err as one that makes the message a dead letter at once.
 func Reject(err error) error { return &rejected{err} }

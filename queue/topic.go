@@ -2,15 +2,17 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
 // Topic publishes values of one type. Safe for concurrent use.
 type Topic[T any] struct {
 	q    *Queue
-	spec driver.Topic
+	name string
 }
 
 // TopicOption says how a topic is set up, when it does not exist yet.
@@ -32,33 +34,57 @@ func Replicas(n int) TopicOption { return func(t *driver.Topic) { t.Replicas = n
 func Retention(d time.Duration) TopicOption { return func(t *driver.Topic) { t.Retention = d } }
 
 // NewTopic returns a topic for values of type T: a proto.Message, []byte, or whatever encoding/json takes. It makes no
-// call: the topic is declared when something is published first, and anew after an error. An invalid name or option is
-// INVALID_ARGUMENT, what the engine cannot do FAILED_PRECONDITION.
+// call: the topic is declared when something is published first, through the Topic or the Queue, and anew after an error. Topics
+// of the same name are one, with the groups of all. An invalid name or option is INVALID_ARGUMENT, what the engine cannot
+// do FAILED_PRECONDITION.
 func NewTopic[T any](q *Queue, name string, opts ...TopicOption) (*Topic[T], error) {
-	t := &Topic[T]{q: q, spec: driver.Topic{Name: name}}
+	spec := driver.Topic{Name: name}
 	for _, o := range opts {
-		o(&t.spec)
+		o(&spec)
 	}
-	return t, nil
+	if err := validateNames(name, spec.Groups...); err != nil {
+		return nil, err
+	}
+	if spec.Partitions < 0 || spec.Replicas < 0 || spec.Retention < 0 {
+		return nil, failure.New(failure.InvalidArgument, "topic %s: negative partitions, replicas or retention", name)
+	}
+	if q.lacking != nil {
+		return nil, q.lacking
+	}
+	q.register(spec)
+	return &Topic[T]{q: q, name: name}, nil
 }
 
 // Name returns the topic's name.
-func (t *Topic[T]) Name() string { return t.spec.Name }
+func (t *Topic[T]) Name() string { return t.name }
 
 // Publish sends value to every group and returns nil when the engine has confirmed it. What may pass is tried again, with
 // the same ID, until ctx's deadline (Config.PublishTimeout without one).
 //
 // An error says that it is not known to be taken, and may have been: INVALID_ARGUMENT for a value that cannot be encoded
 // or is too large, FAILED_PRECONDITION for what the engine refuses, RESOURCE_EXHAUSTED when it had no room,
-// UNAVAILABLE or DEADLINE_EXCEEDED when it did not confirm in time, CANCELLED.
+// UNAVAILABLE or DEADLINE_EXCEEDED when it did not confirm in time, CANCELLED. The reasons are this package's constants.
 func (t *Topic[T]) Publish(ctx context.Context, value T, opts ...PublishOption) error {
-	return t.q.Publish(ctx, t.spec.Name, value, opts...)
+	return t.q.Publish(ctx, t.name, value, opts...)
 }
 
 // PublishAll publishes values as one batch, in their order where they have the same key. opt, if not nil, returns the
-// options of a value. nil says that all are confirmed; an error joins those of the values, and others may be confirmed.
+// options of a value. nil says that all are confirmed. Otherwise nothing was sent if a value is INVALID_ARGUMENT, and else the
+// error joins those of the values that are not confirmed.
 func (t *Topic[T]) PublishAll(ctx context.Context, values []T, opt func(T) []PublishOption) error {
-	panic("not yet")
+	messages := make([]*driver.Message, len(values))
+	for i, value := range values {
+		var opts []PublishOption
+		if opt != nil {
+			opts = opt(value)
+		}
+		m, err := NewMessage(ctx, t.q.cfg.Source, t.name, value, t.q.cfg.Propagator, opts...)
+		if err != nil {
+			return err
+		}
+		messages[i] = m
+	}
+	return errors.Join(t.q.send(ctx, t.name, "", messages)...)
 }
 
 // PublishOption is about one message.

@@ -47,6 +47,9 @@ type Capabilities struct {
 	Deduplicates time.Duration
 	// MaxMessage is the most bytes of data in a message.
 	MaxMessage int
+	// Sequenced: when a message of a Publish is not taken, no later one of that call with its key is taken either. Without
+	// it package queue publishes messages with the same key one after the other.
+	Sequenced bool
 }
 
 // Topic is what Declare makes sure of.
@@ -184,7 +187,8 @@ type Receiver interface {
 	Ack(ctx context.Context, ds []*Delivery) error
 
 	// Return gives a delivery back, to be delivered again, to any instance, not before after (at once without
-	// Capabilities.Delay). On an ordered subscription later messages of its key may overtake it.
+	// Capabilities.Delay). On an ordered subscription later messages of its key may overtake it. After Stop, and of a
+	// delivery whose Revoked is closed, it says that the message was not begun: it keeps its place, wherever it goes.
 	Return(ctx context.Context, d *Delivery, after time.Duration) error
 
 	// Extend begins Hold anew for deliveries that are still worked on.
