@@ -12,7 +12,7 @@
 //	a machine of one's own    Key(ctx) with replica.Once, or has had its effect exactly once, for as long as keys are
 //	  (package replica)       in the machine itself          kept
 //	anything else: a mail,    New on a store of claims       has had its effect at least once; twice only if a process died,
-//	  a payment provider      (etcdinbox.Store,              or was cut off or frozen for longer than Lease, in
+//	  a payment provider      (etcdidempotency.Store,        or was cut off or frozen for longer than Lease, in
 //	                          kvinbox.Store, a database's)   the moment between the effect and the mark
 //	this process's memory     NewMemory                      as the line before, within this process's life
 //

@@ -25,6 +25,9 @@ type Config struct {
 	// returns what is there. Then effects are checked to be exactly once, and gone with an error of the handler's.
 	Effect func(ctx context.Context, name string) error
 	Count  func(t *testing.T, name string) int
+	// Commits: Effect is committed by itself, together with the mark, and not undone by what the handler returns afterwards. The
+	// handler fails before it then.
+	Commits bool
 	// Forget, if not nil, makes it later than Keep and has the inbox cleaned, so that what was marked is not any more.
 	Forget func(t *testing.T)
 }
@@ -74,6 +77,9 @@ type handler struct {
 
 func (h *handler) run(ctx context.Context) error {
 	h.runs.Add(1)
+	if h.cfg.Commits && h.err != nil {
+		return h.err
+	}
 	if h.cfg.Effect != nil {
 		if err := h.cfg.Effect(ctx, h.name); err != nil {
 			return err
@@ -144,15 +150,18 @@ func panicked(t *testing.T, cfg Config) {
 			}
 		}()
 		_ = a.Once(t.Context(), scope, id, func(ctx context.Context) error {
-			_ = h.run(ctx)
+			if !cfg.Commits {
+				_ = h.run(ctx)
+			}
 			panic("oops")
 		})
 	}()
-	h.want(t, 1, 0)
+	runs := int(h.runs.Load())
+	h.want(t, runs, 0)
 	if err := b.Once(t.Context(), scope, id, h.run); err != nil {
 		t.Fatal(err)
 	}
-	h.want(t, 2, 1)
+	h.want(t, runs+1, 1)
 }
 
 func apart(t *testing.T, cfg Config) {

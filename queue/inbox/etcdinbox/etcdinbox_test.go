@@ -1,0 +1,131 @@
+package etcdinbox_test
+
+import (
+	"context"
+	"strconv"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/idempotency/etcdidempotency"
+	"github.com/holdfast-go/holdfast/internal/etcdtest"
+	"github.com/holdfast-go/holdfast/queue"
+	"github.com/holdfast-go/holdfast/queue/inbox"
+	"github.com/holdfast-go/holdfast/queue/inbox/etcdinbox"
+	"github.com/holdfast-go/holdfast/queue/inbox/inboxtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func client(t *testing.T, addr string) *clientv3.Client {
+	t.Helper()
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{addr}, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// add counts up what is under name, in the transaction of the message.
+func add(ctx context.Context, c *clientv3.Client, name string) error {
+	for {
+		got, err := c.Get(ctx, "effects/"+name)
+		if err != nil {
+			return err
+		}
+		n, revision := 0, int64(0)
+		if len(got.Kvs) > 0 {
+			n, _ = strconv.Atoi(string(got.Kvs[0].Value))
+			revision = got.Kvs[0].ModRevision
+		}
+		resp, err := etcdinbox.Do(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision("effects/"+name), "=", revision)},
+			clientv3.OpPut("effects/"+name, strconv.Itoa(n+1)))
+		if err != nil || resp.Succeeded {
+			return err
+		}
+	}
+}
+
+func TestAtomic(t *testing.T) {
+	addr := etcdtest.Start(t).Addr()
+	c := client(t, addr)
+	inboxtest.Run(t, inboxtest.Config{
+		Open: func(t *testing.T) (a, b queue.Inbox) {
+			return etcdinbox.NewAtomic(c, etcdinbox.Config{}), etcdinbox.NewAtomic(client(t, addr), etcdinbox.Config{})
+		},
+		Effect: func(ctx context.Context, name string) error {
+			if len(name) > 1000 {
+				name = name[:1000]
+			}
+			return add(ctx, c, name)
+		},
+		Count: func(t *testing.T, name string) int {
+			got, err := c.Get(t.Context(), "effects/"+name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got.Kvs) == 0 {
+				return 0
+			}
+			n, _ := strconv.Atoi(string(got.Kvs[0].Value))
+			return n
+		},
+		Commits: true,
+	})
+}
+
+func TestClaims(t *testing.T) {
+	addr := etcdtest.Start(t).Addr()
+	inboxtest.Run(t, inboxtest.Config{Open: func(t *testing.T) (a, b queue.Inbox) {
+		return inbox.New(etcdidempotency.New(client(t, addr), ""), inbox.Config{}), inbox.New(etcdidempotency.New(client(t, addr), ""), inbox.Config{})
+	}})
+}
+
+// An etcd that comes back without its data has neither marks nor leases: messages go on to be handled.
+func TestEtcdThatLostEverything(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	in := etcdinbox.NewAtomic(client(t, etcd.Addr()), etcdinbox.Config{})
+	handle := func(id string) (ran bool) {
+		t.Helper()
+		if err := in.Once(t.Context(), "t/g", id, func(context.Context) error { ran = true; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return ran
+	}
+	if !handle("1") || handle("1") {
+		t.Error("not handled once")
+	}
+	etcd.RestartEmpty()
+	if !handle("2") || handle("2") {
+		t.Error("not handled once by an etcd that is new")
+	}
+}
+
+func TestDoIsForHandlers(t *testing.T) {
+	c := client(t, etcdtest.Start(t).Addr())
+	if _, err := etcdinbox.Do(t.Context(), nil, clientv3.OpPut("a", "")); failure.CodeOf(err) != failure.FailedPrecondition {
+		t.Errorf("outside of a handler: %v", err)
+	}
+	in := etcdinbox.NewAtomic(c, etcdinbox.Config{})
+	err := in.Once(t.Context(), "t/g", "1", func(ctx context.Context) error {
+		exists := clientv3.Compare(clientv3.CreateRevision("b"), ">", 0)
+		if resp, err := etcdinbox.Do(ctx, []clientv3.Cmp{exists}, clientv3.OpPut("a", "")); err != nil || resp.Succeeded {
+			t.Errorf("with what is not true: %v, %v", resp, err)
+		}
+		resp, err := etcdinbox.Do(ctx, nil, clientv3.OpGet("a"), clientv3.OpPut("a", ""))
+		if err != nil || !resp.Succeeded || len(resp.Responses) != 2 || resp.Responses[0].GetResponseRange().GetCount() != 0 {
+			t.Errorf("%v, %v", resp, err)
+		}
+		if _, err := etcdinbox.Do(ctx, nil, clientv3.OpPut("a", "")); failure.CodeOf(err) != failure.FailedPrecondition {
+			t.Errorf("a second time: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
