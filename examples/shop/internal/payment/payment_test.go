@@ -3,6 +3,7 @@ package payment_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,11 +15,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/payment"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shoptest"
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/queue/outbox"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -67,6 +70,138 @@ func TestAKeyIsChargedOnce(t *testing.T) {
 			t.Fatalf("%v, and the money is taken", final)
 		}
 	})
+}
+
+func captured(key, card string) *paymentpb.ChargeRequest {
+	return &paymentpb.ChargeRequest{Key: key, Customer: "ada", Currency: "EUR", Minor: 100, Card: card}
+}
+
+// Every charge that was captured and not voided ends, and its end is told: once, and as it is.
+func TestACapturedChargeEndsOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		db := new(kv.Memory)
+		server := payment.NewServer(payment.NewStore(db), func() payment.Behaviour { return payment.Behaviour{} })
+		always := func() bool { return true }
+		told := make(map[string]string)
+		publish := func() {
+			box := payment.NewOutbox(db)
+			for range 2 { // taken out late: published again, and the same
+				pending, err := box.Pending(t.Context(), outbox.Query{Limit: 100})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var seqs []uint64
+				for _, e := range pending {
+					if was := told[e.Message.Key]; was != "" && was != e.Topic {
+						t.Fatalf("%s is told to be %s and %s", e.Message.Key, was, e.Topic)
+					}
+					told[e.Message.Key] = e.Topic
+					seqs = append(seqs, e.Seq)
+				}
+				if rapid.Bool().Draw(t, "taken out") {
+					if err := box.Done(t.Context(), seqs); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		for range rapid.IntRange(1, 20).Draw(t, "steps") {
+			key := fmt.Sprintf("k%d", rapid.IntRange(0, 3).Draw(t, "key"))
+			card := ""
+			if key == "k3" {
+				card = shop.CardThatFails
+			}
+			fault := shoptest.Crash(rapid.IntRange(0, 4).Draw(t, "dies at"), rapid.Bool().Draw(t, "after it"))
+			frail := payment.NewStore(shoptest.KV{KV: db, Fault: fault})
+			switch rapid.SampledFrom([]string{"charge", "charge", "void", "settle", "publish"}).Draw(t, "do") {
+			case "charge":
+				_, _ = payment.NewServer(frail, func() payment.Behaviour { return payment.Behaviour{} }).Charge(t.Context(), captured(key, card))
+			case "void":
+				_ = frail.Void(t.Context(), key)
+			case "settle":
+				_ = payment.NewSettler(frail, always, shoptest.Quiet()).Once(t.Context())
+			case "publish":
+				publish()
+			}
+		}
+		if err := payment.NewSettler(payment.NewStore(db), always, shoptest.Quiet()).Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		publish()
+		all, err := payment.NewStore(db).Page(t.Context(), "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range all {
+			topic := told[c.Key]
+			switch {
+			case c.State == payment.Settled && topic == events.PaymentsSettled, c.State == payment.Failed && topic == events.PaymentsFailed:
+			case c.State == payment.Voided && topic != events.PaymentsFailed: // settled before, or never
+			default:
+				t.Fatalf("%s is %s, and told to be %q", c.Key, c.State, topic)
+			}
+			card := ""
+			if c.Key == "k3" {
+				card = shop.CardThatFails
+			}
+			resp, err := server.Charge(t.Context(), captured(c.Key, card))
+			if settled := c.State == payment.Settled; (err == nil) != settled || resp.GetSettled() != settled {
+				t.Fatalf("%s is %s: %v, %v", c.Key, c.State, resp, err)
+			}
+		}
+		if due, err := payment.NewStore(db).Due(t.Context(), time.Now().Add(time.Hour), 100); err != nil || len(due) != 0 {
+			t.Fatalf("%v are still due, %v", due, err)
+		}
+	})
+}
+
+func TestAChargeIsSettledInItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := new(kv.Memory)
+		store := payment.NewStore(db)
+		server := payment.NewServer(store, func() payment.Behaviour { return payment.Behaviour{SettleMS: 5000} })
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- payment.NewSettler(store, func() bool { return true }, shoptest.Quiet()).Run(ctx) }()
+		if resp, err := server.Charge(t.Context(), captured("k", "")); err != nil || resp.GetSettled() {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		time.Sleep(4 * time.Second)
+		if resp, err := server.Charge(t.Context(), captured("k", "")); err != nil || resp.GetSettled() {
+			t.Errorf("early: %v, %v", resp, err)
+		}
+		time.Sleep(2 * time.Second)
+		if resp, err := server.Charge(t.Context(), captured("k", "")); err != nil || !resp.GetSettled() {
+			t.Errorf("late: %v, %v", resp, err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A charge of the version before, which was never to be settled, is when somebody asks for it again.
+func TestAChargeOfTheVersionBeforeIsSettled(t *testing.T) {
+	db := new(kv.Memory)
+	old, err := kv.Put("shop/payment/charges/k", map[string]any{"customer": "ada", "currency": "EUR", "minor": 100, "state": "captured"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Commit(t.Context(), kv.Txn{Put: []kv.Entry{old}}); err != nil {
+		t.Fatal(err)
+	}
+	store := payment.NewStore(db)
+	server := payment.NewServer(store, func() payment.Behaviour { return payment.Behaviour{} })
+	settler := payment.NewSettler(store, func() bool { return true }, shoptest.Quiet())
+	for i, want := range []bool{false, true} {
+		if resp, err := server.Charge(t.Context(), charge(100)); err != nil || resp.GetSettled() != want {
+			t.Fatalf("%d: %v, %v", i, resp, err)
+		}
+		if err := settler.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestAKeyStandsForOneAmount(t *testing.T) {

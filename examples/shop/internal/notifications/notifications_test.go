@@ -1,0 +1,92 @@
+package notifications_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/holdfast-go/holdfast/examples/shop/gen/eventspb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/notificationspb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/notifications"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shoptest"
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func tell(ctx context.Context, s *notifications.Service, topic, order string) error {
+	switch topic {
+	case events.OrdersPlaced:
+		e, _ := events.New(topic, order, time.Now(), &eventspb.OrderPlaced{Order: order, Customer: "ada"})
+		return shoptest.Handle(ctx, e.Message("orders"), s.Placed)
+	case events.OrdersPaid:
+		e, _ := events.New(topic, order, time.Now(), &eventspb.OrderPaid{Order: order, Customer: "ada"})
+		return shoptest.Handle(ctx, e.Message("orders"), s.Paid)
+	}
+	e, _ := events.New(topic, order, time.Now(), &eventspb.OrderCancelled{Order: order, Customer: "ada"})
+	return shoptest.Handle(ctx, e.Message("orders"), s.Cancelled)
+}
+
+// However often messages come, in whatever order, whoever dies over them: a customer is told of each thing once.
+func TestACustomerIsToldOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		db := new(kv.Memory)
+		done := make(map[string]bool)
+		for range rapid.IntRange(1, 20).Draw(t, "messages") {
+			topic := rapid.SampledFrom(events.Topics("orders")).Draw(t, "topic")
+			order := fmt.Sprintf("ord-%d", rapid.IntRange(0, 2).Draw(t, "order"))
+			fault := shoptest.Crash(rapid.IntRange(0, 3).Draw(t, "dies at"), rapid.Bool().Draw(t, "after it"))
+			if tell(t.Context(), notifications.New(shoptest.KV{KV: db, Fault: fault}), topic, order) == nil {
+				done[order+" "+events.About(topic)] = true
+			}
+		}
+		told := make(map[string]int)
+		for req := (&notificationspb.AuditRequest{Limit: 1}); ; {
+			page, err := notifications.New(db).Audit(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page.GetSent()) == 0 {
+				break
+			}
+			for _, sent := range page.GetSent() {
+				req.After = sent.GetOrder()
+				for _, about := range sent.GetAbout() {
+					told[sent.GetOrder()+" "+about]++
+				}
+			}
+		}
+		for what, n := range told {
+			if n != 1 {
+				t.Fatalf("told %d times of %s", n, what)
+			}
+		}
+		for what := range done {
+			if told[what] != 1 {
+				t.Fatalf("never told of %s", what)
+			}
+		}
+	})
+}
+
+func TestAMessageWithoutAnOrderIsRefused(t *testing.T) {
+	if err := tell(t.Context(), notifications.New(new(kv.Memory)), events.OrdersPaid, ""); failure.CodeOf(err) != failure.InvalidArgument {
+		t.Fatal(err)
+	}
+}
+
+// Whoever publishes knows all who listen.
+func TestNotificationsListensToAllOfOrders(t *testing.T) {
+	for _, topic := range events.Topics("orders") {
+		if !slices.Contains(events.Groups(topic), events.Notifications) {
+			t.Errorf("%s: %v", topic, events.Groups(topic))
+		}
+	}
+}
