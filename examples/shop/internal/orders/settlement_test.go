@@ -163,10 +163,44 @@ func TestASettlementMayOvertakeTheOrder(t *testing.T) {
 		if err := w.tell(t.Context(), nil, true); err != nil {
 			t.Fatal(err)
 		}
+		if left := w.unfinished(t); len(left) != 0 {
+			t.Fatalf("it was told and is %+v", left[0])
+		}
 		server, _ = w.process(nil)
 		resp, err := server.Place(t.Context(), place("key", n))
 		if n == failing {
 			if !errors.Is(err, shop.ErrPaymentFailed) || !strings.Contains(err.Error(), "payment failed") {
+				t.Fatalf("%v, %v", resp, err)
+			}
+			w.settle(t, nil)
+			continue
+		}
+		if err != nil || resp.GetOrder().GetStatus() != orderspb.Status_STATUS_CONFIRMED {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		w.settle(t, map[string]*orderspb.Order{"key": resp.GetOrder()})
+	}
+}
+
+// Whoever has captured the charge writes late, when the order is further on already: what is stored counts.
+func TestAnOrderNeverGoesBack(t *testing.T) {
+	for _, n := range []int{0, failing} {
+		w := newWorld()
+		writes := 0
+		meanwhile := func(op string) shoptest.Fate {
+			if op == "propose" {
+				if writes++; writes == 3 { // Placed
+					if err := w.tell(t.Context(), nil, false); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			return shoptest.Works
+		}
+		server, _ := w.process(meanwhile)
+		resp, err := server.Place(t.Context(), place("key", n))
+		if n == failing {
+			if !errors.Is(err, shop.ErrPaymentFailed) {
 				t.Fatalf("%v, %v", resp, err)
 			}
 			w.settle(t, nil)

@@ -155,6 +155,30 @@ func TestACapturedChargeEndsOnce(t *testing.T) {
 	})
 }
 
+// Between the look what is due and its settlement, a charge may have been voided.
+func TestAVoidedChargeIsNotSettled(t *testing.T) {
+	db := new(kv.Memory)
+	store := payment.NewStore(db)
+	server := payment.NewServer(store, func() payment.Behaviour { return payment.Behaviour{} })
+	if _, err := server.Charge(t.Context(), captured("k", "")); err != nil {
+		t.Fatal(err)
+	}
+	due, err := store.Due(t.Context(), time.Now(), 10)
+	if err != nil || len(due) != 1 || due[0] != "k" {
+		t.Fatalf("%v, %v", due, err)
+	}
+	if err := errors.Join(store.Void(t.Context(), "k"), store.Settle(t.Context(), "k", time.Now()), store.Settle(t.Context(), "none", time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	all, err := store.Page(t.Context(), "", 10)
+	if err != nil || len(all) != 1 || all[0].State != payment.Voided {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	if pending, err := payment.NewOutbox(db).Pending(t.Context(), outbox.Query{Limit: 10}); err != nil || len(pending) != 0 {
+		t.Fatalf("%+v, %v", pending, err)
+	}
+}
+
 func TestAChargeIsSettledInItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := new(kv.Memory)
