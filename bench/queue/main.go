@@ -9,8 +9,8 @@
 //	go run ./bench/queue -short                            # a few seconds, nothing is judged
 //	go run ./bench/queue -engines nats -modes "publish 64" -only holdfast -cpuprofile cpu.out
 //
-// Each engine runs in processes of its own, Kafka and RabbitMQ as they come from their makers, NATS as `holdfast up` runs
-// it, with an fsync before each confirmation. Figures are medians over the rounds, ratios medians of the ratios of
+// Each engine runs in processes of its own, on this machine, with the settings of its makers as far as durability goes; NATS as
+// `holdfast up` runs it, with an fsync before each confirmation. Figures are medians over the rounds, ratios medians of the ratios of
 // neighbouring rounds. Allocations and CPU are those of this process, so of the clients alone, and beside them the CPU of the
 // engine.
 //
@@ -76,7 +76,7 @@ func parse(args []string) (settings, error) {
 	flags.StringVar(&sizes, "sizes", "128,1024", "bytes of a message, separated by commas")
 	flags.IntVar(&s.rounds, "rounds", 5, "rounds of each")
 	flags.DurationVar(&s.round, "round", time.Second, "length of a round in which messages are published")
-	flags.IntVar(&s.messages, "messages", 20_000, "messages that are consumed in a round")
+	flags.IntVar(&s.messages, "messages", 20_000, "messages that are consumed in a round, ten times as many of Kafka")
 	flags.StringVar(&s.against, "against", rawName, "what the promises are judged against: raw or raw+attributes")
 	flags.StringVar(&s.only, "only", "", "measure just this side, such as holdfast")
 	flags.BoolVar(&s.short, "short", false, "only show that it works: short rounds, nothing is judged")

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"slices"
@@ -43,6 +44,20 @@ var keys = sync.OnceValue(func() []string {
 	}
 	return out
 })
+
+// noise is what messages are cut from: clients that compress gain nothing.
+var noise = sync.OnceValue(func() []byte {
+	b := make([]byte, 4<<20)
+	seed := [32]byte{1}
+	_, _ = rand.NewChaCha8(seed).Read(b) // never fails
+	return b
+})
+
+// data returns size bytes, others for each i. They are not to be changed.
+func data(i, size int) []byte {
+	at := i * 61 % (len(noise()) - size)
+	return noise()[at : at+size : at+size]
+}
 
 // cell measures one mode on an engine that has nothing else to do, all sides in turn, each round in another order.
 func cell(ctx context.Context, s settings, engine string, size int, m mode) ([]sideResults, error) {
@@ -145,11 +160,10 @@ func publish(ctx context.Context, st stream, b *broker.Broker, size int, m mode,
 	for i := range m.publishers {
 		wg.Go(func() {
 			batch := make([]message, each)
-			data := make([]byte, size)
 			next := i * 7
 			for now := time.Now(); now.Before(end); {
 				for j := range batch {
-					batch[j] = message{keys()[next%len(keys())], data}
+					batch[j] = message{keys()[next%len(keys())], data(next, size)}
 					next++
 				}
 				var err error
@@ -188,7 +202,6 @@ func quantiles(all []time.Duration) (p50, p99 time.Duration) {
 
 // fill publishes so many messages as fast as may be.
 func fill(ctx context.Context, st stream, n, size int) error {
-	data := make([]byte, size)
 	var wg sync.WaitGroup
 	const at = 4
 	failed := make([]error, at)
@@ -202,7 +215,7 @@ func fill(ctx context.Context, st stream, n, size int) error {
 				}
 				batch := make([]message, min(100, n-first))
 				for j := range batch {
-					batch[j] = message{keys()[(first+j)%len(keys())], data}
+					batch[j] = message{keys()[(first+j)%len(keys())], data(first+j, size)}
 				}
 				failed[i] = st.publishAll(ctx, batch)
 			}
@@ -215,14 +228,18 @@ func fill(ctx context.Context, st stream, n, size int) error {
 // consume fills the topic, and measures from the first message that is handled to the last: joining a group is not
 // counted.
 func consume(ctx context.Context, s settings, st stream, b *broker.Broker, size int, m mode) (result, error) {
-	if err := fill(ctx, st, s.messages, size); err != nil {
+	total := s.messages
+	if b.Kind == broker.Kafka && !s.short {
+		total *= 10 // its client fetches many megabytes before it hands out the first message
+	}
+	if err := fill(ctx, st, total, size); err != nil {
 		return result{}, fmt.Errorf("fill: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var handled atomic.Int64
 	var meter *meter
-	n := int64(s.messages)
+	n := int64(total)
 	first, last := make(chan struct{}), make(chan struct{})
 	ended := make(chan error, 1)
 	go func() {
@@ -241,7 +258,7 @@ func consume(ctx context.Context, s settings, st stream, b *broker.Broker, size 
 	if err := await(ctx, last, ended, &handled); err != nil {
 		return result{}, err
 	}
-	r := meter.per(s.messages)
+	r := meter.per(total)
 	cancel()
 	if err := <-ended; err != nil {
 		return result{}, err
@@ -310,9 +327,9 @@ func onTheWay(ctx context.Context, s settings, st stream, b *broker.Broker, size
 	for i := range n {
 		due := meter.begun.Add(time.Duration(i) * time.Second / time.Duration(m.rate))
 		time.Sleep(time.Until(due))
-		data := make([]byte, size)
-		binary.BigEndian.PutUint64(data, uint64(due.UnixNano())) //nolint:gosec // a time
-		go func() { failed <- st.publish(ctx, message{keys()[i%len(keys())], data}) }()
+		body := make([]byte, size)
+		binary.BigEndian.PutUint64(body, uint64(due.UnixNano())) //nolint:gosec // a time
+		go func() { failed <- st.publish(ctx, message{keys()[i%len(keys())], body}) }()
 	}
 	for range n {
 		if err := <-failed; err != nil {

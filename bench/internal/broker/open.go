@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/holdfast-go/holdfast/queue/driver"
@@ -21,11 +22,11 @@ func (b *Broker) Open(name string) (driver.Engine, error) {
 	if b.Kind == Memory {
 		return memqueue.New(memqueue.Config{MaxBytes: 4 << 30}), nil
 	}
-	return Open(b.URL, name)
+	return Open(b.URL, name, nil)
 }
 
-// Open opens the engine at a URL, as a service would, with name to tell it apart.
-func Open(url, name string) (driver.Engine, error) {
+// Open opens the engine at a URL, as a service would, with name to tell it apart. logger may be nil.
+func Open(url, name string, logger *slog.Logger) (driver.Engine, error) {
 	scheme, _, _ := strings.Cut(url, ":")
 	o, ok := openers[scheme]
 	if !ok {
@@ -34,5 +35,5 @@ func Open(url, name string) (driver.Engine, error) {
 	if err := o.CheckURL(url); err != nil {
 		return nil, fmt.Errorf("%s: %w", scheme, err)
 	}
-	return o.OpenQueue(url, driver.OpenOptions{Name: name}) //nolint:wrapcheck // says it all
+	return o.OpenQueue(url, driver.OpenOptions{Name: name, Logger: logger}) //nolint:wrapcheck // says it all
 }

@@ -2,15 +2,39 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
+	"github.com/holdfast-go/holdfast/internal/kafkatest"
 	"github.com/holdfast-go/holdfast/internal/rabbittest"
 )
 
-func (b *Broker) startKafka(context.Context, string, Config) error {
-	return errors.New("kafka: not yet")
+func (b *Broker) startKafka(ctx context.Context, dir string, cfg Config) error {
+	// Clients go where the broker tells them to, so it has to know of the proxy.
+	var advertise string
+	var err error
+	if cfg.Proxies {
+		if advertise, err = freeAddr(); err != nil {
+			return err
+		}
+	}
+	server, err := kafkatest.Start(ctx, kafkatest.Config{Dir: dir, Advertise: advertise})
+	if err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	b.Servers = append(b.Servers, kafka{server})
+	b.closers = append(b.closers, server.Close)
+	if !cfg.Proxies {
+		b.at("kafka", []string{server.Addr()})
+		return nil
+	}
+	b.at("kafka", []string{advertise})
+	return b.proxyAt(advertise, server.Addr())
 }
+
+type kafka struct{ *kafkatest.Broker }
+
+func (k kafka) Freeze() { _ = k.Broker.Freeze() } // it may have ended by itself just now
+func (k kafka) Thaw()   { _ = k.Broker.Thaw() }
 
 func (b *Broker) startRabbit(ctx context.Context, dir string, cfg Config) error {
 	server, err := rabbittest.Start(ctx, rabbittest.Config{Dir: dir})

@@ -3,6 +3,7 @@
 package trial
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,8 +29,9 @@ var ErrBroken = errors.New("a promise was not kept")
 type Trial struct {
 	// Name is that of the program, and About one sentence that says what is done.
 	Name, About string
-	// Cases are what can be chosen with -only, in their order.
-	Cases []string
+	// Cases are what can be chosen with -only, in their order. Choose is another name of that flag, if not "".
+	Cases  []string
+	Choose string
 	// Flags registers flags of the program's own, if it has any.
 	Flags func(*flag.FlagSet)
 	// Run runs one case with one seed. An error is of the program and ends it; what was promised goes to r.
@@ -148,9 +150,10 @@ type options struct {
 func parse(t Trial, args []string) (options, error) {
 	var o options
 	var seeds, only string
+	choose := cmp.Or(t.Choose, "only")
 	flags := flag.NewFlagSet(t.Name, flag.ContinueOnError)
 	flags.StringVar(&seeds, "seeds", "1,2,3", "seeds, separated by commas")
-	flags.StringVar(&only, "only", strings.Join(t.Cases, ","), "cases, separated by commas")
+	flags.StringVar(&only, choose, strings.Join(t.Cases, ","), "cases, separated by commas")
 	flags.BoolVar(&o.short, "short", false, "only show that it works: one seed, a few seconds, nothing is judged")
 	flags.BoolVar(&o.json, "json", false, "print the figures as JSON")
 	flags.BoolVar(&o.timeline, "timeline", false, "print what happened in each second, too")
@@ -176,7 +179,7 @@ func parse(t Trial, args []string) (options, error) {
 	for word := range strings.SplitSeq(only, ",") {
 		name := strings.TrimSpace(word)
 		if !slices.Contains(t.Cases, name) {
-			return o, fmt.Errorf("-only %s: %q is none of %s", only, name, strings.Join(t.Cases, ", "))
+			return o, fmt.Errorf("-%s %s: %q is none of %s", choose, only, name, strings.Join(t.Cases, ", "))
 		}
 		o.cases = append(o.cases, name)
 	}
