@@ -64,6 +64,7 @@ var Siblings = map[string][]string{
 	"replica/internal/wal":           {"replica/internal/disk"},
 	"replica/kv":                     {"replica"},
 	"replica/shard":                  {"replica"},
+	"queue/natsqueue":                {"platform/embed"}, // its tests alone: against what the platform runs
 	"resilience":                     {"balance"},
 	"admission":                      {"resilience"},
 	"config":                         {"config/driver"},

@@ -1,4 +1,7 @@
-// Package natsqueue keeps messages in NATS JetStream.
+// Package natsqueue keeps messages in NATS JetStream, of a server or cluster from 2.10 on.
+//
+// A topic is a stream, kept by limits; DESIGN is in names.go. A group is a durable pull consumer, or, if it is ordered, a
+// record per lane of how far it is, kept by whoever has the lane.
 package natsqueue
 
 import (
@@ -6,20 +9,24 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
-// maxLanes bounds how many lanes a topic can have.
-const maxLanes = 64
+const (
+	// maxLanes bounds how many lanes a topic can have.
+	maxLanes = 64
+	// maxMessage leaves room for the headers in the 1 MiB that a server takes unless it is told otherwise.
+	maxMessage     = 1<<20 - 64<<10
+	defaultAckWait = 2 * time.Second
+)
 
 // Config says where NATS is, and how messages are kept there. Servers is required.
 type Config struct {
 	// Servers are host:port of the servers of one cluster. One that does not answer is left for the next within a few
-	// seconds, so give all of them.
+	// seconds, so give all of them. Others that these know of are not used.
 	Servers []string
 	// Prefix begins the names of all streams and subjects; default DefaultPrefix.
 	Prefix string
@@ -36,11 +43,13 @@ type Config struct {
 	// counts for topics that are made from then on.
 	Lanes int
 	// MaxBytes bounds the messages of a topic on disk. Where it is reached, what all groups have settled makes room; a
-	// topic that is full of what is not settled refuses more with driver.ErrFull. Default 1 GiB.
+	// topic that is full of what is not settled refuses more with driver.ErrFull. Default 256 MiB. The server sets that
+	// much of its own bound aside for each topic.
 	MaxBytes int64
-	// Dedup is for how long a message that is published again is kept once. Default 2 min.
+	// Dedup is for how long a message that is published again is kept once. Default 2 min. The server keeps the IDs of
+	// that time in memory.
 	Dedup time.Duration
-	// AckWait is how long an acknowledgement is waited for before a message is sent again, under the same ID, to whoever
+	// AckWait is how long a confirmation is waited for before a message is sent again, under the same ID, to whoever
 	// leads by then. Default 2 s.
 	AckWait time.Duration
 	// Name tells people who is connected.
@@ -52,63 +61,108 @@ type Config struct {
 	useTLS bool
 }
 
-// Engine implements driver.Engine on NATS JetStream.
-type Engine struct {
-	cfg  Config
-	conn *nats.Conn
+func (c Config) withDefaults() Config {
+	if c.Prefix == "" {
+		c.Prefix = DefaultPrefix
+	}
+	if c.Lanes == 0 {
+		c.Lanes = defaultLanes
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = defaultBytes
+	}
+	if c.Dedup == 0 {
+		c.Dedup = defaultDedup
+	}
+	if c.AckWait == 0 {
+		c.AckWait = defaultAckWait
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
 }
 
-// Open checks cfg and returns an Engine. It waits for no connection, so that it works while NATS is dead.
+// Engine implements driver.Engine on NATS JetStream.
+type Engine struct {
+	cfg   Config
+	names names
+	link  *link
+
+	mu        sync.Mutex
+	topics    map[string]*topic
+	receivers map[driver.Receiver]struct{}
+	closed    bool
+}
+
+// Open checks cfg and returns an Engine. It makes no connection, so that it works while NATS is dead.
 func Open(cfg Config) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Engine{cfg: cfg}, nil
+	cfg = cfg.withDefaults()
+	return &Engine{
+		cfg: cfg, names: names{cfg.Prefix}, link: newLink(cfg),
+		topics: make(map[string]*topic), receivers: make(map[driver.Receiver]struct{}),
+	}, nil
 }
-
-var errTODO = errors.New("natsqueue: not there yet")
 
 // Capabilities implements driver.Engine.
 func (e *Engine) Capabilities() driver.Capabilities {
 	return driver.Capabilities{
-		Ordered: true, Delay: true, Counts: true, Retains: true, Deduplicates: 2 * time.Minute, MaxMessage: 1 << 20,
+		Ordered: true, Delay: true, Counts: true, Retains: true, Deduplicates: e.cfg.Dedup, MaxMessage: maxMessage,
 	}
 }
 
-// Declare implements driver.Engine.
-func (e *Engine) Declare(context.Context, driver.Topic) error { return errTODO }
-
-// Publish implements driver.Engine.
-func (e *Engine) Publish(context.Context, string, []*driver.Message) []error { return []error{errTODO} }
-
-// PublishTo implements driver.Engine.
-func (e *Engine) PublishTo(context.Context, string, string, []*driver.Message) []error {
-	return []error{errTODO}
-}
-
 // Subscribe implements driver.Engine.
-func (e *Engine) Subscribe(context.Context, driver.Subscription) (driver.Receiver, error) {
-	return nil, errTODO
+func (e *Engine) Subscribe(ctx context.Context, s driver.Subscription) (driver.Receiver, error) {
+	if s.Window < 1 {
+		s.Window = 1
+	}
+	if s.Hold <= 0 {
+		s.Hold = defaultHold
+	}
+	var r driver.Receiver
+	err := e.admin(ctx, func(ctx context.Context) (err error) {
+		if s.Ordered {
+			r, err = e.subscribeOrdered(ctx, s)
+		} else {
+			r, err = e.subscribe(ctx, s)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	closed := e.closed
+	e.receivers[r] = struct{}{}
+	e.mu.Unlock()
+	if closed {
+		return nil, errors.Join(errClosed, r.Close())
+	}
+	return r, nil
 }
 
-// Bury implements driver.Engine.
-func (e *Engine) Bury(context.Context, string, string, *driver.Message) error { return errTODO }
-
-// Dead implements driver.Engine.
-func (e *Engine) Dead(context.Context, string, string, string, int) ([]driver.Dead, error) {
-	return nil, errTODO
+func (e *Engine) left(r driver.Receiver) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.receivers, r)
 }
-
-// Exhume implements driver.Engine.
-func (e *Engine) Exhume(context.Context, string, string, []string) (int, error) { return 0, errTODO }
-
-// Lag implements driver.Engine.
-func (e *Engine) Lag(context.Context, string, string) (driver.Lag, error) {
-	return driver.Lag{}, errTODO
-}
-
-// Groups implements driver.Engine.
-func (e *Engine) Groups(context.Context) ([]driver.Group, error) { return nil, errTODO }
 
 // Close implements driver.Engine.
-func (e *Engine) Close() error { return nil }
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	var rs []driver.Receiver
+	for r := range e.receivers {
+		rs = append(rs, r)
+	}
+	e.mu.Unlock()
+	var errs []error
+	for _, r := range rs {
+		errs = append(errs, r.Close())
+	}
+	e.link.close()
+	return errors.Join(errs...)
+}

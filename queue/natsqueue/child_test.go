@@ -1,0 +1,3 @@
+package natsqueue_test
+
+func runChild() {}

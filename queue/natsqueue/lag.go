@@ -1,0 +1,132 @@
+package natsqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+// Lag implements driver.Engine.
+func (e *Engine) Lag(ctx context.Context, name, group string) (lag driver.Lag, err error) {
+	err = e.admin(ctx, func(ctx context.Context) error {
+		t, err := e.topic(ctx, name)
+		if err != nil {
+			return err
+		}
+		if lag.Dead, err = e.deadOf(ctx, name, group); err != nil {
+			return err
+		}
+		c, err := e.link.js.Consumer(ctx, e.names.stream(name), e.names.consumer(group))
+		if err == nil {
+			info := c.CachedInfo()
+			lag.Waiting, lag.Unsettled = int64(info.NumPending), int64(info.NumAckPending) //nolint:gosec // counts
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return err
+		}
+		records, err := e.readLanes(ctx, t, group)
+		if err != nil {
+			return err
+		}
+		for n, r := range records {
+			pending, err := e.pending(ctx, t, group, n, r.Floor)
+			if err != nil {
+				return err
+			}
+			lag.Waiting += max(0, pending-int64(len(r.Above)))
+		}
+		return nil
+	})
+	if err != nil {
+		return driver.Lag{}, fmt.Errorf("lag of %s of %s: %w", group, name, err)
+	}
+	return lag, nil
+}
+
+// pending counts the messages of a lane after one, by a consumer that nobody pulls from.
+func (e *Engine) pending(ctx context.Context, t *topic, group string, lane int, after uint64) (int64, error) {
+	c, err := e.link.js.CreateConsumer(ctx, e.names.stream(t.name), e.laneConsumer(t, group, lane, after, time.Second))
+	if err != nil {
+		return 0, err
+	}
+	info := c.CachedInfo()
+	_ = e.link.js.DeleteConsumer(ctx, e.names.stream(t.name), info.Name) // or it goes by itself
+	return int64(info.NumPending), nil                                  //nolint:gosec // a count
+}
+
+// laneConsumer reads a lane of a group from the message after one on. The server keeps nothing of it that would matter.
+func (e *Engine) laneConsumer(t *topic, group string, lane int, after uint64, idle time.Duration) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		FilterSubjects: []string{e.names.all(t.name, lane), e.names.to(t.name, group, lane)},
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
+		AckPolicy: jetstream.AckNonePolicy, ReplayPolicy: jetstream.ReplayInstantPolicy,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: idle,
+	}
+}
+
+// makeRoom removes the older half of a topic that is full, as far as every group has settled it.
+func (e *Engine) makeRoom(ctx context.Context, name string) error {
+	t, err := e.topic(ctx, name)
+	if err != nil {
+		return err
+	}
+	s, err := e.link.js.Stream(ctx, e.names.stream(name))
+	if err != nil {
+		return err
+	}
+	info := s.CachedInfo()
+	state := info.State
+	if state.Bytes < uint64(max(info.Config.MaxBytes, 0))*3/4 { // somebody else has made room
+		return nil
+	}
+	upTo := state.FirstSeq + (state.LastSeq-state.FirstSeq)/2
+	consumers := s.ListConsumers(ctx)
+	for c := range consumers.Info() {
+		if c.Config.Durable == "" {
+			continue
+		}
+		if c.NumPending > 0 || c.NumAckPending > 0 { // what is between its messages does not matter
+			upTo = min(upTo, c.AckFloor.Stream)
+		}
+	}
+	if err := consumers.Err(); err != nil {
+		return err
+	}
+	ordered, err := e.orderedGroups(ctx)
+	if err != nil {
+		return err
+	}
+	seen := make(map[string]bool)
+	for _, g := range ordered {
+		if g.Topic != name || seen[g.Group] {
+			continue
+		}
+		seen[g.Group] = true
+		records, err := e.readLanes(ctx, t, g.Group)
+		if err != nil {
+			return err
+		}
+		for n, r := range records {
+			if r.Floor >= upTo {
+				continue
+			}
+			pending, err := e.pending(ctx, t, g.Group, n, r.Floor)
+			if err != nil {
+				return err
+			}
+			if pending > int64(len(r.Above)) {
+				upTo = min(upTo, r.Floor)
+			}
+		}
+	}
+	if upTo < state.FirstSeq {
+		return nil
+	}
+	return s.Purge(ctx, jetstream.WithPurgeSequence(upTo+1))
+}

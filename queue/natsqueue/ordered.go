@@ -1,0 +1,705 @@
+package natsqueue
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+const (
+	// deadMost and deadLeast bound for how long nothing may be heard of a member before its lanes are taken, which is
+	// about its Hold. A member that does not hear itself gives up after three quarters of it.
+	deadMost  = 5 * time.Second
+	deadLeast = time.Second
+	// giveUpWait is how long what was begun is waited for when a lane is to be given to another member.
+	giveUpWait = 5 * time.Second
+	// maxHello bounds what is read of another member's message, and maxMembers how many are known.
+	// arrangeGap is the least time between two looks at who should have what.
+	arrangeGap = 20 * time.Millisecond
+	maxHello   = 4 << 10
+	maxMembers = 1000
+	// laneIdle is after which time the server forgets a consumer that nobody pulls from.
+	laneIdle = 15 * time.Second
+)
+
+// ordered receives for a group that is ordered. The lanes of the topic are spread over the members of the group; only
+// who has a lane reads it, and says at the server how far it is. Members tell each other every few hundred milliseconds
+// what they have, in messages that are not kept: a lane of which nothing is heard is taken, on condition that its record
+// is as it was.
+type ordered struct {
+	e    *Engine
+	s    driver.Subscription
+	id   string
+	dead time.Duration
+	wake chan struct{} // of Receive
+	kick chan struct{} // of run
+	sub  *nats.Subscription
+	done chan struct{}
+
+	mu      sync.Mutex
+	t       *topic
+	lanes   map[int]*lane
+	members map[string]*member
+	since   time.Time // since when it listens
+	heard   time.Time // when it heard itself last
+	changed chan struct{}
+	problem error
+	turn    int
+	stopped bool
+	closing bool
+	cancel  context.CancelFunc
+}
+
+// member is another member, as it was last heard.
+type member struct {
+	seen    time.Time
+	lanes   []int
+	leaving bool
+}
+
+// hello is what members tell each other.
+type hello struct {
+	ID      string `json:"id"`
+	Lanes   []int  `json:"lanes,omitempty"`
+	Leaving bool   `json:"leaving,omitempty"`
+	Gone    bool   `json:"gone,omitempty"`
+	Asks    bool   `json:"asks,omitempty"` // wants to hear the others at once
+}
+
+func (e *Engine) subscribeOrdered(ctx context.Context, s driver.Subscription) (*ordered, error) {
+	t, err := e.topicOrMake(ctx, s.Topic)
+	if err != nil {
+		return nil, err
+	}
+	o := &ordered{
+		e: e, s: s, id: s.Instance + "/" + rand.Text(), dead: max(deadLeast, min(s.Hold, deadMost)),
+		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), done: make(chan struct{}), t: t,
+		lanes: make(map[int]*lane), members: make(map[string]*member), changed: make(chan struct{}),
+		since: time.Now(), heard: time.Now(),
+	}
+	if err := o.become(ctx); err != nil {
+		return nil, err
+	}
+	if o.sub, err = e.link.conn.Subscribe(e.names.members(s.Topic, s.Group), o.hear); err != nil {
+		return nil, err
+	}
+	o.say(hello{ID: o.id, Asks: true})
+	runCtx, cancel := context.WithCancel(context.Background())
+	o.cancel = cancel
+	go o.run(runCtx)
+	return o, nil
+}
+
+// become makes the group one that is ordered, from where it was.
+func (o *ordered) become(ctx context.Context) error {
+	if err := o.e.makeLanes(ctx); err != nil {
+		return err
+	}
+	records, err := o.e.readLanes(ctx, o.t, o.s.Group)
+	if err != nil {
+		return err
+	}
+	floor := uint64(0)
+	stream, name := o.e.names.stream(o.s.Topic), o.e.names.consumer(o.s.Group)
+	c, err := o.e.link.js.Consumer(ctx, stream, name)
+	had := err == nil
+	if had {
+		floor = c.CachedInfo().AckFloor.Stream
+	}
+	var ws []laneWrite
+	for n, r := range records {
+		if r.revision == 0 {
+			ws = append(ws, laneWrite{lane: n, record: record{Floor: floor, Taken: floor}})
+		}
+	}
+	if len(ws) > 0 {
+		_, errs := o.e.writeLanes(ctx, o.t, o.s.Group, ws)
+		for _, err := range errs {
+			if err != nil && !errors.Is(err, errLaneLost) { // another member was faster
+				return err
+			}
+		}
+	}
+	if had {
+		_ = o.e.link.js.DeleteConsumer(ctx, stream, name) // another member may have
+	}
+	return nil
+}
+
+func (o *ordered) say(h hello) {
+	body, _ := json.Marshal(h)
+	_ = o.e.link.conn.Publish(o.e.names.members(o.s.Topic, o.s.Group), body) // or the next one
+}
+
+// tell says what this member has.
+func (o *ordered) tell() {
+	o.mu.Lock()
+	h := hello{ID: o.id, Leaving: o.stopped}
+	for n := range o.lanes {
+		h.Lanes = append(h.Lanes, n)
+	}
+	o.mu.Unlock()
+	slices.Sort(h.Lanes)
+	o.say(h)
+}
+
+func (o *ordered) hear(m *nats.Msg) {
+	var h hello
+	if len(m.Data) > maxHello || json.Unmarshal(m.Data, &h) != nil || h.ID == "" || len(h.Lanes) > maxLanes {
+		return
+	}
+	o.mu.Lock()
+	now := time.Now()
+	if h.ID == o.id {
+		o.heard = now
+		o.mu.Unlock()
+		return
+	}
+	was := o.members[h.ID]
+	news := was == nil || was.leaving != h.Leaving || !slices.Equal(was.lanes, h.Lanes) || h.Gone
+	if h.Gone {
+		delete(o.members, h.ID)
+	} else if was != nil || len(o.members) < maxMembers {
+		o.members[h.ID] = &member{now, h.Lanes, h.Leaving}
+	}
+	o.mu.Unlock()
+	if h.Asks {
+		o.tell()
+	}
+	if news {
+		signal(o.kick)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps the lanes until ctx ends.
+func (o *ordered) run(ctx context.Context) {
+	defer close(o.done)
+	tick := time.NewTicker(o.dead / 5)
+	defer tick.Stop()
+	soon := time.NewTimer(time.Hour)
+	defer soon.Stop()
+	told, settled := time.Time{}, time.Time{}
+	for ctx.Err() == nil {
+		o.commit(ctx)
+		if now := time.Now(); now.Sub(told) >= o.dead/5 {
+			told = now
+			o.tell()
+			o.fence(now)
+			settled = time.Time{}
+		}
+		if wait := arrangeGap - time.Since(settled); wait > 0 {
+			soon.Reset(wait)
+		} else {
+			err := o.arrange(ctx)
+			settled = time.Now()
+			o.mu.Lock()
+			o.problem = err
+			o.mu.Unlock()
+			signal(o.wake)
+		}
+		select {
+		case <-tick.C:
+		case <-o.kick:
+		case <-soon.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// fence gives up everything when this member does not hear itself: others do not hear it either.
+func (o *ordered) fence(now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if now.Sub(o.heard) < o.dead*3/4 {
+		return
+	}
+	for _, l := range o.lanes {
+		o.lose(l)
+	}
+	o.since = now
+	clear(o.members)
+}
+
+// lose gives up a lane that is somebody else's, or may be.
+func (o *ordered) lose(l *lane) {
+	if l.leaving.IsZero() {
+		close(l.revoked)
+	}
+	l.leaving = time.Now()
+	delete(o.lanes, l.n)
+	l.pull.stop(func(*nats.Msg) {})
+	o.news()
+}
+
+// news wakes those who wait for something to be written.
+func (o *ordered) news() {
+	close(o.changed)
+	o.changed = make(chan struct{})
+}
+
+// arrange gives lanes up and takes others, as plan says, and makes sure that those it has are read.
+func (o *ordered) arrange(ctx context.Context) error {
+	if err := o.e.link.get(ctx); err != nil {
+		return err
+	}
+	now := time.Now()
+	o.mu.Lock()
+	taken := make(map[int]bool)
+	var others []int
+	for id, m := range o.members {
+		if now.Sub(m.seen) > o.dead {
+			delete(o.members, id)
+			continue
+		}
+		for _, n := range m.lanes {
+			taken[n] = true
+		}
+		if !m.leaving {
+			others = append(others, len(m.lanes))
+		}
+	}
+	mine := 0
+	for _, l := range o.lanes {
+		if l.leaving.IsZero() {
+			mine++
+		}
+	}
+	give, take := plan(o.t.lanes, mine, others)
+	if o.stopped {
+		give, take = mine, 0
+	}
+	for _, n := range slices.Backward(slices.Sorted(func(yield func(int) bool) {
+		for n := range o.lanes {
+			if !yield(n) {
+				return
+			}
+		}
+	})) {
+		if l := o.lanes[n]; give > 0 && l.leaving.IsZero() {
+			give--
+			l.leaving = now
+			if !o.stopped { // the runner drains by itself
+				close(l.revoked)
+			}
+			l.pull.stop(func(*nats.Msg) {})
+		}
+	}
+	var free []int
+	for n := range o.t.lanes {
+		if take > 0 && !taken[n] && o.lanes[n] == nil {
+			free = append(free, n)
+		}
+	}
+	o.mu.Unlock()
+	var errs []error
+	errs = append(errs, o.release(ctx))
+	if len(free) > 0 {
+		errs = append(errs, o.take(ctx, free, take))
+	}
+	return errors.Join(append(errs, o.attach(ctx))...)
+}
+
+// release gives up the lanes that nothing of is in hand any more.
+func (o *ordered) release(ctx context.Context) error {
+	o.mu.Lock()
+	var ls []*lane
+	var ws []laneWrite
+	for _, l := range o.lanes {
+		if !l.leaving.IsZero() && (len(l.held) == 0 || !o.stopped && time.Since(l.leaving) > giveUpWait || o.closing) {
+			clear(l.held)
+			ls = append(ls, l)
+			ws = append(ws, laneWrite{l.n, l.next(""), l.revision})
+		}
+	}
+	o.mu.Unlock()
+	if len(ws) == 0 {
+		return nil
+	}
+	_, errs := o.e.writeLanes(ctx, o.t, o.s.Group, ws)
+	o.mu.Lock()
+	for i, l := range ls {
+		if errs[i] == nil {
+			l.written = l.version
+		} else if errors.Is(errs[i], errLaneLost) {
+			errs[i] = nil
+		}
+		delete(o.lanes, l.n)
+	}
+	o.news()
+	o.mu.Unlock()
+	o.tell()
+	return errors.Join(errs...)
+}
+
+// take takes some of the lanes of which nothing is heard.
+func (o *ordered) take(ctx context.Context, free []int, most int) error {
+	records, err := o.e.readLanes(ctx, o.t, o.s.Group)
+	if err != nil {
+		return err
+	}
+	if !records.known() {
+		return o.renew(ctx)
+	}
+	now := time.Now()
+	var ws []laneWrite
+	o.mu.Lock()
+	for _, n := range free {
+		r := records[n]
+		if len(ws) == most {
+			break
+		}
+		if m := o.members[r.Owner]; m != nil && now.Sub(m.seen) < o.dead {
+			continue // has just taken it
+		}
+		if r.Owner != "" && r.Owner != o.id && now.Sub(o.since) < o.dead {
+			continue // may be there
+		}
+		ws = append(ws, laneWrite{n, claim(r.record, o.id), r.revision})
+	}
+	o.mu.Unlock()
+	if len(ws) == 0 {
+		return nil
+	}
+	seqs, errs := o.e.writeLanes(ctx, o.t, o.s.Group, ws)
+	o.mu.Lock()
+	for i, w := range ws {
+		if errs[i] == nil {
+			l := takeLane(w.lane, w.record, seqs[i])
+			l.pull = newPuller(o.e.link.conn, o.wake)
+			o.lanes[w.lane] = l
+		} else if errors.Is(errs[i], errLaneLost) {
+			errs[i] = nil
+			signal(o.kick)
+		}
+	}
+	o.mu.Unlock()
+	o.tell()
+	return errors.Join(errs...)
+}
+
+// renew is for an engine that has forgotten the group, or the topic.
+func (o *ordered) renew(ctx context.Context) error {
+	t, err := o.e.topicOrMake(ctx, o.s.Topic)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.t = t
+	o.mu.Unlock()
+	return o.become(ctx)
+}
+
+// attach makes sure that lanes are read.
+func (o *ordered) attach(ctx context.Context) error {
+	o.mu.Lock()
+	var todo []*lane
+	for _, l := range o.lanes {
+		if !l.attached && l.leaving.IsZero() {
+			todo = append(todo, l)
+		}
+	}
+	t := o.t
+	o.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	errs := make([]error, len(todo))
+	var wg sync.WaitGroup
+	for i, l := range todo {
+		wg.Go(func() { errs[i] = o.attachOne(ctx, t, l) })
+	}
+	wg.Wait()
+	signal(o.wake)
+	err := errors.Join(errs...)
+	if errors.Is(translate(err), errNoStream) {
+		// The stream may be another one now, whose numbers begin anew.
+		if info, e := o.e.link.js.Stream(ctx, o.e.names.stream(t.name)); e != nil || !info.CachedInfo().Created.Equal(t.created) {
+			o.mu.Lock()
+			for _, l := range o.lanes {
+				o.lose(l)
+			}
+			o.mu.Unlock()
+			return errors.Join(err, o.renew(ctx))
+		}
+	}
+	return err
+}
+
+func (o *ordered) attachOne(ctx context.Context, t *topic, l *lane) error {
+	o.mu.Lock()
+	after := l.last
+	o.mu.Unlock()
+	c, err := o.e.link.js.CreateConsumer(ctx, o.e.names.stream(t.name), o.e.laneConsumer(t, o.s.Group, l.n, after, laneIdle))
+	if err != nil {
+		return translate(err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if l.last != after || !l.leaving.IsZero() {
+		return nil // next time
+	}
+	if err := l.pull.attach(o.e.names.stream(t.name), c.CachedInfo().Name); err != nil {
+		return err
+	}
+	l.attached, l.count = true, 0
+	return nil
+}
+
+// commit writes what was settled since it was last written.
+func (o *ordered) commit(ctx context.Context) {
+	for {
+		o.mu.Lock()
+		var ls []*lane
+		var ws []laneWrite
+		var versions []uint64
+		for _, l := range o.lanes {
+			if l.version > l.written {
+				ls = append(ls, l)
+				ws = append(ws, laneWrite{l.n, l.next(o.id), l.revision})
+				versions = append(versions, l.version)
+			}
+		}
+		o.mu.Unlock()
+		if len(ws) == 0 {
+			return
+		}
+		seqs, errs := o.e.writeLanes(ctx, o.t, o.s.Group, ws)
+		o.mu.Lock()
+		failed := false
+		for i, l := range ls {
+			switch {
+			case errs[i] == nil:
+				l.rec, l.revision, l.written = ws[i].record, seqs[i], versions[i]
+			case errors.Is(errs[i], errLaneLost), errors.Is(errs[i], errNoStream):
+				if o.lanes[l.n] == l {
+					o.lose(l)
+				}
+			default:
+				failed = true
+			}
+		}
+		o.news()
+		o.mu.Unlock()
+		if failed {
+			return // at the next tick
+		}
+	}
+}
+
+// Receive implements driver.Receiver.
+func (o *ordered) Receive(ctx context.Context, n int) ([]*driver.Delivery, error) {
+	for {
+		o.mu.Lock()
+		if o.stopped {
+			o.mu.Unlock()
+			return nil, driver.ErrStopped
+		}
+		ds, more := o.collect(n)
+		problem := o.problem
+		o.problem = nil
+		o.mu.Unlock()
+		if len(ds) > 0 {
+			return ds, nil
+		}
+		if problem != nil {
+			return nil, problem
+		}
+		if err := waitFor(ctx, o.wake, more); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// collect takes what may be given out, and asks for more where there is room. more is when to look again.
+func (o *ordered) collect(n int) (out []*driver.Delivery, more time.Duration) {
+	now := time.Now()
+	more = time.Second
+	room := o.s.Window
+	for _, l := range o.lanes {
+		room -= len(l.held)
+	}
+	share := max(1, o.s.Window/max(1, len(o.lanes)))
+	o.turn++
+	for i := range maxLanes {
+		l := o.lanes[(o.turn+i)%maxLanes]
+		if l == nil || !l.leaving.IsZero() {
+			continue
+		}
+		for len(out) < n && len(out) < room && l.ready() {
+			if g, ok := l.due(now); ok {
+				out = append(out, l.give(g))
+				continue
+			}
+			g, ok := o.fetch(l)
+			if !ok {
+				break
+			}
+			if g.message != nil {
+				out = append(out, l.give(g))
+			}
+		}
+		if at, ok := l.waits(); ok {
+			more = min(more, max(time.Millisecond, at.Sub(now)))
+		}
+		if !l.attached {
+			continue
+		}
+		wait, err := l.pull.ask(share-len(l.held)-len(l.back), share)
+		if err != nil {
+			l.attached = false
+			signal(o.kick)
+			continue
+		}
+		more = min(more, wait)
+	}
+	return out, more
+}
+
+// fetch takes one message of a lane from what has come. It has no message if that one is not to be given out.
+func (o *ordered) fetch(l *lane) (g given, ok bool) {
+	ms := l.pull.take(1)
+	if len(ms) == 0 || !l.attached {
+		return given{}, false
+	}
+	meta, err := ms[0].msg.Metadata()
+	l.count++
+	if err != nil || meta.Sequence.Consumer != l.count { // one was lost on the way
+		l.attached = false
+		signal(o.kick)
+		return given{}, false
+	}
+	seq := meta.Sequence.Stream
+	if !l.fetched(seq) {
+		return given{}, true
+	}
+	return given{seq, decode(ms[0].msg.Header, ms[0].msg.Data), meta.Timestamp}, true
+}
+
+// Ack implements driver.Receiver. It returns when the records that say so are written.
+func (o *ordered) Ack(ctx context.Context, ds []*driver.Delivery) error {
+	need := make(map[*lane]uint64)
+	lost := 0
+	o.mu.Lock()
+	for _, d := range ds {
+		if r, ok := d.Ref.(ref); ok && o.lanes[r.lane.n] == r.lane && r.lane.settle(r.seq) {
+			need[r.lane] = r.lane.version
+		} else {
+			lost++
+		}
+	}
+	o.mu.Unlock()
+	signal(o.kick)
+	signal(o.wake) // there is room
+	for l, version := range need {
+		if err := o.wait(ctx, l, version); err != nil {
+			return err
+		}
+	}
+	if lost > 0 {
+		return fmt.Errorf("%w: %d of %d are not in hand", driver.ErrLost, lost, len(ds))
+	}
+	return nil
+}
+
+// wait returns when a version of a lane is written.
+func (o *ordered) wait(ctx context.Context, l *lane, version uint64) error {
+	for {
+		o.mu.Lock()
+		done, mine, changed := l.written >= version, o.lanes[l.n] == l, o.changed
+		o.mu.Unlock()
+		switch {
+		case done:
+			return nil
+		case !mine:
+			return fmt.Errorf("%w: the lane was given to another instance", driver.ErrLost)
+		}
+		select {
+		case <-changed:
+		case <-o.done:
+			return driver.ErrLost
+		case <-ctx.Done():
+			return errors.Join(driver.ErrLost, context.Cause(ctx))
+		}
+	}
+}
+
+// Return implements driver.Receiver. It comes back to this instance, or to whoever has the lane by then, who does not
+// wait.
+func (o *ordered) Return(_ context.Context, d *driver.Delivery, after time.Duration) error {
+	o.mu.Lock()
+	r, ok := d.Ref.(ref)
+	ok = ok && o.lanes[r.lane.n] == r.lane && r.lane.takeBack(r.seq, time.Now().Add(after))
+	o.mu.Unlock()
+	signal(o.wake)
+	signal(o.kick)
+	if !ok {
+		return driver.ErrLost
+	}
+	return nil
+}
+
+// Extend implements driver.Receiver: a lane is held by its member, not by time.
+func (o *ordered) Extend(_ context.Context, ds []*driver.Delivery) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, d := range ds {
+		if r, ok := d.Ref.(ref); !ok || o.lanes[r.lane.n] != r.lane || r.lane.held[r.seq] == nil {
+			return driver.ErrLost
+		}
+	}
+	return nil
+}
+
+// Stop implements driver.Receiver. Lanes of which nothing is in hand are given up at once, the others when nothing is.
+func (o *ordered) Stop() {
+	o.mu.Lock()
+	o.stopped = true
+	o.mu.Unlock()
+	signal(o.wake)
+	signal(o.kick)
+}
+
+// Close implements driver.Receiver.
+func (o *ordered) Close() error {
+	o.mu.Lock()
+	if o.closing {
+		o.mu.Unlock()
+		<-o.done
+		return nil
+	}
+	o.stopped, o.closing = true, true
+	o.mu.Unlock()
+	o.cancel()
+	<-o.done
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if o.e.link.conn.IsConnected() {
+		o.commit(ctx)
+		_ = o.arrange(ctx) // gives up what is left; or it is taken when nothing is heard
+		o.say(hello{ID: o.id, Gone: true})
+	}
+	o.mu.Lock()
+	for _, l := range o.lanes {
+		o.lose(l)
+	}
+	o.mu.Unlock()
+	_ = o.sub.Unsubscribe()
+	signal(o.wake)
+	o.e.left(o)
+	return nil
+}
