@@ -3,211 +3,145 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/analyticspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/notificationspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/shippingpb"
 )
 
 // audit is the shop's books against those of its customers. Each list has a line for each thing that is wrong.
 type audit struct {
-	checkouts, acknowledged, refused, open int
+	checkouts, acknowledged, refused, cancelled, open int
 
 	unanswered []string // repeated for a minute and still without an answer
-	missing    []string // acknowledged, and not a confirmed order
+	missing    []string // acknowledged, and neither a confirmed order nor one whose payment failed, as it was to be
 	doubled    []string // more than one order of one checkout
 	charges    []string // charged twice, for nothing, not at all, or another amount
-	stock      []string // initial is not available + reserved + sold, or sold is not what orders say
+	stock      []string // initial is not available + reserved + sold, or sold is not what orders say, or what was set aside is not back
 	unfinished []string // orders that are still on their way
+
+	unshipped []string // paid without a parcel
+	shipped   []string // with two, or without being paid
+	untold    []string // customers who were not told what became of their orders
+	told      []string // who were told twice, or what is not so
+	counted   []string // what analytics has counted, and is not so
 }
 
-// auditBooks asks the services themselves, by the registry, as any service would.
-func auditBooks(ctx context.Context, registry string, b *book) (*audit, error) {
+// late are those of the wrong things that time may mend: messages are on their way.
+func (a *audit) late() int {
+	return len(a.unfinished) + len(a.unshipped) + len(a.untold) + len(a.counted)
+}
+
+// books are what the services say, all of it.
+type books struct {
+	orders  []*orderspb.Order
+	charges []*paymentpb.Charge
+	stock   *inventorypb.AuditResponse
+	parcels []*shippingpb.Parcel
+	sent    []*notificationspb.Sent
+	totals  *analyticspb.TotalsResponse
+}
+
+func (s *books) compare(b *book) *audit {
+	a := new(audit)
+	a.compareOrders(s.orders, b)
+	a.compareCharges(s.orders, s.charges)
+	a.compareStock(s.orders, s.stock)
+	a.compareParcels(s.orders, s.parcels)
+	a.compareSent(s.orders, s.sent)
+	a.compareTotals(s.orders, s.totals)
+	return a
+}
+
+// settles is how long what is on its way may take to arrive, after the last thing was broken.
+const settles = time.Minute
+
+// auditBooks asks the services themselves, by the registry, as any service would. took is how long it was until nothing was
+// on its way any more.
+func auditBooks(ctx context.Context, registry string, b *book) (a *audit, took time.Duration, err error) {
 	svc := holdfast.New("smoke", func(c *holdfast.Config) {
 		c.Settings.Registry = registry
 		c.RPCClient.Policy.Timeout = 20 * time.Second
 	})
 	defer svc.Close() //nolint:errcheck // its connections have said what there was to say
-	books := books{
-		orders:    orderspb.NewOrdersClient(svc.Dial("orders")),
-		payment:   paymentpb.NewPaymentClient(svc.Dial("payment")),
-		inventory: inventorypb.NewInventoryClient(svc.Dial("inventory")),
+	shop := services{
+		orders:        orderspb.NewOrdersClient(svc.Dial("orders")),
+		payment:       paymentpb.NewPaymentClient(svc.Dial("payment")),
+		inventory:     inventorypb.NewInventoryClient(svc.Dial("inventory")),
+		shipping:      shippingpb.NewShippingClient(svc.Dial("shipping")),
+		notifications: notificationspb.NewNotificationsClient(svc.Dial("notifications")),
+		analytics:     analyticspb.NewAnalyticsClient(svc.Dial("analytics")),
 	}
-	// What was promised may be on its last step still.
-	const settle = 30 * time.Second
-	for deadline := time.Now().Add(settle); ; {
-		a, err := books.compare(ctx, b)
+	for start := time.Now(); ; {
+		books, err := shop.books(ctx)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		if len(a.unfinished) == 0 || time.Now().After(deadline) || !sleep(ctx, time.Second) {
-			return a, nil
+		a, took = books.compare(b), time.Since(start)
+		if a.late() == 0 || took > settles || !sleep(ctx, time.Second) {
+			return a, took, nil
 		}
 	}
 }
 
-type books struct {
-	orders    orderspb.OrdersClient
-	payment   paymentpb.PaymentClient
-	inventory inventorypb.InventoryClient
+type services struct {
+	orders        orderspb.OrdersClient
+	payment       paymentpb.PaymentClient
+	inventory     inventorypb.InventoryClient
+	shipping      shippingpb.ShippingClient
+	notifications notificationspb.NotificationsClient
+	analytics     analyticspb.AnalyticsClient
 }
 
-func (s books) compare(ctx context.Context, b *book) (*audit, error) {
-	all, err := s.allOrders(ctx)
-	if err != nil {
-		return nil, err
+// books reads what leads to something before what follows from it, so that nothing looks as if it came from nothing.
+func (s services) books(ctx context.Context) (*books, error) {
+	var b books
+	var err error
+	if b.orders, err = all(ctx, func(ctx context.Context, after string) ([]*orderspb.Order, error) {
+		page, err := s.orders.Audit(ctx, &orderspb.AuditRequest{After: after})
+		return page.GetOrders(), err
+	}, (*orderspb.Order).GetId); err != nil {
+		return nil, fmt.Errorf("orders: %w", err)
 	}
-	charges, err := s.allCharges(ctx)
-	if err != nil {
-		return nil, err
+	if b.charges, err = all(ctx, func(ctx context.Context, after string) ([]*paymentpb.Charge, error) {
+		page, err := s.payment.Audit(ctx, &paymentpb.AuditRequest{After: after})
+		return page.GetCharges(), err
+	}, (*paymentpb.Charge).GetKey); err != nil {
+		return nil, fmt.Errorf("payment: %w", err)
 	}
-	stock, err := s.inventory.Audit(ctx, &inventorypb.AuditRequest{})
-	if err != nil {
+	if b.stock, err = s.inventory.Audit(ctx, &inventorypb.AuditRequest{}); err != nil {
 		return nil, fmt.Errorf("inventory: %w", err)
 	}
-	a := new(audit)
-	a.compareOrders(all, b)
-	a.compareCharges(all, charges)
-	a.compareStock(all, stock)
-	return a, nil
+	if b.parcels, err = all(ctx, func(ctx context.Context, after string) ([]*shippingpb.Parcel, error) {
+		page, err := s.shipping.Audit(ctx, &shippingpb.AuditRequest{After: after})
+		return page.GetParcels(), err
+	}, (*shippingpb.Parcel).GetLabel); err != nil {
+		return nil, fmt.Errorf("shipping: %w", err)
+	}
+	if b.sent, err = all(ctx, func(ctx context.Context, after string) ([]*notificationspb.Sent, error) {
+		page, err := s.notifications.Audit(ctx, &notificationspb.AuditRequest{After: after})
+		return page.GetSent(), err
+	}, (*notificationspb.Sent).GetOrder); err != nil {
+		return nil, fmt.Errorf("notifications: %w", err)
+	}
+	if b.totals, err = s.analytics.Totals(ctx, &analyticspb.TotalsRequest{}); err != nil {
+		return nil, fmt.Errorf("analytics: %w", err)
+	}
+	return &b, nil
 }
 
-func (s books) allOrders(ctx context.Context) ([]*orderspb.Order, error) {
-	var all []*orderspb.Order
-	for req := new(orderspb.AuditRequest); ; {
-		page, err := s.orders.Audit(ctx, req)
-		if err != nil {
-			return nil, fmt.Errorf("orders: %w", err)
+// all reads page after page, until one is empty.
+func all[T any](ctx context.Context, page func(ctx context.Context, after string) ([]T, error), key func(T) string) (out []T, err error) {
+	for after := ""; ; after = key(out[len(out)-1]) {
+		more, err := page(ctx, after)
+		if err != nil || len(more) == 0 {
+			return out, err
 		}
-		if len(page.GetOrders()) == 0 {
-			return all, nil
-		}
-		all = append(all, page.GetOrders()...)
-		req.After = all[len(all)-1].GetId()
-	}
-}
-
-func (s books) allCharges(ctx context.Context) ([]*paymentpb.Charge, error) {
-	var all []*paymentpb.Charge
-	for req := new(paymentpb.AuditRequest); ; {
-		page, err := s.payment.Audit(ctx, req)
-		if err != nil {
-			return nil, fmt.Errorf("payment: %w", err)
-		}
-		if len(page.GetCharges()) == 0 {
-			return all, nil
-		}
-		all = append(all, page.GetCharges()...)
-		req.After = all[len(all)-1].GetKey()
-	}
-}
-
-// compareOrders holds the orders of our customers against what they know of them.
-func (a *audit) compareOrders(all []*orderspb.Order, b *book) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	byID, stands := make(map[string]*orderspb.Order), make(map[string]int)
-	for _, o := range all {
-		if !strings.HasPrefix(o.GetCustomer(), b.prefix) {
-			continue
-		}
-		byID[o.GetId()] = o
-		switch o.GetStatus() {
-		case orderspb.Status_STATUS_CONFIRMED:
-			stands[o.GetCustomer()]++
-		case orderspb.Status_STATUS_REJECTED:
-		default:
-			a.unfinished = append(a.unfinished, fmt.Sprintf("%s of %s is %s", o.GetId(), o.GetCustomer(), o.GetStatus()))
-		}
-	}
-	for name, e := range b.entries {
-		a.checkouts++
-		o := byID[e.order]
-		switch {
-		case e.order == "" && e.final:
-			a.refused++
-			if stands[name] > 0 {
-				a.doubled = append(a.doubled, fmt.Sprintf("%s was refused and has %d orders", name, stands[name]))
-			}
-		case e.order == "":
-			a.open++
-			a.unanswered = append(a.unanswered, fmt.Sprintf("%s never got an answer", name))
-		default:
-			a.acknowledged++
-			if o == nil || o.GetStatus() == orderspb.Status_STATUS_REJECTED || !sameItems(o, e) {
-				a.missing = append(a.missing, fmt.Sprintf("%s was promised %s: it is %v", name, e.order, o))
-			}
-		}
-		if stands[name] > 1 {
-			a.doubled = append(a.doubled, fmt.Sprintf("%s has %d orders", name, stands[name]))
-		}
-	}
-	for _, key := range b.changed {
-		a.doubled = append(a.doubled, fmt.Sprintf("key %s was acknowledged as two orders", key))
-	}
-}
-
-func sameItems(o *orderspb.Order, e *entry) bool {
-	quantities := make(map[string]int)
-	for _, line := range o.GetLines() {
-		quantities[line.GetProduct()] = int(line.GetQuantity())
-	}
-	for _, i := range e.Items {
-		if quantities[i.Product] != i.Quantity {
-			return false
-		}
-	}
-	return len(quantities) == len(e.Items)
-}
-
-// compareCharges holds all charges against all orders: by order, and by customer, of whom each of ours orders once.
-func (a *audit) compareCharges(all []*orderspb.Order, charges []*paymentpb.Charge) {
-	type books struct{ orders, charges, ordered, charged int64 }
-	customers := make(map[string]*books)
-	of := func(customer string) *books {
-		if customers[customer] == nil {
-			customers[customer] = new(books)
-		}
-		return customers[customer]
-	}
-	for _, o := range all {
-		if s := o.GetStatus(); s == orderspb.Status_STATUS_CONFIRMED || s == orderspb.Status_STATUS_PAID {
-			c := of(o.GetCustomer())
-			c.orders++
-			c.ordered += o.GetTotalMinor()
-		}
-	}
-	for _, c := range charges {
-		if c.GetState() == paymentpb.State_STATE_CAPTURED {
-			b := of(c.GetCustomer())
-			b.charges++
-			b.charged += c.GetMinor()
-		}
-	}
-	for name, c := range customers {
-		if c.orders != c.charges || c.ordered != c.charged {
-			a.charges = append(a.charges, fmt.Sprintf("%s has %d orders for %d and %d charges for %d", name, c.orders, c.ordered, c.charges, c.charged))
-		}
-	}
-}
-
-// compareStock holds the stock against reservations, and what is sold against orders.
-func (a *audit) compareStock(all []*orderspb.Order, stock *inventorypb.AuditResponse) {
-	sold := make(map[string]int64)
-	for _, o := range all {
-		if o.GetStatus() == orderspb.Status_STATUS_CONFIRMED {
-			for _, line := range o.GetLines() {
-				sold[line.GetProduct()] += int64(line.GetQuantity())
-			}
-		}
-	}
-	for _, p := range stock.GetProducts() {
-		if p.GetAvailable() < 0 || p.GetInitial() != p.GetAvailable()+p.GetReserved()+p.GetSold() || p.GetSold() != sold[p.GetProduct()] {
-			a.stock = append(a.stock, fmt.Sprintf("%s: %d at first, %d left, %d reserved, %d sold, %d in orders",
-				p.GetProduct(), p.GetInitial(), p.GetAvailable(), p.GetReserved(), p.GetSold(), sold[p.GetProduct()]))
-		}
+		out = append(out, more...)
 	}
 }

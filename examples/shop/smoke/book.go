@@ -19,14 +19,17 @@ type book struct {
 	changed []string          // keys that were acknowledged as two orders
 }
 
-// entry is one checkout. Customer and Items are its request's body and do not change; the rest belongs to the book.
+// entry is one checkout. Customer, Card and Items are its request's body and do not change; the rest belongs to the book.
 type entry struct {
 	Customer string `json:"customer"`
+	Card     string `json:"card,omitempty"`
 	Items    []item `json:"items"`
 
 	key   string
 	order string // as acknowledged
 	final bool   // acknowledged or refused
+	// failed says that it was refused because the payment has failed before the order was acknowledged.
+	failed bool
 }
 
 type item struct {
@@ -63,7 +66,7 @@ func (b *book) answered(e *entry, status int, body []byte) {
 		}
 		e.order, e.final = o.ID, true
 	case http.StatusConflict:
-		e.final = true
+		e.final, e.failed = true, contains(string(body), paymentFailed)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 )
 
 // crowd is the customers: so many requests a second, whether or not those before were answered (an open loop: a slow
@@ -132,9 +134,13 @@ func (c *crowd) lookUp() func(context.Context) {
 	return func(ctx context.Context) { c.ask(ctx, orders, http.MethodGet, "/api/orders/"+e.order, "", nil) }
 }
 
-// checkout is a new order. Some customers click twice, some click again later.
+// checkout is a new order. Some customers click twice, some click again later, and some have a card whose payment fails
+// after the order was placed.
 func (c *crowd) checkout() func(context.Context) {
 	e := c.book.open()
+	if c.random.IntN(12) == 0 {
+		e.Card = shop.CardThatFails
+	}
 	for _, i := range c.random.Perm(len(c.products))[:1+c.random.IntN(3)] {
 		e.Items = append(e.Items, item{c.products[i].ID, 1 + c.random.IntN(2)})
 	}

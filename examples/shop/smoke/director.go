@@ -16,6 +16,7 @@ type director struct {
 	info   control.Info
 	record *record
 	short  bool
+	queue  bool
 
 	came []string // how long killed instances took to come back
 	gone []string // those that did not
@@ -24,19 +25,38 @@ type director struct {
 // recovers is how long a killed instance may take to be ready again.
 const recovers = 30 * time.Second
 
-func (d *director) run(ctx context.Context) error {
-	for _, step := range []struct {
-		name string
-		do   func(context.Context) error
-	}{
-		{"calm", func(ctx context.Context) error { return d.pause(ctx, 5*time.Second, 3*time.Second) }},
+type step struct {
+	name string
+	do   func(context.Context) error
+}
+
+func (d *director) steps() []step {
+	calm := step{"calm", func(ctx context.Context) error { return d.pause(ctx, 5*time.Second, 3*time.Second) }}
+	thawed := step{"thawed", func(ctx context.Context) error { return d.pause(ctx, 15*time.Second, 6*time.Second) }}
+	if d.queue {
+		return []step{
+			calm,
+			{"kill instances", d.killEach},
+			{"kill control members", d.killMembers},
+			{"freeze instances", d.freezeEach},
+			{"freeze control members", d.freezeMembers},
+			thawed,
+		}
+	}
+	return []step{
+		calm,
 		{"kill instances", d.killEach},
 		{"kill control members", d.killMembers},
 		{"freeze instances", d.freezeEach},
+		{"freeze control members", d.freezeMembers},
 		{"rolling restart", d.restartEach},
 		{"control frozen", d.freezeControl},
-		{"thawed", func(ctx context.Context) error { return d.pause(ctx, 15*time.Second, 6*time.Second) }},
-	} {
+		thawed,
+	}
+}
+
+func (d *director) run(ctx context.Context) error {
+	for _, step := range d.steps() {
 		fmt.Printf("%s  %s\n", time.Now().Format("15:04:05"), step.name)
 		d.record.enter(step.name)
 		if err := step.do(ctx); err != nil {
@@ -47,6 +67,18 @@ func (d *director) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// services are those whose instances are broken.
+func (d *director) services() []control.Service {
+	return slices.DeleteFunc(slices.Clone(d.info.Services), func(s control.Service) bool {
+		return d.queue && !handlesMessages(s.Name)
+	})
+}
+
+// handlesMessages reports whether a service publishes or handles messages.
+func handlesMessages(service string) bool {
+	return slices.Contains([]string{"orders", "payment", "shipping", "notifications", "analytics"}, service)
 }
 
 // pause lets the customers go on for a while.
@@ -103,7 +135,7 @@ func (d *director) kill(ctx context.Context, victim control.Instance) error {
 // killEach kills every instance of every service in turn; in the short form one of each service that keeps nothing. When
 // all instances have been killed one after the other, one of them was the leader of what they keep when its turn came.
 func (d *director) killEach(ctx context.Context) error {
-	for _, service := range d.info.Services {
+	for _, service := range d.services() {
 		victims, err := d.instances(ctx, service.Name)
 		if err != nil {
 			return err
@@ -125,7 +157,7 @@ func (d *director) killEach(ctx context.Context) error {
 
 // keepsState reports whether the instances of a service keep its state among themselves.
 func keepsState(service string) bool {
-	return slices.Contains([]string{"cart", "inventory", "orders", "payment"}, service)
+	return slices.Contains([]string{"cart", "inventory", "orders", "payment", "shipping", "analytics"}, service)
 }
 
 // killMembers kills the members of the control plane in turn, so that one of them was its leader; in the short form one.
@@ -134,7 +166,7 @@ func (d *director) killMembers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.short {
+	if d.short && !d.queue {
 		victims = victims[:1]
 	}
 	for _, victim := range victims {
@@ -148,10 +180,31 @@ func (d *director) killMembers(ctx context.Context) error {
 	return nil
 }
 
+// freezeMembers freezes the members of the control plane in turn, so that one of them leads: with it, what carries messages
+// stands still until the others have noticed. In the short form it is one.
+func (d *director) freezeMembers(ctx context.Context) error {
+	victims, err := d.instances(ctx, control.ControlService)
+	if err != nil {
+		return err
+	}
+	if d.short && !d.queue {
+		victims = victims[:1]
+	}
+	for _, victim := range victims {
+		if err := d.freeze(ctx, victim.ID); err != nil {
+			return err
+		}
+		if err := d.pause(ctx, 5*time.Second, time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // freezeEach freezes one instance of each service, one service after the other; and every one of orders in turn, so that
 // one of them leads.
 func (d *director) freezeEach(ctx context.Context) error {
-	for _, service := range d.info.Services {
+	for _, service := range d.services() {
 		victims, err := d.instances(ctx, service.Name)
 		if err != nil {
 			return err

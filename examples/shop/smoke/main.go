@@ -3,11 +3,13 @@
 //	go run ./cmd/holdfast up examples/shop
 //	go run ./examples/shop/smoke            some minutes
 //	go run ./examples/shop/smoke -short     about a minute
+//	go run ./examples/shop/smoke -queue-only   what carries messages, and who publishes and handles them
 //
 // While customers browse and order at a fixed rate, whatever becomes of their requests before, it kills instances of every
 // service, the leaders of what they keep among them, and members of the control plane, one after the other, freezes
 // instances, restarts every service, and at last freezes the whole control plane and kills instances meanwhile. Then it
-// counts: failed requests, acknowledged orders that are missing, orders and charges that are doubled, stock that is gone.
+// counts: failed requests, acknowledged orders that are missing, orders and charges that are doubled, stock that is gone;
+// paid orders that were not shipped, or twice, customers who were not told, orders whose payment failed and that stand.
 // The exit code is 1 if any of that is not 0.
 package main
 
@@ -31,6 +33,7 @@ type config struct {
 	rate    int // requests a second
 	seed    uint64
 	short   bool
+	queue   bool
 }
 
 func main() {
@@ -40,6 +43,7 @@ func main() {
 	flag.IntVar(&cfg.rate, "rate", 100, "requests a second")
 	flag.Uint64Var(&cfg.seed, "seed", 0, "what customers do is drawn from this `number`; 0 draws one")
 	flag.BoolVar(&cfg.short, "short", false, "a bit of everything, in about a minute")
+	flag.BoolVar(&cfg.queue, "queue-only", false, "break only what messages depend on: the control plane, and those who publish and handle them")
 	flag.Parse()
 	if flag.NArg() > 0 || cfg.rate < 1 {
 		flag.Usage()
@@ -81,7 +85,7 @@ func run(ctx context.Context, cfg config) (good bool, err error) {
 	gone := make(chan struct{})
 	go func() { defer close(gone); crowd.run(shopping) }()
 
-	director := &director{api: api, info: info, record: record, short: cfg.short}
+	director := &director{api: api, info: info, record: record, short: cfg.short, queue: cfg.queue}
 	err = director.run(ctx)
 	leave()
 	<-gone
@@ -90,9 +94,10 @@ func run(ctx context.Context, cfg config) (good bool, err error) {
 	}
 	record.enter("repeats")
 	crowd.repeatOpen(ctx, time.Minute)
-	audit, err := auditBooks(ctx, info.Registry, crowd.book)
+	audit, took, err := auditBooks(ctx, info.Registry, crowd.book)
 	if err != nil {
 		return false, fmt.Errorf("audit: %w", err)
 	}
+	record.settled = took
 	return report(os.Stdout, record, director, audit), nil
 }

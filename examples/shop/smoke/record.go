@@ -25,8 +25,14 @@ type verdict string
 
 const (
 	fine    verdict = "ok"
-	refused verdict = "refused" // out of stock: an answer, if not the one that was hoped for
+	refused verdict = "refused" // out of stock, no money: an answer, if not the one that was hoped for
 	failed  verdict = "failed"
+)
+
+// Reasons of refusals that are answers.
+const (
+	outOfStock    = "OUT_OF_STOCK"
+	paymentFailed = "PAYMENT_FAILED" // of a card that was meant to; the audit looks whether it was
 )
 
 // result is one request and its answer.
@@ -52,6 +58,7 @@ type record struct {
 	thawed   time.Time
 	examples []result // of failures, the first few
 	failures int
+	settled  time.Duration // from the last request until nothing was on its way
 }
 
 const maxExamples = 12
@@ -95,7 +102,8 @@ func (res result) judge() verdict {
 	switch {
 	case res.status >= 200 && res.status < 300, res.status == 304:
 		return fine
-	case res.status == 409 && (res.kind == checkout || res.kind == repeat) && contains(res.body, "OUT_OF_STOCK"):
+	case res.status == 409 && (res.kind == checkout || res.kind == repeat) &&
+		(contains(res.body, outOfStock) || contains(res.body, paymentFailed)):
 		return refused
 	}
 	return failed

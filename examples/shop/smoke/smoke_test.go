@@ -6,9 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-go/holdfast/examples/shop/gen/analyticspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/notificationspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/shippingpb"
 )
 
 func TestAnswersAreJudged(t *testing.T) {
@@ -19,6 +22,7 @@ func TestAnswersAreJudged(t *testing.T) {
 		"good":             {result{kind: checkout, status: 201}, fine},
 		"not modified":     {result{kind: browse, status: 304}, fine},
 		"out of stock":     {result{kind: checkout, status: 409, body: `"reason":"OUT_OF_STOCK"`}, refused},
+		"no money":         {result{kind: repeat, status: 409, body: `"reason":"PAYMENT_FAILED"`}, refused},
 		"another conflict": {result{kind: checkout, status: 409, body: `"reason":"KEY_REUSED"`}, failed},
 		"no answer":        {result{kind: browse}, failed},
 		"a server error":   {result{kind: orders, status: 500}, failed},
@@ -30,100 +34,185 @@ func TestAnswersAreJudged(t *testing.T) {
 	}
 }
 
-// books are those of a shop with one order that is as it should be.
-func goodBooks() (*book, []*orderspb.Order, []*paymentpb.Charge, *inventorypb.AuditResponse) {
+// goodBooks are those of a shop with an order that stands and one that was cancelled, as they should be.
+func goodBooks() (*book, *books) {
 	b := &book{prefix: "smoke-1-", entries: make(map[string]*entry)}
 	e := b.open()
 	e.Items = []item{{"mug", 2}}
 	b.answered(e, 201, []byte(`{"id":"ord-1"}`))
-	all := []*orderspb.Order{{
-		Id: "ord-1", Customer: e.Customer, Status: orderspb.Status_STATUS_CONFIRMED, TotalMinor: 200,
-		Lines: []*orderspb.Line{{Product: "mug", Quantity: 2}},
-	}}
-	charges := []*paymentpb.Charge{{Key: "ord-1", Customer: e.Customer, Minor: 200, State: paymentpb.State_STATE_CAPTURED}}
-	stock := &inventorypb.AuditResponse{Products: []*inventorypb.ProductAudit{{Product: "mug", Initial: 10, Available: 8, Sold: 2}}}
-	return b, all, charges, stock
+	c := b.open()
+	c.Items, c.Card = []item{{"mug", 1}}, "card-without-money"
+	b.answered(c, 201, []byte(`{"id":"ord-2"}`))
+	return b, &books{
+		orders: []*orderspb.Order{
+			{
+				Id: "ord-1", Customer: e.Customer, Status: orderspb.Status_STATUS_CONFIRMED, Currency: "EUR", TotalMinor: 200, Placed: true,
+				Lines: []*orderspb.Line{{Product: "mug", Quantity: 2}},
+			},
+			{
+				Id: "ord-2", Customer: c.Customer, Status: orderspb.Status_STATUS_REJECTED, Currency: "EUR", TotalMinor: 100, Placed: true,
+				Reason: "PAYMENT_FAILED", Lines: []*orderspb.Line{{Product: "mug", Quantity: 1}},
+			},
+		},
+		charges: []*paymentpb.Charge{
+			{Key: "ord-1", Customer: e.Customer, Minor: 200, State: paymentpb.State_STATE_SETTLED},
+			{Key: "ord-2", Customer: c.Customer, Minor: 100, State: paymentpb.State_STATE_FAILED},
+		},
+		stock:   &inventorypb.AuditResponse{Products: []*inventorypb.ProductAudit{{Product: "mug", Initial: 10, Available: 8, Sold: 2}}},
+		parcels: []*shippingpb.Parcel{{Label: "P1", Order: "ord-1", Lines: []*shippingpb.Line{{Product: "mug", Quantity: 2}}}},
+		sent: []*notificationspb.Sent{
+			{Order: "ord-1", Customer: e.Customer, About: []string{"placed", "paid"}},
+			{Order: "ord-2", Customer: c.Customer, About: []string{"placed", "cancelled"}},
+		},
+		totals: &analyticspb.TotalsResponse{
+			Placed: 2, Paid: 1, Cancelled: 1, Revenue: map[string]int64{"EUR": 200}, Sold: map[string]int64{"mug": 2},
+		},
+	}
 }
 
 // Each kind of wrong is found, and by the line that is for it.
 func TestTheAuditFindsWhatIsWrong(t *testing.T) {
-	type shop struct {
-		book    *book
-		orders  []*orderspb.Order
-		charges []*paymentpb.Charge
-		stock   *inventorypb.AuditResponse
-	}
 	for name, c := range map[string]struct {
-		breakIt func(*shop)
+		breakIt func(*book, *books)
 		found   func(*audit) []string
 	}{
-		"nothing": {func(*shop) {}, func(*audit) []string { return []string{"nothing is wrong"} }},
+		"nothing": {func(*book, *books) {}, func(*audit) []string { return []string{"nothing is wrong"} }},
 		"order lost": {
-			func(s *shop) { s.orders = nil },
+			func(_ *book, s *books) { s.orders = s.orders[1:] },
 			func(a *audit) []string { return a.missing },
 		},
 		"order undone": {
-			func(s *shop) { s.orders[0].Status = orderspb.Status_STATUS_REJECTED },
+			func(_ *book, s *books) { s.orders[0].Status = orderspb.Status_STATUS_REJECTED },
 			func(a *audit) []string { return a.missing },
 		},
 		"order changed": {
-			func(s *shop) { s.orders[0].Lines[0].Quantity = 1 },
+			func(_ *book, s *books) { s.orders[0].Lines[0].Quantity = 1 },
+			func(a *audit) []string { return a.missing },
+		},
+		"order that stands without a payment": {
+			func(_ *book, s *books) { s.orders[1].Status = orderspb.Status_STATUS_CONFIRMED },
+			func(a *audit) []string { return a.missing },
+		},
+		"order cancelled for another reason": {
+			func(_ *book, s *books) { s.orders[1].Reason = "GIVEN_UP" },
+			func(a *audit) []string { return a.missing },
+		},
+		"refused for a card that works": {
+			func(b *book, _ *books) { b.answered(b.open(), 409, []byte(`{"reason":"PAYMENT_FAILED"}`)) },
 			func(a *audit) []string { return a.missing },
 		},
 		"order doubled": {
-			func(s *shop) {
-				s.orders = append(s.orders, &orderspb.Order{Id: "ord-2", Customer: s.orders[0].Customer, Status: orderspb.Status_STATUS_CONFIRMED})
+			func(_ *book, s *books) {
+				s.orders = append(s.orders, &orderspb.Order{Id: "ord-3", Customer: s.orders[0].Customer, Status: orderspb.Status_STATUS_CONFIRMED})
 			},
 			func(a *audit) []string { return a.doubled },
 		},
 		"key with two orders": {
-			func(s *shop) { s.book.answered(s.book.entries["smoke-1-0"], 201, []byte(`{"id":"ord-2"}`)) },
+			func(b *book, _ *books) { b.answered(b.entries["smoke-1-0"], 201, []byte(`{"id":"ord-3"}`)) },
 			func(a *audit) []string { return a.doubled },
 		},
 		"refused and sold": {
-			func(s *shop) { s.book.entries["smoke-1-0"].order = "" },
+			func(b *book, _ *books) { b.entries["smoke-1-0"].order = "" },
 			func(a *audit) []string { return a.doubled },
 		},
 		"no answer": {
-			func(s *shop) { s.book.open() },
+			func(b *book, _ *books) { b.open() },
 			func(a *audit) []string { return a.unanswered },
 		},
 		"unfinished": {
-			func(s *shop) { s.orders[0].Status = orderspb.Status_STATUS_RESERVED },
+			func(_ *book, s *books) { s.orders[0].Status = orderspb.Status_STATUS_RESERVED },
+			func(a *audit) []string { return a.unfinished },
+		},
+		"never paid": {
+			func(_ *book, s *books) { s.orders[0].Status = orderspb.Status_STATUS_PLACED },
 			func(a *audit) []string { return a.unfinished },
 		},
 		"charged twice": {
-			func(s *shop) { s.charges = append(s.charges, s.charges[0]) },
+			func(_ *book, s *books) { s.charges = append(s.charges, s.charges[0]) },
 			func(a *audit) []string { return a.charges },
 		},
 		"charged too much": {
-			func(s *shop) { s.charges[0].Minor = 300 },
+			func(_ *book, s *books) { s.charges[0].Minor = 300 },
 			func(a *audit) []string { return a.charges },
 		},
 		"not charged": {
-			func(s *shop) { s.charges[0].State = paymentpb.State_STATE_VOIDED },
+			func(_ *book, s *books) { s.charges[0].State = paymentpb.State_STATE_VOIDED },
+			func(a *audit) []string { return a.charges },
+		},
+		"charged for a cancelled order": {
+			func(_ *book, s *books) { s.charges[1].State = paymentpb.State_STATE_SETTLED },
 			func(a *audit) []string { return a.charges },
 		},
 		"stock lost": {
-			func(s *shop) { s.stock.Products[0].Available = 7 },
+			func(_ *book, s *books) { s.stock.Products[0].Available = 7 },
+			func(a *audit) []string { return a.stock },
+		},
+		"stock not given back": {
+			func(_ *book, s *books) { s.stock.Products[0].Available, s.stock.Products[0].Reserved = 7, 1 },
 			func(a *audit) []string { return a.stock },
 		},
 		"stock sold without an order": {
-			func(s *shop) { s.stock.Products[0].Available, s.stock.Products[0].Sold = 7, 3 },
+			func(_ *book, s *books) { s.stock.Products[0].Available, s.stock.Products[0].Sold = 7, 3 },
 			func(a *audit) []string { return a.stock },
 		},
 		"oversold": {
-			func(s *shop) { s.stock.Products[0].Available, s.stock.Products[0].Initial = -1, 1 },
+			func(_ *book, s *books) { s.stock.Products[0].Available, s.stock.Products[0].Initial = -1, 1 },
 			func(a *audit) []string { return a.stock },
 		},
+		"not shipped": {
+			func(_ *book, s *books) { s.parcels = nil },
+			func(a *audit) []string { return a.unshipped },
+		},
+		"shipped twice": {
+			func(_ *book, s *books) {
+				s.parcels = append(s.parcels, &shippingpb.Parcel{Label: "P2", Order: "ord-1", Lines: s.parcels[0].Lines})
+			},
+			func(a *audit) []string { return a.shipped },
+		},
+		"something else shipped": {
+			func(_ *book, s *books) { s.parcels[0].Lines[0].Quantity = 1 },
+			func(a *audit) []string { return a.shipped },
+		},
+		"a cancelled order shipped": {
+			func(_ *book, s *books) {
+				s.parcels = append(s.parcels, &shippingpb.Parcel{Label: "P2", Order: "ord-2"})
+			},
+			func(a *audit) []string { return a.shipped },
+		},
+		"a parcel for nobody": {
+			func(_ *book, s *books) {
+				s.parcels = append(s.parcels, &shippingpb.Parcel{Label: "P2", Order: "ord-3"})
+			},
+			func(a *audit) []string { return a.shipped },
+		},
+		"not told": {
+			func(_ *book, s *books) { s.sent[0].About = []string{"placed"} },
+			func(a *audit) []string { return a.untold },
+		},
+		"not told that it is cancelled": {
+			func(_ *book, s *books) { s.sent = s.sent[:1] },
+			func(a *audit) []string { return a.untold },
+		},
+		"told twice": {
+			func(_ *book, s *books) { s.sent[0].About = []string{"placed", "paid", "placed"} },
+			func(a *audit) []string { return a.told },
+		},
+		"told what is not so": {
+			func(_ *book, s *books) { s.sent[1].About = []string{"placed", "paid", "cancelled"} },
+			func(a *audit) []string { return a.told },
+		},
+		"counted twice": {
+			func(_ *book, s *books) { s.totals.Paid, s.totals.Revenue["EUR"] = 2, 400 },
+			func(a *audit) []string { return a.counted },
+		},
+		"not counted": {
+			func(_ *book, s *books) { s.totals.Cancelled = 0 },
+			func(a *audit) []string { return a.counted },
+		},
 	} {
-		var s shop
-		s.book, s.orders, s.charges, s.stock = goodBooks()
-		c.breakIt(&s)
-		a := new(audit)
-		a.compareOrders(s.orders, s.book)
-		a.compareCharges(s.orders, s.charges)
-		a.compareStock(s.orders, s.stock)
+		b, s := goodBooks()
+		c.breakIt(b, s)
+		a := s.compare(b)
 		if len(c.found(a)) == 0 {
 			t.Errorf("%s: not found", name)
 		}

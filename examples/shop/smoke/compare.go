@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
+)
+
+// compareOrders holds the orders of our customers against what they know of them.
+func (a *audit) compareOrders(all []*orderspb.Order, b *book) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	byID, stands := make(map[string]*orderspb.Order), make(map[string]int)
+	for _, o := range all {
+		if !strings.HasPrefix(o.GetCustomer(), b.prefix) {
+			continue
+		}
+		byID[o.GetId()] = o
+		switch o.GetStatus() {
+		case orderspb.Status_STATUS_CONFIRMED:
+			stands[o.GetCustomer()]++
+		case orderspb.Status_STATUS_REJECTED:
+			if o.GetPlaced() {
+				a.cancelled++
+			}
+		default:
+			a.unfinished = append(a.unfinished, fmt.Sprintf("%s of %s is %s", o.GetId(), o.GetCustomer(), o.GetStatus()))
+		}
+	}
+	for name, e := range b.entries {
+		a.checkouts++
+		o := byID[e.order]
+		switch {
+		case e.order == "" && e.final:
+			a.refused++
+			if e.failed && e.Card == "" {
+				a.missing = append(a.missing, fmt.Sprintf("%s was refused for a payment that has to work", name))
+			}
+			if stands[name] > 0 {
+				a.doubled = append(a.doubled, fmt.Sprintf("%s was refused and has %d orders", name, stands[name]))
+			}
+		case e.order == "":
+			a.open++
+			a.unanswered = append(a.unanswered, fmt.Sprintf("%s never got an answer", name))
+		default:
+			a.acknowledged++
+			if o == nil || !e.became(o) || !sameItems(o, e) {
+				a.missing = append(a.missing, fmt.Sprintf("%s was promised %s: it is %v", name, e.order, o))
+			}
+		}
+		if stands[name] > 1 {
+			a.doubled = append(a.doubled, fmt.Sprintf("%s has %d orders", name, stands[name]))
+		}
+	}
+	for _, key := range b.changed {
+		a.doubled = append(a.doubled, fmt.Sprintf("key %s was acknowledged as two orders", key))
+	}
+}
+
+// became reports whether o is what the acknowledged order has to be: there, unless it was to be cancelled.
+func (e *entry) became(o *orderspb.Order) bool {
+	switch o.GetStatus() {
+	case orderspb.Status_STATUS_REJECTED:
+		return e.Card == shop.CardThatFails && o.GetReason() == shop.ErrPaymentFailed.Reason
+	case orderspb.Status_STATUS_PAID, orderspb.Status_STATUS_CONFIRMED:
+		return e.Card == ""
+	}
+	return true // on its way
+}
+
+func sameItems(o *orderspb.Order, e *entry) bool {
+	quantities := make(map[string]int)
+	for _, line := range o.GetLines() {
+		quantities[line.GetProduct()] = int(line.GetQuantity())
+	}
+	for _, i := range e.Items {
+		if quantities[i.Product] != i.Quantity {
+			return false
+		}
+	}
+	return len(quantities) == len(e.Items)
+}
+
+// compareCharges holds all charges against all orders: by order, and by customer, of whom each of ours orders once.
+func (a *audit) compareCharges(all []*orderspb.Order, charges []*paymentpb.Charge) {
+	type books struct{ orders, charges, ordered, charged int64 }
+	customers := make(map[string]*books)
+	of := func(customer string) *books {
+		if customers[customer] == nil {
+			customers[customer] = new(books)
+		}
+		return customers[customer]
+	}
+	for _, o := range all {
+		switch o.GetStatus() {
+		case orderspb.Status_STATUS_CONFIRMED, orderspb.Status_STATUS_PAID, orderspb.Status_STATUS_PLACED:
+			c := of(o.GetCustomer())
+			c.orders++
+			c.ordered += o.GetTotalMinor()
+		}
+	}
+	for _, c := range charges {
+		if s := c.GetState(); s == paymentpb.State_STATE_CAPTURED || s == paymentpb.State_STATE_SETTLED {
+			b := of(c.GetCustomer())
+			b.charges++
+			b.charged += c.GetMinor()
+		}
+	}
+	for name, c := range customers {
+		if c.orders != c.charges || c.ordered != c.charged {
+			a.charges = append(a.charges, fmt.Sprintf("%s has %d orders for %d and %d charges for %d", name, c.orders, c.ordered, c.charges, c.charged))
+		}
+	}
+}
+
+// compareStock holds the stock against reservations, and what is sold and set aside against orders: what was set aside for
+// one that was cancelled is back.
+func (a *audit) compareStock(all []*orderspb.Order, stock *inventorypb.AuditResponse) {
+	sold, onTheWay := make(map[string]int64), false
+	for _, o := range all {
+		switch o.GetStatus() {
+		case orderspb.Status_STATUS_CONFIRMED:
+			for _, line := range o.GetLines() {
+				sold[line.GetProduct()] += int64(line.GetQuantity())
+			}
+		case orderspb.Status_STATUS_REJECTED:
+		default:
+			onTheWay = true
+		}
+	}
+	for _, p := range stock.GetProducts() {
+		if p.GetAvailable() < 0 || p.GetInitial() != p.GetAvailable()+p.GetReserved()+p.GetSold() || p.GetSold() != sold[p.GetProduct()] ||
+			p.GetReserved() != 0 && !onTheWay {
+			a.stock = append(a.stock, fmt.Sprintf("%s: %d at first, %d left, %d reserved, %d sold, %d in orders",
+				p.GetProduct(), p.GetInitial(), p.GetAvailable(), p.GetReserved(), p.GetSold(), sold[p.GetProduct()]))
+		}
+	}
+}
