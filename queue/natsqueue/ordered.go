@@ -559,7 +559,7 @@ func (o *ordered) collect(n int) (out []*driver.Delivery, more time.Duration) {
 		if !l.attached {
 			continue
 		}
-		wait, err := l.pull.ask(share-len(l.held)-len(l.back), share)
+		wait, err := l.pull.ask(share, share) // what is fetched and not given out is nobody's
 		if err != nil {
 			l.attached = false
 			signal(o.kick)
