@@ -31,7 +31,7 @@ var reserved = map[string]string{
 }
 
 // set are the variables that the platform gives to every instance.
-var set = []string{"HOLDFAST_REGISTRY", "HOLDFAST_INSTANCE", "HOLDFAST_GRPC_ADDR", "HOLDFAST_HTTP_ADDR", "HOLDFAST_DATA_DIR", "HOLDFAST_POLICIES"}
+var set = []string{"HOLDFAST_REGISTRY", "HOLDFAST_INSTANCE", "HOLDFAST_GRPC_ADDR", "HOLDFAST_HTTP_ADDR", "HOLDFAST_DATA_DIR", "HOLDFAST_POLICIES", "HOLDFAST_QUEUE"}
 
 func (p *parser) system(n *yaml.Node) {
 	var members, services *yaml.Node
@@ -39,6 +39,7 @@ func (p *parser) system(n *yaml.Node) {
 		{Name: "system", Read: func(v *yaml.Node) { p.sys.Name = p.name(v, "system") }},
 		{Name: "control", Read: func(v *yaml.Node) { members = p.control(v) }},
 		{Name: "registry", Read: func(v *yaml.Node) { p.sys.Registry = p.registry(v) }},
+		{Name: "queue", Read: func(v *yaml.Node) { p.sys.Queue = p.queue(v) }},
 		{Name: "policies", Read: func(v *yaml.Node) { p.policiesAt(v) }},
 		{Name: "services", Read: func(v *yaml.Node) { services = v }},
 	})

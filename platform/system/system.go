@@ -13,6 +13,8 @@ const (
 	MaxReplicas = 64
 	// DefaultMembers is the number of control members when the file names none and no registry.
 	DefaultMembers = 3
+	// NoQueue is what System.Queue says when no engine for messages is to run.
+	NoQueue = "none"
 	// File is the name that Load looks for in a directory.
 	File = "system.yaml"
 )
@@ -27,6 +29,9 @@ type System struct {
 	// Registry is the URL of an outside registry, "" when the control plane is the registry.
 	// Exactly one of Registry and Control.Members is set.
 	Registry string
+	// Queue is the URL of an outside engine for messages, NoQueue for none at all, "" when the control plane is the engine;
+	// without control members that is none, too.
+	Queue string
 	// Services in the order of the file, at least one, names unique.
 	Services []Service
 	// Policies are how services are called and serve, by name: what stands at the services, and what Load found where

@@ -61,6 +61,9 @@ func outcome(name string, b []byte) string {
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "system %s, members %d, registry %q\n", sys.Name, sys.Control.Members, sys.Registry)
+	if sys.Queue != "" {
+		fmt.Fprintf(&out, "queue %q\n", sys.Queue)
+	}
 	for _, svc := range sys.Services {
 		fmt.Fprintf(&out, "%s x %d: %q http %q env %v needs %v\n", svc.Name, svc.Replicas, svc.Words(), svc.HTTP, svc.Env, svc.Needs)
 	}
