@@ -1,0 +1,397 @@
+package kafkaqueue
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+const (
+	// maxAhead is how many messages of a partition are received beyond the first that is not settled. A message that is
+	// stuck for longer holds up its partition then.
+	maxAhead = 100_000
+	// maxHeld is how many messages that are not due are kept here; others stay at the broker.
+	maxHeld = 4096
+	// leaveWithin is what a broker has to take the last commit, and to be told that we leave, each.
+	leaveWithin = 2 * time.Second
+	// stopWithin is for how long a receiver that stopped keeps its partitions for what is in hand.
+	stopWithin = 30 * time.Second
+	fetchBytes = 8 << 20
+)
+
+// place is a partition of a topic.
+type place struct {
+	topic     string
+	partition int32
+}
+
+// partition is one that is ours.
+type partition struct {
+	place
+	progress
+	skip    []span // settled already, by what the commit says
+	revoked chan struct{}
+	leaving bool // revoked is closed
+	gone    bool // not ours any more
+	paused  bool // is too far ahead
+	inHand  int
+
+	version, committed uint64 // of progress
+}
+
+// item is a delivery, and its place.
+type item struct {
+	driver.Delivery
+	p      *partition
+	number uint64
+	due    time.Time
+	over   bool // is settled, or given back
+}
+
+// receiver implements driver.Receiver: one member of a consumer group.
+type receiver struct {
+	d     *Driver
+	s     driver.Subscription
+	group string
+	again string
+
+	life context.Context // ends with Close
+	end  context.CancelFunc
+	work sync.WaitGroup
+
+	wake, pumped, commits, idle chan struct{} // each has room for one
+
+	mu       sync.Mutex
+	client   *kgo.Client
+	ids      map[string][16]byte // of the topics, as client knows them
+	parts    map[place]*partition
+	ready    []*item
+	held     held
+	inHand   int
+	trouble  error
+	stopped  bool
+	parting  bool // is leaving the group
+	closed   bool
+	left     chan struct{} // closed when Close is through
+	endPoll  context.CancelFunc
+	barriers []chan struct{}
+	pumping  bool
+	resting  bool // again is paused, because too much of it is not due
+	reader   reader
+}
+
+// Subscribe implements driver.Engine.
+func (d *Driver) Subscribe(ctx context.Context, s driver.Subscription) (driver.Receiver, error) {
+	r := &receiver{
+		d: d, s: s, group: groupID(s.Topic, s.Group), again: againTopic(s.Topic, s.Group),
+		wake: make(chan struct{}, 1), pumped: make(chan struct{}, 1), commits: make(chan struct{}, 1), idle: make(chan struct{}, 1),
+		parts: make(map[place]*partition), left: make(chan struct{}),
+	}
+	r.s.Window = max(1, s.Window)
+	if err := d.ensureGroup(ctx, s.Topic, s.Group); err != nil {
+		return nil, wrong(ctx, err, "subscribe to %s for %s", s.Topic, s.Group)
+	}
+	ids, err := d.ids(ctx, s.Topic, r.again)
+	if err != nil {
+		return nil, wrong(ctx, err, "subscribe to %s for %s", s.Topic, s.Group)
+	}
+	r.ids = ids
+	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
+	r.mu.Lock()
+	r.client, err = r.join()
+	r.pumping = err == nil
+	r.mu.Unlock()
+	if err != nil {
+		r.end()
+		return nil, fmt.Errorf("kafka: subscribe to %s for %s: %w", s.Topic, s.Group, err)
+	}
+	d.mu.Lock()
+	closed := d.closed
+	if !closed {
+		d.receivers[r] = struct{}{}
+	}
+	d.mu.Unlock()
+	r.work.Go(r.pump)
+	r.work.Go(r.commitLoop)
+	r.work.Go(r.watch)
+	if closed {
+		_ = r.Close()
+		return nil, errClosed
+	}
+	return r, nil
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Receive implements driver.Receiver.
+func (r *receiver) Receive(ctx context.Context, n int) ([]*driver.Delivery, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		r.mu.Lock()
+		if r.stopped {
+			r.mu.Unlock()
+			return nil, driver.ErrStopped
+		}
+		soon := r.release(time.Now())
+		if k := min(n, len(r.ready)); k > 0 {
+			out := make([]*driver.Delivery, k)
+			for i, it := range r.ready[:k] {
+				out[i] = &it.Delivery
+				it.p.inHand++
+			}
+			clear(r.ready[:k])
+			r.ready = r.ready[k:]
+			r.inHand += k
+			r.mu.Unlock()
+			return out, nil
+		}
+		err := r.trouble
+		r.trouble = nil
+		r.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		var due <-chan time.Time
+		if soon > 0 {
+			t := time.NewTimer(soon)
+			defer t.Stop()
+			due = t.C
+		}
+		select {
+		case <-r.wake:
+		case <-due:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// release moves what is due to what is ready, as far as the window allows, and returns when the next will be, 0 for none
+// or none that there is room for.
+func (r *receiver) release(now time.Time) time.Duration {
+	for len(r.held) > 0 && r.inHand+len(r.ready) < r.s.Window {
+		if wait := r.held[0].due.Sub(now); wait > 0 {
+			return wait
+		}
+		it, _ := heap.Pop(&r.held).(*item)
+		if !it.p.leaving && !it.p.gone {
+			r.ready = append(r.ready, it)
+		}
+		if r.resting && len(r.held) < maxHeld/2 {
+			r.resting = false
+			r.client.ResumeFetchTopics(r.again)
+		}
+	}
+	return 0
+}
+
+func itemOf(d *driver.Delivery) *item {
+	it, _ := d.Ref.(*item)
+	return it
+}
+
+// Ack implements driver.Receiver. The commit follows within about 100 ms.
+func (r *receiver) Ack(_ context.Context, ds []*driver.Delivery) error {
+	r.mu.Lock()
+	lost := 0
+	for _, d := range ds {
+		if it := itemOf(d); !r.settle(it) {
+			lost++
+		}
+	}
+	r.mu.Unlock()
+	r.changed()
+	if lost > 0 {
+		return fmt.Errorf("kafka: %d of %d: %w", lost, len(ds), driver.ErrLost)
+	}
+	return nil
+}
+
+// settle reports whether the delivery was ours to settle. Twice is once.
+func (r *receiver) settle(it *item) bool {
+	if it.p.gone {
+		return false
+	}
+	if it.over {
+		return !it.given()
+	}
+	it.over = true
+	it.p.settle(it.number)
+	it.p.version++
+	it.p.inHand--
+	r.inHand--
+	if it.p.paused && it.p.ahead() < maxAhead/2 {
+		it.p.paused = false
+		r.client.ResumeFetchPartitions(map[string][]int32{it.p.topic: {it.p.partition}})
+	}
+	return true
+}
+
+// given reports whether it was given back without being settled.
+func (it *item) given() bool {
+	i := int(it.number - it.p.base) //nolint:gosec // a number that track gave out
+	return it.number >= it.p.base && i < len(it.p.entries) && !it.p.entries[i].settled
+}
+
+// changed tells everybody who waits for deliveries to be over.
+func (r *receiver) changed() {
+	signal(r.commits)
+	signal(r.pumped)
+	signal(r.wake)
+	signal(r.idle)
+}
+
+// Return implements driver.Receiver: by publishing it again, to this group alone. A partition that is on its way to
+// somebody else has it anyway.
+func (r *receiver) Return(ctx context.Context, d *driver.Delivery, after time.Duration) error {
+	it := itemOf(d)
+	r.mu.Lock()
+	switch {
+	case it.over && !it.p.gone:
+		r.mu.Unlock()
+		return nil
+	case it.p.gone:
+		r.mu.Unlock()
+		return fmt.Errorf("kafka: %w", driver.ErrLost)
+	case it.p.leaving || r.stopped:
+		it.over = true
+		it.p.inHand--
+		r.inHand--
+		r.mu.Unlock()
+		r.changed()
+		return nil
+	}
+	r.mu.Unlock()
+	errs := r.d.sendTo(ctx, r.s.Topic, r.s.Group, []*driver.Message{d.Message}, dueAt(after))
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return r.Ack(ctx, []*driver.Delivery{d})
+}
+
+// Extend implements driver.Receiver. Kafka measures whether the instance is there, not how long it takes.
+func (r *receiver) Extend(_ context.Context, ds []*driver.Delivery) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range ds {
+		if itemOf(d).p.gone {
+			return fmt.Errorf("kafka: %w", driver.ErrLost)
+		}
+	}
+	return nil
+}
+
+// Stop implements driver.Receiver. The partitions go to others when nothing is in hand any more.
+func (r *receiver) Stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return
+	}
+	r.stopped = true
+	r.ready, r.held = nil, nil
+	if r.endPoll != nil {
+		r.endPoll()
+	}
+	r.work.Go(r.leaveWhenIdle)
+	r.changed()
+}
+
+func (r *receiver) leaveWhenIdle() {
+	limit := time.NewTimer(stopWithin)
+	defer limit.Stop()
+	for {
+		r.mu.Lock()
+		n := r.inHand
+		r.mu.Unlock()
+		if n == 0 {
+			break
+		}
+		select {
+		case <-r.idle:
+			continue
+		case <-r.life.Done():
+		case <-limit.C:
+		}
+		break
+	}
+	r.leave()
+}
+
+// leave commits and leaves the group. It is idempotent.
+func (r *receiver) leave() {
+	r.mu.Lock()
+	client := r.client
+	r.parting = true
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.life), leaveWithin)
+	_ = r.commit(ctx, client, nil) // what is not committed is delivered again
+	cancel()
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(r.life), leaveWithin)
+	_ = client.LeaveGroupContext(ctx) // or the group notices by itself
+	cancel()
+	r.mu.Lock()
+	for _, p := range r.parts {
+		r.drop(p)
+	}
+	r.mu.Unlock()
+	r.changed()
+}
+
+// Close implements driver.Receiver.
+func (r *receiver) Close() error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		<-r.left
+		return nil
+	}
+	r.closed = true
+	r.mu.Unlock()
+	r.Stop()
+	r.end()
+	r.work.Wait() // among it leave
+	r.mu.Lock()
+	client := r.client
+	r.mu.Unlock()
+	client.Close()
+	r.d.mu.Lock()
+	delete(r.d.receivers, r)
+	r.d.mu.Unlock()
+	close(r.left)
+	return nil
+}
+
+// session is for how long the group waits for us.
+func (r *receiver) session() time.Duration {
+	return cmp.Or(r.d.cfg.Session, min(max(r.s.Hold, minSession), maxSession))
+}
+
+// held is a heap of what is not due.
+type held []*item
+
+func (h held) Len() int           { return len(h) }
+func (h held) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h held) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *held) Push(x any)        { *h = append(*h, x.(*item)) } //nolint:forcetypeassert // container/heap
+func (h *held) Pop() any {
+	old := *h
+	it := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return it
+}
