@@ -3,6 +3,8 @@ package queue
 import (
 	"context"
 	"time"
+
+	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
 // Observer is told what happens, for metrics. It must not block and is called by many goroutines.
@@ -19,6 +21,8 @@ type Event struct {
 	// Age is the time between a message's being stored, or published, and its being received (Received, of the oldest) or
 	// done (Handled).
 	Age time.Duration
+	// Lag is of Behind.
+	Lag driver.Lag
 	// Err is of a publication or attempt that failed.
 	Err error
 }
@@ -34,7 +38,7 @@ const (
 	Received
 	// Handled: an attempt ended; Err is nil if the message is done.
 	Handled
-	// Retried: a message is tried again, here or by giving it back.
+	// Retried: a message is tried again, here or by giving it back to the engine.
 	Retried
 	// Buried: a message became a dead letter.
 	Buried
@@ -46,6 +50,8 @@ const (
 	Slowed
 	// Resumed: a probe succeeded.
 	Resumed
+	// Behind: how far the group is, measured by each of its instances every 15 s.
+	Behind
 )
 
 // Propagator carries what belongs to a request along with messages, as attributes. OpenTelemetry's fits with a few lines.

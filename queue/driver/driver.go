@@ -169,7 +169,8 @@ type Delivery struct {
 	// Stored is when the engine took it, zero if unknown.
 	Stored time.Time
 	// Revoked, if not nil, is closed when this delivery is about to be given to somebody else: it must not be begun any
-	// more. What was begun should be settled soon; the driver waits for it for a few seconds.
+	// more. What was begun should be settled soon; the driver waits for it for a few seconds. Deliveries that end together
+	// (those of a partition, of a connection) share the channel: package queue waits for each channel with a goroutine.
 	Revoked <-chan struct{}
 	// Ref is the driver's own.
 	Ref any

@@ -1,0 +1,562 @@
+package queue
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+const (
+	// suspectAfter and killerAfter are how often a message was delivered beyond its attempts before it is suspected of ending
+	// the process that handles it, and before that is taken for certain. Between the two it is handled alone, one suspect after the
+	// other in random order, so that those that were merely at hand when a process died get rid of the suspicion.
+	suspectAfter = 4
+	killerAfter  = 20
+	// giveBackAfter is the pause from which on it is left to the engine, if it can.
+	giveBackAfter = 2 * time.Second
+	// maxMemories is how many messages that were given back for later are remembered with their attempts.
+	maxMemories = 4096
+	// maxSame is how many deliveries of the same message are settled together.
+	maxSame = 4
+)
+
+// task is a message in hand.
+type task struct {
+	d    *driver.Delivery   // the newest
+	same []*driver.Delivery // the same message, delivered before
+	lane *lane              // nil without a key
+
+	state    taskState
+	gone     bool // not in hand any more; it may still stand in a list
+	suspect  bool
+	started  bool   // an attempt has begun, ever
+	number   int    // of the attempt under way, those elsewhere included
+	known    int    // deliveries that are accounted for by tries
+	tries    int    // attempts that failed here
+	counted  int    // those of them that count
+	seen     uint64 // successes of others, when the attempt before began to count
+	first    error
+	last     error
+	due      time.Time // of paused
+	index    int       // in paused
+	bury     string    // why it is to be set aside, "" if it is not
+	extended time.Time
+	begun    time.Time // of the attempt under way
+	warned   bool
+}
+
+type taskState int
+
+const (
+	queued taskState = iota // behind another of its lane
+	ready                   // may begin
+	paused                  // until due
+	running
+)
+
+// deliveries are all that are settled with the task.
+func (t *task) deliveries(to []*driver.Delivery) []*driver.Delivery {
+	return append(append(to, t.same...), t.d)
+}
+
+// lane is the messages of one key, in order of delivery.
+type lane struct {
+	active *task // ready, running, or (if ordered) paused
+	queue  []*task
+	paused int // unordered: those that pause and come back to it
+}
+
+// scheduler decides which message is handled when. It is pure: it has no clock, no goroutine, and its randomness comes from
+// outside.
+//
+// Invariants: no lane has two tasks running; of an ordered lane none runs while one before it is not done; at most concurrency
+// run; while an outage lasts at most one runs that was begun in it; a suspect runs alone.
+type scheduler struct {
+	ordered     bool
+	concurrency int
+	attempts    int
+	base, max   time.Duration
+	counts      bool // Delivery.Count is right
+	giveBack    bool // long pauses are left to the engine
+	rnd         func(n int64) int64
+
+	health   health
+	tasks    map[*task]struct{}
+	byID     map[messageID]*task
+	lanes    map[string]*lane
+	ready    ring
+	suspects []*task
+	paused   byDue
+	running  int
+	solo     *task // the suspect that runs
+	stopping bool
+	memories map[messageID]memory
+	memorder []messageID // oldest first; some may be gone
+}
+
+// memory is what is known of a message that was given back for later, should it come back here. To other instances its
+// attempts are one delivery.
+type memory struct {
+	known, tries, counted int
+	seen                  uint64
+	first, last           error
+}
+
+type messageID struct{ source, id string }
+
+func newScheduler(cfg SubscriptionConfig, caps driver.Capabilities, rnd func(int64) int64) *scheduler {
+	return &scheduler{
+		ordered: cfg.Ordered, concurrency: cfg.Concurrency, attempts: cfg.Retry.Attempts, base: cfg.Retry.Base, max: cfg.Retry.Max,
+		counts: caps.Counts, giveBack: caps.Counts && caps.Delay && !cfg.Ordered, rnd: rnd,
+		tasks: make(map[*task]struct{}), byID: make(map[messageID]*task), lanes: make(map[string]*lane),
+		memories: make(map[messageID]memory),
+	}
+}
+
+// add takes a delivery in hand. One of a message that is in hand joins it: its connection was lost, or it was published twice.
+// It returns how many deliveries are in hand more than before.
+func (s *scheduler) add(d *driver.Delivery, now time.Time) int {
+	id := messageID{d.Message.Source, d.Message.ID}
+	if t := s.byID[id]; t != nil && id != (messageID{}) {
+		t.same = append(t.same, t.d)
+		t.d, t.extended = d, now
+		if len(t.same) > maxSame {
+			t.same = t.same[1:]
+			return 0
+		}
+		return 1
+	}
+	t := &task{d: d, extended: now}
+	if m, ok := s.memories[id]; ok {
+		delete(s.memories, id)
+		t.started, t.known, t.tries, t.counted, t.seen, t.first, t.last = true, m.known, m.tries, m.counted, m.seen, m.first, m.last
+	}
+	if before := s.before(t); before >= s.attempts+suspectAfter {
+		t.suspect = true
+		if before >= s.attempts+killerAfter {
+			t.bury = "was delivered again and again and never settled: it seems to end the process that handles it"
+		}
+	}
+	s.tasks[t] = struct{}{}
+	s.byID[id] = t
+	key := d.Message.Key
+	if key == "" {
+		s.makeReady(t)
+		return 1
+	}
+	t.lane = s.lanes[key]
+	if t.lane == nil {
+		t.lane = &lane{}
+		s.lanes[key] = t.lane
+	}
+	t.lane.queue = append(t.lane.queue, t)
+	s.advance(t.lane, key)
+	return 1
+}
+
+// advance makes the first of a lane ready, if nothing holds it up, and ends a lane that is empty.
+func (s *scheduler) advance(l *lane, key string) {
+	for l.active == nil && len(l.queue) > 0 {
+		t := l.queue[0]
+		l.queue[0] = nil
+		if l.queue = l.queue[1:]; t.gone {
+			continue
+		}
+		l.active = t
+		s.makeReady(t)
+	}
+	if l.active == nil && len(l.queue) == 0 && l.paused == 0 {
+		delete(s.lanes, key)
+	}
+}
+
+func (s *scheduler) makeReady(t *task) {
+	t.state = ready
+	if t.suspect && t.bury == "" {
+		s.suspects = append(s.suspects, t)
+	} else {
+		s.ready.push(t)
+	}
+}
+
+// next begins a task, or returns nil and how long until there may be one: 0 if that depends on something that happens.
+func (s *scheduler) next(now time.Time) (*task, time.Duration) {
+	if s.stopping {
+		return nil, 0
+	}
+	s.wake(now)
+	if s.solo != nil || s.running >= s.concurrency {
+		return nil, 0
+	}
+	if s.health.stalled {
+		if s.running > 0 {
+			return nil, 0
+		}
+		if wait := s.health.probeAt.Sub(now); wait > 0 {
+			return nil, wait
+		}
+		return s.begin(s.probe(), now), 0
+	}
+	if t := s.pickSuspect(); t != nil {
+		if s.running > 0 {
+			s.suspects = append(s.suspects, t)
+			return nil, 0
+		}
+		return s.begin(t, now), 0
+	}
+	if t := s.ready.pop(); t != nil {
+		return s.begin(t, now), 0
+	}
+	if len(s.paused) > 0 {
+		return nil, max(s.paused[0].due.Sub(now), 1)
+	}
+	return nil, 0
+}
+
+// wake makes those ready that have paused for long enough.
+func (s *scheduler) wake(now time.Time) {
+	for len(s.paused) > 0 && !s.paused[0].due.After(now) {
+		s.resume(heap.Pop(&s.paused).(*task))
+	}
+}
+
+// resume makes a task ready that has paused.
+func (s *scheduler) resume(t *task) {
+	l := t.lane
+	if l != nil && !s.ordered {
+		l.paused--
+	}
+	switch {
+	case l == nil || l.active == t:
+		s.makeReady(t)
+	case l.active == nil:
+		l.active = t
+		s.makeReady(t)
+	default: // unordered: another of its key went first
+		t.state = queued
+		l.queue = append([]*task{t}, l.queue...)
+	}
+}
+
+// probe returns what is tried during an outage: something else each time, due or not.
+func (s *scheduler) probe() *task {
+	if t := s.ready.pop(); t != nil {
+		return t
+	}
+	if t := s.pickSuspect(); t != nil {
+		return t
+	}
+	for len(s.paused) > 0 {
+		t := heap.Pop(&s.paused).(*task)
+		s.resume(t)
+		if t := s.ready.pop(); t != nil {
+			return t
+		}
+		if t := s.pickSuspect(); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// pickSuspect takes one out of the list, whichever.
+func (s *scheduler) pickSuspect() *task {
+	for len(s.suspects) > 0 {
+		i := int(s.rnd(int64(len(s.suspects))))
+		t := s.suspects[i]
+		last := len(s.suspects) - 1
+		s.suspects[i] = s.suspects[last]
+		s.suspects[last] = nil
+		if s.suspects = s.suspects[:last]; !t.gone {
+			return t
+		}
+	}
+	return nil
+}
+
+func (s *scheduler) begin(t *task, now time.Time) *task {
+	if t == nil {
+		return nil
+	}
+	t.state = running
+	t.begun, t.warned = now, false
+	t.number = s.before(t) + t.tries + 1
+	if t.suspect && t.bury == "" {
+		s.solo = t
+	}
+	if !t.started {
+		t.started, t.seen = true, s.health.successes
+	}
+	s.running++
+	return t
+}
+
+// decision is what is to be done with a task whose attempt has ended.
+type decision struct {
+	do    action
+	pause time.Duration // of retry and giveBack
+	// began and ended say that an outage did.
+	began, ended bool
+}
+
+type action int
+
+const (
+	settle   action = iota // ack it
+	setAside               // it still runs: bury it, then call buried
+	giveBack               // it still runs: return it to the engine, then call done
+	retry                  // it will be ready again
+)
+
+// end is the end of an attempt. Of setAside and giveBack the task goes on running.
+func (s *scheduler) end(t *task, v verdict, err error, now time.Time) decision {
+	if v.blame == nobody {
+		ended := s.health.succeeded()
+		s.done(t)
+		return decision{do: settle, ended: ended}
+	}
+	if t.last = err; t.first == nil {
+		t.first = err
+	}
+	if v.blame == ourselves {
+		return decision{do: giveBack}
+	}
+	t.tries++
+	if v.blame == theMessage {
+		t.bury = v.reason
+		return decision{do: setAside}
+	}
+	began := s.health.failed(messageID{t.d.Message.Source, t.d.Message.ID}, now, s.rnd)
+	if s.charged(t, v) {
+		t.counted++
+	}
+	t.seen = s.health.successes
+	if s.exhausted(t) {
+		t.bury = "failed too often"
+		return decision{do: setAside, began: began}
+	}
+	if s.stopping || revoked(t.d) {
+		return decision{do: giveBack, began: began}
+	}
+	pause := s.pause(t, v)
+	if s.giveBack && pause >= giveBackAfter && !s.health.stalled && s.before(t) < s.attempts {
+		s.remember(t)
+		return decision{do: giveBack, pause: pause, began: began}
+	}
+	s.rest(t, now.Add(pause))
+	return decision{do: retry, pause: pause, began: began}
+}
+
+// remember keeps what is known of a task that is given back for later.
+func (s *scheduler) remember(t *task) {
+	id := messageID{t.d.Message.Source, t.d.Message.ID}
+	for len(s.memorder) >= maxMemories {
+		delete(s.memories, s.memorder[0])
+		s.memorder = s.memorder[1:]
+	}
+	s.memories[id] = memory{t.d.Count, t.tries, t.counted, t.seen, t.first, t.last}
+	s.memorder = append(s.memorder, id)
+}
+
+// charged reports whether a failed attempt counts against its message.
+func (s *scheduler) charged(t *task, v verdict) bool {
+	switch {
+	case s.health.stalled:
+		return false
+	case v.blame == elsewhere:
+		return s.health.successes > t.seen
+	}
+	return true
+}
+
+// before is how often the message was delivered before, as far as the engine counts, and not while it was in hand.
+func (s *scheduler) before(t *task) int {
+	if !s.counts {
+		return 0
+	}
+	return max(t.d.Count-1-len(t.same)-t.known, 0)
+}
+
+// exhausted reports whether a task has had its attempts, those elsewhere included. A count that is higher comes from
+// connections and processes that broke: then one attempt of its own does not decide.
+func (s *scheduler) exhausted(t *task) bool {
+	if s.before(t) >= s.attempts {
+		return t.counted >= min(2, s.attempts)
+	}
+	return t.counted > 0 && s.before(t)+t.counted >= s.attempts
+}
+
+// pause is full jitter, or what the handler wants.
+func (s *scheduler) pause(t *task, v verdict) time.Duration {
+	if v.after > 0 {
+		return v.after
+	}
+	step := s.max
+	if n := s.before(t) + t.tries - 1; n < 20 {
+		step = min(s.max, s.base<<n)
+	}
+	return time.Duration(s.rnd(int64(step) + 1))
+}
+
+// rest makes a task that ran pause.
+func (s *scheduler) rest(t *task, due time.Time) {
+	s.stopped(t)
+	t.state, t.due = paused, due
+	heap.Push(&s.paused, t)
+	if l := t.lane; l != nil && !s.ordered {
+		l.paused++
+		l.active = nil
+		s.advance(l, t.d.Message.Key)
+	}
+}
+
+func (s *scheduler) stopped(t *task) {
+	s.running--
+	if s.solo == t {
+		s.solo = nil
+	}
+}
+
+// buried is the end of a burial; when it failed, the task is buried again after pause.
+func (s *scheduler) buried(t *task, ok bool, now time.Time, pause time.Duration) decision {
+	switch {
+	case ok:
+		s.done(t)
+		return decision{do: settle}
+	case s.stopping || revoked(t.d):
+		return decision{do: giveBack}
+	}
+	s.rest(t, now.Add(pause))
+	return decision{do: retry, pause: pause}
+}
+
+// done takes a task that runs out of hand.
+func (s *scheduler) done(t *task) {
+	s.stopped(t)
+	s.remove(t)
+}
+
+func (s *scheduler) remove(t *task) {
+	t.gone = true
+	delete(s.tasks, t)
+	id := messageID{t.d.Message.Source, t.d.Message.ID}
+	if s.byID[id] == t {
+		delete(s.byID, id)
+	}
+	if t.state == paused {
+		heap.Remove(&s.paused, t.index)
+		if t.lane != nil && !s.ordered {
+			t.lane.paused--
+		}
+	}
+	if l := t.lane; l != nil {
+		if l.active == t {
+			l.active = nil
+		}
+		s.advance(l, t.d.Message.Key)
+	}
+}
+
+// revoke drops what was not begun, or pauses, of the deliveries that end with that channel, and returns it.
+func (s *scheduler) revoke(channel <-chan struct{}) []*task {
+	var out []*task
+	for t := range s.tasks {
+		if t.d.Revoked == channel && t.state != running {
+			out = append(out, t)
+		}
+	}
+	for _, t := range out { // first all, so that none becomes ready
+		t.gone = true
+	}
+	for _, t := range out {
+		s.remove(t)
+	}
+	return out
+}
+
+// stop begins no more, and returns what is not begun. Of an ordered lane those that follow one that still runs are kept
+// until it is done: others must not have them before.
+func (s *scheduler) stop() []*task {
+	s.stopping = true
+	var out []*task
+	for t := range s.tasks {
+		if t.state != running && (!s.ordered || t.lane == nil || t.lane.active == nil || t.lane.active.state != running) {
+			out = append(out, t)
+		}
+	}
+	for _, t := range out {
+		t.gone = true
+	}
+	for _, t := range out {
+		s.remove(t)
+	}
+	return out
+}
+
+// unbegun reports whether something could begin now, if only there was room.
+func (s *scheduler) unbegun() bool { return s.ready.len() > 0 || len(s.suspects) > 0 }
+
+func revoked(d *driver.Delivery) bool {
+	select {
+	case <-d.Revoked:
+		return true
+	default:
+		return false
+	}
+}
+
+// ring is tasks that are ready, first in first out; those that are gone are passed over.
+type ring struct {
+	list []*task
+	head int
+}
+
+func (r *ring) push(t *task) {
+	if r.head > 64 && r.head > len(r.list)/2 {
+		n := copy(r.list, r.list[r.head:])
+		clear(r.list[n:])
+		r.list, r.head = r.list[:n], 0
+	}
+	r.list = append(r.list, t)
+}
+
+func (r *ring) pop() *task {
+	for r.head < len(r.list) {
+		t := r.list[r.head]
+		r.list[r.head] = nil
+		if r.head++; r.head == len(r.list) {
+			r.list, r.head = r.list[:0], 0
+		}
+		if !t.gone {
+			return t
+		}
+	}
+	return nil
+}
+
+func (r *ring) len() int { return len(r.list) - r.head }
+
+// byDue is a heap.
+type byDue []*task
+
+func (h byDue) Len() int           { return len(h) }
+func (h byDue) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h byDue) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *byDue) Push(x any) {
+	t := x.(*task)
+	t.index = len(*h)
+	*h = append(*h, t)
+}
+
+func (h *byDue) Pop() any {
+	n := len(*h) - 1
+	t := (*h)[n]
+	(*h)[n] = nil
+	*h = (*h)[:n]
+	return t
+}

@@ -1,0 +1,166 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/holdfast-go/holdfast/internal/backoff"
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+// settler acknowledges what is done, as many at a time as have come together while the engine was busy.
+type settler struct {
+	r      *runner
+	kick   chan struct{} // has room for one
+	done   chan struct{} // closed by finish
+	ended  chan struct{} // closed by run
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	inHand int // deliveries that are not settled; the runner's mu
+	list   []*driver.Delivery
+}
+
+// wake is called after something was added to list.
+func (s *settler) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// settled is told of deliveries that are not in hand any more.
+func (s *settler) settled(n int) {
+	s.r.mu.Lock()
+	s.inHand -= n
+	s.r.mu.Unlock()
+	s.r.madeRoom()
+}
+
+func (s *settler) take(spare []*driver.Delivery) []*driver.Delivery {
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	out := s.list
+	s.list = spare[:0]
+	return out
+}
+
+// run acknowledges until finish.
+func (s *settler) run() {
+	defer close(s.ended)
+	var spare []*driver.Delivery
+	pause := backoff.Backoff{Base: receivePauseMin, Max: receivePauseMax}
+	for {
+		select {
+		case <-s.kick:
+		case <-s.done:
+			return
+		}
+		ds := s.take(spare)
+		for len(ds) > 0 {
+			ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
+			err := s.r.rec.Ack(ctx, ds)
+			cancel()
+			if err == nil || errors.Is(err, driver.ErrLost) {
+				if err != nil {
+					s.r.observe(Event{Kind: Lost, Count: 1, Err: err})
+				}
+				pause.Reset()
+				break
+			}
+			s.r.complain(s.r.base, "ack", err) // the engine does not know: it is told again, or delivers again
+			if !s.pause(pause.Next()) {
+				s.r.mu.Lock()
+				s.list = append(ds, s.list...)
+				s.r.mu.Unlock()
+				return
+			}
+		}
+		s.settled(len(ds))
+		clear(ds)
+		spare = ds
+	}
+}
+
+// pause reports whether finish is yet to come after d.
+func (s *settler) pause(d time.Duration) bool {
+	t := time.NewTimer(max(d, 1))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.done:
+		return false
+	}
+}
+
+// finish acknowledges what is left, for the last time.
+func (s *settler) finish() {
+	close(s.done)
+	over := time.AfterFunc(flushTimeout, s.cancel)
+	defer over.Stop()
+	<-s.ended
+	if ds := s.take(nil); len(ds) > 0 {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.r.base), flushTimeout)
+		defer cancel()
+		if err := s.r.rec.Ack(ctx, ds); err != nil && !errors.Is(err, driver.ErrLost) {
+			s.r.complain(s.r.base, "ack", err)
+		}
+	}
+}
+
+// extend keeps what is in hand, and tells of handlers that take longer than they may.
+func (r *runner) extend() {
+	every := r.s.cfg.Hold / 3
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.quit:
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		var ds []*driver.Delivery
+		r.mu.Lock()
+		for t := range r.sched.tasks {
+			if now.Sub(t.extended) >= every/2 {
+				t.extended = now
+				ds = append(ds, t.d)
+			}
+			if t.state == running && !t.warned && now.Sub(t.begun) > 2*r.s.cfg.Timeout {
+				t.warned = true
+				r.log.Warn("queue: a handler goes on long after its time", "id", t.d.Message.ID, "begun", t.begun)
+			}
+		}
+		r.mu.Unlock()
+		if len(ds) == 0 {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.base), every)
+		if err := r.rec.Extend(ctx, ds); err != nil && !errors.Is(err, driver.ErrLost) {
+			r.complain(r.base, "extend", err)
+		}
+		cancel()
+	}
+}
+
+// measure tells the observer how far behind the group is.
+func (r *runner) measure() {
+	tick := time.NewTicker(lagEvery)
+	defer tick.Stop()
+	for {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.base), lagEvery/2)
+		lag, err := r.s.q.engine.Lag(ctx, r.s.topic, r.s.group)
+		cancel()
+		if err == nil {
+			r.observe(Event{Kind: Behind, Count: int(lag.Waiting + lag.Unsettled), Lag: lag})
+		}
+		select {
+		case <-r.quit:
+			return
+		case <-tick.C:
+		}
+	}
+}
