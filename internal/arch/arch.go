@@ -40,7 +40,7 @@ var Layers = [][]string{
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
 		"config/etcdconfig", "config/fileconfig", "config/consulconfig", "idempotency/etcdidempotency",
 		"lock/etcdlock", "lock/consullock", "lock/replicalock",
-		"queue/natsqueue", "queue/kafkaqueue", "queue/rabbitqueue", "queue/outbox/sqlstore", "queue/inbox/...",
+		"queue/natsqueue", "queue/kafkaqueue", "queue/rabbitqueue", "queue/outbox/sqlstore", "queue/outbox/outboxtest", "queue/inbox/...",
 	},
 	5: {"drivers"},
 	6: {"cmd/...", "examples/...", "bench/...", "docs/..."},

@@ -1,0 +1,311 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	_ "modernc.org/sqlite"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/queue"
+	"github.com/holdfast-go/holdfast/queue/driver"
+	"github.com/holdfast-go/holdfast/queue/outbox"
+	"github.com/holdfast-go/holdfast/queue/outbox/outboxtest"
+	"github.com/holdfast-go/holdfast/queue/outbox/sqlstore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// database is one of either kind.
+type database struct {
+	dialect sqlstore.Dialect
+	open    func(t *testing.T) *sql.DB // another pool each time
+}
+
+func sqlite(t *testing.T) database {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "test.db")
+	return database{sqlstore.SQLite, func(t *testing.T) *sql.DB {
+		return open(t, "sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_pragma=busy_timeout(5000)")
+	}}
+}
+
+func open(t *testing.T, driver, dsn string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func newStore(t *testing.T, db *sql.DB, d sqlstore.Dialect, cfg sqlstore.Config) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.New(db, d, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func exec(t *testing.T, db *sql.DB, statement string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// add adds events in a transaction of their own.
+func add(ctx context.Context, db *sql.DB, s *sqlstore.Store, topic string, messages ...*driver.Message) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := s.AddMessages(ctx, tx, topic, messages...); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// conformance runs the suite: each test on tables of its own, which stay.
+func conformance(t *testing.T, d database, cfg sqlstore.Config) {
+	db := d.open(t)
+	n := 0
+	outboxtest.Run(t, outboxtest.Config{
+		Open: func(t *testing.T) (outbox.Store, func(context.Context, string, ...*driver.Message) error) {
+			n++
+			cfg.Prefix = cfg.Source + "_" + string(rune('a'+n)) + "_"
+			s := newStore(t, db, d.dialect, cfg)
+			return s, func(ctx context.Context, topic string, messages ...*driver.Message) error {
+				return add(ctx, db, s, topic, messages...)
+			}
+		},
+	})
+}
+
+func TestSQLite(t *testing.T) { conformance(t, sqlite(t), sqlstore.Config{Source: "gone"}) }
+
+func TestSQLiteThatKeeps(t *testing.T) {
+	conformance(t, sqlite(t), sqlstore.Config{Source: "kept", Keep: time.Hour})
+}
+
+// An event is there if and only if the transaction was committed, and carries the trace of its ctx.
+func transactions(t *testing.T, d database) {
+	db := d.open(t)
+	s := newStore(t, db, d.dialect, sqlstore.Config{Prefix: "tx_", Source: "orders", MaxMessage: 100})
+	exec(t, db, "CREATE TABLE orders (id text)")
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	ctx := queue.TraceContext{}.Extract(t.Context(), func(name string) string {
+		if name == "traceparent" {
+			return trace
+		}
+		return ""
+	})
+	for _, c := range []struct {
+		id     string
+		commit bool
+	}{{"undone", false}, {"done", true}} {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.ExecContext(ctx, "INSERT INTO orders VALUES ($1)", c.id); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Add(ctx, tx, "orders.placed", map[string]string{"order": c.id}, queue.Key(c.id), queue.ID(c.id), queue.Attribute("tenant", "x")); err != nil {
+			t.Fatal(err)
+		}
+		// What is refused leaves the transaction as it was.
+		for _, bad := range []struct {
+			topic string
+			value any
+			opt   queue.PublishOption
+		}{{"no topic", "x", nil}, {"t", make([]byte, 101), nil}, {"t", func() {}, nil}, {"t", "x", queue.Key("a\x00")}} {
+			opts := []queue.PublishOption{}
+			if bad.opt != nil {
+				opts = append(opts, bad.opt)
+			}
+			if err := s.Add(ctx, tx, bad.topic, bad.value, opts...); failure.CodeOf(err) != failure.InvalidArgument {
+				t.Errorf("%s, %.20v: %v", bad.topic, bad.value, err)
+			}
+		}
+		end := tx.Rollback
+		if c.commit {
+			end = tx.Commit
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events, err := s.Pending(t.Context(), outbox.Query{Limit: 10, MaxBytes: 1000})
+	if err != nil || len(events) != 1 {
+		t.Fatalf("%d events, %v; want 1", len(events), err)
+	}
+	m := events[0].Message
+	if m.ID != "done" || m.Key != "done" || m.Source != "orders" || m.Type != "orders.placed" || m.ContentType != "application/json" ||
+		string(m.Data) != `{"order":"done"}` || m.Attributes["tenant"] != "x" || !strings.HasPrefix(m.Attributes["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-") {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestTransactionsSQLite(t *testing.T) { transactions(t, sqlite(t)) }
+
+// Many instances that start at once make the tables once, and none fails; a script makes the same ones.
+func migrations(t *testing.T, d database) {
+	var wg sync.WaitGroup
+	for range 6 {
+		db := d.open(t)
+		wg.Go(func() {
+			s, err := sqlstore.New(db, d.dialect, sqlstore.Config{Prefix: "many_"})
+			if err == nil {
+				err = s.Migrate(t.Context())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	db := d.open(t)
+	var noted, rows int
+	if err := db.QueryRowContext(t.Context(), "SELECT (SELECT count(*) FROM many_outbox_schema), (SELECT count(*) FROM many_outbox_relay)").Scan(&noted, &rows); err != nil || noted != 1 || rows != 1 {
+		t.Errorf("%d migrations noted, %d rows of the relay, %v; want 1 of each", noted, rows, err)
+	}
+	script, err := sqlstore.Schema(d.dialect, "own_")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for s := range strings.SplitSeq(script, ";\n") {
+		if s = strings.TrimSpace(s); s != "" && s != "BEGIN" && s != "COMMIT" {
+			exec(t, db, s)
+		}
+	}
+	s := newStore(t, db, d.dialect, sqlstore.Config{Prefix: "own_"})
+	if err := add(t.Context(), db, s, "t", outboxtest.Message("1", "")); err != nil {
+		t.Errorf("with tables made by hand: %v", err)
+	}
+	missing, err := sqlstore.New(db, d.dialect, sqlstore.Config{Prefix: "missing_"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := missing.Pending(t.Context(), outbox.Query{Limit: 1, MaxBytes: 1}); failure.CodeOf(err) != failure.FailedPrecondition || !strings.Contains(err.Error(), "Migrate") {
+		t.Errorf("without tables: %v", err)
+	}
+	// A schema of a later version is left alone.
+	exec(t, db, "INSERT INTO own_outbox_schema (version, name) VALUES (1000, 'later')")
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Errorf("with a newer schema: %v", err)
+	}
+}
+
+func TestMigrationsSQLite(t *testing.T) { migrations(t, sqlite(t)) }
+
+// What is published is kept for as long as it is to be, and removed in small batches then.
+func cleaning(t *testing.T, d database) {
+	db := d.open(t)
+	kept := newStore(t, db, d.dialect, sqlstore.Config{Prefix: "clean_", Keep: time.Hour})
+	for i := range 7 {
+		if err := add(t.Context(), db, kept, "t", outboxtest.Message(string(rune('a'+i)), "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events, err := kept.Pending(t.Context(), outbox.Query{Limit: 5, MaxBytes: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seqs []uint64
+	for _, e := range events {
+		seqs = append(seqs, e.Seq)
+	}
+	if err := kept.Done(t.Context(), seqs); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := kept.Clean(t.Context(), 100); n != 0 || err != nil {
+		t.Errorf("%d removed before their time, %v", n, err)
+	}
+	short := newStore(t, db, d.dialect, sqlstore.Config{Prefix: "clean_", Keep: time.Microsecond})
+	time.Sleep(time.Millisecond)
+	for _, want := range []int{3, 2, 0} {
+		if n, err := short.Clean(t.Context(), 3); n != want || err != nil {
+			t.Errorf("%d removed, %v; want %d", n, err, want)
+		}
+	}
+	if l, err := short.Lag(t.Context()); err != nil || l.Pending != 2 {
+		t.Errorf("%+v, %v; what is pending must not be cleaned", l, err)
+	}
+}
+
+func TestCleaningSQLite(t *testing.T) { cleaning(t, sqlite(t)) }
+
+// One leads at a time; a clean end hands over soon, an end without a word after the lease.
+func leading(t *testing.T, d database) {
+	a := newStore(t, d.open(t), d.dialect, sqlstore.Config{Prefix: "lead_", Lease: time.Second})
+	b := newStore(t, d.open(t), d.dialect, sqlstore.Config{Prefix: "lead_", Lease: time.Second})
+	var mu sync.Mutex
+	leads := 0
+	lead := func(s *sqlstore.Store, ctx context.Context, began chan<- struct{}, end <-chan struct{}) error {
+		return s.Lead(ctx, func(ctx context.Context) error {
+			mu.Lock()
+			leads++
+			if leads > 1 {
+				t.Error("two lead at once")
+			}
+			mu.Unlock()
+			close(began)
+			select {
+			case <-end:
+			case <-ctx.Done():
+			}
+			mu.Lock()
+			leads--
+			mu.Unlock()
+			return context.Cause(ctx)
+		})
+	}
+	ctx := t.Context()
+	beganA, endA, beganB, endB := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+	doneA, doneB := make(chan error, 1), make(chan error, 1)
+	go func() { doneA <- lead(a, ctx, beganA, endA) }()
+	<-beganA
+	go func() { doneB <- lead(b, ctx, beganB, endB) }()
+	select {
+	case <-beganB:
+		t.Error("another leads")
+	case <-time.After(1500 * time.Millisecond): // longer than the lease: it is renewed
+	}
+	close(endA)
+	if err := <-doneA; err != nil {
+		t.Error(err)
+	}
+	<-beganB
+	// The row is taken away from under b: it notices.
+	exec(t, d.open(t), "UPDATE lead_outbox_relay SET holder = 'somebody else'")
+	if err := <-doneB; failure.CodeOf(err) != failure.Aborted {
+		t.Errorf("%v of a leader whose lease somebody else has", err)
+	}
+	// Nobody gives that lease back: it ends by itself.
+	ended, end := make(chan struct{}), make(chan struct{})
+	close(end)
+	if err := lead(a, ctx, ended, end); err != nil {
+		t.Error(err)
+	}
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	exec(t, d.open(t), "UPDATE lead_outbox_relay SET holder = 'x', until = "+map[sqlstore.Dialect]string{sqlstore.SQLite: "9e15", sqlstore.PostgreSQL: "'2100-01-01'"}[d.dialect])
+	if err := a.Lead(short, func(context.Context) error { t.Error("two lead at once"); return nil }); failure.CodeOf(err) != failure.DeadlineExceeded {
+		t.Errorf("%v while somebody else leads", err)
+	}
+}
+
+func TestLeadingSQLite(t *testing.T) { leading(t, sqlite(t)) }

@@ -1,0 +1,190 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/holdfast-go/holdfast/internal/backoff"
+)
+
+const (
+	// firstPause is that between looks right after something was there; pauses double from there.
+	firstPause = 10 * time.Millisecond
+	// recent is how long looks are frequent after this process added something.
+	recent      = time.Second
+	recentPause = 25 * time.Millisecond
+	// sleepAfter is how many looks in vain there are before the relay asks to be woken: about a tenth of a second.
+	sleepAfter = 4
+	// manyFound is how many events there are, since the relay asked to be woken, when it does better without.
+	manyFound = 50
+	// checkEvery is how often the connection that listens is asked whether it lives, redialEvery how often one is made.
+	checkEvery  = 30 * time.Second
+	redialEvery = 5 * time.Second
+)
+
+// listening is the connection that listens, and what is known of it.
+type listening struct {
+	conn    *pgx.Conn
+	checked time.Time
+	dialed  time.Time
+	never   bool // the driver of the database is another one
+}
+
+// Wait implements outbox.Store. It looks often while there was something a moment ago, more and more seldom then, up to Config.Poll.
+// On PostgreSQL it has itself woken when it looks seldom: it listens on a connection of its own, and says so in the
+// database, since transactions that notify commit one after the other and should not when there are many. What it misses
+// meanwhile, and whenever listening does not work, is found by looking.
+func (s *Store) Wait(ctx context.Context) error {
+	s.mu.Lock()
+	idle := s.idle
+	s.idle++
+	fallAsleep := s.dialect == PostgreSQL && !s.cfg.NoListen && !s.asleep && idle == sleepAfter
+	s.mu.Unlock()
+	var err error
+	switch {
+	case idle < sleepAfter:
+		backoff.Pause(ctx, spread(min(firstPause<<min(idle, sleepAfter), s.cfg.Poll)))
+	case fallAsleep && s.listen(ctx):
+		s.sleep(ctx, true)
+		return ctx.Err() // to look once more: who did not see it did not notify
+	default:
+		err = s.rest(ctx, idle)
+	}
+	if ctx.Err() != nil {
+		s.hangUp()
+		return ctx.Err()
+	}
+	return err
+}
+
+func spread(d time.Duration) time.Duration { return backoff.Jitter(d*3/4, d*5/4) }
+
+// rest waits for a notification, if somebody listens, or for as long as it is not worth looking.
+func (s *Store) rest(ctx context.Context, idle int) error {
+	pause := min(firstPause<<min(idle, 20), s.cfg.Poll)
+	if since := time.Duration(time.Now().UnixNano() - s.added.Load()); since < recent {
+		pause = min(pause, recentPause) // it may be committed any moment
+	}
+	conn := s.listening.conn
+	if conn == nil {
+		backoff.Pause(ctx, spread(pause))
+		s.redial(ctx)
+		return nil
+	}
+	call, cancel := context.WithTimeout(ctx, spread(pause))
+	_, err := conn.WaitForNotification(call)
+	over := call.Err() != nil
+	cancel()
+	if err == nil {
+		return nil
+	}
+	if over && time.Since(s.listening.checked) > checkEvery { // one that is cut off says nothing, either
+		call, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err = conn.Ping(call)
+		cancel()
+		s.listening.checked, over = time.Now(), err == nil
+	}
+	if (!over || conn.IsClosed()) && ctx.Err() == nil {
+		s.cfg.Logger.Info("the outbox is not listened to any more, and looked at instead", "outbox", s.cfg.Prefix, "error", err)
+		s.hangUp()
+	}
+	return nil
+}
+
+// redial tries to listen again, now and then.
+func (s *Store) redial(ctx context.Context) {
+	s.mu.Lock()
+	asleep := s.asleep
+	s.mu.Unlock()
+	if asleep && !s.listening.never && time.Since(s.listening.dialed) > redialEvery {
+		s.listen(ctx)
+	}
+}
+
+// listen makes sure that there is a connection that listens, and reports whether there is. It is not one of the pool, which
+// may have few, and is dialed as those of the pool are.
+func (s *Store) listen(ctx context.Context) bool {
+	l := &s.listening
+	if l.conn != nil || l.never {
+		return l.conn != nil
+	}
+	if time.Since(l.dialed) < redialEvery {
+		return false
+	}
+	l.dialed = time.Now()
+	call, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := dial(call, s.db)
+	if errors.Is(err, errOtherDriver) {
+		l.never = true
+		return false
+	}
+	if err == nil {
+		if _, err = conn.Exec(call, "LISTEN "+pgx.Identifier{s.channel}.Sanitize()); err != nil {
+			_ = conn.Close(call)
+		}
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			s.cfg.Logger.Info("the outbox cannot be listened to, and is looked at instead", "outbox", s.cfg.Prefix, "error", err)
+		}
+		return false
+	}
+	l.conn, l.checked = conn, time.Now()
+	return true
+}
+
+var errOtherDriver = errors.New("not pgx")
+
+func dial(ctx context.Context, db *sql.DB) (*pgx.Conn, error) {
+	pooled, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer pooled.Close()
+	var cfg *pgx.ConnConfig
+	err = pooled.Raw(func(c any) error {
+		conn, ok := c.(*stdlib.Conn)
+		if !ok {
+			return errOtherDriver
+		}
+		cfg = conn.Conn().Config()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return pgx.ConnectConfig(ctx, cfg)
+}
+
+// sleep tells those who add events whether to notify. It is worth no fsync: what gets lost is found by looking.
+func (s *Store) sleep(ctx context.Context, asleep bool) {
+	call, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := s.db.ExecContext(call, s.sql.asleep, asleep); err != nil {
+		return // next time
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asleep, s.found = asleep, 0
+}
+
+// hangUp ends listening.
+func (s *Store) hangUp() {
+	l := &s.listening
+	if l.conn == nil {
+		return
+	}
+	call, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = l.conn.Close(call)
+	l.conn = nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asleep, s.idle = false, min(s.idle, sleepAfter) // what the database says is of no harm; it is told anew
+}
