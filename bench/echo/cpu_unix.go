@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// processTime returns the CPU time that this process has used.
-func processTime() time.Duration {
+// used returns the CPU time that this process has used, and how often a thread of it went to sleep.
+func used() (cpu time.Duration, sleeps int64) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
+		return 0, 0
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), int64(u.Nvcsw)
 }

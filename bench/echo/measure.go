@@ -18,6 +18,7 @@ type result struct {
 	cpu      time.Duration // of the process, a call
 	allocs   float64       // of the process, a call
 	bytes    float64
+	sleeps   float64 // of threads, a call: each is woken by another one, which costs most where nothing else is to be done
 }
 
 // interleave measures the ways in turn, round by round, each round in another order. A short round before each one that
@@ -54,7 +55,8 @@ func measure(ctx context.Context, w way, size, c int, d time.Duration) (result, 
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	cpu, start := processTime(), time.Now()
+	cpu, sleeps := used()
+	start := time.Now()
 	end := start.Add(d)
 	for i := range c {
 		wg.Go(func() {
@@ -72,7 +74,7 @@ func measure(ctx context.Context, w way, size, c int, d time.Duration) (result, 
 	}
 	wg.Wait()
 	took := time.Since(start)
-	cpu = processTime() - cpu
+	cpuAfter, sleepsAfter := used()
 	runtime.ReadMemStats(&after)
 	for _, err := range failed {
 		if err != nil {
@@ -86,8 +88,9 @@ func measure(ctx context.Context, w way, size, c int, d time.Duration) (result, 
 		rate:   float64(n) / took.Seconds(),
 		p50:    all[n/2],
 		p99:    all[n*99/100],
-		cpu:    cpu / time.Duration(n),
+		cpu:    (cpuAfter - cpu) / time.Duration(n),
 		allocs: float64(after.Mallocs-before.Mallocs) / float64(n),
 		bytes:  float64(after.TotalAlloc-before.TotalAlloc) / float64(n),
+		sleeps: float64(sleepsAfter-sleeps) / float64(n),
 	}, nil
 }

@@ -22,7 +22,7 @@ var errBroken = errors.New("a promise was not kept")
 func table(out io.Writer, c int, ways []way, results [][]result) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	var bases []int
-	fmt.Fprintf(w, "%d at a time\tcalls/s\tp50\tp99\tCPU/call\tallocs/call\tB/call\t", c)
+	fmt.Fprintf(w, "%d at a time\tcalls/s\tp50\tp99\tCPU/call\tsleeps/call\tallocs/call\tB/call\t", c)
 	for _, name := range []string{"deadline", "bare"} {
 		if i := slices.IndexFunc(ways, func(w way) bool { return w.name == name }); i >= 0 && len(ways) > 1 {
 			bases = append(bases, i)
@@ -32,8 +32,8 @@ func table(out io.Writer, c int, ways []way, results [][]result) error {
 	fmt.Fprintln(w)
 	for i, way := range ways {
 		m := middle(results[i])
-		fmt.Fprintf(w, "%s\t%.0f\t%v\t%v\t%v\t%.1f\t%.0f\t", way.name, m.rate, m.p50.Round(time.Microsecond),
-			m.p99.Round(time.Microsecond), m.cpu.Round(100*time.Nanosecond), m.allocs, m.bytes)
+		fmt.Fprintf(w, "%s\t%.0f\t%v\t%v\t%v\t%.2f\t%.1f\t%.0f\t", way.name, m.rate, m.p50.Round(time.Microsecond),
+			m.p99.Round(time.Microsecond), m.cpu.Round(100*time.Nanosecond), m.sleeps, m.allocs, m.bytes)
 		for _, base := range bases {
 			rate, cpu, allocs := compare(results[i], results[base])
 			fmt.Fprintf(w, "%.2f\t%.2fx\t%+.1f\t", rate, cpu, allocs)
@@ -99,6 +99,7 @@ func middle(rounds []result) result {
 		cpu:    median(rounds, func(r result) time.Duration { return r.cpu }),
 		allocs: median(rounds, func(r result) float64 { return r.allocs }),
 		bytes:  median(rounds, func(r result) float64 { return r.bytes }),
+		sleeps: median(rounds, func(r result) float64 { return r.sleeps }),
 	}
 }
 
