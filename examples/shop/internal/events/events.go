@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/queue"
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
@@ -26,9 +27,10 @@ const (
 	PaymentsFailed  = "payments.failed"
 )
 
-// The groups: each gets all messages of the topics that it listens to.
+// The services, by which groups are called, too: each group gets all messages of the topics that it listens to.
 const (
 	Orders        = "orders"
+	Payment       = "payment"
 	Shipping      = "shipping"
 	Notifications = "notifications"
 	Analytics     = "analytics"
@@ -37,9 +39,9 @@ const (
 // Topics are those that service publishes.
 func Topics(service string) []string {
 	switch service {
-	case "orders":
+	case Orders:
 		return []string{OrdersPlaced, OrdersPaid, OrdersCancelled}
-	case "payment":
+	case Payment:
 		return []string{PaymentsSettled, PaymentsFailed}
 	}
 	return nil
@@ -55,6 +57,16 @@ func Groups(topic string) []string {
 		return []string{Shipping, Notifications, Analytics}
 	case PaymentsSettled, PaymentsFailed:
 		return []string{Orders}
+	}
+	return nil
+}
+
+// Declare says to q which groups the topics of service have; the first message of each makes them.
+func Declare(q *queue.Queue, service string) error {
+	for _, topic := range Topics(service) {
+		if _, err := queue.NewTopic[[]byte](q, topic, queue.Groups(Groups(topic)...)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -24,6 +24,13 @@ func OpenReplicated(host *replica.Host, name string) (*Replicated, error) {
 	return &Replicated{s}, nil
 }
 
+// Leads reports whether this instance leads the store, as far as it knows. What only one instance needs to do is best done
+// there.
+func (r *Replicated) Leads() bool {
+	_, self := r.store.Group().Leader()
+	return self
+}
+
 // Get implements KV.
 func (r *Replicated) Get(ctx context.Context, keys ...string) ([]Entry, error) {
 	view, err := r.view(ctx)

@@ -46,11 +46,8 @@ func read(e kv.Entry) (outbox.Event, error) {
 	if err := e.Decode(&event); err != nil {
 		return outbox.Event{}, err
 	}
-	return outbox.Event{Seq: seq(e), Topic: event.Topic, Message: event.Message(source), Added: event.Time}, nil
+	return outbox.Event{Seq: seq(e), Topic: event.Topic, Message: event.Message(events.Payment), Added: event.Time}, nil
 }
-
-// source is the service, as CloudEvents have it.
-const source = "payment"
 
 // seq is the revision at which the entry was made: it is never changed.
 func seq(e kv.Entry) uint64 { return uint64(max(0, e.Revision)) }
