@@ -67,6 +67,7 @@ type Info struct {
 	Data     string    `json:"data"`               // of the system's data
 	Registry string    `json:"registry,omitempty"` // URL, as the services get it
 	Config   string    `json:"config,omitempty"`   // URL of the live settings
+	Queue    string    `json:"queue,omitempty"`    // URL of the engine for messages, without secrets
 	Services []Service `json:"services"`           // in the order of the system file; "control" is not among them
 }
 

@@ -143,6 +143,7 @@ func (n *NATS) serve(ctx context.Context, server *nats.Server, log *natsLog, sta
 			}
 			waits = nil
 			tick.Reset(time.Second)
+			log.ready.Store(true)
 			close(n.ready)
 		}
 	}

@@ -15,6 +15,7 @@ type natsLog struct {
 	logger   *slog.Logger
 	fatal    chan string // the first thing after which the server does not go on
 	stopping atomic.Bool // what it says then of its connections is no error
+	ready    atomic.Bool // before, there is nobody to elect
 }
 
 var _ nats.Logger = (*natsLog)(nil)
@@ -39,6 +40,9 @@ func (l *natsLog) log(level slog.Level, format string, args []any) {
 		return
 	}
 	text := fmt.Sprintf(format, args...)
+	if !l.ready.Load() && strings.Contains(text, "meta leader") {
+		return
+	}
 	for _, p := range passing {
 		if strings.Contains(text, p) {
 			return

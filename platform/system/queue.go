@@ -14,7 +14,7 @@ import (
 )
 
 // queues are the schemes of outside engines for messages.
-var queues = []string{"nats", "kafka", "kafkas", "amqp", "amqps"}
+var queues = []string{"nats", "kafka", "amqp", "amqps"}
 
 // queue reads the URL of an engine for messages, or none.
 func (p *parser) queue(n *yaml.Node) string {

@@ -28,12 +28,13 @@ import (
 type upOptions struct {
 	data    string
 	noBuild bool
+	queue   string
 }
 
 func (a *app) upCommand() *cobra.Command {
 	var opts upOptions
 	cmd := &cobra.Command{
-		Use:   "up [--data DIR] [--no-build] [PATH]",
+		Use:   "up [--data DIR] [--queue URL] [--no-build] [PATH]",
 		Short: "Run a system until Ctrl-C",
 		Long: `Runs the system of the file system.yaml in PATH (default: this directory), or of the file PATH: builds the services that
 are Go packages, starts the control members, then the services, each after those it needs, and listens where services have
@@ -44,6 +45,7 @@ even if this one is killed with -9. What the system keeps is in the data directo
 		Example: `  holdfast up examples/shop
   holdfast up --data /tmp/shop examples/shop     keep the data elsewhere
   holdfast up --no-build examples/shop           take the programs that the last run built
+  holdfast up --queue kafka://127.0.0.1:9092     take another engine for messages than the control plane's
   holdfast up --control 127.0.0.1:7071 other     a second system on this machine`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -55,6 +57,7 @@ even if this one is killed with -9. What the system keeps is in the data directo
 		},
 	}
 	cmd.Flags().StringVar(&opts.data, "data", "", "`DIR` for what the system keeps (default .holdfast/SYSTEM)")
+	cmd.Flags().StringVar(&opts.queue, "queue", "", "`URL` of an engine for messages instead of the one in the system file; or none")
 	cmd.Flags().BoolVar(&opts.noBuild, "no-build", false, "do not build: take the programs that the last run built")
 	return cmd
 }
@@ -65,6 +68,12 @@ func (a *app) up(ctx context.Context, path string, opts upOptions) error {
 	sys, err := system.Load(path)
 	if err != nil {
 		return explainLoad(path, err)
+	}
+	if opts.queue != "" {
+		if err := system.CheckQueue(opts.queue); err != nil {
+			return usage("--queue: %v", err)
+		}
+		sys.Queue = opts.queue
 	}
 	data := opts.data
 	if data == "" {

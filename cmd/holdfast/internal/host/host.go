@@ -44,6 +44,7 @@ type Host struct {
 	sys     *system.System
 	members []supervise.Member
 	url     string // of the registry
+	queue   string // URL of the engine for messages; "" for none
 
 	api    *control.Server
 	sup    *supervise.Supervisor
@@ -95,9 +96,17 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 	h.events = h.sup.Events()
 	// From here on the directory is ours alone.
 	if n := h.sys.Control.Members; n > 0 {
-		if h.members, h.url, err = chooseMembers(cfg.Data, n); err != nil {
+		p, err := chooseMembers(cfg.Data, n, h.sys.Queue == "")
+		if err != nil {
 			return nil, err
 		}
+		h.members, h.url, h.queue = p.members, p.registry, p.queue
+	}
+	if h.sys.Queue != "" && h.sys.Queue != system.NoQueue {
+		if err := checkQueue(h.sys.Queue); err != nil {
+			return nil, err
+		}
+		h.queue = h.sys.Queue
 	}
 	if h.driver, err = openDriver(h.url, cfg.Insecure); err != nil {
 		return nil, err

@@ -3,35 +3,57 @@
 package host
 
 import (
+	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/holdfast-go/holdfast/internal/diskfile"
 	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/platform/supervise"
+	"github.com/holdfast-go/holdfast/queue/natsqueue"
 )
 
-// chooseMembers gives each control member its addresses, the same as in the last run on the same data, and returns
-// them with the URL of the registry that they are.
-func chooseMembers(data string, n int) (members []supervise.Member, url string, err error) {
+// plane is the control plane: its members, and the URLs of the engines that they are. Queue is "" without one.
+type plane struct {
+	members         []supervise.Member
+	registry, queue string
+}
+
+// chooseMembers gives each control member its addresses, the same as in the last run on the same data.
+func chooseMembers(data string, n int, queue bool) (p plane, err error) {
 	var names []string
 	for i := range n {
 		id := fmt.Sprintf("%s-%d", control.ControlService, i+1)
-		names = append(names, id+" client", id+" peer")
+		names = append(names, id+" client", id+" peer", id+" queue", id+" queue peer")
 	}
 	addrs, err := supervise.Addresses(filepath.Join(data, "control", "addresses.json"), names...)
 	if err != nil {
-		return nil, "", fmt.Errorf("choose addresses of control members: %w", err)
+		return plane{}, fmt.Errorf("choose addresses of control members: %w", err)
 	}
-	var cluster, clients []string
+	var cluster, clients, queueCluster, queues []string
 	for i := range n {
 		id := fmt.Sprintf("%s-%d", control.ControlService, i+1)
 		cluster = append(cluster, id+"="+addrs[id+" peer"])
 		clients = append(clients, addrs[id+" client"])
+		queueCluster = append(queueCluster, id+"="+addrs[id+" queue peer"])
+		queues = append(queues, addrs[id+" queue"])
 	}
+	token := filepath.Join(data, "control", "queue-token")
+	if queue {
+		if err := makeToken(token); err != nil {
+			return plane{}, fmt.Errorf("choose a token for the queue: %w", err)
+		}
+		p.queue = natsqueue.Scheme + "://" + strings.Join(queues, ",") + "?token-file=" + url.QueryEscape(token)
+	}
+	p.registry = "etcd://" + strings.Join(clients, ",")
 	for i := range n {
 		id := fmt.Sprintf("%s-%d", control.ControlService, i+1)
-		members = append(members, supervise.Member{
+		m := supervise.Member{
 			ID: id,
 			// etcd speaks gRPC, and its health service says SERVING once the member has written through the others.
 			Addrs: map[string]string{"grpc": addrs[id+" client"]},
@@ -42,7 +64,30 @@ func chooseMembers(data string, n int) (members []supervise.Member, url string, 
 				"--peer", addrs[id+" peer"],
 				"--cluster", strings.Join(cluster, ","),
 			},
-		})
+		}
+		if queue {
+			m.Args = append(m.Args,
+				"--queue", addrs[id+" queue"],
+				"--queue-peer", addrs[id+" queue peer"],
+				"--queue-cluster", strings.Join(queueCluster, ","),
+				"--queue-token-file", token,
+			)
+		}
+		p.members = append(p.members, m)
 	}
-	return members, "etcd://" + strings.Join(clients, ","), nil
+	return p, nil
+}
+
+// makeToken makes sure that there is a token, which only this user can read. Command lines and environments name the
+// file: others can read those, or they are printed somewhere.
+func makeToken(file string) error {
+	b, err := diskfile.Read(file, 1<<10)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case len(strings.TrimSpace(string(b))) >= 16:
+		return os.Chmod(file, 0o600)
+	}
+	return diskfile.Replace(file, []byte(rand.Text()+"\n"))
 }

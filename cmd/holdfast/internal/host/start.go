@@ -99,6 +99,9 @@ func (h *Host) startService(svc system.Service, command []string, wave int) erro
 	if h.policies.dir != "" {
 		env = append(env, "HOLDFAST_POLICIES="+h.policies.dir)
 	}
+	if h.queue != "" || h.sys.Queue == system.NoQueue {
+		env = append(env, "HOLDFAST_QUEUE="+h.queue)
+	}
 	for k, v := range svc.Env {
 		env = append(env, k+"="+v)
 	}

@@ -23,7 +23,7 @@ func (h *Host) Info() control.Info {
 	p := h.Progress()
 	info := control.Info{
 		System: h.sys.Name, State: p.State, Since: p.Begun, PID: os.Getpid(), Version: h.cfg.Version,
-		Dir: h.sys.Dir, Data: h.cfg.Data, Registry: h.url, Config: h.policies.url,
+		Dir: h.sys.Dir, Data: h.cfg.Data, Registry: h.url, Config: h.policies.url, Queue: h.queue,
 	}
 	for _, s := range p.Services {
 		if s.Name != control.ControlService {
