@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -77,28 +76,33 @@ func (s *Store) AddMessages(ctx context.Context, tx Tx, topic string, messages .
 			return err
 		}
 	}
-	order := make([]int, len(messages))
-	locks := make([]int64, len(messages))
+	query, one := s.sql.add, s.locks() && len(messages) == 1 && messages[0].Key != ""
+	if one {
+		query = s.sql.addLocked
+	}
+	if s.locks() && len(messages) > 1 { // all who come by here take them in the same order
+		var locks []int64
+		for _, m := range messages {
+			if m.Key != "" {
+				locks = append(locks, s.lock(topic, m.Key))
+			}
+		}
+		slices.Sort(locks)
+		if _, err := tx.ExecContext(ctx, s.sql.lock, list('{', '}', slices.Compact(locks))); err != nil {
+			return s.failed(ctx, "add events to "+topic, err)
+		}
+	}
+	defer func() { s.added.Store(time.Now().UnixNano()) }()
 	for i, m := range messages {
-		order[i], locks[i] = i, s.lock(topic, m.Key)
-	}
-	if s.locks() && len(messages) > 1 { // all who come by here take the locks in the same order
-		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(locks[a], locks[b]) })
-	}
-	defer s.added.Store(time.Now().UnixNano())
-	for _, i := range order {
-		m := messages[i]
 		args := []any{topic, m.Key, m.ID, m.Source, m.Type, s.time(m.Time), m.ContentType, attributes[i], m.Data}
 		if m.Data == nil {
 			args[8] = []byte{}
 		}
-		query := s.sql.add
 		switch {
 		case s.dialect == SQLite:
 			args = append(args, s.time(time.Now()))
-		case s.locks() && m.Key != "":
-			query = s.sql.addLocked
-			args = append([]any{locks[i]}, args...)
+		case one:
+			args = append([]any{s.lock(topic, m.Key)}, args...)
 		}
 		if _, err := tx.ExecContext(ctx, query, args...); err != nil {
 			return s.failed(ctx, "add an event to "+topic, err)

@@ -50,17 +50,20 @@ func text(v any) string {
 
 // list is numbers as the database reads them.
 func (s *Store) list(seqs []uint64) string {
-	b := make([]byte, 0, 2+12*len(seqs))
-	start, end := byte('['), byte(']')
 	if s.dialect == PostgreSQL {
-		start, end = '{', '}'
+		return list('{', '}', seqs)
 	}
+	return list('[', ']', seqs)
+}
+
+func list[N int64 | uint64](start, end byte, numbers []N) string {
+	b := make([]byte, 0, 2+12*len(numbers))
 	b = append(b, start)
-	for i, seq := range seqs {
+	for i, n := range numbers {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = strconv.AppendUint(b, seq, 10)
+		b = strconv.AppendInt(b, int64(n), 10) //nolint:gosec // as the database counts
 	}
 	return string(append(b, end))
 }

@@ -6,6 +6,8 @@ import "fmt"
 type statements struct {
 	// add: lock (PostgreSQL alone), topic, key, id, source, type, time, content_type, attributes, data, added (SQLite alone).
 	add, addLocked string
+	// lock: advisory locks, in order.
+	lock string
 	// pending: limit, bytes; pendingBut: topics, keys, seqs too.
 	pending, pendingBut string
 	// done: seqs; keep, before it in the same transaction: seqs, now (SQLite alone).
@@ -56,12 +58,13 @@ SELECT o.seq, %[3]s, added FROM %[1]s o JOIN cut USING (seq) WHERE before < $2 O
 	s := statements{
 		add:       told("", add("", 1)),
 		addLocked: told("lock AS MATERIALIZED (SELECT pg_advisory_xact_lock($1))", add(" FROM lock", 2)),
+		lock:      "SELECT pg_advisory_xact_lock(one) FROM unnest($1::bigint[]) AS one",
 		pending:   page(""),
 		pendingBut: page(` WHERE NOT topic = ANY (ARRAY(SELECT json_array_elements_text($3::json))) AND NOT seq = ANY ($5::bigint[])
 AND NOT EXISTS (SELECT FROM json_array_elements($4::json) AS held(pair) WHERE pair ->> 0 = topic AND pair ->> 1 = key)`),
 		done:  fmt.Sprintf("DELETE FROM %s WHERE seq = ANY ($1::bigint[])", table),
 		clean: fmt.Sprintf("DELETE FROM %[1]s WHERE seq IN (SELECT seq FROM %[1]s WHERE done < now() - make_interval(secs => $1) ORDER BY done LIMIT $2 FOR UPDATE SKIP LOCKED)", done),
-		lag:   fmt.Sprintf("SELECT (SELECT count(*) FROM (SELECT FROM %[1]s LIMIT $1) AS some), (SELECT added FROM %[1]s ORDER BY seq LIMIT 1)", table),
+		lag:   fmt.Sprintf("SELECT (SELECT count(*) FROM (SELECT FROM %[1]s LIMIT $1) AS counted), (SELECT added FROM %[1]s ORDER BY seq LIMIT 1)", table),
 		lead: fmt.Sprintf(`UPDATE %s SET holder = $1, token = token + 1, until = clock_timestamp() + make_interval(secs => $2)
 WHERE one = 1 AND (holder = '' OR until < clock_timestamp()) RETURNING token`, relay),
 		renew:  fmt.Sprintf("UPDATE %s SET until = clock_timestamp() + make_interval(secs => $2) WHERE one = 1 AND holder = $1", relay),
