@@ -1,0 +1,286 @@
+package rabbitqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/holdfast-go/holdfast/internal/backoff"
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+const (
+	// reach is how many messages of a queue can be looked at: the most that a consumer may have in hand.
+	reach = 60_000
+	// quiet is for how long nothing comes of a queue before it is asked whether that was all.
+	quiet = 30 * time.Millisecond
+	// lookahead is how far behind its place a letter is looked for before it counts as gone: clocks differ, so that
+	// positions are not quite in order.
+	lookahead = 32
+	lockEvery = 50 * time.Millisecond
+)
+
+// Bury implements driver.Engine.
+func (e *Engine) Bury(ctx context.Context, topic, group string, m *driver.Message) error {
+	e.topology.know(topic, []string{group}, 0)
+	errs := e.send(ctx, target{
+		topic: topic, group: group, key: e.names.dead(topic, group), header: headerPosition, value: position(time.Now()),
+	}, []*driver.Message{m})
+	if errs != nil {
+		return fmt.Errorf("bury: %w", errs[0])
+	}
+	return nil
+}
+
+// Dead implements driver.Engine. The first 60,000 letters can be looked at. Who looks at the same time waits.
+func (e *Engine) Dead(ctx context.Context, topic, group, after string, limit int) ([]driver.Dead, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	p := page{after: after, limit: limit, found: after == ""}
+	ahead := reach
+	if after == "" {
+		ahead = min(limit, reach)
+	}
+	err := e.look(ctx, e.names.dead(topic, group), ahead, func(d *amqp.Delivery) (take, more bool) {
+		return false, p.add(driver.Dead{Position: positionOf(d.Headers), Message: decode(d)})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dead letters of %s at %s: %w", group, topic, err)
+	}
+	return p.letters(), nil
+}
+
+// page collects a page of letters, in the order of the queue.
+type page struct {
+	after string
+	limit int
+
+	found  bool // after was seen
+	behind []driver.Dead
+	later  []driver.Dead // by their positions, in case after is gone
+	beyond int           // letters seen since later is full
+}
+
+// add reports whether more are wanted.
+func (p *page) add(d driver.Dead) bool {
+	d.Buried = buriedAt(d.Position)
+	switch {
+	case p.found:
+		p.behind = append(p.behind, d)
+		return len(p.behind) < p.limit
+	case d.Position == p.after:
+		p.found = true
+		p.later = nil
+		return true
+	case len(p.later) >= p.limit:
+		p.beyond++
+		return p.beyond < lookahead
+	case d.Position > p.after:
+		p.later = append(p.later, d)
+	}
+	return true
+}
+
+func (p *page) letters() []driver.Dead {
+	if p.found {
+		return p.behind
+	}
+	return p.later
+}
+
+// Exhume implements driver.Engine.
+func (e *Engine) Exhume(ctx context.Context, topic, group string, positions []string) (int, error) {
+	wanted := make(map[string]bool, len(positions))
+	for _, p := range positions {
+		wanted[p] = true
+	}
+	n := 0
+	err := e.look(ctx, e.names.dead(topic, group), reach, func(d *amqp.Delivery) (take, more bool) {
+		p := positionOf(d.Headers)
+		if take = wanted[p]; take {
+			n++
+			delete(wanted, p)
+		}
+		return take, len(wanted) > 0
+	})
+	if err != nil {
+		return 0, fmt.Errorf("exhume letters of %s at %s: %w", group, topic, err)
+	}
+	return n, nil
+}
+
+// look shows visit what is in a queue, from its beginning, until it wants no more. What it takes is removed, the rest is
+// put back as it was. Nobody else looks at the queue meanwhile. A queue that is not there is empty. visit may be called
+// after look returned because of ctx.
+func (e *Engine) look(ctx context.Context, queue string, ahead int, visit func(*amqp.Delivery) (take, more bool)) error {
+	alone, _ := e.browse.LoadOrStore(queue, make(chan struct{}, 1))
+	mutex := alone.(chan struct{}) //nolint:forcetypeassert // nothing else is stored
+	return e.ask(ctx, func(ctx context.Context, a *asker) error {
+		select {
+		case mutex <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		defer func() { <-mutex }()
+		if _, ok, err := a.queue(queue); err != nil || !ok {
+			return err
+		}
+		unlock, err := a.lock(ctx, e.names.browsing(queue))
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		left, err := a.browse(ctx, queue, ahead, visit)
+		if err != nil {
+			return err
+		}
+		return a.restored(ctx, queue, left)
+	})
+}
+
+// restored waits until a queue has so many messages again: what a channel had in hand goes back shortly after its end.
+func (a *asker) restored(ctx context.Context, queue string, n int) error {
+	for wait, begun := time.Millisecond, time.Now(); time.Since(begun) < time.Second; wait *= 2 {
+		q, ok, err := a.queue(queue)
+		if err != nil || !ok || q.Messages >= n {
+			return err
+		}
+		if !backoff.Pause(ctx, wait) {
+			return ctx.Err()
+		}
+	}
+	return nil // somebody who keeps to no lock takes them
+}
+
+// lock waits until this connection has a name for itself. It is a queue that belongs to the connection, so that it goes
+// with it.
+func (a *asker) lock(ctx context.Context, name string) (unlock func(), err error) {
+	for {
+		_, err := a.ch.QueueDeclare(name, false, true, true, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeClassic})
+		if err == nil {
+			break
+		}
+		if !errors.Is(explain(err), errLocked) {
+			return nil, err
+		}
+		if !backoff.Pause(ctx, lockEvery+backoff.Jitter(0, lockEvery)) {
+			return nil, ctx.Err()
+		}
+		if err := a.open(); err != nil {
+			return nil, err
+		}
+	}
+	return func() {
+		if ch, err := a.conn.amqp.Channel(); err == nil { // ours may be closed
+			_, _ = ch.QueueDelete(name, false, false, false)
+			_ = ch.Close()
+		}
+	}, nil
+}
+
+// browse reads a queue on a channel of its own, whose end puts back what was not taken, in its order. left is how many
+// that are.
+func (a *asker) browse(ctx context.Context, queue string, ahead int, visit func(*amqp.Delivery) (take, more bool)) (left int, err error) {
+	ch, err := a.conn.amqp.Channel()
+	if err != nil {
+		return 0, err
+	}
+	defer ch.Close() //nolint:errcheck // it is closed either way
+	if err := ch.Qos(ahead, 0, false); err != nil {
+		return 0, err
+	}
+	deliveries, err := ch.Consume(queue, "browse", false, false, false, false, nil)
+	if err != nil {
+		return 0, err
+	}
+	taken := false
+	empty := false // an answer said so: the consumer was given all there is, and it comes soon
+	idle := time.NewTimer(quiet)
+	defer idle.Stop()
+	for n, more := 0, true; more && n < ahead; idle.Reset(quiet) {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case d, ok := <-deliveries:
+			if !ok {
+				return 0, errors.New("the broker ended it")
+			}
+			var take bool
+			n++
+			if take, more = visit(&d); !take {
+				left++
+				continue
+			}
+			taken = true
+			if err := ch.Ack(d.DeliveryTag, false); err != nil {
+				return 0, err
+			}
+		case <-idle.C:
+			if more = !empty; !more {
+				break
+			}
+			if empty, err = a.empty(queue); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if taken { // an answer on this channel says that it has dealt with what came before
+		_, err = ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+	}
+	return left, err
+}
+
+// empty reports whether a queue has nothing to give. Unlike what a declaration says, which is zero after a restart, it is
+// asked of the log.
+func (a *asker) empty(queue string) (bool, error) {
+	d, ok, err := a.ch.Get(queue, false)
+	if err != nil || !ok {
+		return !ok, err
+	}
+	return false, a.ch.Nack(d.DeliveryTag, false, true)
+}
+
+// count says what the queues of a group have.
+func (e *Engine) count(ctx context.Context, topic, group string) (driver.Lag, error) {
+	n := e.names
+	waiting := e.delayed(topic, group)
+	var lag driver.Lag
+	answer := make(chan driver.Lag, 1)
+	err := e.ask(ctx, func(_ context.Context, a *asker) error {
+		var lag driver.Lag
+		if q, ok, err := a.queue(n.dead(topic, group)); err != nil || !ok {
+			return err
+		} else {
+			lag.Dead = int64(q.Messages)
+		}
+		queues := append([]string{n.group(topic, group)}, waiting...)
+		if laned, err := a.laned(topic, group); err != nil {
+			return err
+		} else if laned {
+			for i := range lanes {
+				queues = append(queues, n.lane(topic, group, i))
+			}
+		}
+		for _, name := range queues {
+			q, _, err := a.queue(name)
+			if err != nil {
+				return err
+			}
+			lag.Waiting += int64(q.Messages)
+		}
+		answer <- lag
+		return nil
+	})
+	if err != nil {
+		return driver.Lag{}, err
+	}
+	select {
+	case lag = <-answer:
+	default: // there is no such group
+	}
+	return lag, nil
+}

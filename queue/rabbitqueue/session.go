@@ -1,0 +1,341 @@
+package rabbitqueue
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/holdfast-go/holdfast/internal/backoff"
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+// consumer consumes from one queue, over one session after the other.
+type consumer struct {
+	r        *receiver
+	queue    string
+	lane     int // -1 is a queue that others may consume from at the same time
+	prefetch int
+}
+
+func newConsumer(r *receiver, queue string, lane, prefetch int) *consumer {
+	return &consumer{r: r, queue: queue, lane: lane, prefetch: min(prefetch, reach)}
+}
+
+// session is one channel that consumes from one queue.
+type session struct {
+	c       *consumer
+	ch      *amqp.Channel
+	revoked chan struct{} // closed with the channel, or when its lane is to be given away
+	gone    chan struct{} // closed by leave
+
+	settling sync.Mutex // before receiver.mu: sends what was decided in that order
+
+	// These are guarded by receiver.mu.
+	tags      tags
+	handed    int  // of its deliveries, returned by Receive and not settled
+	busy      bool // something was delivered
+	leaving   bool // nothing is handed out any more, and when handed is 0 the channel is closed
+	left      bool
+	ended     bool
+	drainSeen uint64
+	moving    time.Time // since when its lane is to be given away
+	revoke    sync.Once
+}
+
+// session consumes until the channel ends; nil says that it was given up by us.
+func (c *consumer) session(ctx context.Context) error {
+	r := c.r
+	conn, err := r.e.consume.await(ctx, r.tell)
+	if err != nil {
+		return err
+	}
+	if err := c.prepare(ctx, conn); err != nil {
+		return err
+	}
+	s, deliveries, closes, err := c.open(conn)
+	if err != nil {
+		err = explain(err)
+		if errors.Is(err, errMissing) {
+			r.lost(conn)
+		}
+		return err
+	}
+	r.mu.Lock()
+	if r.stopped {
+		s.hold()
+	}
+	r.live[s] = struct{}{}
+	r.mu.Unlock()
+
+	r.pump(ctx, s, deliveries)
+
+	r.mu.Lock()
+	left := s.left
+	r.end(s)
+	r.mu.Unlock()
+	_ = s.ch.Close() // what it had in hand goes back
+	if left || ctx.Err() != nil {
+		return nil
+	}
+	select {
+	case e, ok := <-closes:
+		if ok && e != nil {
+			err = explain(e)
+			if errors.Is(err, errMissing) {
+				r.lost(conn)
+			}
+			return err
+		}
+	default:
+	}
+	r.lost(conn) // the broker ended the consumer alone: its queue was deleted, or has no leader now
+	return errors.New("the broker ended the consumer")
+}
+
+// pump takes deliveries until the channel ends, or is to be left.
+func (r *receiver) pump(ctx context.Context, s *session, deliveries <-chan amqp.Delivery) {
+	for {
+		select {
+		case d, ok := <-deliveries:
+			if !ok {
+				return
+			}
+			r.deliver(s, &d)
+		case <-s.gone:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *consumer) open(conn *connection) (*session, <-chan amqp.Delivery, chan *amqp.Error, error) {
+	ch, err := conn.amqp.Channel()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	closes := ch.NotifyClose(make(chan *amqp.Error, 1))
+	if err := ch.Qos(c.prefetch, 0, false); err != nil {
+		return nil, nil, nil, err
+	}
+	deliveries, err := ch.Consume(c.queue, driver.Cut(c.r.sub.Instance, 200), false, false, false, false, nil)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return &session{c: c, ch: ch, revoked: make(chan struct{}), gone: make(chan struct{})}, deliveries, closes, nil
+}
+
+// hold hands out nothing more and leaves when all that was handed out is settled. What is here and was not handed out goes
+// back with the channel, in its order: a consumer that only canceled would let the next one begin before ours are done.
+// receiver.mu is held.
+func (s *session) hold() {
+	if s.leaving || s.ended {
+		return
+	}
+	s.leaving = true
+	s.c.r.discard(s)
+	if s.handed == 0 {
+		s.leave()
+	}
+}
+
+// leave ends the session. receiver.mu is held.
+func (s *session) leave() {
+	if !s.left {
+		s.left = true
+		close(s.gone)
+	}
+}
+
+// discard drops what was not handed out of a session. r.mu is held.
+func (r *receiver) discard(s *session) {
+	keep := r.ready[:0:0]
+	for _, d := range r.ready {
+		if of(d).s != s {
+			keep = append(keep, d)
+		}
+	}
+	r.ready = keep
+}
+
+// end notes that a session has ended: what it delivered is not ours any more. r.mu is held.
+func (r *receiver) end(s *session) {
+	if s.ended {
+		return
+	}
+	s.ended = true
+	r.discard(s)
+	r.handed -= s.handed
+	s.handed = 0
+	delete(r.live, s)
+	s.revoke.Do(func() { close(s.revoked) })
+	r.wake()
+}
+
+// lost makes the next session look for the group again.
+func (r *receiver) lost(conn *connection) {
+	r.e.topology.doubt(r.sub.Topic)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.prepared == conn {
+		r.prepared = nil
+	}
+}
+
+// prepare makes sure of the group, once per connection and after something was missing; and that the old queue of one with
+// lanes is empty, so that these may begin. One consumer does it, the others wait for it.
+func (c *consumer) prepare(ctx context.Context, conn *connection) error {
+	r := c.r
+	r.preparing.Lock()
+	defer r.preparing.Unlock()
+	r.mu.Lock()
+	done := r.prepared == conn || r.stopped
+	r.mu.Unlock()
+	if done {
+		return nil
+	}
+	laned, err := r.prepare(ctx)
+	switch {
+	case err != nil:
+		return err
+	case laned && c.lane < 0:
+		return errLaned
+	case laned:
+		if err := r.drain(ctx, conn); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.prepared = conn
+	return nil
+}
+
+// drain has what is in the old queue of a group handled, by one instance at a time: lanes have what came after it.
+func (r *receiver) drain(ctx context.Context, conn *connection) error {
+	n := r.e.names
+	a := &asker{e: r.e, conn: conn}
+	if err := a.open(); err != nil {
+		return explain(err)
+	}
+	defer func() { _ = a.ch.Close() }()
+	unlock, err := a.lock(ctx, n.moving(r.sub.Topic, r.sub.Group))
+	if err != nil {
+		return explain(err)
+	}
+	defer unlock()
+	old := n.group(r.sub.Topic, r.sub.Group)
+	if _, ok, err := a.queue(old); err != nil || !ok {
+		return explain(err)
+	}
+	if empty, err := a.empty(old); err != nil || empty {
+		return explain(err)
+	}
+	s, deliveries, closes, err := newConsumer(r, old, -1, r.window).open(conn)
+	if err != nil {
+		return explain(err)
+	}
+	r.mu.Lock()
+	if r.stopped {
+		s.hold()
+	}
+	r.live[s] = struct{}{}
+	r.mu.Unlock()
+	var pumping sync.WaitGroup
+	over, stop := context.WithCancel(ctx)
+	pumping.Go(func() { r.pump(over, s, deliveries) })
+	err = r.drained(ctx, s, closes, old)
+	stop()
+	pumping.Wait()
+	r.mu.Lock()
+	r.end(s)
+	r.mu.Unlock()
+	_ = s.ch.Close() // what is left goes back
+	return explain(err)
+}
+
+// drained waits until the queue of a session is empty, and all of it settled. It asks for a message when there was none
+// for a while: earlier, it could be one that is about to be delivered, out of its order.
+func (r *receiver) drained(ctx context.Context, s *session, closes chan *amqp.Error, queue string) error {
+	same := &asker{e: r.e, ch: s.ch}
+	for idle := 0; backoff.Pause(ctx, drainEvery); idle++ {
+		select {
+		case e := <-closes:
+			if e != nil {
+				return e
+			}
+			return errors.New("the channel was closed")
+		default:
+		}
+		r.mu.Lock()
+		left, open, seen := s.left, s.tags.high >= s.tags.low && s.tags.high > 0, s.tags.high
+		r.mu.Unlock()
+		switch {
+		case left:
+			return nil
+		case open || seen != s.drainSeen:
+			s.drainSeen, idle = seen, 0
+		case idle >= drainIdle:
+			if empty, err := same.empty(queue); err != nil || empty {
+				return err
+			}
+			idle = 0
+		}
+	}
+	return ctx.Err()
+}
+
+// balance shares the lanes of a group: who has more than its part gives some away, to who waits for longest.
+func (r *receiver) balance() {
+	for backoff.Pause(r.ctx, backoff.Jitter(balanceEvery/2, balanceEvery*3/2)) {
+		mine, stopped := r.mine()
+		if stopped {
+			return
+		}
+		if len(mine) < 2 {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(r.ctx, balanceEvery)
+		answer := make(chan int, 1)
+		queue := mine[0].c.queue
+		err := r.e.ask(ctx, func(_ context.Context, a *asker) error {
+			q, _, err := a.queue(queue)
+			answer <- q.Consumers
+			return err
+		})
+		cancel()
+		if err != nil {
+			continue
+		}
+		excess := len(mine) - share(<-answer)
+		r.mu.Lock()
+		for _, s := range mine[:max(0, excess)] {
+			s.moving = time.Now()
+			s.hold()
+			s.revoke.Do(func() { close(s.revoked) })
+		}
+		r.mu.Unlock()
+	}
+}
+
+// mine returns the lanes that this instance is given messages of. Those that are to be given away and still have something
+// in hand after patience are left: that is delivered again.
+func (r *receiver) mine() (mine []*session, stopped bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s := range r.live {
+		switch {
+		case s.c.lane >= 0 && s.busy && !s.leaving:
+			mine = append(mine, s)
+		case s.leaving && !s.moving.IsZero() && time.Since(s.moving) > patience:
+			s.leave()
+		}
+	}
+	return mine, r.stopped
+}
+
+// share is how many lanes one of n instances has at most.
+func share(n int) int { return (lanes + max(n, 1) - 1) / max(n, 1) }

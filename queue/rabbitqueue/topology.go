@@ -1,0 +1,292 @@
+package rabbitqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/holdfast-go/holdfast/internal/backoff"
+)
+
+const (
+	// deliveryLimit is what the broker may count up to before it drops a message by itself: never. Package queue decides
+	// what is poison. It must be set: without a limit RabbitMQ 3 puts what is given back behind all others, and RabbitMQ 4
+	// has one of 20.
+	deliveryLimit = 1 << 30
+	// settling is how old a queue must be before anything is confirmed that is in it: RabbitMQ writes down half a second
+	// after its creation that a quorum queue has a log. After a kill -9 before that the queue is empty and stays without a
+	// leader (rabbitmq-server issue 15725).
+	settling = 1200 * time.Millisecond
+)
+
+// topology is what this process has been told of, and what of it was found or made on which connection: each new one may
+// be to a broker that lost everything.
+type topology struct {
+	mu     sync.Mutex
+	topics map[string]*topicState
+}
+
+// topicState is guarded by topology.mu.
+type topicState struct {
+	groups   []string
+	replicas int
+	on       *connection   // declared on it, or nil
+	busy     chan struct{} // not nil while it is being declared, closed at the end
+	version  int           // counts changes of what there is to declare
+}
+
+func (t *topology) state(topic string) *topicState {
+	s := t.topics[topic]
+	if s == nil {
+		s = &topicState{}
+		if t.topics == nil {
+			t.topics = make(map[string]*topicState)
+		}
+		t.topics[topic] = s
+	}
+	return s
+}
+
+// know adds to what is declared.
+func (t *topology) know(topic string, groups []string, replicas int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.state(topic)
+	if replicas > 0 {
+		s.replicas = replicas
+	}
+	for _, g := range groups {
+		if !slices.Contains(s.groups, g) {
+			s.groups = append(s.groups, g)
+			s.on = nil
+			s.version++
+		}
+	}
+}
+
+// known reports whether the topic has groups, as far as this process was told.
+func (t *topology) known(topic string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.state(topic).groups) > 0
+}
+
+// doubt makes the next use declare everything again.
+func (t *topology) doubt(topic string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.state(topic).on = nil
+}
+
+// declared makes sure that a topic was declared since conn was made. Many may call it at once: one declares.
+func (e *Engine) declared(ctx context.Context, topic string, conn *connection) error {
+	for {
+		e.topology.mu.Lock()
+		s := e.topology.state(topic)
+		switch {
+		case s.on == conn:
+			e.topology.mu.Unlock()
+			return nil
+		case s.busy != nil:
+			busy := s.busy
+			e.topology.mu.Unlock()
+			select {
+			case <-busy:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		s.busy = make(chan struct{})
+		version, groups, replicas := s.version, slices.Clone(s.groups), s.replicas
+		e.topology.mu.Unlock()
+
+		err := e.ask(ctx, func(ctx context.Context, a *asker) error { return a.topic(ctx, topic, groups, replicas) })
+
+		e.topology.mu.Lock()
+		close(s.busy)
+		s.busy = nil
+		if err == nil && s.version == version {
+			s.on = conn
+		}
+		e.topology.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// declare declares a topic whatever is known.
+func (e *Engine) declare(ctx context.Context, topic string) error {
+	e.topology.doubt(topic)
+	conn, err := e.publish.get(ctx)
+	if err != nil {
+		return err
+	}
+	return e.declared(ctx, topic, conn)
+}
+
+// topic makes sure of a topic and its groups.
+func (a *asker) topic(ctx context.Context, topic string, groups []string, replicas int) error {
+	if err := a.direct(a.e.names.topic(topic)); err != nil {
+		return err
+	}
+	young := false
+	for _, g := range groups {
+		created, err := a.group(ctx, topic, g, replicas)
+		if err != nil {
+			return fmt.Errorf("group %s: %w", g, err)
+		}
+		young = young || created
+	}
+	if young && !backoff.Pause(ctx, settling) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// direct declares a durable exchange. One of another kind is refused by the broker.
+func (a *asker) direct(name string) error {
+	return a.ch.ExchangeDeclare(name, amqp.ExchangeDirect, true, false, false, false, nil)
+}
+
+// group makes sure of a group, in the one of the two kinds that it has. created says that a queue is new.
+func (a *asker) group(ctx context.Context, topic, group string, replicas int) (created bool, err error) {
+	n := a.e.names
+	laned, err := a.laned(topic, group)
+	if err != nil {
+		return false, err
+	}
+	listed, err := a.exchange(n.group(topic, group))
+	if err != nil {
+		return false, err
+	}
+	if !listed { // first the index: a group that is in it and not there yet does no harm
+		if err := a.e.enlist(ctx, a, topic, group); err != nil {
+			return false, err
+		}
+		if err := a.direct(n.group(topic, group)); err != nil {
+			return false, err
+		}
+	}
+	made, err := a.quorum(n.dead(topic, group), replicas, nil)
+	if err != nil {
+		return false, err
+	}
+	created = created || made
+	if laned {
+		made, err = a.lanes(topic, group, replicas)
+		return created || made, err
+	}
+	old := n.group(topic, group)
+	if made, err = a.quorum(old, replicas, nil); err != nil {
+		return false, err
+	}
+	for i := range lanes {
+		if err := a.bind(old, topic, group, i); err != nil {
+			return false, err
+		}
+	}
+	if !made {
+		return created, nil
+	}
+	// Somebody may have subscribed in order meanwhile, and would not see that the old queue is bound again.
+	if laned, err = a.laned(topic, group); err != nil || !laned {
+		return true, err
+	}
+	if _, err = a.lanes(topic, group, replicas); err != nil {
+		return true, err
+	}
+	return true, a.unbind(topic, group)
+}
+
+// laned reports whether a group has lanes.
+func (a *asker) laned(topic, group string) (bool, error) {
+	_, ok, err := a.queue(a.e.names.lane(topic, group, 0))
+	return ok, err
+}
+
+// lanes makes sure of the lanes of a group. It must exist otherwise.
+func (a *asker) lanes(topic, group string, replicas int) (created bool, err error) {
+	for i := range lanes {
+		q := a.e.names.lane(topic, group, i)
+		made, err := a.quorum(q, replicas, amqp.Table{"x-single-active-consumer": true})
+		if err != nil {
+			return created, err
+		}
+		created = created || made
+		if err := a.bind(q, topic, group, i); err != nil {
+			return created, err
+		}
+	}
+	return created, nil
+}
+
+// bind routes a lane to a queue, from the topic and from what is for the group alone.
+func (a *asker) bind(queue, topic, group string, lane int) error {
+	return errors.Join(
+		a.ch.QueueBind(queue, laneName(lane), a.e.names.topic(topic), false, nil),
+		a.ch.QueueBind(queue, laneName(lane), a.e.names.group(topic, group), false, nil))
+}
+
+// unbind routes nothing to the old queue of a group any more. It must exist, and all lanes must be bound.
+func (a *asker) unbind(topic, group string) error {
+	old := a.e.names.group(topic, group)
+	for i := range lanes {
+		err := errors.Join(
+			a.ch.QueueUnbind(old, laneName(i), a.e.names.topic(topic), nil),
+			a.ch.QueueUnbind(old, laneName(i), a.e.names.group(topic, group), nil))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quorum makes sure of a quorum queue. One that exists is left as it is, whatever its settings.
+func (a *asker) quorum(name string, replicas int, more amqp.Table) (created bool, err error) {
+	if _, ok, err := a.queue(name); ok || err != nil {
+		return false, err
+	}
+	args := amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-delivery-limit": int64(deliveryLimit)}
+	if replicas > 0 {
+		args["x-quorum-initial-group-size"] = int64(replicas)
+	}
+	for k, v := range more {
+		args[k] = v
+	}
+	_, err = a.ch.QueueDeclare(name, true, false, false, false, args)
+	return err == nil, err
+}
+
+// delay makes sure of the queue of what waits for d, and of the exchange before it: straight to the queue, a message would
+// lose its routing key, which is its lane. It is not young afterwards.
+func (e *Engine) delay(ctx context.Context, topic, group string, d time.Duration) error {
+	return e.ask(ctx, func(ctx context.Context, a *asker) error {
+		name := e.names.delay(topic, group, d)
+		created, err := a.quorum(name, 0, amqp.Table{
+			amqp.QueueMessageTTLArg:  d.Milliseconds(),
+			"x-dead-letter-exchange": e.names.group(topic, group),
+			"x-dead-letter-strategy": "at-least-once", // otherwise what is on its way during a crash is lost
+			amqp.QueueOverflowArg:    amqp.QueueOverflowRejectPublish,
+		})
+		if err != nil {
+			return err
+		}
+		if err := a.ch.ExchangeDeclare(name, amqp.ExchangeFanout, true, false, false, false, nil); err != nil {
+			return err
+		}
+		if err := a.ch.QueueBind(name, "", name, false, nil); err != nil {
+			return err
+		}
+		if created && !backoff.Pause(ctx, settling) {
+			return ctx.Err()
+		}
+		return nil
+	})
+}
