@@ -268,7 +268,9 @@ func (r *runner) returnAll(tasks []*task) {
 }
 
 func (r *runner) returnOne(ctx context.Context, t *task, after time.Duration) {
+	r.mu.Lock()
 	ds := t.deliveries(nil)
+	r.mu.Unlock()
 	for _, d := range ds {
 		if err := r.rec.Return(ctx, d, after); err != nil && !errors.Is(err, driver.ErrLost) {
 			r.complain(ctx, "return", err)
@@ -373,7 +375,7 @@ func (r *runner) after(t *task, d decision) *task {
 
 // attempt calls the handler, and says what follows.
 func (r *runner) attempt(t *task) decision {
-	m := t.d.Message
+	m := t.m
 	err := r.call(t)
 	now := time.Now()
 	v := judge(err, r.base.Err() != nil)
@@ -382,10 +384,11 @@ func (r *runner) attempt(t *task) decision {
 	}
 
 	r.mu.Lock()
+	age := ageOf(t.d, now)
 	d := r.sched.end(t, v, err, now)
 	r.mu.Unlock()
 	if r.s.q.cfg.Observer != nil {
-		r.observe(Event{Kind: Handled, Count: 1, Took: now.Sub(t.begun), Age: ageOf(t.d, now), Err: err})
+		r.observe(Event{Kind: Handled, Count: 1, Took: now.Sub(t.begun), Age: age, Err: err})
 		switch {
 		case d.do == retry || d.do == giveBack && d.pause > 0:
 			r.observe(Event{Kind: Retried, Count: 1, Err: err})
@@ -413,7 +416,7 @@ func (r *runner) attempt(t *task) decision {
 
 // call calls the handler, through the inbox if there is one.
 func (r *runner) call(t *task) error {
-	in := &incoming{m: t.d.Message, topic: r.s.topic, group: r.s.group, attempt: t.number}
+	in := &incoming{m: t.m, topic: r.s.topic, group: r.s.group, attempt: t.number}
 	ctx, cancel := context.WithTimeout(extract(r.base, r.s.q.cfg.Propagator, in.m), r.s.cfg.Timeout)
 	defer cancel()
 	return lifecycle.Recover(func() error {
@@ -431,7 +434,7 @@ func (r *runner) call(t *task) error {
 
 // setAside makes a dead letter of a task that runs. Only when that is confirmed it is settled.
 func (r *runner) setAside(t *task) decision {
-	m := t.d.Message
+	m := t.m
 	attempts := t.number
 	if t.last == nil {
 		attempts-- // it was not begun

@@ -23,6 +23,7 @@ const (
 
 // task is a message in hand.
 type task struct {
+	m    *driver.Message
 	d    *driver.Delivery   // the newest
 	same []*driver.Delivery // the same message, delivered before
 	lane *lane              // nil without a key
@@ -127,7 +128,7 @@ func (s *scheduler) add(d *driver.Delivery, now time.Time) int {
 		}
 		return 1
 	}
-	t := &task{d: d, extended: now}
+	t := &task{m: d.Message, d: d, extended: now}
 	if m, ok := s.memories[id]; ok {
 		delete(s.memories, id)
 		t.started, t.known, t.tries, t.counted, t.seen, t.first, t.last = true, m.known, m.tries, m.counted, m.seen, m.first, m.last
@@ -327,7 +328,7 @@ func (s *scheduler) end(t *task, v verdict, err error, now time.Time) decision {
 		t.bury = v.reason
 		return decision{do: setAside}
 	}
-	began := s.health.failed(messageID{t.d.Message.Source, t.d.Message.ID}, now, s.rnd)
+	began := s.health.failed(messageID{t.m.Source, t.m.ID}, now, s.rnd)
 	if s.charged(t, v) {
 		t.counted++
 	}
@@ -350,7 +351,7 @@ func (s *scheduler) end(t *task, v verdict, err error, now time.Time) decision {
 
 // remember keeps what is known of a task that is given back for later.
 func (s *scheduler) remember(t *task) {
-	id := messageID{t.d.Message.Source, t.d.Message.ID}
+	id := messageID{t.m.Source, t.m.ID}
 	for len(s.memorder) >= maxMemories {
 		delete(s.memories, s.memorder[0])
 		s.memorder = s.memorder[1:]
@@ -407,7 +408,7 @@ func (s *scheduler) rest(t *task, due time.Time) {
 	if l := t.lane; l != nil && !s.ordered {
 		l.paused++
 		l.active = nil
-		s.advance(l, t.d.Message.Key)
+		s.advance(l, t.m.Key)
 	}
 }
 
@@ -440,7 +441,7 @@ func (s *scheduler) done(t *task) {
 func (s *scheduler) remove(t *task) {
 	t.gone = true
 	delete(s.tasks, t)
-	id := messageID{t.d.Message.Source, t.d.Message.ID}
+	id := messageID{t.m.Source, t.m.ID}
 	if s.byID[id] == t {
 		delete(s.byID, id)
 	}
@@ -454,7 +455,7 @@ func (s *scheduler) remove(t *task) {
 		if l.active == t {
 			l.active = nil
 		}
-		s.advance(l, t.d.Message.Key)
+		s.advance(l, t.m.Key)
 	}
 }
 

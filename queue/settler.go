@@ -131,7 +131,7 @@ func (r *runner) extend() {
 			}
 			if t.state == running && !t.warned && now.Sub(t.begun) > 2*r.s.cfg.Timeout {
 				t.warned = true
-				r.log.Warn("queue: a handler goes on long after its time", "id", t.d.Message.ID, "begun", t.begun)
+				r.log.Warn("queue: a handler goes on long after its time", "id", t.m.ID, "begun", t.begun)
 			}
 		}
 		r.mu.Unlock()

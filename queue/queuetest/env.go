@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,11 +21,39 @@ type env struct {
 	Engine
 	cfg   Config
 	topic string
+	log   *logBuffer
+}
+
+// logBuffer is what apps log, shown when a case fails.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func newEnv(t *testing.T, cfg Config) *env {
 	_, name, _ := strings.Cut(t.Name(), "/")
-	return &env{Engine: cfg.New(t), cfg: cfg, topic: fmt.Sprintf("%.60s-%s", strings.ReplaceAll(name, "/", "-"), strings.ToLower(rand.Text()[:8]))}
+	e := &env{
+		Engine: cfg.New(t), cfg: cfg, log: &logBuffer{},
+		topic: fmt.Sprintf("%.60s-%s", strings.ReplaceAll(name, "/", "-"), strings.ToLower(rand.Text()[:8])),
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log:\n%s", e.log)
+		}
+	})
+	return e
 }
 
 // longest is how long anything may take in this engine.

@@ -3,6 +3,7 @@
 package queuetest
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func Run(t *testing.T, cfg Config) {
 	if cfg.Messages == 0 {
 		cfg.Messages = 10_000
 	}
-	for _, group := range [][]testCase{messageCases, deliveryCases, groupCases, faultCases} {
+	for _, group := range [][]testCase{messageCases, deliveryCases, groupCases, faultCases, portableCases} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				cfg.In(t, func(t *testing.T) { c.run(t, newEnv(t, cfg)) })
@@ -63,7 +64,7 @@ func Run(t *testing.T, cfg Config) {
 // Restarts reports whether the case of that name restarts the engine, which others should not share then. The name may be
 // the whole one of the test.
 func Restarts(name string) bool {
-	for _, c := range faultCases {
+	for _, c := range slices.Concat(faultCases, portableCases) {
 		if c.restarts && len(name) >= len(c.name) && name[len(name)-len(c.name):] == c.name {
 			return true
 		}
