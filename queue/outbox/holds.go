@@ -10,12 +10,12 @@ import (
 	"github.com/holdfast-go/holdfast/internal/backoff"
 )
 
-// The pauses between attempts. Those of a topic are short, since it is the engine that is away; those of a key grow long, since
-// what is wrong with one message alone does not pass by itself.
+// The pauses between attempts. They are short, since an engine that is away comes back, but for messages that are at fault
+// themselves: what is wrong with those does not pass.
 const (
-	pauseBase  = 200 * time.Millisecond
-	topicPause = 5 * time.Second
-	keyPause   = time.Minute
+	pauseBase   = 200 * time.Millisecond
+	pauseMax    = 5 * time.Second
+	faultyPause = time.Minute
 	// maxHeld bounds the keys and single events of a topic that are held. With more the whole topic is.
 	maxHeld = 256
 	// forgetAfter is how long what was let go is remembered, if nothing is heard of it again: somebody else published it.
@@ -62,11 +62,11 @@ func newHolds() *holds {
 // settle takes in what became of a batch of one topic and returns the Seqs that are published. errs is nil, or has one for
 // each event.
 //
-// A batch of which nothing was published holds the topic: it is the engine that does not take it. Otherwise, and for a message that
-// is itself at fault, what failed holds its key, or itself if it has none.
+// A batch of which nothing was published holds the topic: it is the engine that does not take it. Otherwise, if all of the batch
+// was held before, and for a message that is itself at fault, what failed holds its key, or itself if it has none.
 func (h *holds) settle(now time.Time, topic string, events []Event, errs []error) (published []uint64) {
 	failed := make(map[lane]bool)
-	engine := error(nil) // the first failure that is not the message's own fault
+	engine := error(nil) // the first failure that is neither the message's own fault nor a repetition
 	var faulty, others []int
 	for i := range events {
 		err := error(nil)
@@ -88,20 +88,22 @@ func (h *holds) settle(now time.Time, topic string, events []Event, errs []error
 				continue
 			}
 			others = append(others, i)
-			if engine == nil {
+			if engine == nil && h.lanes[l] == nil {
 				engine = err
 			}
 		}
 	}
 	for _, i := range faulty {
-		h.hold(now, &events[i], errs[i])
+		h.hold(now, &events[i], errs[i], faultyPause)
 	}
 	if len(published) > 0 {
 		delete(h.topics, topic)
+	}
+	if len(published) > 0 || engine == nil {
 		for _, i := range others {
-			h.hold(now, &events[i], errs[i])
+			h.hold(now, &events[i], errs[i], pauseMax)
 		}
-	} else if engine != nil {
+	} else {
 		h.holdTopic(now, topic, engine)
 	}
 	if len(failed) > 0 && h.count(topic) > maxHeld {
@@ -111,14 +113,14 @@ func (h *holds) settle(now time.Time, topic string, events []Event, errs []error
 	return published
 }
 
-func (h *holds) hold(now time.Time, e *Event, err error) {
+func (h *holds) hold(now time.Time, e *Event, err error, longest time.Duration) {
 	l := laneOf(e)
 	x := h.lanes[l]
 	if x == nil || x.seq != e.Seq {
 		x = &hold{seq: e.Seq, since: now}
 		h.lanes[l] = x
 	}
-	x.again(now, err, h.spread, keyPause)
+	x.again(now, err, h.spread, longest)
 }
 
 func (h *holds) holdTopic(now time.Time, topic string, err error) {
@@ -127,7 +129,7 @@ func (h *holds) holdTopic(now time.Time, topic string, err error) {
 		x = &hold{since: now}
 		h.topics[topic] = x
 	}
-	x.again(now, err, h.spread, topicPause)
+	x.again(now, err, h.spread, pauseMax)
 }
 
 func (x *hold) again(now time.Time, err error, spread func(time.Duration) time.Duration, longest time.Duration) {
