@@ -74,8 +74,8 @@ func parse(args []string) (settings, error) {
 	flags.StringVar(&engines, "engines", strings.Join(all, ","), "engines, separated by commas")
 	flags.StringVar(&wanted, "modes", "", "what to measure, separated by commas (all)")
 	flags.StringVar(&sizes, "sizes", "128,1024", "bytes of a message, separated by commas")
-	flags.IntVar(&s.rounds, "rounds", 5, "rounds of each")
-	flags.DurationVar(&s.round, "round", time.Second, "length of a round in which messages are published")
+	flags.IntVar(&s.rounds, "rounds", 9, "rounds of each")
+	flags.DurationVar(&s.round, "round", time.Second/2, "length of a round in which messages are published")
 	flags.IntVar(&s.messages, "messages", 20_000, "messages that are consumed in a round, ten times as many of Kafka")
 	flags.StringVar(&s.against, "against", rawName, "what the promises are judged against: raw or raw+attributes")
 	flags.StringVar(&s.only, "only", "", "measure just this side, such as holdfast")
@@ -154,15 +154,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fmt.Fprintf(out, "%s %s/%s, GOMAXPROCS %d, medians of %d interleaved rounds\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), s.rounds)
 	kept := true
-	for _, engine := range s.engines {
+	for _, kind := range s.engines {
 		for _, size := range s.sizes {
-			t := table{engine: engine, size: size, against: s.against}
-			for _, m := range s.modes {
-				results, err := cell(ctx, s, engine, size, m)
-				if err != nil {
-					return fmt.Errorf("%s, %d B, %s: %w", engine, size, m.name, err)
-				}
-				t.add(m, results)
+			t := table{engine: kind, size: size, against: s.against}
+			if err := t.fill(ctx, s); err != nil {
+				return fmt.Errorf("%s, %d B, %w", kind, size, err)
 			}
 			if err := t.print(out); err != nil {
 				return err
@@ -174,6 +170,29 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	if !kept {
 		return errBroken
+	}
+	return nil
+}
+
+// fill measures all modes. What slows down with what was there before starts anew for each of them.
+func (t *table) fill(ctx context.Context, s settings) error {
+	all := func(b *broker.Broker, modes ...mode) error {
+		for _, m := range modes {
+			results, err := cell(ctx, s, b, t.size, m)
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+			t.rows = append(t.rows, row{m, results})
+		}
+		return nil
+	}
+	if t.engine == broker.Kafka {
+		return engine(ctx, t.engine, func(b *broker.Broker) error { return all(b, s.modes...) })
+	}
+	for _, m := range s.modes {
+		if err := engine(ctx, t.engine, func(b *broker.Broker) error { return all(b, m) }); err != nil {
+			return err
+		}
 	}
 	return nil
 }

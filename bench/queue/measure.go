@@ -60,24 +60,15 @@ func data(i, size int) []byte {
 }
 
 // cell measures one mode on an engine that has nothing else to do, all sides in turn, each round in another order.
-func cell(ctx context.Context, s settings, engine string, size int, m mode) ([]sideResults, error) {
-	dir, err := os.MkdirTemp("", "holdfast-queue-")
-	if err != nil {
-		return nil, fmt.Errorf("data: %w", err)
-	}
-	defer os.RemoveAll(dir) //nolint:errcheck // in the temporary directory
-	b, err := broker.Start(ctx, broker.Config{Kind: engine, Dir: dir})
-	if err != nil {
-		return nil, err //nolint:wrapcheck // says it all
-	}
-	defer b.Close()
-	names, openers := sides(engine, s.only)
+func cell(ctx context.Context, s settings, b *broker.Broker, size int, m mode) ([]sideResults, error) {
+	names, openers := sides(b.Kind, s.only)
 	if len(names) == 0 {
 		return nil, fmt.Errorf("-only %s: no such side", s.only)
 	}
 	results := make([]sideResults, len(names))
 	opened := make([]side, len(names))
 	for i, open := range openers {
+		var err error
 		if opened[i], err = open(ctx, b); err != nil {
 			return nil, fmt.Errorf("%s: %w", names[i], err)
 		}
@@ -87,15 +78,39 @@ func cell(ctx context.Context, s settings, engine string, size int, m mode) ([]s
 	for round := range s.rounds {
 		for i := range names {
 			j := (i + round) % len(names)
-			topic := fmt.Sprintf("%s-%d", strings.ReplaceAll(names[j], "+", "-"), round)
-			r, err := measure(ctx, s, opened[j], b, topic, size, m)
+			r, err := measure(ctx, s, opened[j], b, newTopic(names[j]), size, m)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", names[j], err)
 			}
 			results[j].rounds = append(results[j].rounds, r)
+			if err := b.Empty(ctx); err != nil {
+				return nil, err //nolint:wrapcheck // says it all
+			}
 		}
 	}
 	return results, nil
+}
+
+// topics makes their names, of which none comes twice.
+var topics atomic.Int64
+
+func newTopic(side string) string {
+	return fmt.Sprintf("%s-%d", strings.ReplaceAll(side, "+", "-"), topics.Add(1))
+}
+
+// engine runs do with an engine that is new, in a directory of its own.
+func engine(ctx context.Context, kind string, do func(*broker.Broker) error) error {
+	dir, err := os.MkdirTemp("", "holdfast-queue-")
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // in the temporary directory
+	b, err := broker.Start(ctx, broker.Config{Kind: kind, Dir: dir})
+	if err != nil {
+		return err //nolint:wrapcheck // says it all
+	}
+	defer b.Close()
+	return do(b)
 }
 
 func measure(ctx context.Context, s settings, side side, b *broker.Broker, topic string, size int, m mode) (result, error) {

@@ -27,8 +27,6 @@ type row struct {
 	sides []sideResults
 }
 
-func (t *table) add(m mode, sides []sideResults) { t.rows = append(t.rows, row{m, sides}) }
-
 // print prints the medians, and how Holdfast compares with the others.
 func (t *table) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-go/holdfast/queue/driver"
+	"github.com/holdfast-go/holdfast/queue/kafkaqueue"
 	"github.com/holdfast-go/holdfast/queue/memqueue"
 	"github.com/holdfast-go/holdfast/queue/natsqueue"
 	"github.com/holdfast-go/holdfast/queue/rabbitqueue"
@@ -15,6 +16,7 @@ import (
 var openers = map[string]driver.Opener{
 	natsqueue.Scheme: natsqueue.Opener{},
 	"amqp":           rabbitqueue.Opener{},
+	"kafka":          kafkaqueue.Opener{},
 }
 
 // Open opens the engine with Holdfast's driver.
