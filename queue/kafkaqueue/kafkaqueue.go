@@ -101,6 +101,7 @@ type Driver struct {
 	requests *kgo.Client // apart, so that a large batch keeps no question waiting
 	admin    *kadm.Client
 	buffered *semaphore.Weighted
+	sendings sync.Pool
 
 	mu        sync.Mutex
 	known     map[string]bool // topics that are there, as far as we know

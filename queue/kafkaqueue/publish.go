@@ -81,8 +81,6 @@ type sending struct {
 	release func(int64)
 }
 
-var sendings = sync.Pool{New: func() any { return &sending{done: make(chan struct{}, 1)} }}
-
 func (s *sending) promise(i int) func(*kgo.Record, error) {
 	for len(s.promises) <= i {
 		n := len(s.promises)
@@ -126,7 +124,10 @@ func (d *Driver) send(ctx context.Context, topic string, messages []*driver.Mess
 	if err := d.buffered.Acquire(ctx, size); err != nil {
 		return same(wrong(ctx, fmt.Errorf("%w: too many messages wait to be confirmed", driver.ErrFull), "publish to %s", topic), len(messages))
 	}
-	s, _ := sendings.Get().(*sending)
+	s, ok := d.sendings.Get().(*sending)
+	if !ok {
+		s = &sending{done: make(chan struct{}, 1)}
+	}
 	n := len(messages)
 	s.left, s.size, s.errs, s.release = n, size, nil, d.buffered.Release
 	s.records = slices.Grow(s.records[:0], n)[:n]
@@ -181,7 +182,7 @@ func (d *Driver) sent(ctx context.Context, topic string, s *sending) []error {
 	if s.errs == nil {
 		clear(s.records)
 		clear(s.headers)
-		sendings.Put(s)
+		d.sendings.Put(s)
 		return nil
 	}
 	for i, err := range s.errs {

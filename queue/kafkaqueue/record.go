@@ -62,14 +62,8 @@ func (c *reader) message(r *kgo.Record) *driver.Message {
 	}, prefix, contentType)
 	if m.ID == "" {
 		m.ID = r.Topic + "/" + strconv.Itoa(int(r.Partition)) + "/" + strconv.FormatInt(r.Offset, 10)
-	}
-	if m.Source == "" {
 		m.Source = "kafka:" + r.Topic
-	}
-	if m.Key == "" && len(r.Key) > 0 {
 		m.Key = driver.Cut(strings.ToValidUTF8(string(r.Key), "\uFFFD"), driver.MaxKey)
-	}
-	if m.Time.IsZero() {
 		m.Time = r.Timestamp.UTC()
 	}
 	m.Data = r.Value
