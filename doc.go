@@ -7,6 +7,7 @@
 //		catalog := catalogpb.NewCatalogClient(svc.Dial("catalog"))
 //		svc.Go("reindex", func(ctx context.Context) error { … })
 //		svc.Lead("nightly", func(ctx context.Context) error { … }) // on one instance at a time
+//		svc.Consume("orders.paid", "", queue.Handle(reserve), queue.SubscriptionConfig{})
 //		holdfast.Main(svc)
 //	}
 //
@@ -20,6 +21,7 @@
 //	HOLDFAST_REGISTRY      (memory)      etcd://HOST:PORT,HOST:PORT[/PREFIX], static:SERVICE=HOST:PORT,…;…, or one of Drivers
 //	HOLDFAST_CONFIG        (registry's)  where live settings are: etcd://HOST:PORT,HOST:PORT[/PREFIX], file:DIR, one of Drivers, or none
 //	HOLDFAST_LOCK          (registry's)  where locks are kept: etcd://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, replica, or memory
+//	HOLDFAST_QUEUE         (memory)      where messages are kept: nats://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, or memory
 //	HOLDFAST_POLICIES      (none)        file or directory with policies of services
 //	HOLDFAST_INSTANCE      (made up)     id of this instance, unique within its service
 //	HOLDFAST_GRPC_ADDR     127.0.0.1:0   where to serve gRPC; port 0 is any free one

@@ -3,7 +3,7 @@ package holdfast
 import "fmt"
 
 // Driver links an engine into a program, so that a URL of its scheme can be a setting. It is a driver.Opener of package
-// registry's drivers, or of package config's, or of package lock's.
+// registry's drivers, or of package config's, of package lock's, of package queue's.
 type Driver interface {
 	// Scheme is what its URLs begin with, without the colon.
 	Scheme() string

@@ -20,6 +20,8 @@ import (
 	"github.com/holdfast-go/holdfast/lock"
 	lockdriver "github.com/holdfast-go/holdfast/lock/driver"
 	"github.com/holdfast-go/holdfast/policy"
+	"github.com/holdfast-go/holdfast/queue"
+	queuedriver "github.com/holdfast-go/holdfast/queue/driver"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/registry/driver"
 	"github.com/holdfast-go/holdfast/registry/etcdregistry"
@@ -64,6 +66,11 @@ type Config struct {
 	// Lock tunes the client of locks. Name is Settings.Instance unless it is set.
 	Lock lock.Config
 
+	// Messages is the engine of messages, used instead of Settings.Queue. The caller closes it after the Service.
+	Messages queuedriver.Engine
+	// Queue tunes the client of messages. Source is the Service's name, Instance is Settings.Instance, unless they are set.
+	Queue queue.Config
+
 	// Tasks says how functions given to Go and Lead are restarted.
 	Tasks lifecycle.SupervisorConfig
 	// Lifecycle bounds start and stop. DrainDelay is that of Settings unless it is set.
@@ -93,6 +100,7 @@ type Service struct {
 	tasks    *lifecycle.Supervisor
 	policies *policies
 	locks    locks
+	queues   queues
 
 	mu       sync.Mutex
 	problems []error // why it cannot run; collected until then
@@ -155,7 +163,7 @@ func (s *Service) defaults() {
 	}
 	for _, log := range []**slog.Logger{
 		&c.Discovery.Logger, &c.RPCServer.Logger, &c.RPCClient.Logger, &c.HTTPServer.Logger, &c.HTTPClient.Logger,
-		&c.Live.Logger, &c.Replica.Logger, &c.Lock.Logger, &c.Tasks.Logger, &c.Lifecycle.Logger,
+		&c.Live.Logger, &c.Replica.Logger, &c.Lock.Logger, &c.Queue.Logger, &c.Tasks.Logger, &c.Lifecycle.Logger,
 	} {
 		if *log == nil {
 			*log = c.Logger
@@ -179,6 +187,12 @@ func (s *Service) defaults() {
 	}
 	if c.Lock.Name == "" {
 		c.Lock.Name = set.Instance
+	}
+	if c.Queue.Source == "" {
+		c.Queue.Source = s.name
+	}
+	if c.Queue.Instance == "" {
+		c.Queue.Instance = set.Instance
 	}
 	if c.Lifecycle.DrainDelay == 0 {
 		c.Lifecycle.DrainDelay = set.DrainDelay
@@ -214,6 +228,7 @@ func (s *Service) open() {
 	s.problem(s.cfg.RPCClient.Validate())
 	s.problem(s.cfg.HTTPClient.Validate())
 	s.problem(s.cfg.Lock.Validate())
+	s.problem(s.cfg.Queue.Validate())
 	s.reg = registry.New(engine, s.cfg.Discovery)
 	s.openPolicies(registered)
 }

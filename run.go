@@ -19,7 +19,8 @@ import (
 )
 
 // Run serves until ctx is done, then drains and returns nil: marked as draining in the registry and not serving in health
-// checks, leadership (Lead) given to others, serving on for the drain delay, finishing what is in flight, ending the tasks, leaving the registry,
+// checks, leadership (Lead) given to others and no message received, serving on for the drain delay, finishing the messages that
+// were begun, then what is in flight at the servers, ending the tasks, leaving the registry,
 // closing clients. It also ends, with an error, when a server fails; a task that fails is restarted.
 // The registry need not be there, neither at the start nor later.
 //
@@ -118,7 +119,7 @@ func (s *Service) listen() (servers []*serving, endpoints map[string]string, err
 	return servers, endpoints, errors.Join(errs...)
 }
 
-// components are in the order of the start; the stop is the reverse: leaders, servers, tasks, then out of the registry.
+// components are in the order of the start; the stop is the reverse: leaders, subscriptions, servers, tasks, then out of the registry.
 func (s *Service) components(servers []*serving, endpoints map[string]string) []lifecycle.Component {
 	tasks := lifecycle.Component(s.tasks)
 	var first []lifecycle.Component
@@ -134,7 +135,11 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 	first = append(first, lifecycle.Named("locks", lifecycle.Func(s.giveBack)))
 	if len(endpoints) == 0 {
 		s.cfg.Logger.Info("running without a listener")
-		return append(first, tasks, lifecycle.Func(s.locks.leads.Run)) // without Drain: there is nobody to wait for
+		first = append(first, tasks)
+		if subs := s.queues.component(); subs != nil {
+			first = append(first, lifecycle.Named("subscriptions", lifecycle.Func(subs.Run)))
+		}
+		return append(first, lifecycle.Func(s.locks.leads.Run)) // without Drain: there is nobody to wait for
 	}
 	serving, group := s.serving(servers)
 	attrs := []any{"registry", s.cfg.registryKind()}
@@ -154,6 +159,9 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 	first = append(first, &presence{announcement, serving}, tasks)
 	if group != nil {
 		first = append(first, group)
+	}
+	if subs := s.queues.component(); subs != nil {
+		first = append(first, subs)
 	}
 	return append(first, s.locks.leads)
 }
@@ -210,7 +218,7 @@ func (s *Service) Close() error {
 	if s.http != nil {
 		errs = append(errs, s.http.Close())
 	}
-	errs = append(errs, s.host.close(), s.locks.close(), s.reg.Close(), s.policies.close())
+	errs = append(errs, s.queues.close(), s.host.close(), s.locks.close(), s.reg.Close(), s.policies.close())
 	if s.eng != nil {
 		errs = append(errs, s.eng.Close())
 	}

@@ -56,6 +56,9 @@ type Settings struct {
 	// service (see Replicate for what it needs), or "memory" for this process alone. "" is the registry's engine, beside
 	// its services.
 	Lock string
+	// Queue is the engine of messages: nats://…, one of Drivers (kafka://…, amqp://…), or "memory" for this process alone. ""
+	// is memory, too.
+	Queue string
 }
 
 // setting is one row of the table, which is what ReadSettings goes by and what WriteSettings prints.
@@ -91,6 +94,15 @@ func table() []setting {
 			func(s *Settings, v string) (err error) {
 				if err = checkLocks(v); err == nil {
 					s.Lock = v
+				}
+				return err
+			},
+		},
+		{
+			"HOLDFAST_QUEUE", "(memory)", "where messages are kept: nats://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, or memory",
+			func(s *Settings, v string) (err error) {
+				if err = checkQueue(v); err == nil {
+					s.Queue = v
 				}
 				return err
 			},

@@ -40,14 +40,14 @@ func TestSettings(t *testing.T) {
 				"HOLDFAST_GRPC_ADDR": ":7001", "HOLDFAST_HTTP_ADDR": "[::1]:7002", "HOLDFAST_ADVERTISE": "::1",
 				"HOLDFAST_DATA_DIR": "/data", "HOLDFAST_ZONE": "eu-1", "HOLDFAST_VERSION": "v7", "HOLDFAST_DRAIN_DELAY": "0s",
 				"HOLDFAST_LOG": "json", "HOLDFAST_LOG_LEVEL": "warn", "HOLDFAST_INSECURE": "1", "HOLDFAST_OTHER": "x",
-				"HOLDFAST_POLICIES": "/policies", "HOLDFAST_CONFIG": "file:///config", "HOLDFAST_LOCK": "consul://10.0.0.1:8500",
+				"HOLDFAST_POLICIES": "/policies", "HOLDFAST_CONFIG": "file:///config", "HOLDFAST_LOCK": "consul://10.0.0.1:8500", "HOLDFAST_QUEUE": "kafka://10.0.0.1:9092",
 				"HOLDFAST_REPLICA_ADDR": ":7003", "HOLDFAST_MEMBERS": "5", "HOLDFAST_FOUNDERS": "a,b,c,d,e",
 			},
 			holdfast.Settings{
 				Registry: "etcd://10.0.0.1:2379,[::1]:2380/team/services/", EtcdEndpoints: []string{"10.0.0.1:2379", "[::1]:2380"},
 				Instance: "orders-2", GRPCAddr: ":7001", HTTPAddr: "[::1]:7002", ReplicaAddr: ":7003", Members: 5, Founders: []string{"a", "b", "c", "d", "e"}, Advertise: "::1", DataDir: "/data", Zone: "eu-1",
 				Version: "v7", LogFormat: "json", LogLevel: slog.LevelWarn, Insecure: true,
-				Policies: "/policies", Config: "file:///config", Lock: "consul://10.0.0.1:8500",
+				Policies: "/policies", Config: "file:///config", Lock: "consul://10.0.0.1:8500", Queue: "kafka://10.0.0.1:9092",
 			},
 		},
 	} {
@@ -64,7 +64,7 @@ func TestWrongSettings(t *testing.T) {
 	_, err := read(map[string]string{
 		"HOLDFAST_REGISTRY": "etcd://10.0.0.1", "HOLDFAST_GRPC_ADDR": "7001", "HOLDFAST_HTTP_ADDR": "h:http",
 		"HOLDFAST_INSTANCE": "a/b", "HOLDFAST_ADVERTISE": "h:1", "HOLDFAST_DRAIN_DELAY": "-1s", "HOLDFAST_LOG": "xml", "HOLDFAST_LOG_LEVEL": "loud",
-		"HOLDFAST_INSECURE": "maybe", "HOLDFAST_CONFIG": "off", "HOLDFAST_LOCK": "static:a=h:1",
+		"HOLDFAST_INSECURE": "maybe", "HOLDFAST_CONFIG": "off", "HOLDFAST_LOCK": "static:a=h:1", "HOLDFAST_QUEUE": "off",
 	})
 	var problems *holdfast.SettingsError
 	if !errors.As(err, &problems) {
@@ -74,6 +74,7 @@ func TestWrongSettings(t *testing.T) {
 		`HOLDFAST_REGISTRY: "etcd://10.0.0.1" has a member "10.0.0.1" that is not HOST:PORT`,
 		`HOLDFAST_CONFIG: "off" is not a URL such as etcd://127.0.0.1:2379 or file:///etc/holdfast, nor none`,
 		`HOLDFAST_LOCK: "static:a=h:1" is not a URL such as etcd://127.0.0.1:2379, nor replica, nor memory`,
+		`HOLDFAST_QUEUE: "off" is not a URL such as nats://127.0.0.1:4222, nor memory`,
 		`HOLDFAST_INSTANCE: "a/b" is longer than 256 bytes, or has a '/' or a control character in it`,
 		`HOLDFAST_GRPC_ADDR: "7001" is not HOST:PORT`,
 		`HOLDFAST_HTTP_ADDR: "h:http" is not HOST:PORT`,

@@ -7,10 +7,19 @@ import (
 	"github.com/holdfast-go/holdfast"
 	"github.com/holdfast-go/holdfast/config/consulconfig"
 	"github.com/holdfast-go/holdfast/lock/consullock"
+	"github.com/holdfast-go/holdfast/queue/kafkaqueue"
+	"github.com/holdfast-go/holdfast/queue/rabbitqueue"
 	"github.com/holdfast-go/holdfast/registry/consulregistry"
 )
 
 // All returns every engine that is not in each program anyway.
 func All() []holdfast.Driver {
-	return []holdfast.Driver{consulregistry.Opener{}, consulconfig.Opener{}, consullock.Opener{}}
+	return []holdfast.Driver{
+		consulregistry.Opener{},
+		consulconfig.Opener{},
+		consullock.Opener{},
+		kafkaqueue.Opener{},
+		rabbitqueue.Opener{},
+		rabbitqueue.Opener{TLS: true},
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-go/holdfast"
 	"github.com/holdfast-go/holdfast/drivers"
+	"github.com/holdfast-go/holdfast/queue"
 )
 
 // TestAll: a service whose setting names any engine starts, without that engine.
@@ -23,6 +24,20 @@ func TestAll(t *testing.T) {
 	}
 }
 
+// TestAllQueues: a service that consumes starts, whatever engine its setting names.
+func TestAllQueues(t *testing.T) {
+	for _, url := range []string{"kafka://127.0.0.1:1", "amqp://127.0.0.1:1", "amqps://127.0.0.1:1", "nats://127.0.0.1:1", "memory"} {
+		t.Setenv("HOLDFAST_QUEUE", url)
+		svc := holdfast.New("alpha", holdfast.Drivers(drivers.All()...))
+		svc.Consume("orders", "", queue.Handle(func(context.Context, queue.Message[int]) error { return nil }), queue.SubscriptionConfig{})
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if err := svc.Run(ctx); err != nil {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
 // TestUnusedIsNotLinked: what a program does not name it does not carry.
 func TestUnusedIsNotLinked(t *testing.T) {
 	for pkg, linked := range map[string]bool{"..": false, ".": true} {
@@ -30,8 +45,10 @@ func TestUnusedIsNotLinked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Contains(string(out), "/consulregistry"); got != linked {
-			t.Errorf("%s depends on Consul: %v", pkg, got)
+		for _, engine := range []string{"/consulregistry", "/kafkaqueue", "/rabbitqueue"} {
+			if got := strings.Contains(string(out), engine); got != linked {
+				t.Errorf("%s depends on %s: %v", pkg, engine, got)
+			}
 		}
 	}
 }

@@ -132,8 +132,8 @@ func stoppedAndSettled(t *testing.T, e *env) {
 		t.Fatalf("after Stop: %d deliveries, %v", len(ds), err)
 	}
 	other := e.subscribe(t, e.client(t), "g")
-	theirs := other.want(len(ms) - len(mine))
 	r.ack(mine...)
+	theirs := other.want(len(ms) - len(mine))
 	if err := r.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
