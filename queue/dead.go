@@ -174,18 +174,12 @@ func (d *DeadLetters) Replay(ctx context.Context, positions ...string) (int, err
 		total += n
 		return len(wanted) > 0, err
 	})
-	return total, errors.Join(err, d.missing(err, wanted))
-}
-
-// missing is the error for positions that were not found, if all were looked for.
-func (d *DeadLetters) missing(err error, left map[string]bool) error {
-	if err != nil {
-		return nil
+	if err == nil {
+		for p := range wanted {
+			err = errors.Join(err, d.notFound(p))
+		}
 	}
-	for p := range left {
-		return d.notFound(p)
-	}
-	return nil
+	return total, err
 }
 
 // ReplayAll replays what is there, oldest first, and says how many. What comes back as a letter meanwhile, since it fails

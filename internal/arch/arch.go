@@ -180,7 +180,7 @@ func allowed(pkg string, layer int, target string, test bool) bool {
 	if internalTo := strings.HasPrefix(target, "internal/"); internalTo {
 		return true
 	}
-	if test && (strings.HasSuffix(target, "test") || path.Base(target) == "memregistry" || path.Base(target) == "memconfig" || path.Base(target) == "memlock") {
+	if test && (strings.HasSuffix(target, "test") || path.Base(target) == "memregistry" || path.Base(target) == "memconfig" || path.Base(target) == "memlock" || path.Base(target) == "memqueue") {
 		return true
 	}
 	if to < layer {

@@ -193,7 +193,7 @@ func idleReceiveEnds(t *testing.T, e *env) {
 				}
 			}
 		}()
-		time.Sleep(e.awhile() / 4)
+		wait(e.awhile() / 4)
 		end(r, cancel)
 		select {
 		case err := <-done:

@@ -245,6 +245,9 @@ func (r *receiver) nothing(d time.Duration) {
 	}
 }
 
+// wait is for what takes its time, such as a handler; nothing is expected to have happened after it.
+func wait(d time.Duration) { <-time.After(d) }
+
 // awhile is for what must not happen: long enough for it to be seen.
 func (e *env) awhile() time.Duration { return min(e.cfg.Hold/2, time.Second) }
 

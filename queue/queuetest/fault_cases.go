@@ -195,7 +195,7 @@ func restartWhileReceiving(t *testing.T, e *env) {
 				_ = r.Ack(ctx, ds)
 			}
 			if err != nil && ctx.Err() == nil {
-				time.Sleep(20 * time.Millisecond)
+				wait(20 * time.Millisecond)
 			}
 		}
 		done <- got

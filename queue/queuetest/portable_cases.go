@@ -92,7 +92,7 @@ type tally struct {
 	order []string
 }
 
-func (c *tally) add(what string) int {
+func (c *tally) add(what string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.count == nil {
@@ -100,7 +100,6 @@ func (c *tally) add(what string) int {
 	}
 	c.count[what]++
 	c.order = append(c.order, what)
-	return c.count[what]
 }
 
 // distinct is how many there were, and total how often in all.
@@ -177,7 +176,7 @@ func orderOverInstances(t *testing.T, e *env) {
 		highest[m.Key] = max(highest[m.Key], m.Value)
 		total++
 		mu.Unlock()
-		time.Sleep(2 * time.Millisecond)
+		wait(2 * time.Millisecond)
 		mu.Lock()
 		busy[m.Key] = false
 		mu.Unlock()
@@ -395,7 +394,7 @@ func publishDuringOutage(t *testing.T, e *env) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- a.Publish(e.ctx(t), e.topic, 2) }()
-	time.Sleep(500 * time.Millisecond)
+	wait(500 * time.Millisecond)
 	a.c.Restore()
 	if err := <-done; err != nil {
 		t.Errorf("after an outage: %v", err)
