@@ -57,7 +57,7 @@ func (e *Engine) pending(ctx context.Context, t *topic, group string, lane int, 
 	}
 	info := c.CachedInfo()
 	_ = e.link.js.DeleteConsumer(ctx, e.names.stream(t.name), info.Name) // or it goes by itself
-	return int64(info.NumPending), nil                                  //nolint:gosec // a count
+	return int64(info.NumPending), nil                                   //nolint:gosec // a count
 }
 
 // laneConsumer reads a lane of a group from the message after one on. The server keeps nothing of it that would matter.

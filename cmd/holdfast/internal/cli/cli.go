@@ -120,8 +120,9 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdfast",
 		Short: "Runs systems of services that stay up",
-		Long: `Holdfast runs a system of services on this machine: it builds them, starts a control plane of three etcd members
-and every service as processes of their own, keeps them running, and forwards users to instances that work.`,
+		Long: `Holdfast runs a system of services on this machine: it builds them, starts a control plane of three members (etcd,
+and NATS for messages) and every service as processes of their own, keeps them running, and forwards users to instances
+that work.`,
 		Example: `  holdfast up examples/shop      run the system of that directory; Ctrl-C stops it
   holdfast ps                    what runs
   holdfast logs -f orders        what the service orders says
@@ -150,7 +151,7 @@ and every service as processes of their own, keeps them running, and forwards us
 	})
 	root.AddCommand(
 		a.upCommand(), a.psCommand(), a.logsCommand(), a.killCommand(), a.freezeCommand(), a.thawCommand(), a.restartCommand(),
-		a.scaleCommand(), a.policyCommand(), a.downCommand(), a.versionCommand(), a.completionCommand(), a.memberCommand(), a.guardCommand(),
+		a.scaleCommand(), a.policyCommand(), a.queueCommand(), a.downCommand(), a.versionCommand(), a.completionCommand(), a.memberCommand(), a.guardCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())
 	for _, cmd := range root.Commands() {

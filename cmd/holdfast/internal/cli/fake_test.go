@@ -25,13 +25,14 @@ type fakeSystem struct {
 	events chan control.Event
 	down   chan struct{}
 	config string // URL of the live settings
+	queue  string // URL of the engine for messages
 
 	mu    sync.Mutex
 	calls []string
 }
 
 func (f *fakeSystem) Info() control.Info {
-	return control.Info{System: "shop", State: control.Ready, Since: f.now, PID: 100, Dir: "examples/shop", Config: f.config, Services: []control.Service{
+	return control.Info{System: "shop", State: control.Ready, Since: f.now, PID: 100, Dir: "examples/shop", Config: f.config, Queue: f.queue, Services: []control.Service{
 		{Name: "catalog", Replicas: 1, Ready: 1}, {Name: "orders", Replicas: 2, Ready: 1}, {Name: "gateway", Replicas: 0, HTTP: "127.0.0.1:8080"},
 	}}
 }

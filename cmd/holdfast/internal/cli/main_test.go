@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 func beService(how []string) {
 	id := os.Getenv("HOLDFAST_INSTANCE")
 	fmt.Println("hello from", id)
+	if url := os.Getenv("HOLDFAST_QUEUE"); url != "" {
+		fmt.Println("messages go to", url)
+	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if slices.Contains(how, "sick") {
 			w.WriteHeader(http.StatusServiceUnavailable)

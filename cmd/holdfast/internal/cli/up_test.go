@@ -201,6 +201,19 @@ func TestUpAndEverythingElse(t *testing.T) {
 	}
 }
 
+func TestServicesAreToldWhereMessagesGo(t *testing.T) {
+	t.Parallel()
+	s := up(t, withoutMembers(), "--queue", "nats://127.0.0.1:1")
+	if out := s.do(t, "logs", "store"); !strings.Contains(out, "store-1 | messages go to nats://127.0.0.1:1\n") {
+		t.Errorf("logs printed:\n%s", out)
+	}
+	l := &line{env: map[string]string{"HOLDFAST_CONTROL": "127.0.0.1:1"}}
+	if code := l.run("up", "--queue", "kafka://u:secret@127.0.0.1:1", s.dir); code != 2 || !strings.Contains(l.err.String(), "--queue: the URL has credentials in it") ||
+		strings.Contains(l.err.String(), "secret") {
+		t.Errorf("exit code %d: %s", code, l.err.String())
+	}
+}
+
 func TestCtrlCStopsInOrder(t *testing.T) {
 	t.Parallel()
 	s := up(t, withoutMembers())
@@ -435,6 +448,12 @@ func TestUpWithAControlMember(t *testing.T) {
 		t.Errorf("the edge answers %d %s", code, body)
 	}
 	before := s.ps(t)
+	if out := s.do(t, "queue", "list"); !strings.HasPrefix(out, "TOPIC") {
+		t.Errorf("queue list printed:\n%s", out)
+	}
+	if out := s.do(t, "logs", "web"); !strings.Contains(out, "messages go to nats://127.0.0.1:") || !strings.Contains(out, "?token-file=") {
+		t.Errorf("logs printed:\n%s", out)
+	}
 	s.do(t, "kill", "control-1")
 	s.await(t, "control-1 ready again")
 	s.do(t, "restart", "web")
