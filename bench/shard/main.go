@@ -60,7 +60,7 @@ func run(ctx context.Context, r *trial.Run) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	f := &fleet{dir: dir, shards: shards, writers: writers}
 	if r.Short {
-		f.shards, f.writers = 2, 3
+		f.shards, f.writers = 1, 3
 	}
 	defer func() { err = errors.Join(err, f.stop()) }()
 	if err := f.grow(ctx, 3); err != nil {
