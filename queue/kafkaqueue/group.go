@@ -17,7 +17,7 @@ import (
 const (
 	// commitEvery is how far commits are behind what is settled, at most, while the broker is well.
 	commitEvery   = 100 * time.Millisecond
-	commitTimeout = 5 * time.Second
+	commitTimeout = 3 * time.Second
 	// rebalanceTimeout is for how long a rebalance waits for an instance. It is longer than any RevokeWait that makes sense.
 	rebalanceTimeout = time.Minute
 	// watchEvery is how often it is seen whether the topics are still the same.
@@ -114,20 +114,20 @@ func (r *receiver) fetched(resp *kmsg.OffsetFetchResponse) {
 	defer r.mu.Unlock()
 	for _, g := range resp.Groups {
 		for _, t := range g.Topics {
-			name := t.Topic
-			for topic, id := range r.ids {
-				if name == "" && id == t.TopicID {
-					name = topic
-				}
-			}
+			name := r.name(t.Topic, t.TopicID)
 			for _, f := range t.Partitions {
 				p := r.parts[place{name, f.Partition}]
-				if p == nil || f.ErrorCode != 0 || f.Offset < 0 || p.next >= 0 {
+				if p == nil || f.ErrorCode != 0 || p.next >= 0 {
+					continue
+				}
+				p.skip = r.past[p.place]
+				delete(r.past, p.place)
+				if f.Offset < 0 {
 					continue
 				}
 				p.begin(f.Offset)
 				if f.Metadata != nil {
-					p.skip = decodeSettled(f.Offset, *f.Metadata)
+					p.skip = merge(p.skip, decodeSettled(f.Offset, *f.Metadata))
 				}
 			}
 		}
@@ -194,6 +194,9 @@ func (r *receiver) drop(p *partition) {
 		return
 	}
 	p.gone = true
+	if p.version != p.committed && p.position() >= 0 {
+		r.past[p.place] = append([]span{{first: 0, end: p.position()}}, p.settled(maxSpans)...)
+	}
 	r.inHand -= p.inHand
 	p.inHand = 0
 	if r.parts[p.place] == p {
@@ -209,91 +212,90 @@ func (r *receiver) lost(_ *kgo.Client, parts map[string][]int32) {
 	r.changed()
 }
 
-// errNothing is that of a commit of which nothing is left.
-var errNothing = errors.New("nothing to commit")
-
-// commit tells the broker what is settled of our partitions, of parts alone unless that is nil.
+// commit tells the broker what is settled of our partitions, of parts alone unless that is nil. The member's generation is
+// read before what is ours: if a rebalance comes between, or before the broker has it, the broker refuses all of it, and a
+// partition that went to somebody else keeps what that one has committed.
 func (r *receiver) commit(ctx context.Context, client *kgo.Client, parts []*partition) error {
-	offsets := make(map[string]map[int32]kgo.EpochOffset)
+	select {
+	case r.committing <- struct{}{}: // one at a time: a later one must not be overtaken
+		defer func() { <-r.committing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group = r.group
+	req.MemberID, req.Generation = client.GroupMetadata()
+	told := r.fill(req, client, parts)
+	if len(told) == 0 {
+		return nil
+	}
+	resp, err := req.RequestWith(ctx, client)
+	if err != nil {
+		return err
+	}
+	return r.filed(resp, told)
+}
+
+// fill adds what is new to a commit, and returns which version of it that is.
+func (r *receiver) fill(req *kmsg.OffsetCommitRequest, client *kgo.Client, parts []*partition) map[place]uint64 {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.client != client || req.MemberID == "" {
+		return nil
+	}
+	told := make(map[place]uint64)
+	topics := make(map[string]int)
 	for at, p := range r.parts {
 		if p.version == p.committed || p.position() < 0 || parts != nil && !slices.Contains(parts, p) {
 			continue
 		}
-		if offsets[at.topic] == nil {
-			offsets[at.topic] = make(map[int32]kgo.EpochOffset)
+		i, ok := topics[at.topic]
+		if !ok {
+			i = len(req.Topics)
+			topics[at.topic] = i
+			t := kmsg.NewOffsetCommitRequestTopic()
+			t.Topic, t.TopicID = at.topic, r.ids[at.topic]
+			req.Topics = append(req.Topics, t)
 		}
-		offsets[at.topic][at.partition] = kgo.EpochOffset{Epoch: -1, Offset: p.position()}
+		c := kmsg.NewOffsetCommitRequestTopicPartition()
+		c.Partition, c.Offset, c.LeaderEpoch = at.partition, p.position(), -1
+		c.Metadata = kmsg.StringPtr(encodeSettled(c.Offset, p.settled(maxSpans)))
+		req.Topics[i].Partitions = append(req.Topics[i].Partitions, c)
+		told[at] = p.version
 	}
-	r.mu.Unlock()
-	if len(offsets) == 0 {
-		return nil
-	}
-	told := make(map[*partition]uint64)
-	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error { return r.fill(req, told) })
-	var outcome error
-	client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-		outcome = r.filed(resp, err, told)
-	})
-	if errors.Is(outcome, errNothing) {
-		return nil
-	}
-	return outcome
+	return told
 }
 
-// fill completes a commit right before it is sent. Between its first line and now a rebalance may have taken partitions
-// from us: the broker would take their offsets from any member.
-func (r *receiver) fill(req *kmsg.OffsetCommitRequest, told map[*partition]uint64) error {
+func (r *receiver) filed(resp *kmsg.OffsetCommitResponse, told map[place]uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	req.Topics = slices.DeleteFunc(req.Topics, func(t kmsg.OffsetCommitRequestTopic) bool { return len(t.Partitions) == 0 })
-	for i := range req.Topics {
-		t := &req.Topics[i]
-		t.Partitions = slices.DeleteFunc(t.Partitions, func(c kmsg.OffsetCommitRequestTopicPartition) bool {
-			return r.parts[place{t.Topic, c.Partition}] == nil
-		})
-		for j := range t.Partitions {
-			c := &t.Partitions[j]
-			p := r.parts[place{t.Topic, c.Partition}]
-			c.Offset = p.position()
-			c.Metadata = kmsg.StringPtr(encodeSettled(c.Offset, p.settled(maxSpans)))
-			told[p] = p.version
-		}
-	}
-	req.Topics = slices.DeleteFunc(req.Topics, func(t kmsg.OffsetCommitRequestTopic) bool { return len(t.Partitions) == 0 })
-	if len(req.Topics) == 0 {
-		return errNothing
-	}
-	return nil
-}
-
-func (r *receiver) filed(resp *kmsg.OffsetCommitResponse, err error, told map[*partition]uint64) error {
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	refused := make(map[place]error)
+	var err error
 	for _, t := range resp.Topics {
-		name := t.Topic
-		for topic, id := range r.ids {
-			if name == "" && id == t.TopicID {
-				name = topic
-			}
-		}
-		for _, p := range t.Partitions {
-			if e := kerr.ErrorForCode(p.ErrorCode); e != nil {
-				refused[place{name, p.Partition}] = e
+		name := r.name(t.Topic, t.TopicID)
+		for _, c := range t.Partitions {
+			at := place{name, c.Partition}
+			if e := kerr.ErrorForCode(c.ErrorCode); e != nil {
 				err = e
+				continue
 			}
-		}
-	}
-	for p, version := range told {
-		if refused[p.place] == nil {
-			p.committed = max(p.committed, version)
+			if p := r.parts[at]; p != nil {
+				p.committed = max(p.committed, told[at])
+			}
 		}
 	}
 	return err
+}
+
+// name returns that of a topic of a response, which newer ones know by its ID alone.
+func (r *receiver) name(name string, id [16]byte) string {
+	if name == "" {
+		for topic, known := range r.ids {
+			if known == id {
+				return topic
+			}
+		}
+	}
+	return name
 }
 
 // commitLoop commits in the background, one commit at a time.
@@ -307,7 +309,7 @@ func (r *receiver) commitLoop() {
 		r.mu.Lock()
 		client := r.client
 		r.mu.Unlock()
-		ctx, cancel := context.WithTimeout(r.life, commitTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.life), commitTimeout) // cut short, it could still overtake the next
 		err := r.commit(ctx, client, nil)
 		cancel()
 		if err != nil {
@@ -424,6 +426,7 @@ func (r *receiver) take(items []item, rec *kgo.Record, now time.Time) []item {
 	number, ok := p.track(rec.Offset)
 	if !ok { // the log was cut back: these are other messages than those before
 		r.drop(p)
+		delete(r.past, at)
 		p = r.add(at)
 		number, _ = p.track(rec.Offset)
 	}

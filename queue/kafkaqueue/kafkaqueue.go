@@ -40,7 +40,7 @@ const (
 	// brokerMessage is the most bytes of a batch that a broker takes unless a topic says otherwise.
 	brokerMessage = 1_048_588
 
-	dialTimeout    = 3 * time.Second
+	dialTimeout    = 3 * time.Second // TCP's own is minutes
 	requestTimeout = 5 * time.Second // beyond what the broker is told to wait, for the network and a broker that hangs
 	produceTimeout = 5 * time.Second
 	// deliveryTimeout is for how long a message waits in the producer for a broker to send it to. Who published it has
@@ -158,15 +158,9 @@ func (c *Config) defaults() {
 func (d *Driver) options() []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(d.cfg.Brokers...), kgo.ClientID(d.cfg.Name), kgo.SoftwareNameAndVersion("holdfast", "1"),
-		kgo.DialTimeout(dialTimeout), kgo.RequestTimeoutOverhead(requestTimeout), kgo.RetryBackoffFn(backoff),
+		kgo.Dialer(d.cfg.dial()), kgo.RequestTimeoutOverhead(requestTimeout), kgo.RetryBackoffFn(backoff),
 		kgo.MetadataMinAge(minMetadata), kgo.MetadataMaxAge(maxMetadata), kgo.DisableClientMetrics(), kgo.AlwaysRetryEOF(),
 		kgo.WithLogger(logger{d.cfg.Logger}),
-	}
-	switch {
-	case d.cfg.TLS != nil:
-		opts = append(opts, kgo.DialTLSConfig(d.cfg.TLS))
-	case d.cfg.Dial != nil:
-		opts = append(opts, kgo.Dialer(d.cfg.Dial))
 	}
 	if m := d.cfg.mechanism(); m != nil {
 		opts = append(opts, kgo.SASL(m))

@@ -1,5 +1,10 @@
 package kafkaqueue
 
+import (
+	"cmp"
+	"slices"
+)
+
 // progress is what is settled of one partition. Offsets come in order, and are settled in any. It decides nothing about
 // time and is not safe for concurrent use.
 //
@@ -88,6 +93,21 @@ func (p *progress) settled(most int) []span {
 		if out = append(out, s); len(out) == most {
 			break
 		}
+	}
+	return out
+}
+
+// merge returns what is in one of two lists of spans that are in order.
+func merge(a, b []span) []span {
+	all := append(slices.Clone(a), b...)
+	slices.SortFunc(all, func(x, y span) int { return cmp.Compare(x.first, y.first) })
+	out := all[:0]
+	for _, s := range all {
+		if n := len(out); n > 0 && s.first <= out[n-1].end {
+			out[n-1].end = max(out[n-1].end, s.end)
+			continue
+		}
+		out = append(out, s)
 	}
 	return out
 }

@@ -68,11 +68,13 @@ type receiver struct {
 	work sync.WaitGroup
 
 	wake, pumped, commits, idle chan struct{} // each has room for one
+	committing                  chan struct{} // a mutex that honours contexts
 
 	mu       sync.Mutex
 	client   *kgo.Client
 	ids      map[string][16]byte // of the topics, as client knows them
 	parts    map[place]*partition
+	past     map[place][]span // what we settled of partitions that were lost, before the broker was told
 	ready    []*item
 	held     held
 	inHand   int
@@ -93,7 +95,8 @@ func (d *Driver) Subscribe(ctx context.Context, s driver.Subscription) (driver.R
 	r := &receiver{
 		d: d, s: s, group: groupID(s.Topic, s.Group), again: againTopic(s.Topic, s.Group),
 		wake: make(chan struct{}, 1), pumped: make(chan struct{}, 1), commits: make(chan struct{}, 1), idle: make(chan struct{}, 1),
-		parts: make(map[place]*partition), left: make(chan struct{}),
+		committing: make(chan struct{}, 1),
+		parts:      make(map[place]*partition), past: make(map[place][]span), left: make(chan struct{}),
 	}
 	r.s.Window = max(1, s.Window)
 	if err := d.ensureGroup(ctx, s.Topic, s.Group); err != nil {

@@ -93,6 +93,7 @@ func (r *receiver) rejoin(ids map[string][16]byte) {
 	}
 	r.client, r.ids, r.resting = client, ids, false
 	r.held = nil
+	clear(r.past) // of offsets that are others' now
 	if r.endPoll != nil {
 		r.endPoll()
 	}
