@@ -7,12 +7,14 @@ import (
 
 	"github.com/holdfast-go/holdfast"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/payment"
+	"github.com/holdfast-go/holdfast/queue/outbox"
 )
 
 func main() {
-	svc := holdfast.New("payment")
+	svc := holdfast.New("payment", events.Engines())
 	settings, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints)
 	if err != nil {
 		log.Fatal(err)
@@ -27,9 +29,17 @@ func main() {
 	}
 	behaviour := kv.OpenView[payment.Behaviour](settings, payment.BehaviourPrefix, kv.CopyIn(svc.Settings().DataDir, "payment"), svc.Logger())
 	control := payment.NewControl(settings, behaviour)
+	store := payment.NewStore(charges)
+	settler := payment.NewSettler(store, charges.Leads, svc.Logger())
+	if err := events.Declare(svc.Queue(), events.Payment); err != nil {
+		log.Fatal(err)
+	}
+	relay := outbox.New(payment.NewOutbox(charges), svc.Queue(), outbox.Config{Lead: events.Lead(charges.Leads), Logger: svc.Logger()})
 
 	svc.Go("behaviour", behaviour.Run)
-	paymentpb.RegisterPaymentServer(svc, payment.NewServer(payment.NewStore(charges), control.Behaviour))
+	svc.Go("settler", settler.Run)
+	svc.Go("outbox", relay.Run)
+	paymentpb.RegisterPaymentServer(svc, payment.NewServer(store, control.Behaviour))
 	svc.Handle("/admin/", payment.NewAdmin(control))
 	holdfast.Main(svc)
 }

@@ -1,0 +1,28 @@
+// Command notifications tells customers what becomes of their orders.
+package main
+
+import (
+	"log"
+
+	"github.com/holdfast-go/holdfast"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/notificationspb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/notifications"
+	"github.com/holdfast-go/holdfast/queue"
+)
+
+func main() {
+	svc := holdfast.New("notifications", events.Engines())
+	db, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints)
+	if err != nil {
+		log.Fatal(err)
+	}
+	service := notifications.New(db)
+
+	svc.Consume(events.OrdersPlaced, events.Notifications, queue.Handle(service.Placed), queue.SubscriptionConfig{})
+	svc.Consume(events.OrdersPaid, events.Notifications, queue.Handle(service.Paid), queue.SubscriptionConfig{})
+	svc.Consume(events.OrdersCancelled, events.Notifications, queue.Handle(service.Cancelled), queue.SubscriptionConfig{})
+	notificationspb.RegisterNotificationsServer(svc, service)
+	holdfast.Main(svc)
+}
