@@ -1,9 +1,11 @@
 package rabbitqueue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -17,9 +19,8 @@ const (
 	reach = 60_000
 	// quiet is for how long nothing comes of a queue before it is asked whether that was all.
 	quiet = 30 * time.Millisecond
-	// lookahead is how far behind its place a letter is looked for before it counts as gone: clocks differ, so that
-	// positions are not quite in order.
-	lookahead = 32
+	// lookahead is how many letters may be between one and its place in the order of their positions.
+	lookahead = 100
 	lockEvery = 50 * time.Millisecond
 )
 
@@ -40,10 +41,10 @@ func (e *Engine) Dead(ctx context.Context, topic, group, after string, limit int
 	if limit <= 0 {
 		return nil, nil
 	}
-	p := page{after: after, limit: limit, found: after == ""}
+	p := page{after: after, limit: limit}
 	ahead := reach
 	if after == "" {
-		ahead = min(limit, reach)
+		ahead = min(limit+lookahead, reach)
 	}
 	err := e.look(ctx, e.names.dead(topic, group), ahead, func(d *amqp.Delivery) (take, more bool) {
 		return false, p.add(driver.Dead{Position: positionOf(d.Headers), Message: decode(d)})
@@ -54,42 +55,27 @@ func (e *Engine) Dead(ctx context.Context, topic, group, after string, limit int
 	return p.letters(), nil
 }
 
-// page collects a page of letters, in the order of the queue.
+// page collects a page of letters by their positions, which the order of the queue is nearly: clocks differ, and letters
+// that were looked at may come back late.
 type page struct {
 	after string
 	limit int
 
-	found  bool // after was seen
-	behind []driver.Dead
-	later  []driver.Dead // by their positions, in case after is gone
-	beyond int           // letters seen since later is full
+	found []driver.Dead
 }
 
 // add reports whether more are wanted.
 func (p *page) add(d driver.Dead) bool {
-	d.Buried = buriedAt(d.Position)
-	switch {
-	case p.found:
-		p.behind = append(p.behind, d)
-		return len(p.behind) < p.limit
-	case d.Position == p.after:
-		p.found = true
-		p.later = nil
-		return true
-	case len(p.later) >= p.limit:
-		p.beyond++
-		return p.beyond < lookahead
-	case d.Position > p.after:
-		p.later = append(p.later, d)
+	if d.Position > p.after || d.Position == "" && p.after == "" {
+		d.Buried = buriedAt(d.Position)
+		p.found = append(p.found, d)
 	}
-	return true
+	return len(p.found) < p.limit+lookahead
 }
 
 func (p *page) letters() []driver.Dead {
-	if p.found {
-		return p.behind
-	}
-	return p.later
+	slices.SortStableFunc(p.found, func(a, b driver.Dead) int { return cmp.Compare(a.Position, b.Position) })
+	return p.found[:min(len(p.found), p.limit)]
 }
 
 // Exhume implements driver.Engine.
@@ -126,7 +112,8 @@ func (e *Engine) look(ctx context.Context, queue string, ahead int, visit func(*
 			return ctx.Err()
 		}
 		defer func() { <-mutex }()
-		if _, ok, err := a.queue(queue); err != nil || !ok {
+		_, ok, err := a.queue(queue)
+		if err != nil || !ok {
 			return err
 		}
 		unlock, err := a.lock(ctx, e.names.browsing(queue))
@@ -134,11 +121,15 @@ func (e *Engine) look(ctx context.Context, queue string, ahead int, visit func(*
 			return err
 		}
 		defer unlock()
-		left, err := a.browse(ctx, queue, ahead, visit)
+		before, _, err := a.queue(queue)
 		if err != nil {
 			return err
 		}
-		return a.restored(ctx, queue, left)
+		seen, taken, err := a.browse(ctx, queue, ahead, visit)
+		if err != nil {
+			return err
+		}
+		return a.restored(ctx, queue, max(before.Messages, seen)-taken)
 	})
 }
 
@@ -182,56 +173,53 @@ func (a *asker) lock(ctx context.Context, name string) (unlock func(), err error
 	}, nil
 }
 
-// browse reads a queue on a channel of its own, whose end puts back what was not taken, in its order. left is how many
-// that are.
-func (a *asker) browse(ctx context.Context, queue string, ahead int, visit func(*amqp.Delivery) (take, more bool)) (left int, err error) {
+// browse reads a queue on a channel of its own, whose end puts back what was not taken, in its order.
+func (a *asker) browse(ctx context.Context, queue string, ahead int, visit func(*amqp.Delivery) (take, more bool)) (seen, taken int, err error) {
 	ch, err := a.conn.amqp.Channel()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer ch.Close() //nolint:errcheck // it is closed either way
 	if err := ch.Qos(ahead, 0, false); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	deliveries, err := ch.Consume(queue, "browse", false, false, false, false, nil)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	taken := false
 	empty := false // an answer said so: the consumer was given all there is, and it comes soon
 	idle := time.NewTimer(quiet)
 	defer idle.Stop()
-	for n, more := 0, true; more && n < ahead; idle.Reset(quiet) {
+	for more := true; more && seen < ahead; idle.Reset(quiet) {
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return 0, 0, ctx.Err()
 		case d, ok := <-deliveries:
 			if !ok {
-				return 0, errors.New("the broker ended it")
+				return 0, 0, errors.New("the broker ended it")
 			}
 			var take bool
-			n++
+			seen++
 			if take, more = visit(&d); !take {
-				left++
 				continue
 			}
-			taken = true
+			taken++
 			if err := ch.Ack(d.DeliveryTag, false); err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 		case <-idle.C:
 			if more = !empty; !more {
 				break
 			}
 			if empty, err = a.empty(queue); err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 		}
 	}
-	if taken { // an answer on this channel says that it has dealt with what came before
+	if taken > 0 { // an answer on this channel says that it has dealt with what came before
 		_, err = ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 	}
-	return left, err
+	return seen, taken, err
 }
 
 // empty reports whether a queue has nothing to give. Unlike what a declaration says, which is zero after a restart, it is

@@ -63,7 +63,7 @@ func TestRealConformance(t *testing.T) {
 			}
 			return e
 		},
-		In: func(t *testing.T, run func(*testing.T)) { run(t) },
+		In:   func(t *testing.T, run func(*testing.T)) { run(t) },
 		Hold: 8 * time.Second, Within: 30 * time.Second,
 	})
 }

@@ -68,7 +68,7 @@ func (r *receiver) start(ctx context.Context) error {
 		return nil
 	}
 	r.wg.Go(func() {
-		if err := r.consume(newConsumer(r, r.e.names.group(r.sub.Topic, r.sub.Group), -1, r.window)); errors.Is(err, errLaned) {
+		if err := r.consume(newConsumer(r, r.e.names.group(r.sub.Topic, r.sub.Group), noLane, r.window)); errors.Is(err, errLaned) {
 			r.startLanes()
 		}
 	})
@@ -267,7 +267,7 @@ func (r *receiver) nack(d *driver.Delivery) error {
 		r.mu.Unlock()
 		return errLost
 	}
-	if f.s.leaving { // it goes back with the channel, in its order
+	if f.s.leaving && f.s.c.lane != noLane { // it goes back with the channel, in its order
 		r.settled(f.s, 1)
 		r.mu.Unlock()
 		return nil
@@ -415,7 +415,8 @@ func (r *receiver) deliver(s *session, d *amqp.Delivery) {
 	s.tags.add(d.DeliveryTag)
 	s.busy = true
 	if s.leaving || s.ended {
-		return // it goes back with the channel
+		s.unhanded = append(s.unhanded, d.DeliveryTag)
+		return
 	}
 	r.ready = append(r.ready, out)
 	if len(r.ready) == 1 {

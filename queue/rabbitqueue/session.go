@@ -16,9 +16,14 @@ import (
 type consumer struct {
 	r        *receiver
 	queue    string
-	lane     int // -1 is a queue that others may consume from at the same time
+	lane     int // noLane or drainLane are of a queue that is none
 	prefetch int
 }
+
+const (
+	noLane    = -1
+	drainLane = lanes // which keeps order, too
+)
 
 func newConsumer(r *receiver, queue string, lane, prefetch int) *consumer {
 	return &consumer{r: r, queue: queue, lane: lane, prefetch: min(prefetch, reach)}
@@ -30,6 +35,10 @@ type session struct {
 	ch      *amqp.Channel
 	revoked chan struct{} // closed with the channel, or when its lane is to be given away
 	gone    chan struct{} // closed by leave
+	tag     string
+	closes  chan *amqp.Error
+
+	canceling chan struct{} // closed when the broker is to deliver nothing more, of a queue without order
 
 	settling sync.Mutex // before receiver.mu: sends what was decided in that order
 
@@ -42,6 +51,7 @@ type session struct {
 	ended     bool
 	drainSeen uint64
 	moving    time.Time // since when its lane is to be given away
+	unhanded  []uint64  // delivered and not handed out, when leaving
 	revoke    sync.Once
 }
 
@@ -55,7 +65,7 @@ func (c *consumer) session(ctx context.Context) error {
 	if err := c.prepare(ctx, conn); err != nil {
 		return err
 	}
-	s, deliveries, closes, err := c.open(conn)
+	s, deliveries, err := c.open(conn)
 	if err != nil {
 		err = explain(err)
 		if errors.Is(err, errMissing) {
@@ -70,75 +80,123 @@ func (c *consumer) session(ctx context.Context) error {
 	r.live[s] = struct{}{}
 	r.mu.Unlock()
 
-	r.pump(ctx, s, deliveries)
+	err = r.pump(ctx, s, deliveries)
 
 	r.mu.Lock()
 	left := s.left
 	r.end(s)
 	r.mu.Unlock()
-	_ = s.ch.Close() // what it had in hand goes back
-	if left || ctx.Err() != nil {
+	s.closeNow()
+	switch {
+	case left || ctx.Err() != nil:
 		return nil
+	case errors.Is(err, errMissing), errors.Is(err, errEnded): // its queue was deleted, or has no leader now
+		r.lost(conn)
 	}
-	select {
-	case e, ok := <-closes:
-		if ok && e != nil {
-			err = explain(e)
-			if errors.Is(err, errMissing) {
-				r.lost(conn)
-			}
-			return err
-		}
-	default:
-	}
-	r.lost(conn) // the broker ended the consumer alone: its queue was deleted, or has no leader now
-	return errors.New("the broker ended the consumer")
+	return err
 }
 
-// pump takes deliveries until the channel ends, or is to be left.
-func (r *receiver) pump(ctx context.Context, s *session, deliveries <-chan amqp.Delivery) {
+// pump takes deliveries until the channel ends, or is to be left, and returns why it ended.
+func (r *receiver) pump(ctx context.Context, s *session, deliveries <-chan amqp.Delivery) error {
+	canceling := s.canceling
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	for {
 		select {
 		case d, ok := <-deliveries:
-			if !ok {
-				return
+			if ok {
+				r.deliver(s, &d)
+				continue
 			}
-			r.deliver(s, &d)
+			if canceling != nil || s.ch.IsClosed() {
+				return s.why()
+			}
+			deliveries = nil // we have canceled, and nothing comes any more
+			r.giveBack(s)
+		case <-canceling:
+			canceling = nil
+			asking.Go(func() { _ = s.ch.Cancel(s.tag, false) }) // its answer is the end of the deliveries
+		case e := <-s.closes:
+			if e != nil {
+				return explain(e)
+			}
+			return errEnded
 		case <-s.gone:
-			return
+			s.closeNow() // ends what asks
+			return nil
 		case <-ctx.Done():
-			return
+			s.closeNow()
+			return ctx.Err()
 		}
 	}
 }
 
-func (c *consumer) open(conn *connection) (*session, <-chan amqp.Delivery, chan *amqp.Error, error) {
-	ch, err := conn.amqp.Channel()
-	if err != nil {
-		return nil, nil, nil, err
+var errEnded = errors.New("the broker ended the consumer")
+
+// why is why the channel ended.
+func (s *session) why() error {
+	select {
+	case e := <-s.closes:
+		if e != nil {
+			return explain(e)
+		}
+	default:
 	}
-	closes := ch.NotifyClose(make(chan *amqp.Error, 1))
-	if err := ch.Qos(c.prefetch, 0, false); err != nil {
-		return nil, nil, nil, err
-	}
-	deliveries, err := ch.Consume(c.queue, driver.Cut(c.r.sub.Instance, 200), false, false, false, false, nil)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	return &session{c: c, ch: ch, revoked: make(chan struct{}), gone: make(chan struct{})}, deliveries, closes, nil
+	return errEnded
 }
 
-// hold hands out nothing more and leaves when all that was handed out is settled. What is here and was not handed out goes
-// back with the channel, in its order: a consumer that only canceled would let the next one begin before ours are done.
-// receiver.mu is held.
+// closeNow closes the channel, and what it has in hand goes back.
+func (s *session) closeNow() { _ = s.ch.Close() }
+
+// giveBack returns what was not handed out to the queue.
+func (r *receiver) giveBack(s *session) {
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	r.mu.Lock()
+	tags := s.unhanded
+	s.unhanded = nil
+	for _, tag := range tags {
+		s.tags.settle(tag)
+	}
+	r.mu.Unlock()
+	for _, tag := range tags {
+		_ = s.ch.Nack(tag, false, true) // or it goes back with the channel
+	}
+}
+
+func (c *consumer) open(conn *connection) (*session, <-chan amqp.Delivery, error) {
+	ch, err := conn.amqp.Channel()
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &session{
+		c: c, ch: ch, tag: driver.Cut(c.r.sub.Instance, 200), closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
+		revoked: make(chan struct{}), gone: make(chan struct{}), canceling: make(chan struct{}),
+	}
+	if s.tag == "" {
+		s.tag = "holdfast" // unique within a channel is enough
+	}
+	if err := ch.Qos(c.prefetch, 0, false); err != nil {
+		return nil, nil, err
+	}
+	deliveries, err := ch.Consume(c.queue, s.tag, false, false, false, false, nil)
+	return s, deliveries, err
+}
+
+// hold hands out nothing more and leaves when all that was handed out is settled. Of a lane, what is here and was not
+// handed out goes back with the channel then, in its order: if it went before, or if the consumer was canceled, the next one
+// would begin before ours are done. Of other queues it goes back at once. receiver.mu is held.
 func (s *session) hold() {
 	if s.leaving || s.ended {
 		return
 	}
 	s.leaving = true
 	s.c.r.discard(s)
-	if s.handed == 0 {
+	switch {
+	case s.handed == 0:
 		s.leave()
+	case s.c.lane == noLane:
+		close(s.canceling)
 	}
 }
 
@@ -154,8 +212,10 @@ func (s *session) leave() {
 func (r *receiver) discard(s *session) {
 	keep := r.ready[:0:0]
 	for _, d := range r.ready {
-		if of(d).s != s {
+		if f := of(d); f.s != s {
 			keep = append(keep, d)
+		} else {
+			s.unhanded = append(s.unhanded, f.tag)
 		}
 	}
 	r.ready = keep
@@ -201,7 +261,7 @@ func (c *consumer) prepare(ctx context.Context, conn *connection) error {
 	switch {
 	case err != nil:
 		return err
-	case laned && c.lane < 0:
+	case laned && c.lane == noLane:
 		return errLaned
 	case laned:
 		if err := r.drain(ctx, conn); err != nil {
@@ -234,7 +294,7 @@ func (r *receiver) drain(ctx context.Context, conn *connection) error {
 	if empty, err := a.empty(old); err != nil || empty {
 		return explain(err)
 	}
-	s, deliveries, closes, err := newConsumer(r, old, -1, r.window).open(conn)
+	s, deliveries, err := newConsumer(r, old, drainLane, r.window).open(conn)
 	if err != nil {
 		return explain(err)
 	}
@@ -246,28 +306,26 @@ func (r *receiver) drain(ctx context.Context, conn *connection) error {
 	r.mu.Unlock()
 	var pumping sync.WaitGroup
 	over, stop := context.WithCancel(ctx)
-	pumping.Go(func() { r.pump(over, s, deliveries) })
-	err = r.drained(ctx, s, closes, old)
+	broken := make(chan error, 1)
+	pumping.Go(func() { broken <- r.pump(over, s, deliveries) })
+	err = r.drained(ctx, s, broken, old)
 	stop()
 	pumping.Wait()
 	r.mu.Lock()
 	r.end(s)
 	r.mu.Unlock()
-	_ = s.ch.Close() // what is left goes back
+	s.closeNow()
 	return explain(err)
 }
 
 // drained waits until the queue of a session is empty, and all of it settled. It asks for a message when there was none
 // for a while: earlier, it could be one that is about to be delivered, out of its order.
-func (r *receiver) drained(ctx context.Context, s *session, closes chan *amqp.Error, queue string) error {
+func (r *receiver) drained(ctx context.Context, s *session, broken <-chan error, queue string) error {
 	same := &asker{e: r.e, ch: s.ch}
 	for idle := 0; backoff.Pause(ctx, drainEvery); idle++ {
 		select {
-		case e := <-closes:
-			if e != nil {
-				return e
-			}
-			return errors.New("the channel was closed")
+		case err := <-broken:
+			return err
 		default:
 		}
 		r.mu.Lock()
@@ -328,7 +386,7 @@ func (r *receiver) mine() (mine []*session, stopped bool) {
 	defer r.mu.Unlock()
 	for s := range r.live {
 		switch {
-		case s.c.lane >= 0 && s.busy && !s.leaving:
+		case s.c.lane >= 0 && s.c.lane < lanes && s.busy && !s.leaving:
 			mine = append(mine, s)
 		case s.leaving && !s.moving.IsZero() && time.Since(s.moving) > patience:
 			s.leave()

@@ -33,6 +33,7 @@ type topology struct {
 
 // topicState is guarded by topology.mu.
 type topicState struct {
+	told     bool // there is something to declare
 	groups   []string
 	replicas int
 	on       *connection   // declared on it, or nil
@@ -57,6 +58,10 @@ func (t *topology) know(topic string, groups []string, replicas int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.state(topic)
+	if !s.told {
+		s.told, s.on = true, nil
+		s.version++
+	}
 	if replicas > 0 {
 		s.replicas = replicas
 	}
@@ -89,7 +94,7 @@ func (e *Engine) declared(ctx context.Context, topic string, conn *connection) e
 		e.topology.mu.Lock()
 		s := e.topology.state(topic)
 		switch {
-		case s.on == conn:
+		case s.on == conn, !s.told: // nobody has declared it here: the broker says whether it is there
 			e.topology.mu.Unlock()
 			return nil
 		case s.busy != nil:
