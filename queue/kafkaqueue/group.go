@@ -212,6 +212,12 @@ func (r *receiver) lost(_ *kgo.Client, parts map[string][]int32) {
 	r.changed()
 }
 
+// version is the state of a partition that a commit has.
+type version struct {
+	p *partition
+	n uint64
+}
+
 // commit tells the broker what is settled of our partitions, of parts alone unless that is nil. The member's generation is
 // read before what is ours: if a rebalance comes between, or before the broker has it, the broker refuses all of it, and a
 // partition that went to somebody else keeps what that one has committed.
@@ -237,13 +243,13 @@ func (r *receiver) commit(ctx context.Context, client *kgo.Client, parts []*part
 }
 
 // fill adds what is new to a commit, and returns which version of it that is.
-func (r *receiver) fill(req *kmsg.OffsetCommitRequest, client *kgo.Client, parts []*partition) map[place]uint64 {
+func (r *receiver) fill(req *kmsg.OffsetCommitRequest, client *kgo.Client, parts []*partition) map[place]version {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.client != client || req.MemberID == "" {
 		return nil
 	}
-	told := make(map[place]uint64)
+	told := make(map[place]version)
 	topics := make(map[string]int)
 	for at, p := range r.parts {
 		if p.version == p.committed || p.position() < 0 || parts != nil && !slices.Contains(parts, p) {
@@ -261,12 +267,12 @@ func (r *receiver) fill(req *kmsg.OffsetCommitRequest, client *kgo.Client, parts
 		c.Partition, c.Offset, c.LeaderEpoch = at.partition, p.position(), -1
 		c.Metadata = kmsg.StringPtr(encodeSettled(c.Offset, p.settled(maxSpans)))
 		req.Topics[i].Partitions = append(req.Topics[i].Partitions, c)
-		told[at] = p.version
+		told[at] = version{p, p.version}
 	}
 	return told
 }
 
-func (r *receiver) filed(resp *kmsg.OffsetCommitResponse, told map[place]uint64) error {
+func (r *receiver) filed(resp *kmsg.OffsetCommitResponse, told map[place]version) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var err error
@@ -278,8 +284,8 @@ func (r *receiver) filed(resp *kmsg.OffsetCommitResponse, told map[place]uint64)
 				err = e
 				continue
 			}
-			if p := r.parts[at]; p != nil {
-				p.committed = max(p.committed, told[at])
+			if v, ok := told[at]; ok {
+				v.p.committed = max(v.p.committed, v.n)
 			}
 		}
 	}
