@@ -28,8 +28,9 @@ const election = "boss"
 
 // spec is what a process is to do.
 type spec struct {
-	Engine  string // URL
-	Storage string // host:port
+	Engine  string      // URL
+	Member  *memberSpec // instead of it
+	Storage string      // host:port
 	Process int
 	Seed    uint64
 }
@@ -49,11 +50,14 @@ func child() {
 	}
 }
 
-func openEngine(url string) (driver.Engine, error) {
-	if rest, ok := strings.CutPrefix(url, "consul://"); ok {
+func openEngine(s spec, failed chan<- error) (driver.Engine, error) {
+	if s.Member != nil {
+		return joinGroup(*s.Member, failed)
+	}
+	if rest, ok := strings.CutPrefix(s.Engine, "consul://"); ok {
 		return consullock.Open(consullock.Config{Agents: []string{rest}, MinTTL: time.Second})
 	}
-	cfg, err := etcdlock.Parse(url)
+	cfg, err := etcdlock.Parse(s.Engine)
 	if err != nil {
 		return nil, err
 	}
@@ -65,12 +69,12 @@ func contendAll(arg string) error {
 	if err := json.Unmarshal([]byte(arg), &s); err != nil {
 		return fmt.Errorf("spec: %w", err)
 	}
-	engine, err := openEngine(s.Engine)
+	failed := make(chan error)
+	engine, err := openEngine(s, failed)
 	if err != nil {
 		return err
 	}
 	l := lock.New(engine, lock.Config{TTL: ttl, Name: fmt.Sprint("process ", s.Process), Logger: slog.New(slog.DiscardHandler)})
-	failed := make(chan error)
 	for i := range each + 1 {
 		c := &contender{l: l, spec: s, rand: rand.New(rand.NewPCG(s.Seed, uint64(s.Process*100+i+os.Getpid()*10000)))} //nolint:gosec // load
 		if c.conn, err = net.Dial("tcp", s.Storage); err != nil {

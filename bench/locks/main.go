@@ -2,13 +2,16 @@
 // before, whatever happens to the holders and to the engine: processes that hold a lock are stopped for longer than its
 // TTL, or killed; the engine is killed with SIGKILL and started again, at times with an empty disk.
 //
-//	go run ./bench/locks                                # on etcd and on Consul
+//	go run ./bench/locks                                # on etcd, on Consul, and among the contenders themselves (replica)
 //	go run ./bench/locks -only etcd -seeds 1 -for 10m
 //
 // Fifty contenders in ten processes want three locks, and each process stands for an election. All of them run on one
 // machine, so that one clock says when each hold began and when its context ended. Every holder writes to storage while
 // its context lasts; one that lost its lock writes once more, as a packet does that comes late. The storage is a table behind
 // package guard, and is judged by its rows. In the end all are left alone, and everything has to go on.
+//
+// With replica each process is a member of the group that keeps the locks, three of them with a vote: who stops a holder may
+// stop the engine's leader. "Killed" are all three at once, and "wiped" is one disk of the three.
 package main
 
 import (
@@ -42,7 +45,7 @@ var program = trial.Trial{
 	Name: "locks",
 	About: fmt.Sprintf("%d contenders in %d processes want %d locks with a TTL of %v, and stand for an election, while holders are stopped and killed, and the engine is killed, restarted and wiped",
 		processes*each, processes, locks, ttl),
-	Cases: []string{work.EngineEtcd, work.EngineConsul},
+	Cases: []string{work.EngineEtcd, work.EngineConsul, engineReplica},
 	Flags: func(f *flag.FlagSet) { f.DurationVar(&lasts, "for", 0, "how `long` a run is (2m)") },
 	Run:   run,
 }
@@ -59,7 +62,8 @@ func run(ctx context.Context, r *trial.Run) error {
 		return fmt.Errorf("data: %w", err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // in the temporary directory
-	engine, err := startEngine(ctx, r.Case, dir)
+	var all []*contenders
+	engine, err := startEngine(ctx, r.Case, dir, &all)
 	if err != nil {
 		return err
 	}
@@ -69,14 +73,17 @@ func run(ctx context.Context, r *trial.Run) error {
 		return err
 	}
 	defer storage.close()
-	var all []*contenders
 	defer func() {
 		for _, p := range all {
 			p.kill()
 		}
 	}()
 	for i := range processes {
-		p, err := startContenders(spec{Engine: engine.url, Storage: storage.addr(), Process: i, Seed: r.Seed})
+		spec := spec{Engine: engine.url, Storage: storage.addr(), Process: i, Seed: r.Seed}
+		if engine.member != nil {
+			spec.Member = engine.member(i)
+		}
+		p, err := startContenders(spec)
 		if err != nil {
 			return err
 		}
@@ -200,7 +207,7 @@ func (s *script) outage(ctx context.Context, wipe bool) error {
 	s.engine.kill()
 	pause(ctx, between(s.rand, 0, ttl))
 	if wipe {
-		if err := os.RemoveAll(s.engine.data); err != nil {
+		if err := s.engine.wipe(); err != nil {
 			return fmt.Errorf("wipe: %w", err)
 		}
 	}

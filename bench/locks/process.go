@@ -72,21 +72,32 @@ func (p *contenders) kill() {
 func (p *contenders) freeze() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
 func (p *contenders) thaw()   { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
 
-// engine keeps the locks, in a process of its own.
+// engine keeps the locks: in a process of its own, or among the contenders.
 type engine struct {
-	url, data string
-	kill      func()
-	start     func(context.Context) error
-	close     func()
+	url    string
+	member func(process int) *memberSpec // nil: they are no part of it
+	kill   func()
+	wipe   func() error // what is killed
+	start  func(context.Context) error
+	close  func()
 }
 
-func startEngine(ctx context.Context, kind, dir string) (*engine, error) {
+// startEngine starts one; all are the contenders, once there are any.
+func startEngine(ctx context.Context, kind, dir string, all *[]*contenders) (*engine, error) {
+	if kind == engineReplica {
+		g, err := newGroup(dir)
+		if err != nil {
+			return nil, err
+		}
+		return g.engine(all), nil
+	}
 	if kind == work.EngineConsul {
 		a, err := consulagent.Start(ctx, consulagent.Config{Dir: dir, Servers: 1, HCL: `session_ttl_min = "1s"`})
 		if err != nil {
 			return nil, err //nolint:wrapcheck // says it all
 		}
-		return &engine{url: "consul://" + a.Addr(), data: filepath.Join(dir, a.Name()), kill: a.Kill, start: a.Start, close: a.Close}, nil
+		data := filepath.Join(dir, a.Name())
+		return &engine{url: "consul://" + a.Addr(), wipe: func() error { return os.RemoveAll(data) }, kill: a.Kill, start: a.Start, close: a.Close}, nil
 	}
 	s := work.Spec{Kind: work.Etcd, ID: kind, Dir: filepath.Join(dir, kind)}
 	var err error
@@ -100,5 +111,5 @@ func startEngine(ctx context.Context, kind, dir string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &engine{url: "etcd://" + p.Addr, data: s.Dir, kill: p.Kill, start: p.Restart, close: p.Close}, nil
+	return &engine{url: "etcd://" + p.Addr, wipe: func() error { return os.RemoveAll(s.Dir) }, kill: p.Kill, start: p.Restart, close: p.Close}, nil
 }
