@@ -350,6 +350,7 @@ func (r *runner) after(t *task, d decision) *task {
 	}
 	if d.do == settle {
 		r.settler.list = t.deliveries(r.settler.list)
+		r.settler.tasks++
 	}
 	next, wait := r.sched.next(now)
 	starved := !r.sched.unbegun()

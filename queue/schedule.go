@@ -72,7 +72,8 @@ type lane struct {
 // outside.
 //
 // Invariants: no lane has two tasks running; of an ordered lane none runs while one before it is not done; at most concurrency
-// run; while an outage lasts at most one runs that was begun in it; a suspect runs alone.
+// run; while an outage lasts at most one runs that was begun in it; a suspect runs alone, when
+// everything before it is settled.
 type scheduler struct {
 	ordered     bool
 	concurrency int
@@ -90,6 +91,7 @@ type scheduler struct {
 	suspects []*task
 	paused   byDue
 	running  int
+	unacked  int   // tasks that are to be settled, and the engine does not know yet
 	solo     *task // the suspect that runs
 	stopping bool
 	memories map[messageID]memory
@@ -199,12 +201,13 @@ func (s *scheduler) next(now time.Time) (*task, time.Duration) {
 		}
 		return s.begin(s.probe(), now), 0
 	}
-	if t := s.pickSuspect(); t != nil {
-		if s.running > 0 {
-			s.suspects = append(s.suspects, t)
+	if len(s.suspects) > 0 {
+		if s.running > 0 || s.unacked > 0 { // what is done must not be in hand any more should this be the end
 			return nil, 0
 		}
-		return s.begin(t, now), 0
+		if t := s.pickSuspect(); t != nil {
+			return s.begin(t, now), 0
+		}
 	}
 	if t := s.ready.pop(); t != nil {
 		return s.begin(t, now), 0
@@ -314,6 +317,7 @@ const (
 func (s *scheduler) end(t *task, v verdict, err error, now time.Time) decision {
 	if v.blame == nobody {
 		ended := s.health.succeeded()
+		s.unacked++
 		s.done(t)
 		return decision{do: settle, ended: ended}
 	}
@@ -423,6 +427,7 @@ func (s *scheduler) stopped(t *task) {
 func (s *scheduler) buried(t *task, ok bool, now time.Time, pause time.Duration) decision {
 	switch {
 	case ok:
+		s.unacked++
 		s.done(t)
 		return decision{do: settle}
 	case s.stopping || revoked(t.d):
@@ -436,6 +441,12 @@ func (s *scheduler) buried(t *task, ok bool, now time.Time, pause time.Duration)
 func (s *scheduler) done(t *task) {
 	s.stopped(t)
 	s.remove(t)
+}
+
+// acked is told of tasks that were settled. It reports whether something may wait for that.
+func (s *scheduler) acked(n int) bool {
+	s.unacked -= n
+	return s.unacked == 0 && len(s.suspects) > 0
 }
 
 func (s *scheduler) remove(t *task) {

@@ -20,6 +20,7 @@ type settler struct {
 
 	inHand int // deliveries that are not settled; the runner's mu
 	list   []*driver.Delivery
+	tasks  int // that list is of
 }
 
 // wake is called after something was added to list.
@@ -38,12 +39,13 @@ func (s *settler) settled(n int) {
 	s.r.madeRoom()
 }
 
-func (s *settler) take(spare []*driver.Delivery) []*driver.Delivery {
+// take returns what is to be acknowledged, of how many tasks.
+func (s *settler) take(spare []*driver.Delivery) ([]*driver.Delivery, int) {
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
-	out := s.list
-	s.list = spare[:0]
-	return out
+	out, tasks := s.list, s.tasks
+	s.list, s.tasks = spare[:0], 0
+	return out, tasks
 }
 
 // run acknowledges until finish.
@@ -57,7 +59,7 @@ func (s *settler) run() {
 		case <-s.done:
 			return
 		}
-		ds := s.take(spare)
+		ds, tasks := s.take(spare)
 		for len(ds) > 0 {
 			ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
 			err := s.r.rec.Ack(ctx, ds)
@@ -77,6 +79,11 @@ func (s *settler) run() {
 				return
 			}
 		}
+		s.r.mu.Lock()
+		if s.r.sched.acked(tasks) {
+			s.r.dispatch(time.Now())
+		}
+		s.r.mu.Unlock()
 		s.settled(len(ds))
 		clear(ds)
 		spare = ds
@@ -101,7 +108,7 @@ func (s *settler) finish() {
 	over := time.AfterFunc(flushTimeout, s.cancel)
 	defer over.Stop()
 	<-s.ended
-	if ds := s.take(nil); len(ds) > 0 {
+	if ds, _ := s.take(nil); len(ds) > 0 {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.r.base), flushTimeout)
 		defer cancel()
 		if err := s.r.rec.Ack(ctx, ds); err != nil && !errors.Is(err, driver.ErrLost) {

@@ -19,13 +19,13 @@ type world struct {
 	t      *testing.T
 	engine *memqueue.Engine
 	q      *queue.Queue
-	log    *bytes.Buffer
+	log    *logBuffer
 	events events
 }
 
 func newWorld(t *testing.T, change ...func(*queue.Config)) *world {
-	w := &world{t: t, engine: memqueue.New(memqueue.Config{}), log: &bytes.Buffer{}}
-	cfg := queue.Config{Source: "test", Instance: "one", Logger: slog.New(slog.NewTextHandler(&locked{b: w.log}, &slog.HandlerOptions{Level: slog.LevelDebug})), Observer: &w.events}
+	w := &world{t: t, engine: memqueue.New(memqueue.Config{}), log: &logBuffer{}}
+	cfg := queue.Config{Source: "test", Instance: "one", Logger: w.logger(), Observer: &w.events}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -40,12 +40,23 @@ func newWorld(t *testing.T, change ...func(*queue.Config)) *world {
 	return w
 }
 
-type locked struct {
-	mu sync.Mutex
-	b  *bytes.Buffer
+func (w *world) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-func (l *locked) Write(p []byte) (int, error) {
+// logBuffer is what is logged.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)

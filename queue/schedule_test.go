@@ -1,0 +1,258 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+// newTestScheduler is one with defaults, whose randomness is seeded.
+func newTestScheduler(seed uint64, change func(*SubscriptionConfig), caps driver.Capabilities) *scheduler {
+	cfg := SubscriptionConfig{}
+	if change != nil {
+		change(&cfg)
+	}
+	return newScheduler(cfg.withDefaults(), caps, rand.New(rand.NewPCG(seed, 0)).Int64N)
+}
+
+func delivery(key string, n, count int) *driver.Delivery {
+	return &driver.Delivery{Message: &driver.Message{ID: fmt.Sprintf("%s-%d", key, n), Source: "s", Key: key, Data: fmt.Append(nil, n)}, Count: count}
+}
+
+// TestScheduler states the invariants of the scheduler for whatever happens in whatever order: lanes, concurrency, order, and
+// that nothing is forgotten.
+func TestScheduler(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ordered := rapid.Bool().Draw(t, "ordered")
+		concurrency := rapid.IntRange(1, 4).Draw(t, "concurrency")
+		caps := driver.Capabilities{Counts: rapid.Bool().Draw(t, "counts"), Delay: rapid.Bool().Draw(t, "delay")}
+		s := newTestScheduler(rapid.Uint64().Draw(t, "seed"), func(c *SubscriptionConfig) { c.Ordered, c.Concurrency = ordered, concurrency }, caps)
+		now := time.Unix(0, 0)
+		var running []*task
+		added := make(map[string]int) // by key
+		doneOf := make(map[string]int)
+		out, in := 0, 0 // messages done or given back, and taken
+		revokes := []chan struct{}{make(chan struct{}), make(chan struct{})}
+		begin := func() {
+			for {
+				tk, _ := s.next(now)
+				if tk == nil {
+					return
+				}
+				for _, other := range running {
+					if tk.m.Key != "" && other.m.Key == tk.m.Key {
+						t.Fatalf("two of key %s at once", tk.m.Key)
+					}
+				}
+				if ordered && tk.m.Key != "" && string(tk.m.Data) != fmt.Sprint(doneOf[tk.m.Key]) {
+					t.Fatalf("key %s: %s begins when %d are done", tk.m.Key, tk.m.Data, doneOf[tk.m.Key])
+				}
+				if running = append(running, tk); len(running) > concurrency {
+					t.Fatalf("%d run", len(running))
+				}
+			}
+		}
+		leaves := func(tk *task) {
+			s.acked(s.unacked)
+			out++
+			doneOf[tk.m.Key]++
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"add": func(t *rapid.T) {
+				key := rapid.SampledFrom([]string{"", "a", "b", "c"}).Draw(t, "key")
+				d := delivery(key, added[key], rapid.SampledFrom([]int{1, 1, 1, 2, 14, 40}).Draw(t, "count"))
+				if i := rapid.IntRange(0, 2).Draw(t, "revokes"); i < 2 && !ordered {
+					d.Revoked = revokes[i]
+				}
+				s.add(d, now)
+				added[key]++
+				in++
+				if rapid.Bool().Draw(t, "again") {
+					if n := s.add(&driver.Delivery{Message: d.Message, Count: d.Count + 1, Revoked: d.Revoked}, now); n != 1 {
+						t.Fatalf("a second delivery counts %d", n)
+					}
+				}
+				begin()
+			},
+			"end": func(t *rapid.T) {
+				if len(running) == 0 {
+					t.Skip("nothing runs")
+				}
+				i := rapid.IntRange(0, len(running)-1).Draw(t, "which")
+				tk := running[i]
+				running = slices.Delete(running, i, i+1)
+				if tk.bury == "" {
+					v := verdict{blame: rapid.SampledFrom([]blame{nobody, theMessage, unknown, elsewhere}).Draw(t, "blame"), reason: "r"}
+					var err error
+					if v.blame != nobody {
+						err = errors.New("x")
+					}
+					switch d := s.end(tk, v, err, now); d.do {
+					case settle:
+						leaves(tk)
+					case giveBack:
+						if ordered {
+							t.Fatal("an ordered message is given back for later")
+						}
+						s.done(tk)
+						leaves(tk)
+					case setAside:
+						if tk.bury == "" {
+							t.Fatal("set aside for no reason")
+						}
+					case retry:
+						if d.pause > s.max {
+							t.Fatalf("a pause of %v", d.pause)
+						}
+					}
+				}
+				if tk.bury != "" && !tk.gone {
+					switch d := s.buried(tk, rapid.Bool().Draw(t, "buried"), now, time.Second); d.do {
+					case settle:
+						leaves(tk)
+					case giveBack:
+						s.done(tk)
+						leaves(tk)
+					case retry, setAside:
+					}
+				}
+				begin()
+			},
+			"time": func(t *rapid.T) {
+				now = now.Add(time.Duration(rapid.IntRange(1, 20_000).Draw(t, "ms")) * time.Millisecond)
+				begin()
+			},
+			"revoke": func(t *rapid.T) {
+				i := rapid.IntRange(0, 1).Draw(t, "which")
+				close(revokes[i])
+				for _, tk := range s.revoke(revokes[i]) {
+					if slices.Contains(running, tk) {
+						t.Fatal("what runs is dropped")
+					}
+					leaves(tk)
+				}
+				revokes[i] = make(chan struct{})
+				begin()
+			},
+			"": func(t *rapid.T) {
+				if s.running != len(running) {
+					t.Fatalf("%d run, it says %d", len(running), s.running)
+				}
+				if len(s.tasks) != in-out {
+					t.Fatalf("%d in hand of %d taken and %d done", len(s.tasks), in, out)
+				}
+				if len(s.tasks) == 0 && len(s.lanes)+len(s.byID)+len(s.paused) != 0 {
+					t.Fatalf("something is left of nothing: %d lanes, %d IDs, %d paused", len(s.lanes), len(s.byID), len(s.paused))
+				}
+			},
+		})
+		// When everything succeeds from now on, everything ends.
+		for range 10_000 {
+			if len(s.tasks) == 0 {
+				return
+			}
+			begin()
+			for _, tk := range running {
+				if tk.bury == "" {
+					if d := s.end(tk, verdict{}, nil, now); d.do != settle {
+						t.Fatalf("after success: %v", d.do)
+					}
+				} else {
+					s.buried(tk, true, now, 0)
+				}
+				leaves(tk)
+			}
+			running = nil
+			now = now.Add(time.Second)
+		}
+		t.Fatalf("%d are never done", len(s.tasks))
+	})
+}
+
+// TestSuspects: messages that were delivered far too often are handled one at a time, in any order, and those beyond doubt
+// not at all.
+func TestSuspects(t *testing.T) {
+	s := newTestScheduler(1, nil, driver.Capabilities{Counts: true})
+	now := time.Unix(0, 0)
+	for i := range 10 {
+		s.add(delivery("", i, defaultAttempts+suspectAfter+1), now)
+	}
+	s.add(delivery("", 10, 1), now)
+	killer := delivery("", 11, defaultAttempts+killerAfter+1)
+	s.add(killer, now)
+	var order []string
+	for i := range 10 {
+		tk, _ := s.next(now)
+		if tk == nil || tk.bury != "" {
+			t.Fatalf("suspect %d is not begun", i)
+		}
+		order = append(order, string(tk.m.Data))
+		if other, _ := s.next(now); other != nil {
+			t.Fatalf("%s is handled beside the suspect %s", other.m.Data, tk.m.Data)
+		}
+		s.end(tk, verdict{}, nil, now)
+		if i == 9 {
+			break
+		}
+		if other, _ := s.next(now); other != nil {
+			t.Fatalf("%s is handled before %s is settled", other.m.Data, tk.m.Data)
+		}
+		if !s.acked(1) {
+			t.Error("nobody waits for what is settled")
+		}
+	}
+	if slices.IsSorted(order) {
+		t.Errorf("begun in the order %v", order)
+	}
+	for range 2 {
+		tk, _ := s.next(now)
+		if tk == nil || (tk.bury != "") != (tk.d == killer) {
+			t.Errorf("after the suspects %+v", tk)
+		}
+	}
+}
+
+// TestStopKeepsOrder: what follows one of its key that still runs is given back after it.
+func TestStopKeepsOrder(t *testing.T) {
+	s := newTestScheduler(1, func(c *SubscriptionConfig) { c.Ordered, c.Concurrency = true, 1 }, driver.Capabilities{})
+	now := time.Unix(0, 0)
+	for i := range 3 {
+		s.add(delivery("a", i, 1), now)
+		s.add(delivery("b", i, 1), now)
+	}
+	first, _ := s.next(now)
+	if got := s.stop(); len(got) != 3 || slices.ContainsFunc(got, func(tk *task) bool { return tk.m.Key != "b" }) {
+		t.Fatalf("%d are given back at once", len(got))
+	}
+	if tk, _ := s.next(now); tk != nil {
+		t.Error("something is begun after the stop")
+	}
+	if d := s.end(first, verdict{blame: unknown}, errors.New("x"), now); d.do != giveBack || d.pause != 0 {
+		t.Fatalf("what failed during the stop: %+v", d)
+	}
+	if got := s.stop(); len(got) != 0 {
+		t.Errorf("%d are given back before the one that they follow", len(got))
+	}
+	s.done(first)
+	if got := s.stop(); len(got) != 2 || len(s.tasks) != 0 {
+		t.Errorf("%d are given back after it, %d are left", len(got), len(s.tasks))
+	}
+}
+
+// TestWaves: of one key there is one message at a time, of none there are all at once.
+func TestWaves(t *testing.T) {
+	var ms []*driver.Message
+	for _, key := range []string{"a", "", "b", "a", "", "a", "b"} {
+		ms = append(ms, &driver.Message{Key: key})
+	}
+	if got, want := fmt.Sprint(waves(ms)), "[[0 1 2 4] [3 6] [5]]"; got != want {
+		t.Errorf("waves %s, want %s", got, want)
+	}
+}
