@@ -187,10 +187,10 @@ func (t *table) fill(ctx context.Context, s settings) error {
 		return nil
 	}
 	if t.engine == broker.Kafka {
-		return engine(ctx, t.engine, func(b *broker.Broker) error { return all(b, s.modes...) })
+		return engine(ctx, t.engine, false, func(b *broker.Broker) error { return all(b, s.modes...) })
 	}
 	for _, m := range s.modes {
-		if err := engine(ctx, t.engine, func(b *broker.Broker) error { return all(b, m) }); err != nil {
+		if err := engine(ctx, t.engine, m.publishers == 0 && m.rate == 0, func(b *broker.Broker) error { return all(b, m) }); err != nil {
 			return err
 		}
 	}

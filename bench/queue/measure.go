@@ -98,14 +98,15 @@ func newTopic(side string) string {
 	return fmt.Sprintf("%s-%d", strings.ReplaceAll(side, "+", "-"), topics.Add(1))
 }
 
-// engine runs do with an engine that is new, in a directory of its own.
-func engine(ctx context.Context, kind string, do func(*broker.Broker) error) error {
+// engine runs do with an engine that is new, in a directory of its own. With noSync NATS confirms what is not on disk: where
+// it is to be filled, and is measured by what comes out.
+func engine(ctx context.Context, kind string, noSync bool, do func(*broker.Broker) error) error {
 	dir, err := os.MkdirTemp("", "holdfast-queue-")
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // in the temporary directory
-	b, err := broker.Start(ctx, broker.Config{Kind: kind, Dir: dir})
+	b, err := broker.Start(ctx, broker.Config{Kind: kind, Dir: dir, NoSync: noSync})
 	if err != nil {
 		return err //nolint:wrapcheck // says it all
 	}

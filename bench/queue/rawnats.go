@@ -122,7 +122,8 @@ func (s *natsStream) consume(ctx context.Context, concurrency int, _ bool, handl
 		wg.Go(func() {
 			for m := range work {
 				handle(m.Data())
-				if err := m.Ack(); err != nil {
+				// Confirmed, as Holdfast's are.
+				if err := m.DoubleAck(context.WithoutCancel(ctx)); err != nil {
 					failed[i] = err
 				}
 			}

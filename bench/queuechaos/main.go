@@ -52,7 +52,7 @@ var program = trial.Trial{
 	Choose: "engines",
 	Flags: func(f *flag.FlagSet) {
 		f.IntVar(&settings.messages, "messages", 100_000, "how many `messages` are published")
-		f.IntVar(&settings.rate, "rate", 1000, "how many a `second`")
+		f.IntVar(&settings.rate, "rate", 500, "how many a `second`")
 		f.BoolVar(&settings.partition, "partition", false, "cut the engine off instead of killing anything")
 		f.StringVar(&settings.inbox, "inbox", "postgres", "where effects go: postgres or sqlite")
 		f.StringVar(&settings.keep, "keep", "", "leave what was written below this `directory`")
@@ -84,12 +84,12 @@ func run(ctx context.Context, r *trial.Run) (err error) {
 	}
 	messages, rate := settings.messages, settings.rate
 	if r.Short {
-		messages = min(messages, 2000)
+		messages, rate = min(messages, 2000), max(rate, 1000)
 	}
 	if err := w.start(ctx, spec{Messages: messages, Rate: rate, Deadline: 10 * time.Second}, false); err != nil {
 		return err
 	}
-	s := newScript(w)
+	s := newScript(w, messages)
 	if err := s.run(ctx); err != nil {
 		return err
 	}

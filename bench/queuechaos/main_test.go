@@ -37,12 +37,12 @@ func TestJudge(t *testing.T) {
 	second := func(n int) time.Time { return time.Unix(int64(n), 0) }
 	msg := func(key, seq int) payload { return payload{Key: key, Seq: seq} }
 	v := judge([]published{
-		{Payload: msg(1, 1), Took: time.Second},
+		{Payload: msg(1, 1), Took: time.Second, At: second(0)},
 		{Payload: msg(1, 2), Code: "UNAVAILABLE", Took: time.Minute},
-		{Payload: msg(1, 2)},
-		{Payload: msg(1, 3)},
-		{Payload: msg(1, 4)},
-		{Payload: msg(2, 1)},
+		{Payload: msg(1, 2), At: second(2)},
+		{Payload: msg(1, 3), At: second(2)},
+		{Payload: msg(1, 4), At: second(3)},
+		{Payload: msg(2, 1), At: second(2)},
 		{Payload: msg(2, 2), Code: "DEADLINE_EXCEEDED"},
 	}, []happened{
 		{msg(1, 1), second(1)},

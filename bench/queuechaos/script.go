@@ -14,12 +14,13 @@ type script struct {
 	*world
 	rand *rand.Rand
 	next int // server of the engine that is killed next
+	most int // effects after which all of them are killed
 
 	killed, frozen, brokerKilled, brokerFrozen, all int
 }
 
-func newScript(w *world) *script {
-	return &script{world: w, rand: rand.New(rand.NewPCG(w.r.Seed, 0))} //nolint:gosec // to be repeatable
+func newScript(w *world, messages int) *script {
+	return &script{world: w, most: messages * 4 / 5, rand: rand.New(rand.NewPCG(w.r.Seed, 0))} //nolint:gosec // to be repeatable
 }
 
 // run makes trouble for as long as messages are published.
@@ -36,9 +37,15 @@ func (s *script) run(ctx context.Context) error {
 			return err
 		}
 		if !more {
-			break
+			return nil
+		}
+		done, err := s.store.count(ctx)
+		if err != nil {
+			return err
 		}
 		switch {
+		case done > s.most && s.all == 0 && len(s.broker.Servers) > 1:
+			err = s.killAll(ctx)
 		case n%3 == 0:
 			err = s.killServer(ctx)
 		case n%7 == 0:
@@ -51,14 +58,10 @@ func (s *script) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !pause(ctx, s.between(500*time.Millisecond, 3*time.Second)) {
+		if !pause(ctx, s.between(500*time.Millisecond, 8*time.Second)) {
 			return context.Cause(ctx)
 		}
 	}
-	if len(s.broker.Servers) > 1 {
-		return s.killAll(ctx)
-	}
-	return nil
 }
 
 func (s *script) between(from, to time.Duration) time.Duration {

@@ -17,7 +17,7 @@ type verdict struct {
 	disorder           int // first effects after that of a later message of the key
 	deliveries, again  int
 	dead, waiting      int           // at the engine, in the end
-	longest            time.Duration // between two effects
+	longest            time.Duration // between two effects, or until the first
 	slowest            time.Duration // publication that was confirmed
 	took               time.Duration // from the first effect to the last
 }
@@ -41,13 +41,16 @@ func judge(all []published, effects []happened, delivered map[string]int) verdic
 		last[this.key] = max(last[this.key], this.seq)
 	}
 	confirmed := map[id]bool{}
+	var first time.Time
 	for _, p := range all {
 		if p.Code != "" {
 			v.refused++
 			continue
 		}
 		this := id{p.Payload.Key, p.Payload.Seq}
-		confirmed[this] = true
+		if confirmed[this] = true; first.IsZero() || p.At.Before(first) {
+			first = p.At
+		}
 		v.slowest = max(v.slowest, p.Took)
 		if had[this] == 0 {
 			if v.lost++; len(v.examples) < 10 {
@@ -66,6 +69,9 @@ func judge(all []published, effects []happened, delivered map[string]int) verdic
 		v.again += n - 1
 	}
 	slices.SortFunc(times, time.Time.Compare)
+	if len(times) > 0 {
+		v.longest = times[0].Sub(first) // until the first
+	}
 	for i := 1; i < len(times); i++ {
 		v.longest = max(v.longest, times[i].Sub(times[i-1]))
 	}

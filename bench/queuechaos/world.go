@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/bench/internal/broker"
 	"github.com/holdfast-go/holdfast/bench/internal/trial"
+	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
 // world is all that runs.
@@ -175,17 +176,29 @@ func (w *world) judge(ctx context.Context) (verdict, error) {
 		return v, err //nolint:wrapcheck // says it all
 	}
 	defer engine.Close()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	lag, err := engine.Lag(ctx, topicName, groupName)
+	lag, err := w.lag(ctx, engine)
 	if err != nil {
-		return v, fmt.Errorf("lag: %w", err)
+		return v, err
 	}
 	v.dead, v.waiting = int(lag.Dead), int(lag.Waiting+lag.Unsettled)
 	if v.lost > 0 {
 		w.say("lost: %v; files in %s", v.examples, filepath.Base(w.dir))
 	}
 	return v, nil
+}
+
+// lag asks how far behind the group is, which an engine that was just killed may not know at once.
+func (w *world) lag(ctx context.Context, engine driver.Engine) (lag driver.Lag, err error) {
+	for begun := time.Now(); time.Since(begun) < time.Minute; {
+		try, cancel := context.WithTimeout(ctx, 10*time.Second)
+		lag, err = engine.Lag(try, topicName, groupName)
+		cancel()
+		if err == nil || !pause(ctx, time.Second) {
+			return lag, err //nolint:wrapcheck // says it all
+		}
+		w.say("%v", err)
+	}
+	return lag, err //nolint:wrapcheck // says it all
 }
 
 func pause(ctx context.Context, d time.Duration) bool {
