@@ -18,7 +18,7 @@ import (
 
 const (
 	// ping bounds how long the connection stays with a server that is frozen: two of them.
-	ping        = 2 * time.Second
+	ping        = time.Second
 	dialTimeout = 2 * time.Second
 	redialMin   = 50 * time.Millisecond
 	redialMax   = time.Second

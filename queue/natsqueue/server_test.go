@@ -2,7 +2,7 @@ package natsqueue_test
 
 import (
 	"context"
-	"fmt"
+	"flag"
 	"net"
 	"os"
 	"sync"
@@ -20,15 +20,20 @@ import (
 
 // TestMain is also a server of the real tests, if the environment says so.
 func TestMain(m *testing.M) {
-	if os.Getenv(childDir) != "" {
+	if os.Getenv(childConfig) != "" {
 		runChild()
+	}
+	flag.Parse()
+	// The cases wait and compute little; more of them at once than there are processors is right.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
 
 const (
-	childDir = "NATSQUEUE_TEST_DIR"
-	token    = "secret"
+	childConfig = "NATSQUEUE_TEST_SERVER"
+	token       = "secret"
 )
 
 // soon bounds whatever a test waits for; it is only reached when the test fails.
@@ -147,5 +152,3 @@ func open(t testing.TB, change func(*natsqueue.Config), servers ...string) *nats
 	t.Cleanup(func() { check(t, e.Close()) })
 	return e
 }
-
-var _ = fmt.Sprint
