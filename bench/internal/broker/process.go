@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -85,15 +86,17 @@ func (p *Process) start(ctx context.Context) error {
 	if err != nil {
 		return err //nolint:wrapcheck // by Start
 	}
-	if err := cmd.Start(); err != nil {
-		return err //nolint:wrapcheck // by Start
-	}
-	ended, ready := make(chan struct{}), make(chan struct{})
-	p.mu.Lock()
-	p.cmd, p.in, p.ended = cmd, in, ended
-	p.mu.Unlock()
+	ended, ready, started := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
 		defer close(ended)
+		// The kernel ends the child when the thread ends that started it, so nobody else may use that one meanwhile: some end
+		// theirs.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if started <- err; err != nil {
+			return
+		}
 		r := bufio.NewReader(out)
 		if line, err := r.ReadString('\n'); err == nil && line == "ready\n" {
 			close(ready)
@@ -101,6 +104,12 @@ func (p *Process) start(ctx context.Context) error {
 		_, _ = io.Copy(io.Discard, r)
 		_ = cmd.Wait() // how it ended is no news: it was told to, or its text says so
 	}()
+	if err := <-started; err != nil {
+		return err //nolint:wrapcheck // by Start
+	}
+	p.mu.Lock()
+	p.cmd, p.in, p.ended = cmd, in, ended
+	p.mu.Unlock()
 	timeout := time.NewTimer(startTimeout)
 	defer timeout.Stop()
 	select {
