@@ -38,6 +38,10 @@ func (b *Broker) properties() (string, error) {
 	if advertise == "" {
 		advertise = b.Addr()
 	}
+	session := "3000"
+	if b.cfg.brokers == 1 {
+		session = "1500" // for that long a lone broker that was killed waits before it takes its own place
+	}
 	p := map[string]string{
 		"process.roles":                            "broker,controller",
 		"node.id":                                  strconv.Itoa(b.cfg.id),
@@ -45,8 +49,8 @@ func (b *Broker) properties() (string, error) {
 		"controller.listener.names":                "CONTROLLER",
 		"controller.quorum.election.timeout.ms":    "500",
 		"controller.quorum.fetch.timeout.ms":       "1000",
-		"broker.session.timeout.ms":                "3000",
-		"broker.heartbeat.interval.ms":             "500",
+		"broker.session.timeout.ms":                session,
+		"broker.heartbeat.interval.ms":             "300",
 		"listeners":                                "PLAINTEXT://" + b.Addr() + ",CONTROLLER://" + loopback(b.ports.controller()),
 		"advertised.listeners":                     "PLAINTEXT://" + advertise,
 		"listener.security.protocol.map":           "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL",

@@ -48,6 +48,9 @@ func (r *receiver) join() (*kgo.Client, error) {
 			return nil
 		}),
 	}, r.d.common...)
+	if r.instance != "" {
+		opts = append(opts, kgo.InstanceID(r.instance))
+	}
 	return kgo.NewClient(opts...)
 }
 
@@ -249,6 +252,9 @@ func (r *receiver) fill(req *kmsg.OffsetCommitRequest, client *kgo.Client, parts
 	if r.client != client || req.MemberID == "" {
 		return nil
 	}
+	if r.instance != "" {
+		req.InstanceID = kmsg.StringPtr(r.instance)
+	}
 	told := make(map[place]version)
 	topics := make(map[string]int)
 	for at, p := range r.parts {
@@ -411,6 +417,9 @@ func (r *receiver) sort(client *kgo.Client, fetches kgo.Fetches) bool {
 	for _, f := range fetches.Errors() {
 		switch {
 		case errors.Is(f.Err, context.Canceled):
+		case errors.Is(f.Err, kerr.FencedInstanceID):
+			r.work.Go(func() { r.outdone(client) })
+			return false
 		case unknown(f.Err), kerr.IsRetriable(f.Err): // the client goes on by itself, or watch sees to it
 			return false
 		default:

@@ -106,6 +106,7 @@ type Driver struct {
 	mu        sync.Mutex
 	known     map[string]bool // topics that are there, as far as we know
 	receivers map[*receiver]struct{}
+	claims    map[claim]bool
 	dead      map[string]*letters // by the name of the topic of dead letters
 	closed    bool
 }
@@ -120,7 +121,7 @@ func Open(cfg Config) (*Driver, error) {
 	}
 	cfg.defaults()
 	d := &Driver{
-		cfg: cfg, known: make(map[string]bool), receivers: make(map[*receiver]struct{}), dead: make(map[string]*letters),
+		cfg: cfg, known: make(map[string]bool), receivers: make(map[*receiver]struct{}), claims: make(map[claim]bool), dead: make(map[string]*letters),
 		buffered: semaphore.NewWeighted(maxBuffered),
 	}
 	d.common = d.options()

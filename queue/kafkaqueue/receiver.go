@@ -58,10 +58,12 @@ type item struct {
 
 // receiver implements driver.Receiver: one member of a consumer group.
 type receiver struct {
-	d     *Driver
-	s     driver.Subscription
-	group string
-	again string
+	d        *Driver
+	s        driver.Subscription
+	group    string
+	again    string
+	claim    claim  // of the instance's name
+	instance string // that name, "" when another has it; r.mu
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -102,11 +104,12 @@ func (d *Driver) Subscribe(ctx context.Context, s driver.Subscription) (driver.R
 	if err := d.ensureGroup(ctx, s.Topic, s.Group); err != nil {
 		return nil, wrong(ctx, err, "subscribe to %s for %s", s.Topic, s.Group)
 	}
-	ids, err := d.ids(ctx, s.Topic, r.again)
-	if err != nil {
+	var err error
+	if r.ids, err = d.ids(ctx, s.Topic, r.again); err != nil {
 		return nil, wrong(ctx, err, "subscribe to %s for %s", s.Topic, s.Group)
 	}
-	r.ids = ids
+	r.claim = d.claim(r.group, s.Instance)
+	r.instance = r.claim.instance
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
 	r.mu.Lock()
 	r.client, err = r.join()
@@ -114,6 +117,9 @@ func (d *Driver) Subscribe(ctx context.Context, s driver.Subscription) (driver.R
 	r.mu.Unlock()
 	if err != nil {
 		r.end()
+		d.mu.Lock()
+		delete(d.claims, r.claim)
+		d.mu.Unlock()
 		return nil, fmt.Errorf("kafka: subscribe to %s for %s: %w", s.Topic, s.Group, err)
 	}
 	d.mu.Lock()
@@ -345,7 +351,7 @@ func (r *receiver) leave() {
 	_ = r.commit(ctx, client, nil) // what is not committed is delivered again
 	cancel()
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(r.life), leaveWithin)
-	_ = client.LeaveGroupContext(ctx) // or the group notices by itself
+	r.part(ctx, client)
 	cancel()
 	r.mu.Lock()
 	for _, p := range r.parts {
@@ -374,6 +380,7 @@ func (r *receiver) Close() error {
 	client.Close()
 	r.d.mu.Lock()
 	delete(r.d.receivers, r)
+	delete(r.d.claims, r.claim)
 	r.d.mu.Unlock()
 	close(r.left)
 	return nil

@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"strconv"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func (r *receiver) hold(it *item) {
@@ -81,26 +85,96 @@ func (r *receiver) look(ctx context.Context) {
 // rejoin begins anew, with a member that knows the topics as they are now.
 func (r *receiver) rejoin(ids map[string][16]byte) {
 	r.d.cfg.Logger.Warn("kafka: the topic was created anew: receiving from its beginning", "topic", r.s.Topic, "group", r.s.Group)
+	r.replace(func() {
+		r.ids = ids
+		clear(r.past) // of offsets that are others' now
+	})
+}
+
+// outdone is called when another member has our name: a process that was started under it while we live, or in our place
+// while we were frozen. It has the name now; we go on without one.
+func (r *receiver) outdone(client *kgo.Client) {
+	r.mu.Lock()
+	ours := r.client == client && r.instance != "" && !r.stopped
+	r.mu.Unlock()
+	if !ours {
+		return
+	}
+	r.d.cfg.Logger.Warn("kafka: another instance has the same name", "instance", r.s.Instance, "topic", r.s.Topic, "group", r.s.Group)
+	r.replace(func() { r.instance = "" })
+}
+
+// replace puts a new client in the place of the one there is.
+func (r *receiver) replace(change func()) {
 	r.mu.Lock()
 	old := r.client
+	for _, p := range r.parts {
+		r.drop(p)
+	}
+	named := r.instance != ""
+	change()
 	client, err := r.join()
 	if err != nil { // the options are those of the first, so that there is none
 		r.mu.Unlock()
 		return
 	}
-	for _, p := range r.parts {
-		r.drop(p)
-	}
-	r.client, r.ids, r.resting = client, ids, false
-	r.held = nil
-	clear(r.past) // of offsets that are others' now
+	r.client, r.resting, r.held = client, false, nil
 	if r.endPoll != nil {
 		r.endPoll()
 	}
+	keep := named && r.instance == ""
 	r.mu.Unlock()
 	r.changed()
 	ctx, cancel := context.WithTimeout(r.life, leaveWithin)
-	_ = old.LeaveGroupContext(ctx) // or the group notices by itself
-	cancel()
+	defer cancel()
+	if keep { // leaving would be for the other one
+		_ = old.LeaveGroupContext(ctx)
+	} else {
+		r.part(ctx, old)
+	}
 	old.Close()
+}
+
+// claim is a name of a member that is taken in this process.
+type claim struct{ group, instance string }
+
+// claim returns the name under which an instance is a member of a group. A process that is started again under its name
+// takes its place in the group at once, where it would otherwise wait until the group gives up the one that was killed. Two
+// receivers of one process have two names.
+func (d *Driver) claim(group, instance string) claim {
+	const most = 200
+	clean := []byte(instance[:min(len(instance), most)])
+	for i, c := range clean {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			clean[i] = '_'
+		}
+	}
+	if len(clean) == 0 {
+		return claim{}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := claim{group, string(clean)}
+	for n := 2; d.claims[c]; n++ {
+		c.instance = string(clean) + "." + strconv.Itoa(n)
+	}
+	d.claims[c] = true
+	return c
+}
+
+// part leaves the group: a member with a name would be expected back. Without an answer, the group notices by itself.
+func (r *receiver) part(ctx context.Context, client *kgo.Client) {
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group = r.group
+	m := kmsg.NewLeaveGroupRequestMember()
+	m.MemberID, _ = client.GroupMetadata()
+	r.mu.Lock()
+	name := r.instance
+	r.mu.Unlock()
+	_ = client.LeaveGroupContext(ctx)
+	if name != "" && m.MemberID != "" {
+		m.InstanceID, m.Reason = &name, kmsg.StringPtr("stopped")
+		req.Members = append(req.Members, m)
+		_, _ = req.RequestWith(ctx, r.d.requests)
+	}
 }
