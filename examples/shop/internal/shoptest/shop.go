@@ -44,16 +44,17 @@ type Shop struct {
 }
 
 // NewShop returns a shop that sells products and keeps its state in db. Payment takes no time and refuses nothing. All
-// calls, those between services too, meet fault. Messages lie in the outboxes until Tell.
+// calls, those between services too, meet fault, and so does what those keep who listen to messages. Messages lie in the outboxes until Tell.
 func NewShop(db kv.KV, products *assortment.Assortment, fault Fault) *Shop {
 	c := &Conn{Fault: fault}
 	changes := kv.OpenView[catalog.Change](db, catalog.Prefix, "", Quiet())
 	ledger := NewGroup[*inventory.Ledger, inventory.Command, inventory.Done](inventory.NewLedger())
 	book := NewGroup[*orders.Book, orders.Command, orders.Answer](orders.NewBook())
 	tally := NewGroup[*analytics.Tally, analytics.Command, analytics.Counted](analytics.NewTally())
+	heard := KV{KV: db, Fault: fault} // of those who listen
 	s := &Shop{
-		Conn: c, db: db, book: book, charges: payment.NewStore(db), parcels: shipping.NewServer(shipping.NewStore(db)),
-		notices: notifications.New(db), analytics: analytics.New(tally),
+		Conn: c, db: db, book: book, charges: payment.NewStore(db), parcels: shipping.NewServer(shipping.NewStore(heard)),
+		notices: notifications.New(heard), analytics: analytics.New(tally.With(fault)),
 	}
 	catalogpb.RegisterCatalogServer(c, catalog.NewServer(catalog.NewShelf(products, catalog.NewStore(db, changes))))
 	cartpb.RegisterCartServer(c, cart.NewServer(cart.NewStore(db)))
