@@ -4,6 +4,8 @@ package sqlstore_test
 
 import (
 	"database/sql"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,23 +15,43 @@ import (
 	"github.com/holdfast-go/holdfast/queue/outbox/sqlstore"
 )
 
-func postgresql(t *testing.T) (database, *pgtest.Server) {
+func start(t *testing.T) *pgtest.Server {
 	t.Helper()
 	s, err := pgtest.Start(t.Context(), pgtest.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	return database{sqlstore.PostgreSQL, func(t *testing.T) *sql.DB { return open(t, "pgx", s.URL("")) }}, s
+	return s
+}
+
+func postgresql(dsn string) database {
+	return database{sqlstore.PostgreSQL, dsn, func(t *testing.T) *sql.DB { return open(t, "pgx", dsn) }}
 }
 
 func TestRealPostgreSQL(t *testing.T) {
-	d, _ := postgresql(t)
-	t.Run("suite", func(t *testing.T) { conformance(t, d, sqlstore.Config{Source: "gone"}) })
-	t.Run("kept", func(t *testing.T) { conformance(t, d, sqlstore.Config{Source: "kept", Keep: time.Hour}) })
-	t.Run("looked at", func(t *testing.T) { conformance(t, d, sqlstore.Config{Source: "looked", NoListen: true}) })
-	t.Run("transactions", func(t *testing.T) { transactions(t, d) })
-	t.Run("migrations", func(t *testing.T) { migrations(t, d) })
-	t.Run("cleaning", func(t *testing.T) { cleaning(t, d) })
-	t.Run("leading", func(t *testing.T) { leading(t, d) })
+	server := start(t)
+	all := postgresql(server.URL(""))
+	for i, c := range []struct {
+		name string
+		test func(t *testing.T, d database)
+	}{
+		{"suite", func(t *testing.T, d database) { conformance(t, d, sqlstore.Config{Source: "gone"}) }},
+		{"kept", func(t *testing.T, d database) { conformance(t, d, sqlstore.Config{Source: "kept", Keep: time.Hour}) }},
+		{"looked at", func(t *testing.T, d database) { conformance(t, d, sqlstore.Config{Source: "looked", NoListen: true}) }},
+		{"transactions", transactions},
+		{"migrations", migrations},
+		{"cleaning", cleaning},
+		{"leading", leading},
+		{"committed out of order", outOfOrder},
+		{"order of keys is that of commits", orderOfCommits},
+		{"deadlock", deadlock},
+		{"waking", func(t *testing.T, d database) { waking(t, d, server) }},
+	} {
+		t.Run(c.name, func(t *testing.T) { // in a database of its own
+			name := fmt.Sprint("test", i)
+			execute(t, all.open(t), "CREATE DATABASE "+name)
+			c.test(t, postgresql(strings.Replace(all.dsn, "/test?", "/"+name+"?", 1)))
+		})
+	}
 }

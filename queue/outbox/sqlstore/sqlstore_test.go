@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	_ "modernc.org/sqlite"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -20,20 +19,17 @@ import (
 	"github.com/holdfast-go/holdfast/queue/outbox/sqlstore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
 // database is one of either kind.
 type database struct {
 	dialect sqlstore.Dialect
+	dsn     string
 	open    func(t *testing.T) *sql.DB // another pool each time
 }
 
 func sqlite(t *testing.T) database {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "test.db")
-	return database{sqlstore.SQLite, func(t *testing.T) *sql.DB {
-		return open(t, "sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_pragma=busy_timeout(5000)")
-	}}
+	dsn := "file:" + filepath.Join(t.TempDir(), "test.db") + "?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_pragma=busy_timeout(5000)"
+	return database{sqlstore.SQLite, dsn, func(t *testing.T) *sql.DB { return open(t, "sqlite", dsn) }}
 }
 
 func open(t *testing.T, driver, dsn string) *sql.DB {
@@ -58,7 +54,7 @@ func newStore(t *testing.T, db *sql.DB, d sqlstore.Dialect, cfg sqlstore.Config)
 	return s
 }
 
-func exec(t *testing.T, db *sql.DB, statement string, args ...any) {
+func execute(t *testing.T, db *sql.DB, statement string, args ...any) {
 	t.Helper()
 	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatal(err)
@@ -104,7 +100,7 @@ func TestSQLiteThatKeeps(t *testing.T) {
 func transactions(t *testing.T, d database) {
 	db := d.open(t)
 	s := newStore(t, db, d.dialect, sqlstore.Config{Prefix: "tx_", Source: "orders", MaxMessage: 100})
-	exec(t, db, "CREATE TABLE orders (id text)")
+	execute(t, db, "CREATE TABLE orders (id text)")
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	ctx := queue.TraceContext{}.Extract(t.Context(), func(name string) string {
 		if name == "traceparent" {
@@ -188,7 +184,7 @@ func migrations(t *testing.T, d database) {
 	}
 	for s := range strings.SplitSeq(script, ";\n") {
 		if s = strings.TrimSpace(s); s != "" && s != "BEGIN" && s != "COMMIT" {
-			exec(t, db, s)
+			execute(t, db, s)
 		}
 	}
 	s := newStore(t, db, d.dialect, sqlstore.Config{Prefix: "own_"})
@@ -203,7 +199,7 @@ func migrations(t *testing.T, d database) {
 		t.Errorf("without tables: %v", err)
 	}
 	// A schema of a later version is left alone.
-	exec(t, db, "INSERT INTO own_outbox_schema (version, name) VALUES (1000, 'later')")
+	execute(t, db, "INSERT INTO own_outbox_schema (version, name) VALUES (1000, 'later')")
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Errorf("with a newer schema: %v", err)
 	}
@@ -290,7 +286,7 @@ func leading(t *testing.T, d database) {
 	}
 	<-beganB
 	// The row is taken away from under b: it notices.
-	exec(t, d.open(t), "UPDATE lead_outbox_relay SET holder = 'somebody else'")
+	execute(t, d.open(t), "UPDATE lead_outbox_relay SET holder = 'somebody else'")
 	if err := <-doneB; failure.CodeOf(err) != failure.Aborted {
 		t.Errorf("%v of a leader whose lease somebody else has", err)
 	}
@@ -302,7 +298,7 @@ func leading(t *testing.T, d database) {
 	}
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	exec(t, d.open(t), "UPDATE lead_outbox_relay SET holder = 'x', until = "+map[sqlstore.Dialect]string{sqlstore.SQLite: "9e15", sqlstore.PostgreSQL: "'2100-01-01'"}[d.dialect])
+	execute(t, d.open(t), "UPDATE lead_outbox_relay SET holder = 'x', until = "+map[sqlstore.Dialect]string{sqlstore.SQLite: "9e15", sqlstore.PostgreSQL: "'2100-01-01'"}[d.dialect])
 	if err := a.Lead(short, func(context.Context) error { t.Error("two lead at once"); return nil }); failure.CodeOf(err) != failure.DeadlineExceeded {
 		t.Errorf("%v while somebody else leads", err)
 	}
