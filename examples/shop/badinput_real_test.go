@@ -122,7 +122,7 @@ func (r *running) listeners(t *testing.T) (all []port, err error) {
 // hasPeers reports whether an instance listens for others of its kind, beside what the control API knows.
 func hasPeers(instance string) bool {
 	service, _, _ := strings.Cut(instance, "-")
-	return slices.Contains([]string{control.ControlService, "cart", "inventory", "orders", "payment"}, service)
+	return slices.Contains([]string{control.ControlService, "cart", "inventory", "orders", "payment", "shipping", "analytics"}, service)
 }
 
 // throwEverything throws all garbage at all ports, one port after the other getting each kind, several ports at a time.

@@ -18,17 +18,21 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/holdfast-go/holdfast/examples/shop/gen/analyticspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/cartpb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/catalogpb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/notificationspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
+	"github.com/holdfast-go/holdfast/examples/shop/gen/shippingpb"
 )
 
 // services are those with gRPC, by the names of their instances.
 var services = map[string]grpc.ServiceDesc{
 	"cart": cartpb.Cart_ServiceDesc, "catalog": catalogpb.Catalog_ServiceDesc, "inventory": inventorypb.Inventory_ServiceDesc,
 	"orders": orderspb.Orders_ServiceDesc, "payment": paymentpb.Payment_ServiceDesc,
+	"shipping": shippingpb.Shipping_ServiceDesc, "notifications": notificationspb.Notifications_ServiceDesc, "analytics": analyticspb.Analytics_ServiceDesc,
 }
 
 // callWrongly calls every method of every service with messages that are none, with some that are too large, and with
@@ -78,6 +82,10 @@ func callWrongly(t *testing.T, ports []port) {
 		{"payment", "Charge", &paymentpb.ChargeRequest{Key: "k", Customer: "ada", Currency: "EUR", Minor: -100}},
 		{"payment", "Charge", &paymentpb.ChargeRequest{Key: "a/b", Customer: "ada", Currency: "EUR", Minor: 100}},
 		{"payment", "Void", &paymentpb.VoidRequest{Key: ""}},
+		{"payment", "Charge", &paymentpb.ChargeRequest{Key: "k", Customer: "ada", Currency: "EUR", Minor: 100, Card: "a b"}},
+		{"orders", "Place", &orderspb.PlaceRequest{IdempotencyKey: "k", Customer: "ada", Card: "\x00", Items: []*orderspb.Item{{Product: "sencha", Quantity: 1}}}},
+		{"shipping", "Get", &shippingpb.GetRequest{Orders: slices.Repeat([]string{"ord"}, 100_000)}},
+		{"shipping", "Get", &shippingpb.GetRequest{Orders: []string{"a/../b"}}},
 	} {
 		at := slices.IndexFunc(ports, func(p port) bool { return p.owner == call.service+"-1" && p.protocol == "grpc" })
 		if at < 0 {

@@ -127,12 +127,16 @@ func TestRealKillOfUpLeavesNothing(t *testing.T) {
 	shop = site.up(t)
 	t.Logf("ready again in %v; %d orders were acknowledged, %d were open", shop.readyAfter.Round(time.Millisecond), len(acknowledged), len(open))
 	for key, want := range acknowledged {
-		var got order
-		if status, body := shop.get(t, "/api/orders/"+want.ID); status != http.StatusOK {
-			t.Errorf("order %s of %s is lost: %d %s", want.ID, key, status, body)
-		} else if decode(t, body, &got); got.Total != want.Total || got.Status != "confirmed" {
-			t.Errorf("order of %s was %+v, is %+v", key, want, got)
-		}
+		// What was on its way in messages is, too.
+		eventually(t, time.Minute, "order "+want.ID+" of "+key+" is shipped", func() error {
+			var got order
+			if status, body := shop.get(t, "/api/orders/"+want.ID); status != http.StatusOK {
+				return fmt.Errorf("%d %s", status, body)
+			} else if decode(t, body, &got); got.Total != want.Total || got.Status != "shipped" {
+				return fmt.Errorf("it was %+v, is %+v", want, got)
+			}
+			return nil
+		})
 	}
 	// What was open is repeated, as its customer would; so is one that was answered. Each is one order in the end.
 	for _, key := range slices.Concat(slices.Collect(maps.Keys(open)), slices.Collect(maps.Keys(acknowledged))[:1]) {

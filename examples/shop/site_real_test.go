@@ -62,7 +62,7 @@ func build() (binaries, error) {
 		return binaries{}, err
 	}
 	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "../../cmd/holdfast", "./smoke",
-		"./gateway", "./catalog", "./cart", "./inventory", "./orders", "./payment").CombinedOutput()
+		"./gateway", "./catalog", "./cart", "./inventory", "./orders", "./payment", "./shipping", "./notifications", "./analytics").CombinedOutput()
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		return binaries{}, fmt.Errorf("%w\n%s", err, out)
@@ -75,6 +75,7 @@ type site struct {
 	dir, data         string // of the system file; of what the system keeps
 	control, edge     string // addresses
 	sources, programs string // where the services are, as packages and as programs
+	queue             string // URL of what carries messages, "" for the control members
 }
 
 func newSite(t *testing.T) *site {
@@ -151,7 +152,11 @@ func (s *site) start(t *testing.T) *running {
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second},
 	}
 	// Not bound to t's context, which ends before the cleanup that stops it in order.
-	r.cmd = exec.Command(programs(t).path("holdfast"), "up", "--control", s.control, "--data", s.data, s.dir)
+	args := []string{"up", "--control", s.control, "--data", s.data}
+	if s.queue != "" {
+		args = append(args, "--queue", s.queue)
+	}
+	r.cmd = exec.Command(programs(t).path("holdfast"), append(args, s.dir)...)
 	r.cmd.Stdout, r.cmd.Stderr = r.said, r.said
 	// If the tests die, so does it; the thread that starts it has to live as long as it does.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -30,6 +30,7 @@ func TestRealStorefront(t *testing.T) {
 			shopOnASmallScreen(t, shop, newVisitor(t, browser, shop.edge()), width)
 		})
 	}
+	t.Run("with a card without money", func(t *testing.T) { shopWithoutMoney(t, newVisitor(t, browser, shop.edge())) })
 	t.Run("while the control plane is frozen", func(t *testing.T) { shopWithoutEtcd(t, shop, newVisitor(t, browser, shop.edge())) })
 	t.Run("while all of orders is frozen", func(t *testing.T) { shopThroughAFreeze(t, shop, newVisitor(t, browser, shop.edge())) })
 	shop.down(t)
@@ -84,9 +85,9 @@ func shopByMouse(t *testing.T, shop *running, v *visitor) {
 	o := v.ordered(shop, map[string]int{product: 3})
 
 	v.do("load it again", chromedp.Reload())
-	v.see("the order", heading+` === "Thank you" && `+step+` === "Confirmed"`)
+	v.see("the order", heading+` === "Thank you" && `+step+` === "Shipped"`)
 	v.click(`.bar nav a[href="/orders"]`)
-	v.see("the list of orders", heading+` === "Your orders" && document.querySelector(".badge")?.textContent === "Confirmed"`)
+	v.see("the list of orders", heading+` === "Your orders" && document.querySelector(".badge")?.textContent === "Shipped"`)
 	v.checkPage("the orders")
 	if link := ask[string](v, `document.querySelector(".orders a").pathname`); link != "/orders/"+o {
 		t.Errorf("the list leads to %s, the order is %s", link, o)
@@ -173,7 +174,28 @@ func shopOnASmallScreen(t *testing.T, shop *running, v *visitor, width int64) {
 	v.checkConsole()
 }
 
-// shopWithoutEtcd orders while all of etcd is frozen, and nothing is different.
+// shopWithoutMoney sees an order that was placed be cancelled, with nobody touching the page.
+func shopWithoutMoney(t *testing.T, v *visitor) {
+	v.do("a desktop", chromedp.EmulateViewport(1280, 900))
+	v.open("/products/stoneware-mug")
+	v.click(".product button.add")
+	v.see("it in the cart", count+` === "1"`)
+	v.click("a.to-cart")
+	v.see("the cart", heading+` === "Cart"`)
+	v.click(`.card-choice input[value="card-without-money"]`)
+	v.see("what is paid with", `document.querySelector(".card-choice :checked").value === "card-without-money"`)
+	v.checkPage("the cart, with a card chosen")
+	v.click("button.checkout")
+	v.see("that it is cancelled, and why", heading+` === "This order was cancelled" && `+step+` === "Cancelled" && `+progress+`.includes("did not come through")`)
+	v.checkPage("a cancelled order")
+	v.click(`.bar nav a[href="/orders"]`)
+	v.see("it in the list", heading+` === "Your orders" && document.querySelector(".badge.cancelled")?.textContent === "Cancelled"`)
+	v.checkPage("the orders")
+	v.checkConsole()
+}
+
+// shopWithoutEtcd orders while the whole control plane is frozen: nothing is different, but that what comes after the order
+// waits until messages are carried again.
 func shopWithoutEtcd(t *testing.T, shop *running, v *visitor) {
 	v.open("/products/stoneware-mug")
 	v.click(".product button.add")
@@ -184,10 +206,12 @@ func shopWithoutEtcd(t *testing.T, shop *running, v *visitor) {
 		t.Fatal(err)
 	}
 	v.click("button.checkout")
-	v.ordered(shop, map[string]int{"stoneware-mug": 1})
+	v.see("the order, which waits", heading+` === "Thank you" && `+step+` === "Placed"`)
+	v.checkPage("an order that waits")
 	if _, err := shop.api.Thaw(t.Context(), control.ControlService); err != nil {
 		t.Fatal(err)
 	}
+	v.ordered(shop, map[string]int{"stoneware-mug": 1})
 	v.checkConsole()
 }
 
@@ -213,12 +237,12 @@ func shopThroughAFreeze(t *testing.T, shop *running, v *visitor) {
 	v.checkConsole()
 }
 
-// ordered waits for the page of a confirmed order, holds it against what the shop has, and returns its id. The visitor has
+// ordered waits for the page of an order that is shipped, without anybody touching it, holds it against what the shop has, and returns its id. The visitor has
 // no other order.
 func (v *visitor) ordered(shop *running, want map[string]int) string {
 	v.t.Helper()
 	v.see("the order", `location.pathname.startsWith("/orders/") && `+heading+` === "Thank you"`)
-	v.see("that it is confirmed", step+` === "Confirmed"`)
+	v.see("that it is shipped", step+` === "Shipped"`)
 	v.see("an empty cart", `document.getElementById("cart-count").hidden`)
 	id := ask[string](v, `location.pathname.split("/")[2]`)
 	var list struct {
@@ -236,7 +260,7 @@ func (v *visitor) ordered(shop *running, want map[string]int) string {
 	if err := json.Unmarshal(body, &list); err != nil || status != http.StatusOK {
 		v.t.Fatalf("orders of %s: %d %s", customer, status, body)
 	}
-	if len(list.Orders) != 1 || list.Orders[0].ID != id || list.Orders[0].Status != "confirmed" || len(list.Orders[0].Items) != len(want) {
+	if len(list.Orders) != 1 || list.Orders[0].ID != id || list.Orders[0].Status != "shipped" || len(list.Orders[0].Items) != len(want) {
 		v.t.Fatalf("the page shows order %s of %v; the shop has %s", id, want, body)
 	}
 	for _, item := range list.Orders[0].Items {
