@@ -54,15 +54,15 @@ func run(ctx context.Context, r *trial.Run) error {
 	var begin, end time.Duration
 	if r.Case == "real" {
 		begin = r.Long(5*time.Second, 300*time.Millisecond)
-		end = begin + r.Long(outage, 2*time.Second)
+		end = begin + r.Long(outage, time.Second)
 		var err error
 		if calls, err = actual(ctx, r, begin, end); err != nil {
 			return err
 		}
 	} else {
-		begin = 30 * time.Second
-		end = begin + r.Long(virtual, 10*time.Second)
-		calls = simulate(r.Case, r.Seed, begin, end, end+r.Long(5*time.Minute, 20*time.Second))
+		begin = r.Long(30*time.Second, 4*time.Second)
+		end = begin + r.Long(virtual, 4*time.Second)
+		calls = simulate(r.Case, r.Seed, begin, end, end+r.Long(5*time.Minute, 6*time.Second))
 	}
 	r.Calls(calls)
 	promise := func(p trial.Promise) trial.Promise {
@@ -115,7 +115,7 @@ func actual(ctx context.Context, r *trial.Run, begin, end time.Duration) (load.C
 	var calls load.Calls
 	g.Go(func() error {
 		calls = rec.Run(ctx, load.Config{
-			For: end + r.Long(30*time.Second, 2*time.Second), Rate: load.Constant(rate), Seed: r.Seed,
+			For: end + r.Long(30*time.Second, time.Second), Rate: load.Constant(rate), Seed: r.Seed,
 			Do: func(ctx context.Context, _ int) error {
 				ctx, cancel := context.WithTimeout(ctx, deadline)
 				defer cancel()
