@@ -291,7 +291,7 @@ func lag(t *testing.T, b *box) {
 
 // relayed: several add events, some of them of the same keys, while a relay publishes them.
 func relayed(t *testing.T, b *box) {
-	const adders, events = 4, 60
+	const adders, events = 4, 25
 	pub := &Recorder{}
 	relay := outbox.New(b.Store, pub, outbox.Config{Batch: 20})
 	ctx, stop := context.WithCancel(t.Context())

@@ -90,9 +90,13 @@ func conformance(t *testing.T, d database, cfg sqlstore.Config) {
 	})
 }
 
-func TestSQLite(t *testing.T) { conformance(t, sqlite(t), sqlstore.Config{Source: "gone"}) }
+func TestSQLite(t *testing.T) {
+	t.Parallel()
+	conformance(t, sqlite(t), sqlstore.Config{Source: "gone"})
+}
 
 func TestSQLiteThatKeeps(t *testing.T) {
+	t.Parallel()
 	conformance(t, sqlite(t), sqlstore.Config{Source: "kept", Keep: time.Hour})
 }
 
@@ -304,4 +308,7 @@ func leading(t *testing.T, d database) {
 	}
 }
 
-func TestLeadingSQLite(t *testing.T) { leading(t, sqlite(t)) }
+func TestLeadingSQLite(t *testing.T) {
+	t.Parallel()
+	leading(t, sqlite(t))
+}
