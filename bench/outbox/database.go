@@ -37,7 +37,7 @@ func open(ctx context.Context, engine, path string) (*database, error) {
 	db.SetMaxOpenConns(24)
 	db.SetMaxIdleConns(24)
 	return &database{DB: db, dialect: dialect, close: func() {
-		db.Close()
+		_ = db.Close()
 		end()
 	}}, nil
 }

@@ -110,7 +110,7 @@ func run(ctx context.Context, r *trial.Run) (err error) {
 	if err != nil {
 		return fmt.Errorf("data: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(dir) //nolint:errcheck // in the temporary directory
 	kind, engine := broker.NATS, "sqlite"
 	switch r.Case {
 	case "postgresql-nats":
@@ -132,9 +132,9 @@ func run(ctx context.Context, r *trial.Run) (err error) {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", kind, err)
 	}
-	defer e.Close()
+	defer e.Close() //nolint:errcheck // the run is over
 	b := &bench{r: r, db: db, q: queue.New(e, queue.Config{Source: "bench"})}
-	defer b.q.Close()
+	defer b.q.Close() //nolint:errcheck // returns nil
 	b.pub = counter{q: b.q, seen: make(map[string]bool)}
 	if b.store, err = sqlstore.New(db.DB, db.dialect, sqlstore.Config{Source: "bench"}); err != nil {
 		return err

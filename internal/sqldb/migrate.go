@@ -79,7 +79,7 @@ func Migrate(ctx context.Context, db *sql.DB, d Dialect, table string, migration
 	if err != nil {
 		return fmt.Errorf("migrate %s: %w", table, err)
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // back to the pool, or lost
 	if err := begin(ctx, conn, d, table); err != nil {
 		return fmt.Errorf("migrate %s: %w", table, err)
 	}

@@ -14,6 +14,11 @@ import (
 	"github.com/holdfast-go/holdfast/queue/inbox/inboxtest"
 )
 
+// pass lets virtual time go on.
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // in virtual time
+}
+
 func TestMemory(t *testing.T) {
 	inboxtest.Run(t, inboxtest.Config{
 		Around: synctest.Test,
@@ -21,7 +26,7 @@ func TestMemory(t *testing.T) {
 			store := new(idempotency.Memory)
 			return inbox.New(store, inbox.Config{}), inbox.New(store, inbox.Config{})
 		},
-		Forget: func(*testing.T) { time.Sleep(inbox.DefaultKeep + time.Second) },
+		Forget: func(*testing.T) { pass(inbox.DefaultKeep + time.Second) },
 	})
 }
 
@@ -33,11 +38,11 @@ func TestUnderWayForLong(t *testing.T) {
 		done := make(chan error)
 		go func() {
 			done <- a.Once(t.Context(), "t/g", "1", func(context.Context) error {
-				time.Sleep(time.Minute)
+				pass(time.Minute)
 				return nil
 			})
 		}()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		began := time.Now()
 		err := b.Once(t.Context(), "t/g", "1", func(context.Context) error {
 			t.Error("handled twice")

@@ -115,7 +115,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		began := time.Now()
 		err := r.lead(ctx)
 		if ctx.Err() != nil {
-			break
+			return nil //nolint:nilerr // this is how it ends
 		}
 		if time.Since(began) > 10*time.Second {
 			pause.Reset()

@@ -28,6 +28,11 @@ var (
 	errStore   = failure.New(failure.Unavailable, "the store is away")
 )
 
+// pass lets virtual time go on.
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // in virtual time
+}
+
 func event(topic, id, key string) outbox.Event {
 	return outbox.Event{Topic: topic, Message: outboxtest.Message(id, key)}
 }
@@ -67,9 +72,9 @@ func TestAFailedEventHoldsItsKeyAlone(t *testing.T) {
 		store.Add(event("t", "a0", "a"), event("t", "a1", "a"), event("t", "a2", "a"), event("t", "b0", "b"), event("t", "n1", ""), event("t", "n2", ""))
 		r := outbox.New(store, pub, outbox.Config{})
 		stop := run(t, r)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		store.Add(event("t", "a3", "a"), event("t", "b1", "b"))
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if got := taken(pub); got != "a0 b0 n2 b1" {
 			t.Errorf("taken: %s", got)
 		}
@@ -81,7 +86,7 @@ func TestAFailedEventHoldsItsKeyAlone(t *testing.T) {
 			t.Errorf("%d attempts failed within a minute", n)
 		}
 		broken.Store(false)
-		time.Sleep(time.Minute + time.Second)
+		pass(time.Minute + time.Second)
 		if got := taken(pub); got != "a0 b0 n2 b1 a1 a2 a3 n1" && got != "a0 b0 n2 b1 n1 a1 a2 a3" && got != "a0 b0 n2 b1 a1 n1 a2 a3" {
 			t.Errorf("taken at the end: %s", got)
 		}
@@ -117,14 +122,14 @@ func TestATopicThatIsAwayHoldsNoOther(t *testing.T) {
 		}
 		began := time.Now()
 		for first, _ := pub.First(); len(first["up"]) < 100; first, _ = pub.First() {
-			time.Sleep(10 * time.Millisecond)
+			pass(10 * time.Millisecond)
 			if time.Since(began) > 3*time.Second {
 				t.Fatalf("%d events of the other topic after %v", len(first["up"]), time.Since(began))
 			}
 		}
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		store.Add(event("up", "last", ""))
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if !strings.HasSuffix(taken(pub), "last") {
 			t.Error("the other topic is held up")
 		}
@@ -135,7 +140,7 @@ func TestATopicThatIsAwayHoldsNoOther(t *testing.T) {
 			t.Errorf("held: %+v", held)
 		}
 		away.Store(false)
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		first, doubles := pub.First()
 		if store.Left() != 0 || doubles != 0 || !slices.IsSortedFunc(first["down/0"], func(a, b string) int { return len(a) - len(b) }) {
 			t.Errorf("%d left, %d doubles, %v", store.Left(), doubles, first["down/0"])
@@ -161,7 +166,7 @@ func TestAMessageThatIsAtFault(t *testing.T) {
 		store.Add(event("t", "bad", "a"), event("t", "next", "a"))
 		r := outbox.New(store, pub, outbox.Config{})
 		stop := run(t, r)
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if n := tries.Load(); n < 50 || n > 150 || taken(pub) != "" {
 			t.Errorf("%d tries in an hour, taken: %s", n, taken(pub))
 		}
@@ -172,7 +177,7 @@ func TestAMessageThatIsAtFault(t *testing.T) {
 		if err := store.Done(t.Context(), []uint64{held[0].Seq}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		if taken(pub) != "next" {
 			t.Errorf("taken: %s", taken(pub))
 		}
@@ -205,7 +210,7 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 		stop := run(t, r)
 		most := 0
 		for range 600 {
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 			most = max(most, len(r.Status().Held))
 		}
 		if most > 256+100 || most == 0 {
@@ -215,7 +220,7 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 			t.Errorf("taken: %s", got)
 		}
 		broken.Store(false)
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		if store.Left() > 0 {
 			t.Errorf("%d left", store.Left())
 		}
@@ -248,13 +253,13 @@ func TestAStoreThatCannotMark(t *testing.T) {
 		store.Add(event("t", "1", "a"), event("t", "2", "a"))
 		r := outbox.New(store, pub, outbox.Config{})
 		stop := run(t, r)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if s := r.Status(); s.Published != 2 || s.Marked != 0 || marks.Load() < 30 || marks.Load() > 200 {
 			t.Errorf("%+v, %d attempts to mark", s, marks.Load())
 		}
 		broken.Store(false)
 		store.Add(event("t", "3", "a"))
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if s := r.Status(); taken(pub) != "1 2 3" || s.Marked != 3 || store.Left() != 0 {
 			t.Errorf("taken: %s; %+v", taken(pub), s)
 		}
@@ -285,14 +290,14 @@ func TestAnEndBetweenPublishingAndMarking(t *testing.T) {
 		}
 		pub.After = func(context.Context, string) error { dead.Store(len(pub.Taken()) >= 8); return nil }
 		stop := run(t, outbox.New(store, pub, outbox.Config{Batch: 4}))
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
 		dead.Store(false)
 		pub.After = nil
 		stop = run(t, outbox.New(store, pub, outbox.Config{Batch: 4}))
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
@@ -312,11 +317,11 @@ func TestAnEventThatIsLate(t *testing.T) {
 		pub := new(outboxtest.Recorder)
 		store.Late(5, event("t", "5", ""))
 		stop := run(t, outbox.New(store, pub, outbox.Config{}))
-		time.Sleep(time.Second)
+		pass(time.Second)
 		store.Late(3, event("t", "3", ""))
-		time.Sleep(time.Second)
+		pass(time.Second)
 		store.Late(1, event("t", "1", ""))
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if got := taken(pub); got != "5 3 1" {
 			t.Errorf("taken: %s", got)
 		}
@@ -348,7 +353,7 @@ func TestDrain(t *testing.T) {
 					}
 				}}
 				stop := run(t, outbox.New(store, pub, outbox.Config{Batch: 10}))
-				time.Sleep(50 * time.Millisecond)
+				pass(50 * time.Millisecond)
 				began := time.Now()
 				if err := stop(); err != nil {
 					t.Error(err)
@@ -391,7 +396,7 @@ func TestTwoThatBothThinkTheyLead(t *testing.T) {
 			}
 			relays = append(relays, outbox.New(store, mine, outbox.Config{Batch: 5, Lead: outbox.ByElection(locker.Election("outbox"), fmt.Sprint(i))}))
 			stops = append(stops, run(t, relays[i]))
-			time.Sleep(5 * time.Second) // who is first stands first
+			pass(5 * time.Second) // who is first stands first
 		}
 		next := 0
 		add := func(n int) {
@@ -401,14 +406,14 @@ func TestTwoThatBothThinkTheyLead(t *testing.T) {
 			}
 		}
 		add(10)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if !relays[0].Status().Leading || relays[1].Status().Leading {
 			t.Fatal("the first does not lead alone")
 		}
 		frozen.Store(true)
 		engines[0].Freeze()
 		add(20)
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		if !relays[1].Status().Leading || store.Left() != 0 {
 			t.Fatalf("the second has not taken over: %+v, %d left", relays[1].Status(), store.Left())
 		}
@@ -416,7 +421,7 @@ func TestTwoThatBothThinkTheyLead(t *testing.T) {
 		close(thaw)
 		engines[0].Thaw()
 		add(20)
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		for _, wrong := range pub.Ordered("t", []string{"a", "b"}, 50) {
 			t.Error(wrong)
 		}
@@ -490,7 +495,7 @@ func TestARelayUnderFaults(t *testing.T) {
 						key := keys[rnd.IntN(len(keys))]
 						store.Add(event("t", fmt.Sprintf("%s-%04d", key, next[key]), key))
 						next[key]++
-						time.Sleep(time.Duration(rnd.IntN(200)) * time.Millisecond)
+						pass(time.Duration(rnd.IntN(200)) * time.Millisecond)
 					}
 					if err := stop(); err != nil {
 						t.Error(err)
@@ -498,7 +503,7 @@ func TestARelayUnderFaults(t *testing.T) {
 				}
 				calm.Store(true)
 				stop := run(t, outbox.New(store, pub, outbox.Config{}))
-				time.Sleep(5 * time.Minute)
+				pass(5 * time.Minute)
 				if err := stop(); err != nil {
 					t.Error(err)
 				}
@@ -530,12 +535,12 @@ func TestLagAndHousekeeping(t *testing.T) {
 		store.Add(event("t", "1", ""), event("t", "2", ""))
 		r := outbox.New(store, pub, outbox.Config{})
 		stop := run(t, r)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if l := r.Status().Lag; l.Pending != 2 || !l.Oldest.Equal(began) {
 			t.Errorf("%+v", l)
 		}
 		away.Store(false)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		s := r.Status()
 		if s.Lag.Pending != 0 || !s.Lag.Oldest.IsZero() || s.Cleaned != 1200 || store.most > 500 {
 			t.Errorf("%+v, at most %d removed at a time", s, store.most)

@@ -101,7 +101,7 @@ func TestRealDatabaseKilled(t *testing.T) {
 					if t.Context().Err() != nil {
 						return
 					}
-					time.Sleep(10 * time.Millisecond)
+					time.Sleep(10 * time.Millisecond) //nolint:forbidigo // between attempts
 				}
 			}
 		})

@@ -87,7 +87,7 @@ func conformance(t *testing.T, d database) {
 			return n
 		},
 		Forget: func(t *testing.T) {
-			time.Sleep(time.Millisecond) // of the database's clock
+			time.Sleep(time.Millisecond) //nolint:forbidigo // of the database's clock
 			in := newInbox(t, db, d.dialect, sqlinbox.Config{Keep: time.Microsecond})
 			for n, err := in.Clean(t.Context(), 3); n > 0 || err != nil; n, err = in.Clean(t.Context(), 3) {
 				if err != nil || n > 3 {

@@ -225,7 +225,7 @@ func waits(t *testing.T, b *box) {
 		}
 		go func() {
 			if i > 1 {
-				time.Sleep(300 * time.Millisecond) // it sleeps by then
+				time.Sleep(300 * time.Millisecond) //nolint:forbidigo // it sleeps by then, if it ever does
 			}
 			if err := b.put(t.Context(), "t", Message(fmt.Sprint(i), "")); err != nil {
 				t.Error(err)
@@ -314,7 +314,7 @@ func relayed(t *testing.T, b *box) {
 	wg.Wait()
 	deadline := time.Now().Add(30 * time.Second)
 	for len(pub.Taken()) < 2*adders*events && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // a poll with a deadline
 	}
 	stop()
 	if err := <-done; err != nil {

@@ -79,9 +79,9 @@ func (p publisher) PublishMessages(ctx context.Context, topic string, messages [
 		if errs[i] = ctx.Err(); errs[i] == nil {
 			_, errs[i] = fmt.Fprintf(p.file, "%s\t%s\t%s\t%d\n", topic, m.Key, m.ID, os.Getpid())
 		}
-		time.Sleep(200 * time.Microsecond) // for something to happen in between
+		pass(200 * time.Microsecond) // for something to happen in between
 	}
-	time.Sleep(3 * time.Millisecond)
+	pass(3 * time.Millisecond)
 	return errs
 }
 
@@ -162,7 +162,7 @@ func killAndFreeze(t *testing.T, d database, spec relaySpec) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	const rounds = 6
 	for i := range rounds {
-		time.Sleep(time.Duration(300+rnd.IntN(900)) * time.Millisecond)
+		pass(time.Duration(300+rnd.IntN(900)) * time.Millisecond)
 		n := leader(t, spec.File, relays)
 		if i%2 == 0 {
 			relays[n].kill()
@@ -170,7 +170,7 @@ func killAndFreeze(t *testing.T, d database, spec relaySpec) {
 			continue
 		}
 		relays[n].signal(t, syscall.SIGSTOP)
-		time.Sleep(2500 * time.Millisecond)
+		pass(2500 * time.Millisecond)
 		relays[n].signal(t, syscall.SIGCONT)
 	}
 	close(stop)
@@ -179,7 +179,7 @@ func killAndFreeze(t *testing.T, d database, spec relaySpec) {
 	for _, n := range counts {
 		total += n
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; pass(20 * time.Millisecond) {
 		l, err := store.Lag(t.Context())
 		if err == nil && l.Pending == 0 {
 			break
@@ -284,16 +284,16 @@ func TestRealDatabaseKilled(t *testing.T) {
 	const kills = 8
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for range kills {
-		time.Sleep(time.Duration(200+rnd.IntN(500)) * time.Millisecond)
+		pass(time.Duration(200+rnd.IntN(500)) * time.Millisecond)
 		server.Kill()
 		if err := server.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	time.Sleep(200 * time.Millisecond)
+	pass(200 * time.Millisecond)
 	close(stop)
 	wg.Wait()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; pass(20 * time.Millisecond) {
 		l, err := store.Lag(t.Context())
 		if err == nil && l.Pending == 0 {
 			break

@@ -140,7 +140,7 @@ func orderOfCommits(t *testing.T, d database) {
 		if err := s.AddMessages(t.Context(), tx, "t", messages...); err != nil {
 			return err
 		}
-		time.Sleep(time.Duration(rnd.IntN(2000)) * time.Microsecond)
+		pass(time.Duration(rnd.IntN(2000)) * time.Microsecond)
 		slices.Sort(mine)
 		for _, k := range mine {
 			if _, err := tx.ExecContext(t.Context(), `WITH n AS (UPDATE counters SET n = n + 1 WHERE key = $2 RETURNING n) INSERT INTO told SELECT $1, $2, n FROM n`,
@@ -165,7 +165,7 @@ func orderOfCommits(t *testing.T, d database) {
 		})
 	}
 	wg.Wait()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); pass(10 * time.Millisecond) {
 		if l, err := s.Lag(t.Context()); err == nil && l.Pending == 0 {
 			break
 		}
@@ -263,7 +263,7 @@ func waking(t *testing.T, d database, server *pgtest.Server) {
 
 	asleep := func() {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(20 * time.Second); ; pass(10 * time.Millisecond) {
 			var is bool
 			if err := direct.QueryRowContext(t.Context(), "SELECT asleep FROM holdfast_outbox_relay").Scan(&is); err == nil && is {
 				break
@@ -272,13 +272,13 @@ func waking(t *testing.T, d database, server *pgtest.Server) {
 				t.Fatal("the relay does not sleep")
 			}
 		}
-		time.Sleep(300 * time.Millisecond) // it has looked once more
+		pass(300 * time.Millisecond) // it has looked once more
 	}
 	n := 0
 	published := func(most time.Duration) {
 		t.Helper()
 		began := time.Now()
-		for n++; len(pub.Taken()) < n; time.Sleep(time.Millisecond) {
+		for n++; len(pub.Taken()) < n; pass(time.Millisecond) {
 			if time.Since(began) > most {
 				t.Fatalf("%d of %d events after %v", len(pub.Taken()), n, time.Since(began))
 			}
@@ -304,7 +304,7 @@ func waking(t *testing.T, d database, server *pgtest.Server) {
 
 	asleep()
 	proxy.Cut()
-	time.Sleep(100 * time.Millisecond)
+	pass(100 * time.Millisecond)
 	if err := add(t.Context(), direct, other, "t", outboxtest.Message("3", "")); err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func waking(t *testing.T, d database, server *pgtest.Server) {
 	}
 	published(20 * time.Second)
 	asleep()
-	time.Sleep(time.Second)
+	pass(time.Second)
 	if err := add(t.Context(), direct, other, "t", outboxtest.Message("5", "")); err != nil {
 		t.Fatal(err)
 	}

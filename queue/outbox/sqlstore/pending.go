@@ -73,7 +73,7 @@ func (s *Store) query(ctx context.Context, query string, args []any) (events []o
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // Err says it
 	for rows.Next() {
 		var e outbox.Event
 		m := &driver.Message{}

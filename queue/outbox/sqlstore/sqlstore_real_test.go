@@ -15,6 +15,11 @@ import (
 	"github.com/holdfast-go/holdfast/queue/outbox/sqlstore"
 )
 
+// pass gives other processes time, or is the pause between two looks at what they did.
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // they do not tell
+}
+
 func start(t *testing.T) *pgtest.Server {
 	t.Helper()
 	s, err := pgtest.Start(t.Context(), pgtest.Config{})

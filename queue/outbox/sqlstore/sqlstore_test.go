@@ -235,7 +235,7 @@ func cleaning(t *testing.T, d database) {
 		t.Errorf("%d removed before their time, %v", n, err)
 	}
 	short := newStore(t, db, d.dialect, sqlstore.Config{Prefix: "clean_", Keep: time.Microsecond})
-	time.Sleep(time.Millisecond)
+	time.Sleep(time.Millisecond) //nolint:forbidigo // of the database's clock
 	for _, want := range []int{3, 2, 0} {
 		if n, err := short.Clean(t.Context(), 3); n != want || err != nil {
 			t.Errorf("%d removed, %v; want %d", n, err, want)

@@ -45,7 +45,6 @@ func (s *Store) Wait(ctx context.Context) error {
 	s.idle++
 	fallAsleep := s.dialect == PostgreSQL && !s.cfg.NoListen && !s.asleep && idle == sleepAfter
 	s.mu.Unlock()
-	var err error
 	switch {
 	case idle < sleepAfter:
 		backoff.Pause(ctx, spread(min(firstPause<<min(idle, sleepAfter), s.cfg.Poll)))
@@ -53,19 +52,18 @@ func (s *Store) Wait(ctx context.Context) error {
 		s.sleep(ctx, true)
 		return ctx.Err() // to look once more: who did not see it did not notify
 	default:
-		err = s.rest(ctx, idle)
+		s.rest(ctx, idle)
 	}
 	if ctx.Err() != nil {
 		s.hangUp()
-		return ctx.Err()
 	}
-	return err
+	return ctx.Err()
 }
 
 func spread(d time.Duration) time.Duration { return backoff.Jitter(d*3/4, d*5/4) }
 
 // rest waits for a notification, if somebody listens, or for as long as it is not worth looking.
-func (s *Store) rest(ctx context.Context, idle int) error {
+func (s *Store) rest(ctx context.Context, idle int) {
 	pause := min(firstPause<<min(idle, 20), s.cfg.Poll)
 	if since := time.Duration(time.Now().UnixNano() - s.added.Load()); since < recent {
 		pause = min(pause, recentPause) // it may be committed any moment
@@ -74,14 +72,14 @@ func (s *Store) rest(ctx context.Context, idle int) error {
 	if conn == nil {
 		backoff.Pause(ctx, spread(pause))
 		s.redial(ctx)
-		return nil
+		return
 	}
 	call, cancel := context.WithTimeout(ctx, spread(pause))
 	_, err := conn.WaitForNotification(call)
 	over := call.Err() != nil
 	cancel()
 	if err == nil {
-		return nil
+		return
 	}
 	if over && time.Since(s.listening.checked) > checkEvery { // one that is cut off says nothing, either
 		call, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -93,7 +91,6 @@ func (s *Store) rest(ctx context.Context, idle int) error {
 		s.cfg.Logger.Info("the outbox is not listened to any more, and looked at instead", "outbox", s.cfg.Prefix, "error", err)
 		s.hangUp()
 	}
-	return nil
 }
 
 // redial tries to listen again, now and then.
@@ -146,7 +143,7 @@ func dial(ctx context.Context, db *sql.DB) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer pooled.Close()
+	defer pooled.Close() //nolint:errcheck // back to the pool, or lost
 	var cfg *pgx.ConnConfig
 	err = pooled.Raw(func(c any) error {
 		conn, ok := c.(*stdlib.Conn)
