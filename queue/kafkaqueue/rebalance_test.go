@@ -1,0 +1,192 @@
+package kafkaqueue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+// TestStorm: 20 instances come, and go in some way, while messages are published. None is lost, and the first time of those
+// of a key is in order.
+func TestStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { storm(t, newFake(t), 500*time.Millisecond) })
+}
+
+func storm(t *testing.T, e engine, every time.Duration) {
+	const keys, each = 8, 60
+	rnd := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test's
+	pub := open(t, e)
+	pub.declare("t", "g")
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer cancel()
+	var l ledger
+	join := func(i int) (leave func()) {
+		c := open(t, e)
+		r := c.subscribe("t", fmt.Sprintf("i-%d", i), 16)
+		mine, stop := context.WithCancel(ctx)
+		work.Go(func() { handle(mine, r, &l) })
+		return func() {
+			switch i % 3 {
+			case 0: // stops
+				stop()
+				_ = r.Close()
+			case 1: // is cut off
+				stop()
+				c.Cut()
+			case 2: // hangs
+				c.Freeze()
+				stop()
+			}
+		}
+	}
+	var here []func()
+	here = append(here, join(-3))
+	work.Go(func() {
+		for i := range each {
+			for k := range keys {
+				pub.publish("t", message(fmt.Sprintf("k%d", k), i))
+			}
+			time.Sleep(20 * every / each)
+		}
+	})
+	for i := range 20 {
+		here = append(here, join(i))
+		time.Sleep(every)
+		if len(here) > 3 {
+			n := 1 + rnd.IntN(len(here)-1)
+			here[n]()
+			here = append(here[:n], here[n+1:]...)
+		}
+	}
+	for begun := time.Now(); l.distinct() < keys*each && time.Since(begun) < 2*time.Minute; {
+		time.Sleep(50 * time.Millisecond)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t.Logf("%d messages, %d came again", keys*each, l.check(t, keys, each))
+}
+
+// TestStuckMessage: one message that is never settled holds up nothing, and when its instance dies nothing else comes again.
+func TestStuckMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		pub, dies, other := open(t, f), open(t, f), open(t, f)
+		pub.declare("t", "g")
+		r := dies.subscribe("t", "dies", 10)
+		pub.publish("t", message("k", 0))
+		stuck := receive(t, r, 1, 10*time.Second)
+		const n = 500
+		for i := 1; i <= n; i++ {
+			pub.publish("t", message("k", i))
+		}
+		for i := 1; i <= n; {
+			ds := receive(t, r, 1, 10*time.Second)
+			if len(ds) == 0 {
+				t.Fatalf("%d of %d came", i, n)
+			}
+			if err := r.Ack(t.Context(), ds); err != nil {
+				t.Fatal(err)
+			}
+			i++
+		}
+		lag, err := pub.Lag(t.Context(), "t", "g")
+		time.Sleep(time.Second)
+		if lag, err = pub.Lag(t.Context(), "t", "g"); err != nil || lag.Waiting != 1 {
+			t.Errorf("lag %+v, %v: one waits", lag, err)
+		}
+		dies.Cut()
+		s := other.subscribe("t", "other", 10)
+		ds := receive(t, s, 2, 20*time.Second)
+		if len(ds) != 1 || ds[0].Message.ID != stuck[0].Message.ID {
+			t.Errorf("%d came again", len(ds))
+		}
+	})
+}
+
+// TestZombie: an instance that was frozen for so long that the group went on without it is told so, begins nothing, and
+// takes nothing back from what its successor has committed.
+func TestZombie(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { zombie(t, newFake(t)) })
+}
+
+func zombie(t *testing.T, e engine) {
+	pub, frozen, other := open(t, e), open(t, e), open(t, e)
+	pub.declare("t", "g")
+	r := frozen.subscribe("t", "frozen", 5)
+	for i := range 20 {
+		pub.publish("t", message("k", i))
+	}
+	old := receive(t, r, 5, 20*time.Second)
+	if len(old) != 5 {
+		t.Fatalf("%d came", len(old))
+	}
+	frozen.Freeze()
+	s := other.subscribe("t", "other", 100)
+	ds := receive(t, s, 20, time.Minute)
+	if len(ds) != 20 {
+		t.Fatalf("the successor has %d", len(ds))
+	}
+	if err := s.Ack(t.Context(), ds); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second) // for the commit
+	_ = r.Ack(t.Context(), old[:2])
+	frozen.Thaw()
+	lost := false
+	for begun := time.Now(); !lost && time.Since(begun) < 20*time.Second; time.Sleep(50 * time.Millisecond) {
+		lost = errors.Is(r.Ack(t.Context(), old), driver.ErrLost)
+	}
+	if !lost {
+		t.Error("it was not told that its deliveries are lost")
+	}
+	time.Sleep(2 * time.Second)
+	if lag, err := pub.Lag(t.Context(), "t", "g"); err != nil || lag.Waiting != 0 {
+		t.Errorf("lag %+v, %v: something was taken back", lag, err)
+	}
+	pub.publish("t", message("k", 99))
+	if got := append(receive(t, s, 1, 3*time.Second), receive(t, r, 1, 3*time.Second)...); len(got) != 1 || got[0].Message.ID != "k/99" {
+		t.Errorf("%d came", len(got))
+	}
+}
+
+// TestSameName: of two instances with one name both go on, the older one without it.
+func TestSameName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		pub := open(t, f)
+		pub.declare("t", "g")
+		var l ledger
+		ctx, cancel := context.WithCancel(t.Context())
+		var work sync.WaitGroup
+		defer work.Wait()
+		defer cancel()
+		for range 2 {
+			r := open(t, f).subscribe("t", "name", 10)
+			work.Go(func() { handle(ctx, r, &l) })
+			time.Sleep(time.Second)
+		}
+		for i := range 20 {
+			for k := range 8 {
+				pub.publish("t", message(fmt.Sprintf("k%d", k), i))
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		for begun := time.Now(); l.distinct() < 160 && time.Since(begun) < time.Minute; {
+			time.Sleep(50 * time.Millisecond)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if again := l.check(t, 8, 20); again > 0 {
+			t.Errorf("%d came again: the two drive each other out", again)
+		}
+	})
+}
