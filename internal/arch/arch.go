@@ -40,7 +40,7 @@ var Layers = [][]string{
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
 		"config/etcdconfig", "config/fileconfig", "config/consulconfig", "idempotency/etcdidempotency",
 		"lock/etcdlock", "lock/consullock", "lock/replicalock",
-		"queue/natsqueue", "queue/kafkaqueue", "queue/rabbitqueue", "queue/outbox/sqlstore", "queue/outbox/outboxtest", "queue/inbox/...",
+		"queue/natsqueue", "queue/kafkaqueue", "queue/rabbitqueue", "queue/outbox/sqlstore", "queue/outbox/outboxtest", "queue/inbox/inboxtest", "queue/inbox/sqlinbox", "queue/inbox/etcdinbox", "queue/inbox/kvinbox",
 	},
 	5: {"drivers"},
 	6: {"cmd/...", "examples/...", "bench/...", "docs/..."},
@@ -78,6 +78,8 @@ var Siblings = map[string][]string{
 	"lock/guard/etcdguard":           {"lock/guard"},
 	"queue":                          {"queue/driver"},
 	"queue/inbox":                    {"queue"},
+	"queue/inbox/etcdinbox":          {"idempotency/etcdidempotency"}, // its tests alone
+	"queue/outbox/sqlstore":          {"queue/inbox/sqlinbox"},        // its example alone
 	"queue/memqueue":                 {"queue", "queue/driver"},
 	"queue/queuetest":                {"queue", "queue/driver"},
 	"registry":                       {"registry/driver"},
