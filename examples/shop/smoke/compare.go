@@ -63,10 +63,11 @@ func (a *audit) compareOrders(all []*orderspb.Order, b *book) {
 
 // became reports whether o is what the acknowledged order has to be: there, unless it was to be cancelled.
 func (e *entry) became(o *orderspb.Order) bool {
-	switch o.GetStatus() {
-	case orderspb.Status_STATUS_REJECTED:
+	s := o.GetStatus()
+	if s == orderspb.Status_STATUS_REJECTED {
 		return e.Card == shop.CardThatFails && o.GetReason() == shop.ErrPaymentFailed.Reason
-	case orderspb.Status_STATUS_PAID, orderspb.Status_STATUS_CONFIRMED:
+	}
+	if s == orderspb.Status_STATUS_PAID || s == orderspb.Status_STATUS_CONFIRMED {
 		return e.Card == ""
 	}
 	return true // on its way
@@ -96,8 +97,7 @@ func (a *audit) compareCharges(all []*orderspb.Order, charges []*paymentpb.Charg
 		return customers[customer]
 	}
 	for _, o := range all {
-		switch o.GetStatus() {
-		case orderspb.Status_STATUS_CONFIRMED, orderspb.Status_STATUS_PAID, orderspb.Status_STATUS_PLACED:
+		if s := o.GetStatus(); s == orderspb.Status_STATUS_CONFIRMED || s == orderspb.Status_STATUS_PAID || s == orderspb.Status_STATUS_PLACED {
 			c := of(o.GetCustomer())
 			c.orders++
 			c.ordered += o.GetTotalMinor()
