@@ -147,48 +147,163 @@ type batch struct {
 	messages     []*driver.Message
 	deadline     time.Time
 
-	errs []error // nil while none has failed for good
+	errs    []error // nil while none has failed for good
+	pending []pending
 }
 
-// run sends wave after wave.
+// pending is a message that is neither confirmed nor given up.
+type pending struct {
+	index int // in messages
+	at    time.Time
+	pause backoff.Backoff
+	err   error // of its last attempt
+}
+
+// run sends round after round until nothing more can be done.
 func (b *batch) run(ctx context.Context) []error {
-	if b.q.caps.Sequenced || len(b.messages) == 1 {
-		b.wave(ctx, b.messages, nil)
-		return b.errs
+	together := b.q.caps.Sequenced || distinct(b.messages)
+	if together {
+		errs := b.attempt(ctx, b.messages)
+		if errs == nil { // nearly always, and it costs nothing more
+			return nil
+		}
+		b.begin()
+		b.learn(errs, b.pending)
+	} else {
+		b.begin()
 	}
-	for _, wave := range waves(b.messages) {
-		b.wave(ctx, b.pick(wave), wave)
+	for len(b.pending) > 0 {
+		round, wait := b.round(time.Now())
+		if len(round) == 0 {
+			if b.wait(ctx, wait) {
+				continue
+			}
+			for _, p := range b.pending {
+				b.fail(p.index, unconfirmed(ctx, b.topic, p.err))
+			}
+			break
+		}
+		messages := make([]*driver.Message, len(round))
+		for i, p := range round {
+			messages[i] = b.messages[p.index]
+		}
+		b.learn(b.attempt(ctx, messages), round)
 	}
 	return b.errs
 }
 
-func (b *batch) pick(indices []int) []*driver.Message {
-	out := make([]*driver.Message, len(indices))
-	for i, n := range indices {
-		out[i] = b.messages[n]
+// distinct reports whether no key is there twice.
+func distinct(messages []*driver.Message) bool {
+	if len(messages) == 1 {
+		return true
 	}
-	return out
+	seen := make(map[string]struct{}, len(messages))
+	for _, m := range messages {
+		if m.Key == "" {
+			continue
+		}
+		if _, twice := seen[m.Key]; twice {
+			return false
+		}
+		seen[m.Key] = struct{}{}
+	}
+	return true
 }
 
-// waves are the indices of messages that may be under way at the same time: each key is once in a wave, in order.
-func waves(messages []*driver.Message) [][]int {
-	var out [][]int
-	var next map[string]int // the wave after the last that has the key
-	for i, m := range messages {
-		n := 0
-		if m.Key != "" {
-			if next == nil {
-				next = make(map[string]int)
-			}
-			n = next[m.Key]
-			next[m.Key] = n + 1
-		}
-		if n == len(out) {
-			out = append(out, nil)
-		}
-		out[n] = append(out[n], i)
+func (b *batch) begin() {
+	b.pending = make([]pending, len(b.messages))
+	for i := range b.pending {
+		b.pending[i] = pending{index: i, pause: backoff.Backoff{Base: publishPauseMin, Max: publishPauseMax}}
 	}
-	return out
+}
+
+// round returns what may be under way at the same time and is due, or how long until something is: of an engine that has no
+// sequence in its batches the first of each key.
+func (b *batch) round(now time.Time) (round []pending, wait time.Duration) {
+	var seen map[string]struct{}
+	for _, p := range b.pending {
+		if key := b.messages[p.index].Key; key != "" && !b.q.caps.Sequenced {
+			if _, behind := seen[key]; behind {
+				continue
+			}
+			if seen == nil {
+				seen = make(map[string]struct{})
+			}
+			seen[key] = struct{}{}
+		}
+		switch left := p.at.Sub(now); {
+		case left <= 0:
+			round = append(round, p)
+		case wait == 0 || left < wait:
+			wait = left
+		}
+	}
+	return round, wait
+}
+
+// learn takes in what became of a round.
+func (b *batch) learn(errs []error, round []pending) {
+	if errs != nil {
+		b.declaration.forget() // maybe the engine lost it
+	}
+	now := time.Now()
+	state := make(map[int]*pending, len(round)) // nil for what is done
+	var lost map[string]struct{}                // keys of what will never be confirmed
+	for i := range round {
+		p := round[i]
+		state[p.index] = nil
+		switch {
+		case errs == nil || errs[i] == nil:
+		case final(errs[i]):
+			b.fail(p.index, engineError(errs[i], "publish to %s", b.topic))
+			if key := b.messages[p.index].Key; key != "" {
+				if lost == nil {
+					lost = make(map[string]struct{})
+				}
+				lost[key] = struct{}{}
+			}
+		default:
+			p.err, p.at = errs[i], now.Add(p.pause.Next())
+			state[p.index] = &p
+		}
+	}
+	if b.q.caps.Sequenced { // what failed together stays together
+		var last time.Time
+		for _, p := range state {
+			if p != nil && p.at.After(last) {
+				last = p.at
+			}
+		}
+		for _, p := range state {
+			if p != nil {
+				p.at = last
+			}
+		}
+	}
+	rest := b.pending[:0:0]
+	for _, p := range b.pending {
+		next, sent := state[p.index]
+		_, behind := lost[b.messages[p.index].Key]
+		switch {
+		case sent && next == nil:
+		case behind:
+			b.fail(p.index, errBehind(b.topic))
+		case sent:
+			rest = append(rest, *next)
+		default:
+			rest = append(rest, p)
+		}
+	}
+	b.pending = rest
+}
+
+// wait reports whether there is time left for another attempt after pause.
+func (b *batch) wait(ctx context.Context, pause time.Duration) bool {
+	left := time.Until(b.deadline)
+	if b.q.closed.Load() || ctx.Err() != nil || left <= 0 {
+		return false
+	}
+	return backoff.Pause(ctx, min(pause, left)) && time.Until(b.deadline) > 0
 }
 
 // fail says that a message is not confirmed.
@@ -197,99 +312,6 @@ func (b *batch) fail(index int, err error) {
 		b.errs = make([]error, len(b.messages))
 	}
 	b.errs[index] = err
-}
-
-// wave sends messages, which are those at indices (nil: all), until nothing more can be done.
-func (b *batch) wave(ctx context.Context, messages []*driver.Message, indices []int) {
-	at := func(i int) int {
-		if indices == nil {
-			return i
-		}
-		return indices[i]
-	}
-	if b.errs != nil { // of an earlier wave
-		messages, indices = b.withoutFollowers(messages, indices)
-	}
-	pause := backoff.Backoff{Base: publishPauseMin, Max: publishPauseMax}
-	for len(messages) > 0 {
-		errs := b.attempt(ctx, messages)
-		if errs == nil {
-			return
-		}
-		b.declaration.forget() // maybe the engine lost it
-		var again []int
-		for i, err := range errs {
-			switch {
-			case err == nil:
-			case final(err):
-				b.fail(at(i), engineError(err, "publish to %s", b.topic))
-			default:
-				again = append(again, i)
-			}
-		}
-		if len(again) > 0 && !b.again(ctx, pause.Next()) {
-			for _, i := range again {
-				b.fail(at(i), unconfirmed(ctx, b.topic, errs[i]))
-			}
-			return
-		}
-		messages, indices = b.rest(messages, indices, errs, again)
-	}
-}
-
-// again waits for pause, or for as long as there is time, and reports whether there is some left for another attempt.
-func (b *batch) again(ctx context.Context, pause time.Duration) bool {
-	left := time.Until(b.deadline)
-	if b.q.closed.Load() || ctx.Err() != nil || left <= 0 {
-		return false
-	}
-	return backoff.Pause(ctx, min(pause, left)) && time.Until(b.deadline) > 0
-}
-
-// rest is what is to be sent again, without those that are behind one that failed for good.
-func (b *batch) rest(messages []*driver.Message, indices []int, errs []error, again []int) ([]*driver.Message, []int) {
-	var failed map[string]bool
-	for i, err := range errs {
-		if err != nil && final(err) && messages[i].Key != "" {
-			if failed == nil {
-				failed = make(map[string]bool)
-			}
-			failed[messages[i].Key] = true
-		}
-	}
-	nextMessages, nextIndices := make([]*driver.Message, 0, len(again)), make([]int, 0, len(again))
-	for _, i := range again {
-		n := i
-		if indices != nil {
-			n = indices[i]
-		}
-		if failed[messages[i].Key] {
-			b.fail(n, errBehind(b.topic))
-			continue
-		}
-		nextMessages, nextIndices = append(nextMessages, messages[i]), append(nextIndices, n)
-	}
-	return nextMessages, nextIndices
-}
-
-// withoutFollowers leaves out messages behind one of an earlier wave that failed.
-func (b *batch) withoutFollowers(messages []*driver.Message, indices []int) ([]*driver.Message, []int) {
-	failed := make(map[string]bool)
-	for i, err := range b.errs {
-		if err != nil && b.messages[i].Key != "" {
-			failed[b.messages[i].Key] = true
-		}
-	}
-	var outMessages []*driver.Message
-	var outIndices []int
-	for i, m := range messages {
-		if failed[m.Key] {
-			b.fail(indices[i], errBehind(b.topic))
-			continue
-		}
-		outMessages, outIndices = append(outMessages, m), append(outIndices, indices[i])
-	}
-	return outMessages, outIndices
 }
 
 // attempt declares the topic if that is due, and sends messages once.

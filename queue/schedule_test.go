@@ -245,14 +245,3 @@ func TestStopKeepsOrder(t *testing.T) {
 		t.Errorf("%d are given back after it, %d are left", len(got), len(s.tasks))
 	}
 }
-
-// TestWaves: of one key there is one message at a time, of none there are all at once.
-func TestWaves(t *testing.T) {
-	var ms []*driver.Message
-	for _, key := range []string{"a", "", "b", "a", "", "a", "b"} {
-		ms = append(ms, &driver.Message{Key: key})
-	}
-	if got, want := fmt.Sprint(waves(ms)), "[[0 1 2 4] [3 6] [5]]"; got != want {
-		t.Errorf("waves %s, want %s", got, want)
-	}
-}
