@@ -15,7 +15,7 @@ func TestEveryAttemptEndsAtItsDeadline(t *testing.T) {
 		var alarms alarms
 		rnd := rand.New(rand.NewPCG(1, 2))
 		under := make(map[*attempt]struct{})
-		for range 5000 {
+		for range 2000 {
 			switch rnd.IntN(4) {
 			case 0, 1:
 				a := begun(context.Background(), time.Duration(1+rnd.IntN(300))*time.Millisecond)

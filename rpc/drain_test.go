@@ -75,9 +75,9 @@ func TestRotatingConnectionsLosesNoCall(t *testing.T) {
 		}
 		a, b := w.start("a", rotate), w.start("b", rotate)
 		l := w.load(w.dial(), say, 8)
-		wait(20 * time.Second)
+		wait(8 * time.Second)
 		l.end(t)
-		if a, b := w.net.Dials(a.addr), w.net.Dials(b.addr); a < 10 || b < 10 {
+		if a, b := w.net.Dials(a.addr), w.net.Dials(b.addr); a < 5 || b < 5 {
 			t.Errorf("%d and %d connections were made", a, b)
 		}
 	})
