@@ -13,7 +13,7 @@ import (
 
 var (
 	first     = flag.Uint64("seed", 1, "the first seed")
-	schedules = flag.Uint64("schedules", 30, "how many schedules")
+	schedules = flag.Uint64("schedules", 16, "how many schedules")
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

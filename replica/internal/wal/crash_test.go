@@ -82,7 +82,7 @@ func (c *crasher) run(n int) bool { return c.open() && c.write(n) }
 // TestCrashAtEveryOperation is the promise of the package: wherever the machine stops, what was acknowledged is there,
 // and what was not is there completely or not at all; also when it stops while it recovers, and again after that.
 func TestCrashAtEveryOperation(t *testing.T) {
-	const appends = 60
+	const appends = 45
 	for seed := range uint64(2) {
 		whole := newCrasher(t, seed)
 		if !whole.run(appends) {
