@@ -1,6 +1,7 @@
 package natsqueue
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,6 +80,9 @@ func readAck(msg *nats.Msg) (seq uint64, err error) {
 	if noResponders(msg) {
 		return 0, errNoStream
 	}
+	if seq, ok := quickAck(msg.Data); ok {
+		return seq, nil
+	}
 	var a pubAck
 	if err := json.Unmarshal(msg.Data, &a); err != nil {
 		return 0, errors.New("nats: an answer that is none")
@@ -90,4 +94,30 @@ func readAck(msg *nats.Msg) (seq uint64, err error) {
 		return 0, errors.New("nats: an answer that is none")
 	}
 	return a.Seq, nil
+}
+
+// quickAck reads the confirmation as servers write it, {"stream":"NAME", "seq":N} with more after that, since there is one
+// for every message.
+func quickAck(b []byte) (seq uint64, ok bool) {
+	rest, ok := bytes.CutPrefix(b, []byte(`{"stream":"`))
+	if !ok {
+		return 0, false
+	}
+	name, rest, ok := bytes.Cut(rest, []byte(`"`))
+	if !ok || len(name) == 0 {
+		return 0, false
+	}
+	rest, ok = bytes.CutPrefix(bytes.TrimLeft(rest, ", "), []byte(`"seq":`))
+	if !ok {
+		return 0, false
+	}
+	digits := 0
+	for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' && digits < 19 {
+		seq = seq*10 + uint64(rest[digits]-'0')
+		digits++
+	}
+	if digits == 0 || digits == len(rest) || bytes.Contains(rest, []byte(`"error"`)) || bytes.IndexByte(name, '\\') >= 0 {
+		return 0, false
+	}
+	return seq, rest[digits] == ',' || rest[digits] == '}' || rest[digits] == ' '
 }

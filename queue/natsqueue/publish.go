@@ -105,6 +105,12 @@ func (e *Engine) publish(ctx context.Context, name string, messages []*driver.Me
 // when that is confirmed. What stays behind because of one that failed gets its error.
 func rounds(messages []*driver.Message, errs []error) func(func([]int) bool) {
 	return func(yield func([]int) bool) {
+		if len(messages) == 1 {
+			if errs[0] == nil {
+				yield([]int{0})
+			}
+			return
+		}
 		left := make([]int, 0, len(messages))
 		for i := range messages {
 			left = append(left, i)
@@ -178,7 +184,7 @@ func (e *Engine) send(ctx context.Context, out []*nats.Msg, which []int) (seqs [
 	results := make([]error, len(which))
 	seqs = make([]uint64, len(which))
 	open := make([]bool, len(which))
-	tries := make([]int, len(which))
+	tries := make([]uint8, len(which))
 	left := len(which)
 	post := func(k int) {
 		m := out[which[k]]
@@ -194,10 +200,11 @@ func (e *Engine) send(ctx context.Context, out []*nats.Msg, which []int) (seqs [
 		open[k] = true
 		post(k)
 	}
-	wait, again := time.NewTimer(e.cfg.AckWait), time.NewTimer(time.Hour)
+	wait := time.NewTimer(e.cfg.AckWait)
 	defer wait.Stop()
-	defer again.Stop()
-	nobody := make(map[int]bool) // took them
+	var again *time.Timer
+	var due <-chan time.Time // of again
+	var nobody map[int]bool  // took them
 	for left > 0 {
 		select {
 		case a := <-c.answers:
@@ -207,7 +214,11 @@ func (e *Engine) send(ctx context.Context, out []*nats.Msg, which []int) (seqs [
 			seq, err := readAck(a.msg)
 			if errors.Is(err, errNoStream) && tries[a.i] < elections {
 				tries[a.i]++
-				if len(nobody) == 0 {
+				if again == nil {
+					again, nobody = time.NewTimer(electionWait), make(map[int]bool)
+					defer again.Stop()
+					due = again.C
+				} else if len(nobody) == 0 {
 					again.Reset(electionWait)
 				}
 				nobody[a.i] = true
@@ -215,7 +226,7 @@ func (e *Engine) send(ctx context.Context, out []*nats.Msg, which []int) (seqs [
 			}
 			seqs[a.i], results[a.i], open[a.i] = seq, err, false
 			left--
-		case <-again.C:
+		case <-due:
 			for k := range nobody {
 				if open[k] {
 					post(k)
@@ -255,8 +266,12 @@ func unanswered(results []error, open []bool, err error) []error {
 
 // encode writes a message as NATS has it.
 func encode(m *driver.Message) *nats.Msg {
-	h := make(nats.Header, 10+len(m.Attributes))
-	driver.ToHeaders(m, headerPrefix, headerType, func(name, value string) { h[name] = []string{value} })
+	n := 9 + len(m.Attributes)
+	h, values := make(nats.Header, n), make([]string, 0, n) // one array for all of them
+	driver.ToHeaders(m, headerPrefix, headerType, func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1:]
+	})
 	return &nats.Msg{Header: h, Data: m.Data}
 }
 
