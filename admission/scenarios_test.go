@@ -113,7 +113,7 @@ func TestOverloadOfARealServer(t *testing.T) {
 				t.Parallel()
 				seeds := 2 * *more
 				if from == 500 && deaf {
-					seeds = 6 * *more
+					seeds = 4 * *more
 				}
 				for seed := range seeds {
 					w := twenty()
@@ -299,7 +299,7 @@ func TestRetryStormEndsWithItsCause(t *testing.T) {
 // their calls and clients that do not repeat: all is well 3 s after the cause has gone, for whatever seed.
 func TestRetryStormOfARealServer(t *testing.T) {
 	t.Parallel()
-	for seed := range 6 * *more {
+	for seed := range 3 * *more {
 		w := &world{
 			workers: 10, work: slowed(10*ms, 33*ms, 3*time.Second, 10*time.Second), rate: constant(800), deadline: 100 * ms,
 			ceiling: 1000, deaf: true, pauses: time.Duration(seed%3) * 8 * ms, length: 21 * time.Second,
