@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -144,10 +145,16 @@ func publish(ctx context.Context, s spec, q *queue.Queue) error {
 func confirmed(ctx context.Context, topic *queue.Topic[payload], p payload, deadline time.Duration, diary *os.File) error {
 	for {
 		try, cancel := context.WithTimeout(ctx, deadline)
+		var over atomic.Int64 // when the deadline was noticed: a machine that stands still notices it late
+		stop := context.AfterFunc(try, func() { over.Store(time.Now().UnixNano()) })
 		begun := time.Now()
 		err := topic.Publish(try, p, queue.Key(fmt.Sprint("key-", p.Key)), queue.ID(p.id()))
-		cancel()
 		line := published{Payload: p, At: time.Now(), Took: time.Since(begun)}
+		stop()
+		cancel()
+		if at := over.Load(); at != 0 {
+			line.Late = max(0, line.At.Sub(time.Unix(0, at)))
+		}
 		if err != nil {
 			line.Code = failure.CodeOf(err).String()
 		}

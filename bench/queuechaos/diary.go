@@ -16,7 +16,8 @@ type published struct {
 	Payload payload
 	At      time.Time
 	Took    time.Duration
-	Code    string // "" if it is confirmed
+	Late    time.Duration // of Took, after this process has noticed that the deadline is over
+	Code    string        // "" if it is confirmed
 }
 
 // String is its line in the diary.
@@ -25,7 +26,7 @@ func (p published) String() string {
 	if code == "" {
 		code = "OK"
 	}
-	return fmt.Sprintln(p.Payload.Key, p.Payload.Seq, p.At.UnixNano(), p.Took.Nanoseconds(), code)
+	return fmt.Sprintln(p.Payload.Key, p.Payload.Seq, p.At.UnixNano(), p.Took.Nanoseconds(), p.Late.Nanoseconds(), code)
 }
 
 // readPublished returns what all publishers have written so far.
@@ -34,7 +35,7 @@ func readPublished(dir string) ([]published, error) {
 	err := eachLine(filepath.Join(dir, "*.published"), func(line string) error {
 		var p published
 		var at int64
-		if _, err := fmt.Sscan(line, &p.Payload.Key, &p.Payload.Seq, &at, &p.Took, &p.Code); err != nil {
+		if _, err := fmt.Sscan(line, &p.Payload.Key, &p.Payload.Seq, &at, &p.Took, &p.Late, &p.Code); err != nil {
 			return fmt.Errorf("line %q: %w", line, err)
 		}
 		if p.At = time.Unix(0, at); p.Code == "OK" {

@@ -67,11 +67,11 @@ func main() {
 }
 
 func run(ctx context.Context, r *trial.Run) (err error) {
-	dir, err := os.MkdirTemp("", "holdfast-queuechaos-")
+	dir, err := "", error(nil)
 	if settings.keep != "" {
 		dir = filepath.Join(settings.keep, fmt.Sprintf("%s-%d", r.Case, r.Seed))
-		err = os.MkdirAll(dir, 0o700)
-	} else {
+		err = errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)) // of another run
+	} else if dir, err = os.MkdirTemp("", "holdfast-queuechaos-"); err == nil {
 		defer os.RemoveAll(dir) //nolint:errcheck // in the temporary directory
 	}
 	if err != nil {

@@ -62,14 +62,14 @@ func TestJudge(t *testing.T) {
 func TestDiaries(t *testing.T) {
 	dir := t.TempDir()
 	ok := published{Payload: payload{Key: 7, Seq: 3}, At: time.Unix(5, 6), Took: time.Second}
-	bad := published{Payload: payload{Key: 8, Seq: 4}, At: time.Unix(6, 6), Took: 2 * time.Second, Code: "UNAVAILABLE"}
+	bad := published{Payload: payload{Key: 8, Seq: 4}, At: time.Unix(6, 6), Took: 2 * time.Second, Late: time.Millisecond, Code: "UNAVAILABLE"}
 	write(t, filepath.Join(dir, "a.published"), ok.String())
 	write(t, filepath.Join(dir, "b.published"), bad.String())
 	all, err := readPublished(dir)
 	if err != nil || len(all) != 2 || all[0] != ok || all[1] != bad {
 		t.Errorf("got %+v, %v", all, err)
 	}
-	if n, slowest, codes := complaints(all, time.Unix(0, 0), time.Unix(9, 0)); n != 1 || slowest != 2*time.Second || codes != "1 UNAVAILABLE" {
+	if n, slowest, late, codes := complaints(all, time.Unix(0, 0), time.Unix(9, 0)); n != 1 || slowest != 2*time.Second || late != time.Millisecond || codes != "1 UNAVAILABLE" {
 		t.Errorf("complaints: %d, %v, %s", n, slowest, codes)
 	}
 	all[0].Code = "INTERNAL"
