@@ -26,7 +26,7 @@ const (
 
 // join returns a new member of the group; r.mu is held, so that it is r.client before it is heard of. Rebalances are cooperative, and never wait for a poll: what a poll returned is
 // sorted out under r.mu, and partitions that are new wait for the poll that is under way (barrier).
-func (r *receiver) join() (*kgo.Client, error) {
+func (r *receiver) join() (*kgo.Client, context.CancelFunc, error) {
 	session := r.session()
 	// mine keeps the callbacks of a client that was replaced from what is its successor's.
 	mine := func(f func(*kgo.Client, map[string][]int32)) func(context.Context, *kgo.Client, map[string][]int32) {
@@ -51,7 +51,13 @@ func (r *receiver) join() (*kgo.Client, error) {
 	if r.instance != "" {
 		opts = append(opts, kgo.InstanceID(r.instance))
 	}
-	return kgo.NewClient(opts...)
+	life, quit := context.WithCancel(context.Background())
+	client, err := kgo.NewClient(append(opts, kgo.WithContext(life))...)
+	if err != nil {
+		quit()
+		return nil, nil, err
+	}
+	return client, quit, nil
 }
 
 func (r *receiver) current(c *kgo.Client) bool {

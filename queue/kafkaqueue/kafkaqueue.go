@@ -48,7 +48,7 @@ const (
 	deliveryTimeout = 10 * time.Second
 	// maxBuffered is the most bytes, and a sixteenth of a KiB of overhead each, that wait to be confirmed.
 	maxBuffered = 64 << 20
-	minMetadata = 250 * time.Millisecond
+	minMetadata = 500 * time.Millisecond
 	maxMetadata = time.Minute
 	maxBackoff  = 2 * time.Second
 
@@ -100,6 +100,7 @@ type Driver struct {
 	producer *kgo.Client
 	requests *kgo.Client // apart, so that a large batch keeps no question waiting
 	admin    *kadm.Client
+	quit     context.CancelFunc // of both
 	buffered *semaphore.Weighted
 	sendings sync.Pool
 
@@ -125,11 +126,16 @@ func Open(cfg Config) (*Driver, error) {
 		buffered: semaphore.NewWeighted(maxBuffered),
 	}
 	d.common = d.options()
+	life, quit := context.WithCancel(context.Background())
+	d.quit = quit
+	own := append([]kgo.Opt{kgo.WithContext(life)}, d.common...)
 	var err error
-	if d.producer, err = kgo.NewClient(append(d.producing(), d.common...)...); err != nil {
+	if d.producer, err = kgo.NewClient(append(d.producing(), own...)...); err != nil {
+		quit()
 		return nil, fmt.Errorf("kafka queue: %w", err)
 	}
-	if d.requests, err = kgo.NewClient(d.common...); err != nil {
+	if d.requests, err = kgo.NewClient(own...); err != nil {
+		quit()
 		d.producer.Close()
 		return nil, fmt.Errorf("kafka queue: %w", err)
 	}
@@ -201,6 +207,7 @@ func (d *Driver) Close() error {
 		wg.Go(func() { _ = r.Close() }) // which returns none
 	}
 	wg.Wait()
+	d.quit()
 	d.producer.Close()
 	d.requests.Close()
 	return nil

@@ -73,7 +73,7 @@ func TestOutage(t *testing.T) {
 						t.Errorf("an error after %v", took)
 					}
 				}
-				if n := w.net.Dials(w.addr) - dials; n > 400 {
+				if n := w.net.Dials(w.addr) - dials; n > 700 {
 					t.Errorf("%d attempts to connect in 30 seconds", n)
 				}
 				c.Thaw()

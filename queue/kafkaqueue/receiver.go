@@ -74,6 +74,7 @@ type receiver struct {
 
 	mu       sync.Mutex
 	client   *kgo.Client
+	quit     context.CancelFunc  // that of client, without which closing it waits for a broker that is frozen
 	ids      map[string][16]byte // of the topics, as client knows them
 	parts    map[place]*partition
 	past     map[place][]span // what we settled of partitions that were lost, before the broker was told
@@ -112,7 +113,7 @@ func (d *Driver) Subscribe(ctx context.Context, s driver.Subscription) (driver.R
 	r.instance = r.claim.instance
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
 	r.mu.Lock()
-	r.client, err = r.join()
+	r.client, r.quit, err = r.join()
 	r.pumping = err == nil
 	r.mu.Unlock()
 	if err != nil {
@@ -375,8 +376,9 @@ func (r *receiver) Close() error {
 	r.end()
 	r.work.Wait() // among it leave
 	r.mu.Lock()
-	client := r.client
+	client, quit := r.client, r.quit
 	r.mu.Unlock()
+	quit()
 	client.Close()
 	r.d.mu.Lock()
 	delete(r.d.receivers, r)

@@ -107,18 +107,18 @@ func (r *receiver) outdone(client *kgo.Client) {
 // replace puts a new client in the place of the one there is.
 func (r *receiver) replace(change func()) {
 	r.mu.Lock()
-	old := r.client
+	old, quitOld := r.client, r.quit
 	for _, p := range r.parts {
 		r.drop(p)
 	}
 	named := r.instance != ""
 	change()
-	client, err := r.join()
+	client, quit, err := r.join()
 	if err != nil { // the options are those of the first, so that there is none
 		r.mu.Unlock()
 		return
 	}
-	r.client, r.resting, r.held = client, false, nil
+	r.client, r.quit, r.resting, r.held = client, quit, false, nil
 	if r.endPoll != nil {
 		r.endPoll()
 	}
@@ -132,6 +132,7 @@ func (r *receiver) replace(change func()) {
 	} else {
 		r.part(ctx, old)
 	}
+	quitOld()
 	old.Close()
 }
 
@@ -164,17 +165,18 @@ func (d *Driver) claim(group, instance string) claim {
 
 // part leaves the group: a member with a name would be expected back. Without an answer, the group notices by itself.
 func (r *receiver) part(ctx context.Context, client *kgo.Client) {
-	req := kmsg.NewPtrLeaveGroupRequest()
-	req.Group = r.group
-	m := kmsg.NewLeaveGroupRequestMember()
-	m.MemberID, _ = client.GroupMetadata()
 	r.mu.Lock()
 	name := r.instance
 	r.mu.Unlock()
 	_ = client.LeaveGroupContext(ctx)
-	if name != "" && m.MemberID != "" {
-		m.InstanceID, m.Reason = &name, kmsg.StringPtr("stopped")
-		req.Members = append(req.Members, m)
-		_, _ = req.RequestWith(ctx, r.d.requests)
+	if name == "" {
+		return
 	}
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group = r.group
+	m := kmsg.NewLeaveGroupRequestMember()
+	m.MemberID, _ = client.GroupMetadata() // none if the join was never answered; then the name is enough
+	m.InstanceID, m.Reason = &name, kmsg.StringPtr("stopped")
+	req.Members = append(req.Members, m)
+	_, _ = req.RequestWith(ctx, r.d.requests)
 }

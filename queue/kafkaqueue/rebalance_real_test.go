@@ -1,0 +1,19 @@
+//go:build real && unix
+
+package kafkaqueue_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/internal/kafkatest"
+)
+
+// TestRealStorm and TestRealZombie are their namesakes on a real broker.
+func TestRealStorm(t *testing.T) {
+	storm(t, startBroker(t, kafkatest.Config{}), time.Second, "i-")
+}
+
+func TestRealZombie(t *testing.T) {
+	zombie(t, startBroker(t, kafkatest.Config{}))
+}
