@@ -24,9 +24,9 @@ func main() {
 	}
 	service := analytics.New(tally)
 
-	svc.Consume(events.OrdersPlaced, events.Analytics, queue.Handle(service.Placed), queue.SubscriptionConfig{})
-	svc.Consume(events.OrdersPaid, events.Analytics, queue.Handle(service.Paid), queue.SubscriptionConfig{})
-	svc.Consume(events.OrdersCancelled, events.Analytics, queue.Handle(service.Cancelled), queue.SubscriptionConfig{})
+	svc.Consume(events.OrdersPlaced, events.Analytics, queue.Handle(service.Placed), events.Handling())
+	svc.Consume(events.OrdersPaid, events.Analytics, queue.Handle(service.Paid), events.Handling())
+	svc.Consume(events.OrdersCancelled, events.Analytics, queue.Handle(service.Cancelled), events.Handling())
 	analyticspb.RegisterAnalyticsServer(svc, service)
 	holdfast.Main(svc)
 }

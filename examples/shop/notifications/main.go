@@ -20,9 +20,9 @@ func main() {
 	}
 	service := notifications.New(db)
 
-	svc.Consume(events.OrdersPlaced, events.Notifications, queue.Handle(service.Placed), queue.SubscriptionConfig{})
-	svc.Consume(events.OrdersPaid, events.Notifications, queue.Handle(service.Paid), queue.SubscriptionConfig{})
-	svc.Consume(events.OrdersCancelled, events.Notifications, queue.Handle(service.Cancelled), queue.SubscriptionConfig{})
+	svc.Consume(events.OrdersPlaced, events.Notifications, queue.Handle(service.Placed), events.Handling())
+	svc.Consume(events.OrdersPaid, events.Notifications, queue.Handle(service.Paid), events.Handling())
+	svc.Consume(events.OrdersCancelled, events.Notifications, queue.Handle(service.Cancelled), events.Handling())
 	notificationspb.RegisterNotificationsServer(svc, service)
 	holdfast.Main(svc)
 }

@@ -39,8 +39,8 @@ func main() {
 
 	svc.Go("recovery", recovery.Run)
 	svc.Go("outbox", relay.Run)
-	svc.Consume(events.PaymentsSettled, events.Orders, queue.Handle(process.Settled), queue.SubscriptionConfig{})
-	svc.Consume(events.PaymentsFailed, events.Orders, queue.Handle(process.Failed), queue.SubscriptionConfig{})
+	svc.Consume(events.PaymentsSettled, events.Orders, queue.Handle(process.Settled), events.Handling())
+	svc.Consume(events.PaymentsFailed, events.Orders, queue.Handle(process.Failed), events.Handling())
 	orderspb.RegisterOrdersServer(svc, orders.NewServer(store, catalogpb.NewCatalogClient(svc.Dial("catalog")), process))
 	holdfast.Main(svc)
 }

@@ -24,7 +24,7 @@ func main() {
 	}
 	server := shipping.NewServer(shipping.NewStore(parcels))
 
-	svc.Consume(events.OrdersPaid, events.Shipping, queue.Handle(server.Paid), queue.SubscriptionConfig{})
+	svc.Consume(events.OrdersPaid, events.Shipping, queue.Handle(server.Paid), events.Handling())
 	shippingpb.RegisterShippingServer(svc, server)
 	holdfast.Main(svc)
 }

@@ -71,6 +71,10 @@ func Declare(q *queue.Queue, service string) error {
 	return nil
 }
 
+// Handling is how messages are handled. Those that an instance had in hand when it died come to another one after Hold: a
+// customer is waiting for the parcel.
+func Handling() queue.SubscriptionConfig { return queue.SubscriptionConfig{Hold: 10 * time.Second} }
+
 // Event is a message that is still to be published, as JSON, which outboxes keep.
 type Event struct {
 	Topic string    `json:"topic"`

@@ -41,7 +41,7 @@ func (s *Shop) Run(ctx context.Context, q *queue.Queue) error {
 		{events.OrdersPaid, events.Analytics, queue.Handle(s.analytics.Paid)},
 		{events.OrdersCancelled, events.Analytics, queue.Handle(s.analytics.Cancelled)},
 	} {
-		sub, err := queue.NewSubscription(q, l.topic, l.group, l.handler, queue.SubscriptionConfig{})
+		sub, err := queue.NewSubscription(q, l.topic, l.group, l.handler, events.Handling())
 		if err != nil {
 			return err
 		}
