@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// attributePrefix is that of CloudEvents' AMQP binding; RabbitMQ shows these headers to AMQP 1.0 clients as application
-	// properties.
+	// attributePrefix is that of CloudEvents' AMQP binding, for AMQP 1.0: RabbitMQ turns application properties of such
+	// clients into headers, and the other way round.
 	attributePrefix = "cloudEvents_"
 	// headerCount is how often a message was delivered before it came back over a queue of those that wait.
 	headerCount = "holdfast-deliveries"
@@ -21,20 +21,28 @@ const (
 	headerDeliveries = "x-delivery-count"
 )
 
-// encode returns m as the broker keeps it. Persistence is the queue's: quorum queues keep everything on disk.
+// encode returns m as the broker keeps it: ID, source, type and content type are the properties that AMQP has for these
+// (message-id, app-id, type, content-type), where people and tools look for them, and the rest are headers.
 func encode(m *driver.Message) amqp.Publishing {
 	p := amqp.Publishing{
-		Headers: make(amqp.Table, 8+len(m.Attributes)), ContentType: driver.Cut(strings.ToValidUTF8(m.ContentType, ""), driver.MaxText),
-		DeliveryMode: amqp.Persistent, MessageId: driver.Cut(m.ID, driver.MaxText), Body: m.Data,
+		Headers: make(amqp.Table, 2+len(m.Attributes)), DeliveryMode: amqp.Persistent, Body: m.Data,
+		MessageId: short(m.ID), AppId: short(m.Source), Type: short(m.Type), ContentType: short(m.ContentType),
 	}
-	if m.Time.Unix() > 0 {
-		p.Timestamp = m.Time
-	}
-	driver.ToHeaders(m, attributePrefix, "", func(name, value string) { p.Headers[name] = value })
+	driver.ToHeaders(m, attributePrefix, "", func(name, value string) {
+		switch name {
+		case attributePrefix + "specversion", attributePrefix + "id", attributePrefix + "source", attributePrefix + "type":
+		default:
+			p.Headers[name] = value
+		}
+	})
 	return p
 }
 
-// decode is the inverse of encode. It never fails, whoever published.
+// short returns s as a property may be.
+func short(s string) string { return driver.Cut(strings.ToValidUTF8(s, "\uFFFD"), driver.MaxText) }
+
+// decode is the inverse of encode. It never fails, whoever published, and prefers headers to properties: an AMQP 1.0
+// client's CloudEvents have all attributes there.
 func decode(d *amqp.Delivery) *driver.Message {
 	m := driver.FromHeaders(func(yield func(string, string) bool) {
 		for name, v := range d.Headers {
@@ -44,11 +52,13 @@ func decode(d *amqp.Delivery) *driver.Message {
 			}
 		}
 	}, attributePrefix, "")
-	if d.ContentType != "" {
-		m.ContentType = driver.Cut(strings.ToValidUTF8(d.ContentType, "\uFFFD"), driver.MaxText)
-	}
-	if m.ID == "" {
-		m.ID = driver.Cut(strings.ToValidUTF8(d.MessageId, "\uFFFD"), driver.MaxText)
+	for _, p := range [...]struct {
+		to       *string
+		property string
+	}{{&m.ID, d.MessageId}, {&m.Source, d.AppId}, {&m.Type, d.Type}, {&m.ContentType, d.ContentType}} {
+		if *p.to == "" {
+			*p.to = short(p.property)
+		}
 	}
 	if m.Time.IsZero() && !d.Timestamp.IsZero() {
 		m.Time = d.Timestamp.UTC()

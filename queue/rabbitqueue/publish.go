@@ -94,7 +94,7 @@ func (e *Engine) send(ctx context.Context, to target, messages []*driver.Message
 func (p *publisher) settle(b *budget, sent []sending) {
 	for _, s := range sent {
 		<-s.dc.Done()
-		p.cameBack(s.name)
+		p.cameBack(s)
 		p.done(b, s)
 	}
 }
@@ -227,8 +227,9 @@ type sending struct {
 	i    int
 	dc   *amqp.DeferredConfirmation
 	size int64
-	name string // by which it comes back
-	data int    // bytes
+	data int // bytes
+
+	exchange, key, id string // by which it comes back
 }
 
 func (p *publisher) publish(ctx context.Context, b *budget, to target, m *driver.Message) (sending, error) {
@@ -263,7 +264,7 @@ func (p *publisher) publish(ctx context.Context, b *budget, to target, m *driver
 		}
 		return sending{}, explain(err)
 	}
-	return sending{dc: dc, size: size, name: returnName(to.exchange, key, msg.MessageId), data: len(m.Data)}, nil
+	return sending{dc: dc, size: size, data: len(m.Data), exchange: to.exchange, key: key, id: msg.MessageId}, nil
 }
 
 func returnName(exchange, key, id string) string { return exchange + " " + key + " " + id }
@@ -271,7 +272,7 @@ func returnName(exchange, key, id string) string { return exchange + " " + key +
 // verdict says what became of a message that was confirmed, refused or lost with its channel.
 func (p *publisher) verdict(s sending) error {
 	if s.dc.Acked() {
-		if p.cameBack(s.name) {
+		if p.cameBack(s) {
 			return errUnrouted
 		}
 		return nil
@@ -309,7 +310,7 @@ func (p *publisher) reason() error {
 
 // cameBack reports whether a message was returned: the broker returns what nothing takes, and then confirms it. The client
 // has put every return into the channel before it tells of a confirm that came after.
-func (p *publisher) cameBack(name string) bool {
+func (p *publisher) cameBack(s sending) bool {
 	if len(p.returns) == 0 && p.cameback.Load() == 0 {
 		return false
 	}
@@ -327,6 +328,7 @@ func (p *publisher) cameBack(name string) bool {
 			p.cameback.Add(1)
 		}
 	}
+	name := returnName(s.exchange, s.key, s.id)
 	if p.returned[name] == 0 {
 		return false
 	}
