@@ -6,7 +6,7 @@
 //
 // The database is a PostgreSQL of this machine, in processes of its own and with its defaults as far as durability goes (every
 // commit is on disk), or a SQLite file in WAL mode with synchronous=FULL; NATS is one member as `holdfast up` runs it,
-// which writes to disk, too, before it confirms.
+// which writes to disk, too, before it confirms, or as its makers' default is (unsynced).
 //
 // First, transactions without and with an event, in turns: what adding costs. The relay works meanwhile, so that what is published
 // at the end of a turn is what it keeps up with. Then a pace that leaves the machine time to breathe: how long an
@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,7 +43,7 @@ const (
 var program = trial.Trial{
 	Name:  "outbox",
 	About: "transactions that change a row and add an event of 200 bytes, and a relay that publishes the events",
-	Cases: []string{"postgresql-nats", "postgresql-memory", "sqlite-nats"},
+	Cases: []string{"postgresql-memory", "postgresql-nats-unsynced", "postgresql-nats", "sqlite-nats"},
 	Run:   run,
 }
 
@@ -111,26 +112,24 @@ func run(ctx context.Context, r *trial.Run) (err error) {
 		return fmt.Errorf("data: %w", err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // in the temporary directory
-	kind, engine := broker.NATS, "sqlite"
-	switch r.Case {
-	case "postgresql-nats":
-		engine = "postgresql"
-	case "postgresql-memory":
-		engine, kind = "postgresql", broker.Memory
+	engine, queueing, _ := strings.Cut(r.Case, "-")
+	cfg := broker.Config{Kind: broker.NATS, Dir: dir, NoSync: queueing == "nats-unsynced"}
+	if queueing == "memory" {
+		cfg.Kind = broker.Memory
 	}
 	db, err := open(ctx, engine, filepath.Join(dir, "sqlite.db"))
 	if err != nil {
 		return err
 	}
 	defer db.close()
-	brk, err := broker.Start(ctx, broker.Config{Kind: kind, Dir: dir})
+	brk, err := broker.Start(ctx, cfg)
 	if err != nil {
-		return fmt.Errorf("start %s: %w", kind, err)
+		return fmt.Errorf("start %s: %w", cfg.Kind, err)
 	}
 	defer brk.Close()
 	e, err := brk.Open("bench")
 	if err != nil {
-		return fmt.Errorf("open %s: %w", kind, err)
+		return fmt.Errorf("open %s: %w", cfg.Kind, err)
 	}
 	defer e.Close() //nolint:errcheck // the run is over
 	b := &bench{r: r, db: db, q: queue.New(e, queue.Config{Source: "bench"})}
@@ -197,12 +196,14 @@ func (b *bench) measure(ctx context.Context) error {
 		return err
 	}
 
-	fast := trial.Promise{} // SQLite writes one transaction at a time, and the disk decides how many
-	if b.db.dialect == sqlstore.PostgreSQL {
-		fast = trial.AtLeast(2000)
+	// Where each message is on the disk of a queue before it is confirmed, that disk decides how many there are a second. What can be
+	// promised is that it is not the relay that one waits for.
+	fast, waits := trial.AtLeast(2000), trial.Promise{}
+	if b.r.Case == "postgresql-nats" || b.r.Case == "sqlite-nats" {
+		fast, waits = waits, trial.AtLeast(0.8)
 	}
 	b.r.Add("backlog published by the relay", drained, trial.PerSec, fast)
-	b.r.Add("  of that time in the queue", share, trial.Share, trial.Promise{})
+	b.r.Add("  of that time in the queue", share, trial.Share, waits)
 	b.r.Add("transactions with an event, by 16 writers", median(with), trial.PerSec, trial.Promise{})
 	b.r.Add("  published meanwhile", median(published), trial.PerSec, trial.Promise{})
 	b.r.Add("transactions without", median(plain), trial.PerSec, trial.Promise{})

@@ -25,7 +25,11 @@ func (s *Store) Pending(ctx context.Context, q outbox.Query) ([]outbox.Event, er
 		query = s.sql.pendingBut
 		args = append(args, text(append([]string{}, q.Skip.Topics...)), text(keys), s.list(q.Skip.Seqs))
 	}
-	events, err := s.query(ctx, query, args)
+	var events []outbox.Event
+	err := s.planned(ctx, func(q querier) (err error) {
+		events, err = s.query(ctx, q, query, args)
+		return err
+	})
 	if err != nil {
 		return nil, s.failed(ctx, "read the outbox", err)
 	}
@@ -68,8 +72,34 @@ func list[N int64 | uint64](start, end byte, numbers []N) string {
 	return string(append(b, end))
 }
 
-func (s *Store) query(ctx context.Context, query string, args []any) (events []outbox.Event, err error) {
-	rows, err := s.db.QueryContext(ctx, query, args...)
+// querier is a *sql.DB or a *sql.Tx.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// planned runs what has to go by the index. PostgreSQL plans a statement when it sees it first, when the table is empty as often as
+// not and reading all of it is the best there is, and keeps to that while the table grows.
+func (s *Store) planned(ctx context.Context, run func(q querier) error) error {
+	if s.dialect != PostgreSQL {
+		return run(s.db)
+	}
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to do
+	if _, err := tx.ExecContext(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
+		return err
+	}
+	if err := run(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func (s *Store) query(ctx context.Context, q querier, query string, args []any) (events []outbox.Event, err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +166,10 @@ func (s *Store) Done(ctx context.Context, seqs []uint64) error {
 	if s.dialect == SQLite && s.cfg.Keep > 0 {
 		err = s.keep(ctx, s.list(seqs))
 	} else {
-		_, err = s.db.ExecContext(ctx, s.sql.done, s.list(seqs))
+		err = s.planned(ctx, func(q querier) error {
+			_, err := q.ExecContext(ctx, s.sql.done, s.list(seqs))
+			return err
+		})
 	}
 	if err != nil {
 		return s.failed(ctx, "mark events as published", err)

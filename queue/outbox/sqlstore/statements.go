@@ -50,10 +50,11 @@ func postgres(prefix, channel string, keep, notify bool) statements {
 		}
 		return fmt.Sprintf("WITH %sadded AS (%s RETURNING seq) SELECT pg_notify('%s', '') FROM %s, added WHERE asleep", with, insert, channel, relay)
 	}
+	// What is large is not in the row, and is read only of those that are returned.
 	page := func(where string) string {
-		return fmt.Sprintf(`WITH page AS (SELECT seq, octet_length(data) AS size FROM %[1]s%[2]s ORDER BY seq LIMIT $1),
-cut AS (SELECT seq, sum(size) OVER (ORDER BY seq) - size AS before FROM page)
-SELECT o.seq, %[3]s, added FROM %[1]s o JOIN cut USING (seq) WHERE before < $2 ORDER BY seq`, table, where, columns)
+		return fmt.Sprintf(`SELECT seq, %[3]s, added FROM (
+SELECT *, sum(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS before FROM (
+SELECT * FROM %[1]s%[2]s ORDER BY seq LIMIT $1) AS page) AS counted WHERE before < $2 ORDER BY seq`, table, where, columns)
 	}
 	s := statements{
 		add:       told("", add("", 1)),
