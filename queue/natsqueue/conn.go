@@ -24,6 +24,8 @@ const (
 	redialMax   = time.Second
 	// adminTimeout bounds one request to the server that is about streams and consumers: another one may lead after.
 	adminTimeout = 5 * time.Second
+	// tryTimeout bounds what is done with several of them before it is begun again.
+	tryTimeout = 3 * time.Second
 )
 
 // link is the connection of an engine, made when it is first needed and again whenever it breaks.

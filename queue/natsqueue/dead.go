@@ -18,24 +18,26 @@ const maxDeadPage = 1000
 
 // Bury implements driver.Engine.
 func (e *Engine) Bury(ctx context.Context, topic, group string, m *driver.Message) error {
-	err := e.admin(ctx, func(ctx context.Context) error {
+	if err := e.link.get(ctx); err != nil {
+		return err
+	}
+	err := func() error {
 		if len(m.Data) > maxMessage {
 			return driver.ErrTooLarge
 		}
 		out := encode(m)
 		out.Subject = e.names.letters(topic, group)
 		out.Header[headerID] = []string{cryptoText()} // the same letter can be replayed and buried again
-		_, err := e.sendOne(ctx, out)
+		err := e.sendOne(ctx, out)
 		if !errors.Is(err, errNoStream) {
 			return err
 		}
 		if err := e.makeDead(ctx); err != nil {
 			return err
 		}
-		_, err = e.sendOne(ctx, out)
-		return err
-	})
-	if err != nil {
+		return e.sendOne(ctx, out)
+	}()
+	if err = translate(err); err != nil {
 		return fmt.Errorf("bury in %s of %s: %w", group, topic, err)
 	}
 	return nil
@@ -52,13 +54,13 @@ func (e *Engine) makeDead(ctx context.Context) error {
 
 // Dead implements driver.Engine. A position is the number of the letter in the stream.
 func (e *Engine) Dead(ctx context.Context, topic, group, after string, limit int) (out []driver.Dead, err error) {
-	err = e.admin(ctx, func(ctx context.Context) error {
-		from := uint64(0)
-		if after != "" {
-			if from, err = strconv.ParseUint(after, 10, 64); err != nil {
-				return fmt.Errorf("%w: %q is no position", driver.ErrRefused, after)
-			}
+	from := uint64(0)
+	if after != "" {
+		if from, err = strconv.ParseUint(after, 10, 64); err != nil {
+			return nil, fmt.Errorf("dead letters of %s of %s: %w: %.40q is no position", group, topic, driver.ErrRefused, after)
 		}
+	}
+	err = e.admin(ctx, func(ctx context.Context) error {
 		s, err := e.link.js.Stream(ctx, e.names.dead())
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return nil
@@ -144,6 +146,7 @@ func (e *Engine) deadOf(ctx context.Context, topic, group string) (int64, error)
 // Groups implements driver.Engine.
 func (e *Engine) Groups(ctx context.Context) (out []driver.Group, err error) {
 	err = e.admin(ctx, func(ctx context.Context) error {
+		out = nil
 		streams := e.link.js.ListStreams(ctx, jetstream.WithStreamListSubject(e.names.prefix+".t.>"))
 		for info := range streams.Info() {
 			topic := info.Config.Metadata[metaTopic]

@@ -14,6 +14,7 @@ import (
 // Lag implements driver.Engine.
 func (e *Engine) Lag(ctx context.Context, name, group string) (lag driver.Lag, err error) {
 	err = e.admin(ctx, func(ctx context.Context) error {
+		lag = driver.Lag{}
 		t, err := e.topic(ctx, name)
 		if err != nil {
 			return err
@@ -112,21 +113,39 @@ func (e *Engine) makeRoom(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		for n, r := range records {
-			if r.Floor >= upTo {
-				continue
-			}
-			pending, err := e.pending(ctx, t, g.Group, n, r.Floor)
-			if err != nil {
-				return err
-			}
-			if pending > int64(len(r.Above)) {
-				upTo = min(upTo, r.Floor)
-			}
+		if upTo, err = e.settledUpTo(ctx, t, g.Group, records, upTo); err != nil {
+			return err
 		}
 	}
 	if upTo < state.FirstSeq {
 		return nil
 	}
 	return s.Purge(ctx, jetstream.WithPurgeSequence(upTo+1))
+}
+
+// settledUpTo returns up to where all lanes of a group are settled, at most a number that the stream had before: to before
+// the first message that is not. A lane that has none after its floor does not hold it down.
+func (e *Engine) settledUpTo(ctx context.Context, t *topic, group string, records laneRecords, most uint64) (uint64, error) {
+	s, err := e.link.js.Stream(ctx, e.names.stream(t.name))
+	if err != nil {
+		return 0, err
+	}
+	for n, r := range records {
+		above := r.above()
+		for _, subject := range []string{e.names.all(t.name, n), e.names.to(t.name, group, n)} {
+			for seq := r.Floor; seq < most; {
+				m, err := s.GetMsg(ctx, seq+1, jetstream.WithGetMsgSubject(subject))
+				if errors.Is(err, jetstream.ErrMsgNotFound) {
+					break
+				}
+				if err != nil {
+					return 0, err
+				}
+				if seq = m.Sequence; !above[seq] {
+					most = min(most, seq-1)
+				}
+			}
+		}
+	}
+	return most, nil
 }

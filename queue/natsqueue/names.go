@@ -61,15 +61,6 @@ func (n names) members(topic, group string) string {
 	return n.prefix + ".m." + escape(topic) + "." + escape(group)
 }
 
-// topicOf is the inverse of stream; "" for another stream.
-func (n names) topicOf(stream string) string {
-	rest, ok := strings.CutPrefix(stream, n.prefix+"-t-")
-	if !ok {
-		return ""
-	}
-	return unescape(rest)
-}
-
 // groupOf takes a subject of the lanes or of the dead letters apart.
 func (n names) groupOf(subject string) (topic, group string, ok bool) {
 	parts := strings.Split(strings.TrimPrefix(subject, n.prefix+"."), ".")

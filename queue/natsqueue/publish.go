@@ -74,11 +74,9 @@ func (e *Engine) publish(ctx context.Context, name string, messages []*driver.Me
 			errs[i], failed = fmt.Errorf("publish to %s: %d bytes are more than %d: %w", name, len(m.Data), maxMessage, driver.ErrTooLarge), true
 			continue
 		}
-		lane := 0
+		lane := mrand.IntN(t.lanes) //nolint:gosec // spreads
 		if m.Key != "" {
 			lane = laneOf(m.Key, t.lanes)
-		} else {
-			lane = mrand.IntN(t.lanes)
 		}
 		out[i] = encode(m)
 		out[i].Subject = subject(name, lane)
@@ -250,9 +248,9 @@ func (e *Engine) send(ctx context.Context, out []*nats.Msg, which []int) (seqs [
 	return seqs, results
 }
 
-func (e *Engine) sendOne(ctx context.Context, m *nats.Msg) (uint64, error) {
-	seqs, errs := e.send(ctx, []*nats.Msg{m}, []int{0})
-	return seqs[0], errs[0]
+func (e *Engine) sendOne(ctx context.Context, m *nats.Msg) error {
+	_, errs := e.send(ctx, []*nats.Msg{m}, []int{0})
+	return errs[0]
 }
 
 func unanswered(results []error, open []bool, err error) []error {

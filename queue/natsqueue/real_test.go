@@ -246,12 +246,6 @@ func (tr *traffic) handled(group string, m queue.Message[string]) {
 	}
 }
 
-func (tr *traffic) count() int {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	return len(tr.confirmed)
-}
-
 // flows returns how long it took until n more were confirmed and both groups had them.
 func (tr *traffic) flows(n int) time.Duration {
 	tr.t.Helper()

@@ -49,8 +49,17 @@ func (e *Engine) subscribe(ctx context.Context, s driver.Subscription) (*receive
 	if err != nil {
 		return nil, err
 	}
-	// A group that was ordered goes on where all of its lanes are.
-	c, err := e.makeConsumer(ctx, t, s.Group, s.Hold, records.floor())
+	floor := uint64(0)
+	if records.known() { // it was ordered, and goes on where all of its lanes are
+		stream, err := e.link.js.Stream(ctx, e.names.stream(s.Topic))
+		if err != nil {
+			return nil, err
+		}
+		if floor, err = e.settledUpTo(ctx, t, s.Group, records, stream.CachedInfo().State.LastSeq); err != nil {
+			return nil, err
+		}
+	}
+	c, err := e.makeConsumer(ctx, t, s.Group, s.Hold, floor)
 	if err != nil {
 		return nil, err
 	}

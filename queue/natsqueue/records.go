@@ -57,18 +57,6 @@ func (l laneRecords) known() bool {
 	return slices.ContainsFunc(l, func(s storedLane) bool { return s.revision > 0 })
 }
 
-// floor is up to where everything is settled in all lanes.
-func (l laneRecords) floor() uint64 {
-	if len(l) == 0 {
-		return 0
-	}
-	floor := l[0].Floor
-	for _, s := range l {
-		floor = min(floor, s.Floor)
-	}
-	return floor
-}
-
 // above returns the numbers that are settled beyond the floor.
 func (r record) above() map[uint64]bool {
 	out := make(map[uint64]bool, len(r.Above))
@@ -215,19 +203,13 @@ func (e *Engine) laneMsg(t *topic, group string, lane int, r *record, revision u
 	}
 }
 
-// writeLane returns the new revision, or errLaneLost.
-func (e *Engine) writeLane(ctx context.Context, t *topic, group string, lane int, r record, revision uint64) (uint64, error) {
-	seqs, errs := e.writeLanes(ctx, t, group, []laneWrite{{lane, r, revision}})
-	return seqs[0], errs[0]
-}
-
 type laneWrite struct {
 	lane     int
 	record   record
 	revision uint64
 }
 
-// writeLanes writes several at the same time.
+// writeLanes writes records, several at the same time, and returns their new revisions, or errLaneLost.
 func (e *Engine) writeLanes(ctx context.Context, t *topic, group string, ws []laneWrite) ([]uint64, []error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*adminTimeout)
 	defer cancel()

@@ -55,12 +55,21 @@ func (e *Engine) Declare(ctx context.Context, t driver.Topic) error {
 	return nil
 }
 
-// admin does something that asks the server about streams and consumers.
+// admin does something that asks the server about streams and consumers, again and again until it is answered: what is
+// asked of a server that has just started, or of one that is frozen, may never be.
 func (e *Engine) admin(ctx context.Context, f func(context.Context) error) error {
-	if err := e.link.get(ctx); err != nil {
-		return err
+	for {
+		if err := e.link.get(ctx); err != nil {
+			return err
+		}
+		try, cancel := context.WithTimeout(ctx, tryTimeout)
+		err := f(try)
+		unanswered := try.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
+		cancel()
+		if !unanswered {
+			return translate(err)
+		}
 	}
-	return translate(f(ctx))
 }
 
 func (e *Engine) declare(ctx context.Context, t driver.Topic) (*topic, error) {

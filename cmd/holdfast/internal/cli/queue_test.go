@@ -98,7 +98,7 @@ func TestQueueCommands(t *testing.T) {
 	bury(t, e, "three", "\xff")
 	want(0, head+"orders.paid analytics 3 0 0\norders.paid shipping 3 0 3\n", "", "list")
 	want(2, "", "holdfast queue list: no topic \"order.paid\" with a group; did you mean orders.paid? topics: orders.paid\n", "list", "order.paid")
-	want(2, "", "holdfast queue show: no group \"shiping\" of orders.paid; did you mean shipping? groups: analytics, shipping\n", "show", "orders.paid", "shiping")
+	want(2, "", "holdfast queue show: no group \"shippin\" of orders.paid; did you mean shipping? groups: analytics, shipping\n", "show", "orders.paid", "shippin")
 	want(0, head+"orders.paid shipping 3 0 3\n\nLETTERS LAST REASON\n3 0s\n", "", "show", "orders.paid", "shipping")
 	want(0, "LETTER ID KEY BURIED ATTEMPTS REASON\n1 one k-one 0s 0\n2 two k-two 0s 0\n3 three k-three 0s 0\n", "", "dead", "orders.paid", "shipping")
 	want(0, "LETTER ID KEY BURIED ATTEMPTS REASON\n1 one k-one 0s 0\n", "there are more; --limit N lists as many\n", "dead", "--limit", "1", "orders.paid", "shipping")
