@@ -16,10 +16,10 @@ func TestMain(m *testing.M) {
 
 func TestShort(t *testing.T) {
 	var out strings.Builder
-	if err := run(t.Context(), []string{"-short", "-engines", "memory,nats", "-sizes", "128"}, &out); err != nil {
+	if err := run(t.Context(), []string{"-short", "-engines", "memory,nats", "-sizes", "128", "-modes", "publish 64,consume 16,on the way"}, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"memory, 128 B", "nats, 128 B", "publish 256", "consume 64", "on the way", rawAttributesName} {
+	for _, want := range []string{"memory, 128 B", "nats, 128 B", "publish 64", "consume 16", "on the way", rawAttributesName} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
 		}

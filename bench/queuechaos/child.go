@@ -37,8 +37,9 @@ type spec struct {
 	Name, Dir string
 	// Queue and Store are URLs.
 	Queue, Store string
-	// Messages are all that are published, at Rate a second, by all publishers; Index is which of them this is.
-	Messages, Rate, Index int
+	// Messages are all that are published, as many of each of Keys, at Rate a second, by all publishers; Index is which of
+	// them this is.
+	Messages, Keys, Rate, Index int
 	// Deadline is that of one publication. What is not confirmed by then is published again.
 	Deadline time.Duration
 	// Workers is how many publish at once in this process.
@@ -118,8 +119,8 @@ func publish(ctx context.Context, s spec, q *queue.Queue) error {
 	}
 	broker.Say()
 	limit := rate.NewLimiter(rate.Limit(float64(s.Rate)/publishers), 10)
-	mine := share(keys, s.Index, publishers)
-	each := s.Messages / keys
+	mine := share(s.Keys, s.Index, publishers)
+	each := s.Messages / s.Keys
 	var wg sync.WaitGroup
 	failed := make([]error, s.Workers)
 	for i := range s.Workers {

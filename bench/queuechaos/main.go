@@ -82,11 +82,11 @@ func run(ctx context.Context, r *trial.Run) (err error) {
 	if settings.partition {
 		return partition(ctx, w)
 	}
-	messages, rate := settings.messages, settings.rate
+	messages, rate, keys := settings.messages, settings.rate, keys
 	if r.Short {
-		messages, rate = min(messages, 2000), max(rate, 1000)
+		messages, rate, keys = min(messages, 1000), max(rate, 500), keys/10
 	}
-	if err := w.start(ctx, spec{Messages: messages, Rate: rate, Deadline: 10 * time.Second}, false); err != nil {
+	if err := w.start(ctx, spec{Messages: messages, Keys: keys, Rate: rate, Deadline: 10 * time.Second}, false); err != nil {
 		return err
 	}
 	s := newScript(w, messages)

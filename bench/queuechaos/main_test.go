@@ -25,7 +25,7 @@ func TestShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err, out.String())
 	}
-	for _, want := range []string{"messages confirmed to publishers", "2000", "longest time without an effect"} {
+	for _, want := range []string{"messages confirmed to publishers", "1000", "longest time without an effect"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
 		}

@@ -38,8 +38,7 @@ func partition(ctx context.Context, w *world) error {
 	calm := w.r.Long(10*time.Second, 2*time.Second)
 	// As many as come between the cuts, and some for when all is over.
 	messages := rate * int((time.Duration(len(cuts)+2) * calm).Seconds())
-	messages -= messages % keys
-	if err := w.start(ctx, spec{Messages: max(keys, messages), Rate: rate, Deadline: deadline}, true); err != nil {
+	if err := w.start(ctx, spec{Messages: max(keys, messages-messages%keys), Keys: keys, Rate: rate, Deadline: deadline}, true); err != nil {
 		return err
 	}
 	for _, c := range cuts {
