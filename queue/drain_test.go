@@ -40,7 +40,7 @@ func TestDrain(t *testing.T) {
 			theirs.add(fmt.Sprint(m.Value))
 			return nil
 		}), queue.SubscriptionConfig{})
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if n := len(theirs.all()); n != 18 {
 			t.Errorf("the other instance has handled %d a second after the drain", n)
 		}
@@ -82,7 +82,7 @@ func TestDrainTimeout(t *testing.T) {
 		begun := time.Now()
 		stopped := make(chan struct{})
 		go func() { stop(); close(stopped) }()
-		time.Sleep(8 * time.Second)
+		pass(8 * time.Second)
 		if got := again.all(); len(cut.all()) != 1 || !slices.Contains(got, "slow2") || !slices.Contains(got, "deaf2") {
 			t.Errorf("cut short %v, handled elsewhere %v", cut.all(), got)
 		}
@@ -124,7 +124,7 @@ func TestOrderedRetryHoldsUpItsKey(t *testing.T) {
 		if got := j.all(); !slices.Equal(got, []string{"b0", "b1", "b2"}) {
 			t.Errorf("at once %v", got)
 		}
-		time.Sleep(24 * time.Hour)
+		pass(24 * time.Hour)
 		if got := j.all()[3:]; !slices.Equal(got, []string{"a0", "a1", "a2"}) {
 			t.Errorf("later %v", got)
 		}
@@ -148,7 +148,7 @@ func TestUnorderedRetryHoldsUpNothing(t *testing.T) {
 		for i := range 140 {
 			ok(t, w.q.Publish(t.Context(), "orders", (i*37)%140))
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if bad.Load() != 40 || good.Load() != 100 {
 			t.Errorf("within a minute %d have failed and %d succeeded", bad.Load(), good.Load())
 		}
@@ -174,7 +174,7 @@ func TestRevoked(t *testing.T) {
 		w.engine.Faults().Revoke("orders", "g")
 		synctest.Wait() // 1 to 4 go back, and come again, since nobody else is there
 		close(release)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if got := j.all(); !slices.Equal(got, []string{"0/1", "1/2", "2/2", "3/2", "4/2"}) {
 			t.Errorf("handled %v", got)
 		}
@@ -191,16 +191,16 @@ func TestEngineRestart(t *testing.T) {
 		w.declare("orders", "g")
 		var j journal
 		w.run(w.q, "orders", "g", queue.Handle(func(_ context.Context, m queue.Message[int]) error {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			j.add(fmt.Sprint(m.Value))
 			return nil
 		}), queue.SubscriptionConfig{Concurrency: 2, Window: 10})
 		for i := range 8 {
 			ok(t, w.q.Publish(t.Context(), "orders", i))
 		}
-		time.Sleep(1500 * time.Millisecond)
+		pass(1500 * time.Millisecond)
 		w.engine.Faults().Restart()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		got := j.all()
 		slices.Sort(got)
 		if !slices.Equal(got, []string{"0", "1", "2", "3", "4", "5", "6", "7"}) {
@@ -254,7 +254,7 @@ func TestEngineDown(t *testing.T) {
 		w.run(q, "orders", "g", queue.Handle(func(context.Context, queue.Message[int]) error { done.Add(1); return nil }), queue.SubscriptionConfig{})
 		synctest.Wait()
 		w.engine.Faults().Down()
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		if n := c.receives.Load(); n > 900 {
 			t.Errorf("a dead engine was asked %d times in ten minutes", n)
 		}
@@ -263,7 +263,7 @@ func TestEngineDown(t *testing.T) {
 		}
 		w.engine.Faults().Wipe()
 		ok(t, q.Publish(t.Context(), "orders", 1))
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if done.Load() != 1 {
 			t.Error("it does not go on")
 		}
@@ -290,12 +290,12 @@ func TestBurialFails(t *testing.T) {
 			return queue.Reject(errBroken)
 		}), queue.SubscriptionConfig{})
 		ok(t, q.Publish(t.Context(), "orders", 1))
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		if lag := w.lag("orders", "g"); lag.Unsettled != 1 || lag.Dead != 0 || tries.Load() != 1 {
 			t.Errorf("lag %+v after %d attempts", lag, tries.Load())
 		}
 		broken.Store(false)
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if lag := w.lag("orders", "g"); lag.Unsettled != 0 || lag.Dead != 1 || tries.Load() != 1 {
 			t.Errorf("lag %+v after %d attempts", lag, tries.Load())
 		}
@@ -413,7 +413,7 @@ func TestSlowHandler(t *testing.T) {
 				return failure.From(ctx.Err())
 			}
 			if m.Value == "slow" {
-				time.Sleep(9 * time.Minute)
+				pass(9 * time.Minute)
 			}
 			return nil
 		})
@@ -422,7 +422,7 @@ func TestSlowHandler(t *testing.T) {
 		w.run(w.q, "orders", "g", h, cfg)
 		ok(t, w.q.Publish(t.Context(), "orders", "slow"))
 		ok(t, w.q.Publish(t.Context(), "orders", "late"))
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		got := j.all()
 		slices.Sort(got)
 		if !slices.Equal(got, []string{"late", "late", "slow"}) {

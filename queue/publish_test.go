@@ -36,7 +36,7 @@ func TestPublishRetries(t *testing.T) {
 		}
 		w.engine.Faults().Down()
 		go func() {
-			time.Sleep(5 * time.Second)
+			pass(5 * time.Second)
 			w.engine.Faults().Up()
 		}()
 		begun := time.Now()
@@ -46,7 +46,7 @@ func TestPublishRetries(t *testing.T) {
 		}
 		w.engine.Faults().Freeze()
 		go func() {
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			w.engine.Faults().Thaw()
 		}()
 		ok(t, w.q.Publish(t.Context(), "orders", 3))
@@ -61,20 +61,21 @@ func TestPublishGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.declare("orders", "g")
-		try := func(d time.Duration) (error, time.Duration) {
+		try := func(d time.Duration) (time.Duration, error) {
 			ctx, cancel := context.WithTimeout(t.Context(), d)
 			defer cancel()
 			begun := time.Now()
-			return w.q.Publish(ctx, "orders", 1), time.Since(begun)
+			err := w.q.Publish(ctx, "orders", 1)
+			return time.Since(begun), err
 		}
 		w.engine.Faults().Down()
-		err, took := try(3 * time.Second)
+		took, err := try(3 * time.Second)
 		if failure.CodeOf(err) != failure.Unavailable || reason(err) != queue.ReasonUnconfirmed || !strings.Contains(err.Error(), "the engine is down") || took > 3*time.Second {
 			t.Errorf("down: %v after %v", err, took)
 		}
 		w.engine.Faults().Up()
 		w.engine.Faults().Freeze()
-		if err, took = try(time.Second); failure.CodeOf(err) != failure.DeadlineExceeded || reason(err) != queue.ReasonUnconfirmed || took > time.Second {
+		if took, err = try(time.Second); failure.CodeOf(err) != failure.DeadlineExceeded || reason(err) != queue.ReasonUnconfirmed || took > time.Second {
 			t.Errorf("frozen: %v after %v", err, took)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/internal/backoff"
 	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/queue/driver"
@@ -452,60 +451,4 @@ func (r *runner) setAside(t *task) decision {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.sched.buried(t, err == nil, time.Now(), backoff.Jitter(receivePauseMax/2, receivePauseMax))
-}
-
-// finish stops receiving, gives back what is not begun, waits for what is, and closes.
-func (r *runner) finish(ctx context.Context) {
-	r.rec.Stop()
-	r.mu.Lock()
-	unbegun := r.sched.stop()
-	r.mu.Unlock()
-	r.returnAll(unbegun)
-	select {
-	case <-r.waitIdle():
-	case <-ctx.Done():
-		r.await(r.s.cfg.DrainTimeout)
-	}
-	r.cancel(failure.Wrap(errStopping, failure.Canceled, "handle a message"))
-	r.await(stopGrace)
-	r.mu.Lock()
-	r.closing = true
-	if r.alarm != nil {
-		r.alarm.Stop()
-	}
-	running := r.sched.running
-	r.mu.Unlock()
-	close(r.quit)
-	r.settler.finish()
-	if running > 0 {
-		r.log.Error("queue: handlers do not end with their context; their messages go to other instances", "handlers", running)
-	}
-	if err := r.rec.Close(); err != nil {
-		r.log.Warn("queue: close", "error", err)
-	}
-}
-
-// waitIdle returns what is closed when nothing runs.
-func (r *runner) waitIdle() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.sched.running == 0 {
-		idle := make(chan struct{})
-		close(idle)
-		return idle
-	}
-	if r.idle == nil {
-		r.idle = make(chan struct{})
-	}
-	return r.idle
-}
-
-// await waits until nothing runs, for d at most.
-func (r *runner) await(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-r.waitIdle():
-	case <-t.C:
-	}
 }

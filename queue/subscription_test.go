@@ -67,7 +67,7 @@ func TestPoison(t *testing.T) {
 		ok(t, w.q.Publish(t.Context(), "orders", "poison", queue.Attribute("color", "red")))
 		for range 20 {
 			ok(t, w.q.Publish(t.Context(), "orders", "good"))
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 		}
 		if got := j.all(); !slices.Equal(got, []string{"1", "2", "3", "4", "5", "6", "7", "8"}) {
 			t.Errorf("attempts %v", got)
@@ -117,13 +117,13 @@ func TestOutage(t *testing.T) {
 				for i := range 500 {
 					ok(t, w.q.Publish(t.Context(), "orders", i))
 				}
-				time.Sleep(time.Hour)
+				pass(time.Hour)
 				// 16 before it is noticed, then a probe each 2.5 to 5 seconds.
 				if n := tries.Load(); n > 16+1500 || n < 700 {
 					t.Errorf("%d attempts in an hour of an outage", n)
 				}
 				down.Store(false)
-				time.Sleep(40 * time.Second)
+				pass(40 * time.Second)
 				if n := done.Load(); n != 500 {
 					t.Errorf("handled %d of 500 within 40 s after the outage", n)
 				}
@@ -182,13 +182,13 @@ func TestElsewhereCountsOnlyWhileOthersSucceed(t *testing.T) {
 					return nil
 				}), queue.SubscriptionConfig{})
 				ok(t, w.q.Publish(t.Context(), "orders", "bad"))
-				time.Sleep(10 * time.Minute)
+				pass(10 * time.Minute)
 				if n := len(w.dead("orders", "g")); n != 0 {
 					t.Errorf("alone: %d dead letters", n)
 				}
 				for range 200 {
 					ok(t, w.q.Publish(t.Context(), "orders", "good"))
-					time.Sleep(3 * time.Second)
+					pass(3 * time.Second)
 				}
 				if n := len(w.dead("orders", "g")); n != 1 {
 					t.Errorf("while others succeed: %d dead letters", n)
@@ -211,7 +211,7 @@ func TestPanic(t *testing.T) {
 			return nil
 		}), queue.SubscriptionConfig{})
 		ok(t, w.q.Publish(t.Context(), "orders", "x"))
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if n := len(w.dead("orders", "g")); n != 0 || tries.Load() != 3 {
 			t.Errorf("%d dead letters after %d attempts", n, tries.Load())
 		}
@@ -235,7 +235,7 @@ func TestRetryAfter(t *testing.T) {
 			return nil
 		}), queue.SubscriptionConfig{})
 		ok(t, w.q.Publish(t.Context(), "orders", "x"))
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		at := j.times()
 		if len(at) != 3 || at[1].Sub(at[0]) != 10*time.Minute || at[2].Sub(at[1]) != 10*time.Minute {
 			t.Errorf("tried at %v", at)

@@ -164,3 +164,6 @@ func (j *journal) times() []time.Time {
 }
 
 var errBroken = errors.New("broken")
+
+// pass lets virtual time pass.
+func pass(d time.Duration) { <-time.After(d) }
