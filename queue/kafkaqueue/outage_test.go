@@ -35,7 +35,7 @@ func TestWiped(t *testing.T) {
 			t.Error(err)
 		}
 		f.wipe() // and nobody declares: who receives sees to it
-		time.Sleep(30 * time.Second)
+		pause(30 * time.Second)
 		c.publish("t", message("k", 200))
 		if ds := receive(t, r, 1, time.Minute); len(ds) != 1 || ds[0].Message.ID != "k/200" {
 			t.Errorf("%d came", len(ds))

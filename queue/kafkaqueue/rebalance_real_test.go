@@ -11,7 +11,7 @@ import (
 
 // TestRealStorm and TestRealZombie are their namesakes on a real broker.
 func TestRealStorm(t *testing.T) {
-	storm(t, startBroker(t, kafkatest.Config{}), time.Second, "i-")
+	storm(t, startBroker(t, kafkatest.Config{}), time.Second, true)
 }
 
 func TestRealZombie(t *testing.T) {

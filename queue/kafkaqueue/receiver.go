@@ -2,7 +2,6 @@ package kafkaqueue
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -190,25 +189,6 @@ func (r *receiver) Receive(ctx context.Context, n int) ([]*driver.Delivery, erro
 	}
 }
 
-// release moves what is due to what is ready, as far as the window allows, and returns when the next will be, 0 for none
-// or none that there is room for.
-func (r *receiver) release(now time.Time) time.Duration {
-	for len(r.held) > 0 && r.inHand+len(r.ready) < r.s.Window {
-		if wait := r.held[0].due.Sub(now); wait > 0 {
-			return wait
-		}
-		it, _ := heap.Pop(&r.held).(*item)
-		if !it.p.leaving && !it.p.gone {
-			r.ready = append(r.ready, it)
-		}
-		if r.resting && len(r.held) < maxHeld/2 {
-			r.resting = false
-			r.client.ResumeFetchTopics(r.again)
-		}
-	}
-	return 0
-}
-
 func itemOf(d *driver.Delivery) *item {
 	it, _ := d.Ref.(*item)
 	return it
@@ -391,19 +371,4 @@ func (r *receiver) Close() error {
 // session is for how long the group waits for us.
 func (r *receiver) session() time.Duration {
 	return cmp.Or(r.d.cfg.Session, min(max(r.s.Hold, minSession), maxSession))
-}
-
-// held is a heap of what is not due.
-type held []*item
-
-func (h held) Len() int           { return len(h) }
-func (h held) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h held) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *held) Push(x any)        { *h = append(*h, x.(*item)) } //nolint:forcetypeassert // container/heap
-func (h *held) Pop() any {
-	old := *h
-	it := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return it
 }

@@ -1,7 +1,6 @@
 package kafkaqueue
 
 import (
-	"container/heap"
 	"context"
 	"fmt"
 	"maps"
@@ -12,14 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-func (r *receiver) hold(it *item) {
-	heap.Push(&r.held, it)
-	if len(r.held) >= maxHeld && !r.resting {
-		r.resting = true
-		r.client.PauseFetchTopics(r.again)
-	}
-}
 
 // ids returns the IDs of topics, which a topic that is created again under its name does not keep.
 func (d *Driver) ids(ctx context.Context, names ...string) (map[string][16]byte, error) {

