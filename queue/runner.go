@@ -423,8 +423,8 @@ func (r *runner) call(t *task) error {
 		if r.s.cfg.Inbox == nil {
 			return r.s.handler.handle(ctx, in)
 		}
-		if in.m.ID == "" {
-			return &rejected{errors.New("it has no ID, and the inbox needs one")}
+		if in.m.ID == "" || in.m.Source == "" {
+			return &rejected{errors.New("it has no ID or no source, and the inbox needs both")}
 		}
 		return r.s.cfg.Inbox.Once(ctx, r.s.topic+"/"+r.s.group, in.m.Source+" "+in.m.ID, func(ctx context.Context) error {
 			return r.s.handler.handle(ctx, in)

@@ -59,7 +59,11 @@ type memory struct {
 	first, last           error
 }
 
+// messageID names a message, of somebody who goes by CloudEvents.
 type messageID struct{ source, id string }
+
+// known reports whether it names one: what others have written may have no ID, or one that is not unique without a source.
+func (m messageID) known() bool { return m.source != "" && m.id != "" }
 
 func newScheduler(cfg SubscriptionConfig, caps driver.Capabilities, rnd func(int64) int64) *scheduler {
 	return &scheduler{
@@ -74,7 +78,7 @@ func newScheduler(cfg SubscriptionConfig, caps driver.Capabilities, rnd func(int
 // It returns how many deliveries are in hand more than before.
 func (s *scheduler) add(d *driver.Delivery, now time.Time) int {
 	id := messageID{d.Message.Source, d.Message.ID}
-	if t := s.byID[id]; t != nil && id != (messageID{}) {
+	if t := s.byID[id]; t != nil && id.known() {
 		t.same = append(t.same, t.d)
 		t.d, t.extended = d, now
 		if len(t.same) > maxSame {
@@ -312,6 +316,9 @@ func (s *scheduler) remember(t *task) {
 	for len(s.memorder) >= maxMemories {
 		delete(s.memories, s.memorder[0])
 		s.memorder = s.memorder[1:]
+	}
+	if !id.known() {
+		return
 	}
 	s.memories[id] = memory{t.d.Count, t.tries, t.counted, t.seen, t.first, t.last}
 	s.memorder = append(s.memorder, id)

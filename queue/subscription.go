@@ -36,7 +36,8 @@ type SubscriptionConfig struct {
 	Timeout time.Duration
 	// Retry says how failed attempts are repeated.
 	Retry Retry
-	// Inbox, if not nil, keeps a message whose handler has returned nil from being handled again.
+	// Inbox, if not nil, keeps a message whose handler has returned nil from being handled again. Messages of others that have no
+	// ID or no source are dead letters then.
 	Inbox Inbox
 	// Window is the most messages that are held here at a time, begun and not yet begun: a bound on memory and on what comes
 	// twice after a crash. Default: 8 for each of Concurrency; not less than Concurrency.

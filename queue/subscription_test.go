@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/queue"
+	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
 // TestHandled: what is published is handled once by each group, with what belongs to it.
@@ -239,6 +240,32 @@ func TestRetryAfter(t *testing.T) {
 		at := j.times()
 		if len(at) != 3 || at[1].Sub(at[0]) != 10*time.Minute || at[2].Sub(at[1]) != 10*time.Minute {
 			t.Errorf("tried at %v", at)
+		}
+	})
+}
+
+// TestForeignMessages: messages of somebody who knows nothing of CloudEvents are handled, each of them, although nothing tells them
+// apart.
+func TestForeignMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.declare("orders", "g")
+		for _, m := range []*driver.Message{{Data: []byte("1")}, {Data: []byte("2")}, {ID: "x", Data: []byte("3")}, {ID: "x", Data: []byte("4")}, {Source: "s", Data: []byte("5")}, {Source: "s", Data: []byte("6")}} {
+			for _, err := range w.engine.PublishTo(t.Context(), "orders", "g", []*driver.Message{m}) {
+				ok(t, err)
+			}
+		}
+		var j journal
+		w.run(w.q, "orders", "g", queue.Handle(func(_ context.Context, m queue.Message[int]) error {
+			if m.Attempt == 1 {
+				return queue.RetryAfter(errBroken, time.Hour)
+			}
+			j.add(fmt.Sprint(m.Value))
+			return nil
+		}), queue.SubscriptionConfig{})
+		pass(2 * time.Hour)
+		if got := slices.Sorted(slices.Values(j.all())); !slices.Equal(got, []string{"1", "2", "3", "4", "5", "6"}) {
+			t.Errorf("handled %v", got)
 		}
 	})
 }
