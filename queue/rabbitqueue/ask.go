@@ -47,8 +47,12 @@ func (e *Engine) ask(ctx context.Context, f func(context.Context, *asker) error)
 	}
 }
 
-func (a *asker) open() (err error) {
-	a.ch, err = a.conn.amqp.Channel()
+// open opens a channel, in place of one that is closed. If that fails the closed one stays, and answers so.
+func (a *asker) open() error {
+	ch, err := a.conn.amqp.Channel()
+	if err == nil {
+		a.ch = ch
+	}
 	return err
 }
 

@@ -1,0 +1,123 @@
+package rabbitqueue
+
+import (
+	"maps"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"pgregory.net/rapid"
+
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+// delivered is what comes of what is published.
+func delivered(p amqp.Publishing) *amqp.Delivery {
+	return &amqp.Delivery{
+		Headers: p.Headers, ContentType: p.ContentType, MessageId: p.MessageId, AppId: p.AppId, Type: p.Type,
+		Timestamp: p.Timestamp, Body: p.Body,
+	}
+}
+
+func TestMessagesComeAsTheyWent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := func(label string, most int) string {
+			return driver.Cut(rapid.String().Draw(t, label), most)
+		}
+		m := &driver.Message{
+			ID: text("id", driver.MaxText), Source: text("source", driver.MaxText), Type: text("type", driver.MaxText),
+			Key: text("key", driver.MaxKey), ContentType: text("content type", driver.MaxText),
+			Data: rapid.SliceOf(rapid.Byte()).Draw(t, "data"),
+		}
+		if rapid.Bool().Draw(t, "timed") {
+			m.Time = time.Unix(rapid.Int64Range(0, 1<<34).Draw(t, "s"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns")).UTC()
+		}
+		m.Attributes = rapid.MapOfN(rapid.StringMatching(`x[a-z0-9]{0,30}`), rapid.String(), 0, 10).Draw(t, "attributes")
+		p := encode(m)
+		for _, s := range []string{p.MessageId, p.AppId, p.Type, p.ContentType} {
+			if len(s) > 255 {
+				t.Fatalf("a property of %d bytes ends the connection", len(s))
+			}
+		}
+		got := decode(delivered(p))
+		if got.ID != m.ID || got.Source != m.Source || got.Type != m.Type || got.Key != m.Key || got.ContentType != m.ContentType ||
+			!got.Time.Equal(m.Time) || string(got.Data) != string(m.Data) || !maps.Equal(got.Attributes, m.Attributes) {
+			t.Fatalf("sent %+v, got %+v", m, got)
+		}
+	})
+}
+
+// TestOthersMessages: what an AMQP 1.0 client publishes as CloudEvents, and what somebody publishes who knows nothing of
+// them.
+func TestOthersMessages(t *testing.T) {
+	m := decode(&amqp.Delivery{
+		Headers: amqp.Table{
+			"cloudEvents_id": "7", "cloudEvents_source": "s", "cloudEvents_type": "t", "cloudEvents_time": "2031-02-03T04:05:06Z",
+			"x-death": []any{amqp.Table{"count": int64(1)}}, "n": int32(5),
+		},
+		MessageId: "other", Body: []byte("b"),
+	})
+	if m.ID != "7" || m.Source != "s" || m.Type != "t" || m.Time.Year() != 2031 || len(m.Attributes) != 0 {
+		t.Errorf("got %+v", m)
+	}
+	at := time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
+	m = decode(&amqp.Delivery{MessageId: "id", ContentType: "text/plain", Timestamp: at, Type: "t"})
+	if m.ID != "id" || m.ContentType != "text/plain" || m.Type != "t" || !m.Time.Equal(at) || m.Source != "" {
+		t.Errorf("got %+v", m)
+	}
+}
+
+func TestDeliveries(t *testing.T) {
+	for _, test := range []struct {
+		headers amqp.Table
+		want    int
+	}{
+		{nil, 1},
+		{amqp.Table{headerDeliveries: int64(2)}, 3},
+		{amqp.Table{headerDeliveries: int64(2), headerCount: int32(4)}, 7},
+		{amqp.Table{headerDeliveries: int64(-5), headerCount: "many"}, 1},
+		{amqp.Table{headerCount: int64(1) << 62}, 1<<30 + 1},
+		{amqp.Table{headerCount: uint8(3), headerDeliveries: int16(1)}, 5},
+	} {
+		if got := deliveries(test.headers); got != test.want {
+			t.Errorf("%v: %d, want %d", test.headers, got, test.want)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add("cloudEvents_id", "1", "id", "text/plain", []byte("x"))
+	f.Add(headerPosition, position(time.Unix(1, 2)), "\xff", strings.Repeat("x", 300), []byte{})
+	f.Fuzz(func(t *testing.T, name, value, id, contentType string, data []byte) {
+		d := &amqp.Delivery{
+			Headers: amqp.Table{name: value, "cloudEvents_time": value, headerCount: value}, MessageId: id, AppId: value, Type: name,
+			ContentType: contentType, Body: data,
+		}
+		m := decode(d)
+		for _, s := range []string{m.ID, m.Source, m.Type, m.ContentType, m.Key} {
+			if !utf8.ValidString(s) || len(s) > driver.MaxKey {
+				t.Errorf("%q", s)
+			}
+		}
+		if n := deliveries(d.Headers); n < 1 {
+			t.Errorf("delivered %d times", n)
+		}
+		if p := positionOf(d.Headers); strings.ContainsAny(p, " \t\r\n") || p != "" && buriedAt(p).IsZero() {
+			t.Errorf("position %q", p)
+		}
+	})
+}
+
+func FuzzDecodeGroup(f *testing.F) {
+	f.Add([]byte("orders.placed shipping"))
+	f.Add([]byte("a b c"))
+	f.Add([]byte(" "))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		g, ok := decodeGroup(b)
+		if ok != (g != driver.Group{}) || ok && g.Topic+" "+g.Group != string(b) {
+			t.Errorf("%q is %+v, %v", b, g, ok)
+		}
+	})
+}
