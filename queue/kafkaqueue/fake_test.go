@@ -133,7 +133,7 @@ func (f *fake) way(t testing.TB) way {
 
 func (f *fake) config(w way) kafkaqueue.Config {
 	return kafkaqueue.Config{
-		Brokers: []string{brokerAddr}, Session: 8 * time.Second, RevokeWait: 20 * time.Second,
+		Brokers: []string{brokerAddr}, Session: 5 * time.Second, RevokeWait: 20 * time.Second,
 		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			c, err := f.net.Dial(ctx, w.addr)
 			if err != nil { // as package net says it, and the client looks for it

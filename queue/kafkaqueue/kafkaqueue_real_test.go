@@ -42,7 +42,7 @@ func (b *broker) Open(t testing.TB) (driver.Engine, queuetest.Link) {
 	t.Helper()
 	p := proxytest.New(t, b.Addr)
 	cfg := kafkaqueue.Config{
-		Brokers: []string{b.Addr()}, Session: 2 * realHold, RevokeWait: 4 * realHold,
+		Brokers: []string{b.Addr()}, Session: realHold, RevokeWait: 4 * realHold,
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, p.Addr())
 		},
