@@ -207,3 +207,48 @@ func TestNATSClusterGoesOnWithoutAMember(t *testing.T) {
 		<-tick.C
 	}
 }
+
+// BenchmarkNATSConfirmed publishes from 64 goroutines, to servers that write to the disk before they confirm and to such
+// that do not.
+func BenchmarkNATSConfirmed(b *testing.B) {
+	for _, n := range []int{1, 3} {
+		for _, noSync := range []bool{false, true} {
+			b.Run(fmt.Sprintf("servers=%d/sync=%v", n, !noSync), func(b *testing.B) {
+				cfgs := natsCluster(b, n, "")
+				var clients []string
+				var members []*natsMember
+				for i := range cfgs {
+					if cfgs[i].NoSync = noSync; n == 1 {
+						cfgs[i].Cluster = nil
+					}
+					members = append(members, runNATS(b, cfgs[i]))
+					clients = append(clients, cfgs[i].ClientAddr)
+				}
+				for _, m := range members {
+					m.wait(b)
+				}
+				_, js := natsClient(b, "", clients...)
+				for {
+					_, err := js.CreateStream(soon(b), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: n})
+					if err == nil {
+						break
+					}
+					if soon(b).Err() != nil {
+						b.Fatal(err)
+					}
+				}
+				data := make([]byte, 128)
+				b.SetParallelism(32)
+				b.ResetTimer()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						if _, err := js.Publish(context.Background(), "s", data); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+			})
+		}
+	}
+}
