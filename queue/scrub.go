@@ -12,7 +12,7 @@ const maxErrorText = 1024
 // What may be a secret in the text of an error: credentials in a URL, and what stands after a word that announces one.
 var (
 	credentials = regexp.MustCompile(`://[^/\s@]*@`)
-	announced   = regexp.MustCompile(`(?i)\b(password|passwd|pwd|secret|token|api[-_]?key|authorization|bearer)(["']?\s*[:=]\s*["']?|\s+)([^\s"'&,;]+)`)
+	announced   = regexp.MustCompile(`(?i)\b(password|passwd|pwd|secret|token|api[-_]?key|authorization|bearer)(["']?\s*[:=]\s*["']?(?:bearer\s+|basic\s+)?|\s+)([^\s"'&,;]+)`)
 )
 
 // scrub returns text as it may be kept for people to read: without what looks like a secret, valid, and bounded.
