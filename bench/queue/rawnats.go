@@ -118,6 +118,7 @@ func (s *natsStream) consume(ctx context.Context, concurrency int, _ bool, handl
 	work := make(chan jetstream.Msg, concurrency)
 	var wg sync.WaitGroup
 	failed := make([]error, concurrency)
+	var ended error
 	for i := range concurrency {
 		wg.Go(func() {
 			for m := range work {
@@ -133,7 +134,7 @@ func (s *natsStream) consume(ctx context.Context, concurrency int, _ bool, handl
 		m, err := messages.Next()
 		if err != nil {
 			if !errors.Is(err, jetstream.ErrMsgIteratorClosed) {
-				failed = append(failed, err)
+				ended = err
 			}
 			break
 		}
@@ -141,7 +142,7 @@ func (s *natsStream) consume(ctx context.Context, concurrency int, _ bool, handl
 	}
 	close(work)
 	wg.Wait()
-	return errors.Join(append(failed, s.conn.Flush())...)
+	return errors.Join(errors.Join(failed...), ended, s.conn.Flush())
 }
 
 func (s *natsStream) close() {}

@@ -109,7 +109,7 @@ func (s *rabbitStream) consume(ctx context.Context, concurrency int, _ bool, han
 	if err != nil {
 		return fmt.Errorf("consume: %w", err)
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // it is not used again
 	if err := c.Qos(window, 0, false); err != nil {
 		return fmt.Errorf("consume: %w", err)
 	}

@@ -67,7 +67,7 @@ func main() {
 }
 
 func run(ctx context.Context, r *trial.Run) (err error) {
-	dir, err := "", error(nil)
+	var dir string
 	if settings.keep != "" {
 		dir = filepath.Join(settings.keep, fmt.Sprintf("%s-%d", r.Case, r.Seed))
 		err = errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)) // of another run

@@ -113,7 +113,7 @@ func (s *store) effects(ctx context.Context) (out []happened, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("effects: %w", err)
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err says it
 	for rows.Next() {
 		var h happened
 		var at int64

@@ -175,7 +175,7 @@ func (w *world) judge(ctx context.Context) (verdict, error) {
 	if err != nil {
 		return v, err //nolint:wrapcheck // says it all
 	}
-	defer engine.Close()
+	defer engine.Close() //nolint:errcheck // it was asked only
 	lag, err := w.lag(ctx, engine)
 	if err != nil {
 		return v, err
