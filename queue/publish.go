@@ -29,9 +29,13 @@ func errBehind(topic string) error {
 
 // declaration is what is known of a topic.
 type declaration struct {
-	mu   sync.Mutex
+	turn chan struct{} // has room for who declares
+
+	mu   sync.Mutex // never held during a call of the engine
 	spec driver.Topic
 	done bool
+	// changes counts what makes a declaration under way not be the last: more groups, an error.
+	changes int
 }
 
 // register makes sure that a topic is declared with spec when something is published to it.
@@ -42,14 +46,14 @@ func (q *Queue) register(spec driver.Topic) {
 	for _, g := range spec.Groups {
 		if !slices.Contains(d.spec.Groups, g) {
 			d.spec.Groups = append(d.spec.Groups, g)
-			d.done = false
+			d.undo()
 		}
 	}
 	if spec.Partitions > 0 || spec.Replicas > 0 || spec.Retention > 0 {
 		d.spec.Partitions = max(spec.Partitions, d.spec.Partitions)
 		d.spec.Replicas = max(spec.Replicas, d.spec.Replicas)
 		d.spec.Retention = max(spec.Retention, d.spec.Retention)
-		d.done = false
+		d.undo()
 	}
 }
 
@@ -58,7 +62,7 @@ func (q *Queue) declaration(topic string) *declaration {
 	defer q.mu.Unlock()
 	d := q.topics[topic]
 	if d == nil {
-		d = &declaration{spec: driver.Topic{Name: topic}}
+		d = &declaration{turn: make(chan struct{}, 1), spec: driver.Topic{Name: topic}}
 		if len(q.topics) < maxTopics {
 			q.topics[topic] = d
 		}
@@ -66,27 +70,52 @@ func (q *Queue) declaration(topic string) *declaration {
 	return d
 }
 
-// ensure declares a topic that was not, or not since something failed. One at a time does; others wait for it.
+// undo needs mu.
+func (d *declaration) undo() {
+	d.done = false
+	d.changes++
+}
+
+// ensure declares a topic that was not, or not since something failed. One at a time does; others wait for it, each by its own
+// ctx.
 func (d *declaration) ensure(ctx context.Context, engine driver.Engine) error {
+	if done, _, _ := d.state(); done {
+		return nil
+	}
+	select {
+	case d.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-d.turn }()
+	done, spec, changes := d.state()
+	if done {
+		return nil
+	}
+	if err := engine.Declare(ctx, spec); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.done = d.changes == changes
+	return nil
+}
+
+func (d *declaration) state() (done bool, spec driver.Topic, changes int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.done {
-		return nil
+		return true, driver.Topic{}, 0
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	spec := d.spec
+	spec = d.spec
 	spec.Groups = slices.Clone(spec.Groups)
-	err := engine.Declare(ctx, spec)
-	d.done = err == nil
-	return err
+	return false, spec, d.changes
 }
 
 func (d *declaration) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.done = false
+	d.undo()
 }
 
 // send publishes messages to all groups of a topic, or to one, until each is confirmed, will never be, or ctx ends. nil says
@@ -243,7 +272,7 @@ func (b *batch) round(now time.Time) (round []pending, wait time.Duration) {
 
 // learn takes in what became of a round.
 func (b *batch) learn(errs []error, round []pending) {
-	if errs != nil {
+	if slices.ContainsFunc(errs, func(err error) bool { return err != nil && !final(err) }) {
 		b.declaration.forget() // maybe the engine lost it
 	}
 	now := time.Now()

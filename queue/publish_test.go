@@ -380,3 +380,25 @@ func TestReplayTwice(t *testing.T) {
 		}
 	})
 }
+
+// TestSilentEngine: everybody who publishes to an engine that does not answer gives up at its own deadline.
+func TestSilentEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.engine.Faults().Freeze()
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() {
+				own := time.Duration(i+1) * 300 * time.Millisecond
+				ctx, cancel := context.WithTimeout(t.Context(), own)
+				defer cancel()
+				begun := time.Now()
+				err := w.q.Publish(ctx, "orders", 1)
+				if took := time.Since(begun); failure.CodeOf(err) != failure.DeadlineExceeded || took > own {
+					t.Errorf("%v after %v, and had %v", err, took, own)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
