@@ -3,9 +3,7 @@ package natsqueue
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -57,22 +55,6 @@ type ordered struct {
 	stopped bool
 	closing bool
 	cancel  context.CancelFunc
-}
-
-// member is another member, as it was last heard.
-type member struct {
-	seen    time.Time
-	lanes   []int
-	leaving bool
-}
-
-// hello is what members tell each other.
-type hello struct {
-	ID      string `json:"id"`
-	Lanes   []int  `json:"lanes,omitempty"`
-	Leaving bool   `json:"leaving,omitempty"`
-	Gone    bool   `json:"gone,omitempty"`
-	Asks    bool   `json:"asks,omitempty"` // wants to hear the others at once
 }
 
 func (e *Engine) subscribeOrdered(ctx context.Context, s driver.Subscription) (*ordered, error) {
@@ -135,51 +117,6 @@ func (o *ordered) become(ctx context.Context) error {
 	return nil
 }
 
-func (o *ordered) say(h hello) {
-	body, _ := json.Marshal(h)
-	_ = o.e.link.conn.Publish(o.e.names.members(o.s.Topic, o.s.Group), body) // or the next one
-}
-
-// tell says what this member has.
-func (o *ordered) tell() {
-	o.mu.Lock()
-	h := hello{ID: o.id, Leaving: o.stopped}
-	for n := range o.lanes {
-		h.Lanes = append(h.Lanes, n)
-	}
-	o.mu.Unlock()
-	slices.Sort(h.Lanes)
-	o.say(h)
-}
-
-func (o *ordered) hear(m *nats.Msg) {
-	var h hello
-	if len(m.Data) > maxHello || json.Unmarshal(m.Data, &h) != nil || h.ID == "" || len(h.Lanes) > maxLanes {
-		return
-	}
-	o.mu.Lock()
-	now := time.Now()
-	if h.ID == o.id {
-		o.heard = now
-		o.mu.Unlock()
-		return
-	}
-	was := o.members[h.ID]
-	news := was == nil || was.leaving != h.Leaving || !slices.Equal(was.lanes, h.Lanes) || h.Gone
-	if h.Gone {
-		delete(o.members, h.ID)
-	} else if was != nil || len(o.members) < maxMembers {
-		o.members[h.ID] = &member{now, h.Lanes, h.Leaving}
-	}
-	o.mu.Unlock()
-	if h.Asks {
-		o.tell()
-	}
-	if news {
-		signal(o.kick)
-	}
-}
-
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -220,20 +157,6 @@ func (o *ordered) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-}
-
-// fence gives up everything when this member does not hear itself: others do not hear it either.
-func (o *ordered) fence(now time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if now.Sub(o.heard) < o.dead*3/4 {
-		return
-	}
-	for _, l := range o.lanes {
-		o.lose(l)
-	}
-	o.since = now
-	clear(o.members)
 }
 
 // lose gives up a lane that is somebody else's, or may be.
@@ -499,179 +422,6 @@ func (o *ordered) commit(ctx context.Context) {
 			return // at the next tick
 		}
 	}
-}
-
-// Receive implements driver.Receiver.
-func (o *ordered) Receive(ctx context.Context, n int) ([]*driver.Delivery, error) {
-	for {
-		o.mu.Lock()
-		if o.stopped {
-			o.mu.Unlock()
-			return nil, driver.ErrStopped
-		}
-		ds, more := o.collect(n)
-		problem := o.problem
-		o.problem = nil
-		o.mu.Unlock()
-		if len(ds) > 0 {
-			return ds, nil
-		}
-		if problem != nil {
-			return nil, problem
-		}
-		if err := waitFor(ctx, o.wake, more); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// collect takes what may be given out, and asks for more where there is room. more is when to look again.
-func (o *ordered) collect(n int) (out []*driver.Delivery, more time.Duration) {
-	now := time.Now()
-	more = time.Second
-	room := o.s.Window
-	for _, l := range o.lanes {
-		room -= len(l.held)
-	}
-	share := max(1, o.s.Window/max(1, len(o.lanes)))
-	o.turn++
-	for i := range maxLanes {
-		l := o.lanes[(o.turn+i)%maxLanes]
-		if l == nil || !l.leaving.IsZero() {
-			continue
-		}
-		for len(out) < n && len(out) < room && l.ready() {
-			if g, ok := l.due(now); ok {
-				out = append(out, l.give(g))
-				continue
-			}
-			g, ok := o.fetch(l)
-			if !ok {
-				break
-			}
-			if g.message != nil {
-				out = append(out, l.give(g))
-			}
-		}
-		if at, ok := l.waits(); ok {
-			more = min(more, max(time.Millisecond, at.Sub(now)))
-		}
-		if !l.attached {
-			continue
-		}
-		wait, err := l.pull.ask(share, share) // what is fetched and not given out is nobody's
-		if err != nil {
-			l.attached = false
-			signal(o.kick)
-			continue
-		}
-		more = min(more, wait)
-	}
-	return out, more
-}
-
-// fetch takes one message of a lane from what has come. It has no message if that one is not to be given out.
-func (o *ordered) fetch(l *lane) (g given, ok bool) {
-	ms := l.pull.take(1)
-	if len(ms) == 0 || !l.attached {
-		return given{}, false
-	}
-	meta, err := ms[0].msg.Metadata()
-	l.count++
-	if err != nil || meta.Sequence.Consumer != l.count { // one was lost on the way
-		l.attached = false
-		signal(o.kick)
-		return given{}, false
-	}
-	seq := meta.Sequence.Stream
-	if !l.fetched(seq) {
-		return given{}, true
-	}
-	return given{seq, decode(ms[0].msg.Header, ms[0].msg.Data), meta.Timestamp}, true
-}
-
-// Ack implements driver.Receiver. It returns when the records that say so are written.
-func (o *ordered) Ack(ctx context.Context, ds []*driver.Delivery) error {
-	need := make(map[*lane]uint64)
-	lost := 0
-	o.mu.Lock()
-	for _, d := range ds {
-		if r, ok := d.Ref.(ref); ok && o.lanes[r.lane.n] == r.lane && r.lane.settle(r.seq) {
-			need[r.lane] = r.lane.version
-		} else {
-			lost++
-		}
-	}
-	o.mu.Unlock()
-	signal(o.kick)
-	signal(o.wake) // there is room
-	for l, version := range need {
-		if err := o.wait(ctx, l, version); err != nil {
-			return err
-		}
-	}
-	if lost > 0 {
-		return fmt.Errorf("%w: %d of %d are not in hand", driver.ErrLost, lost, len(ds))
-	}
-	return nil
-}
-
-// wait returns when a version of a lane is written.
-func (o *ordered) wait(ctx context.Context, l *lane, version uint64) error {
-	for {
-		o.mu.Lock()
-		done, mine, changed := l.written >= version, o.lanes[l.n] == l, o.changed
-		o.mu.Unlock()
-		switch {
-		case done:
-			return nil
-		case !mine:
-			return fmt.Errorf("%w: the lane was given to another instance", driver.ErrLost)
-		}
-		select {
-		case <-changed:
-		case <-o.done:
-			return driver.ErrLost
-		case <-ctx.Done():
-			return errors.Join(driver.ErrLost, context.Cause(ctx))
-		}
-	}
-}
-
-// Return implements driver.Receiver. It comes back to this instance, or to whoever has the lane by then, who does not
-// wait.
-func (o *ordered) Return(_ context.Context, d *driver.Delivery, after time.Duration) error {
-	o.mu.Lock()
-	r, ok := d.Ref.(ref)
-	ok = ok && o.lanes[r.lane.n] == r.lane && r.lane.takeBack(r.seq, time.Now().Add(after))
-	o.mu.Unlock()
-	signal(o.wake)
-	signal(o.kick)
-	if !ok {
-		return driver.ErrLost
-	}
-	return nil
-}
-
-// Extend implements driver.Receiver: a lane is held by its member, not by time.
-func (o *ordered) Extend(_ context.Context, ds []*driver.Delivery) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, d := range ds {
-		if r, ok := d.Ref.(ref); !ok || o.lanes[r.lane.n] != r.lane || r.lane.held[r.seq] == nil {
-			return driver.ErrLost
-		}
-	}
-	return nil
-}
-
-// Stop implements driver.Receiver. Lanes of which nothing is in hand are given up at once, the others when nothing is.
-func (o *ordered) Stop() {
-	o.mu.Lock()
-	o.stopped = true
-	o.mu.Unlock()
-	signal(o.wake)
-	signal(o.kick)
 }
 
 // Close implements driver.Receiver.
