@@ -14,7 +14,9 @@ import (
 )
 
 const (
-	dialTimeout  = 3 * time.Second // of each endpoint, the handshakes included
+	// dialTimeout is of each endpoint, the handshakes included. A broker that does not like the password takes 3 s to close
+	// the connection.
+	dialTimeout  = 5 * time.Second
 	closeTimeout = 2 * time.Second
 	channelMax   = 2047 // RabbitMQ's default
 )
@@ -129,7 +131,8 @@ func (d *dialer) open(ctx context.Context, endpoint string) (*connection, error)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	parent := ctx
+	ctx, cancel := context.WithTimeout(parent, dialTimeout)
 	defer cancel()
 	var nd net.Dialer
 	plain, err := nd.DialContext(ctx, "tcp", endpoint)
@@ -158,8 +161,11 @@ func (d *dialer) open(ctx context.Context, endpoint string) (*connection, error)
 	}
 	if err != nil {
 		w.Close()
-		if cause := ctx.Err(); cause != nil {
-			return nil, cause
+		switch {
+		case parent.Err() != nil:
+			return nil, parent.Err()
+		case ctx.Err() != nil: // which is not a context of who asks
+			return nil, fmt.Errorf("no answer within %v", dialTimeout)
 		}
 		return nil, explain(err)
 	}

@@ -75,11 +75,11 @@ func (l *link) get(ctx context.Context) (*connection, error) {
 		return nil, ctx.Err()
 	case <-dialing:
 	}
+	l.mu.Lock() // the dial has ended when this is ours
+	defer l.mu.Unlock()
 	if c := l.live.Load(); c != nil {
 		return c, nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	return nil, l.err
 }
 

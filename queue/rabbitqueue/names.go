@@ -43,6 +43,10 @@ func (n names) delay(topic, group string, d time.Duration) string {
 	return n.group(topic, group) + ":delay-" + strconv.FormatInt(d.Milliseconds(), 10)
 }
 
+// members is the queue that every instance of an ordered group consumes from, to be counted: of the consumers of a lane the
+// broker tells the active one only.
+func (n names) members(topic, group string) string { return n.group(topic, group) + ":members" }
+
 // moving is the lock of who drains a group's old queue, and browsing that of who looks at a queue.
 func (n names) moving(topic, group string) string { return n.group(topic, group) + ":moving" }
 func (n names) browsing(queue string) string      { return queue + ":browsing" }

@@ -4,6 +4,7 @@
 //	PREFIX:TOPIC                    direct exchange of a topic; messages are routed by their lane, a hash of the key
 //	PREFIX:TOPIC:GROUP              the queue of a group, and an exchange of what is for it alone
 //	PREFIX:TOPIC:GROUP:lane-N       the eight queues of an ordered group: one active consumer each
+//	PREFIX:TOPIC:GROUP:members      has nothing but consumers: the instances of an ordered group, to be counted
 //	PREFIX:TOPIC:GROUP:dead         its dead letters
 //	PREFIX:TOPIC:GROUP:delay-MS     what was given back and waits, as long as the name says
 //	PREFIX:index                    which groups there are; AMQP cannot list queues

@@ -267,6 +267,7 @@ func (c *consumer) prepare(ctx context.Context, conn *connection) error {
 		if err := r.drain(ctx, conn); err != nil {
 			return err
 		}
+		r.wg.Go(func() { r.enroll(conn) })
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -346,6 +347,35 @@ func (r *receiver) drained(ctx context.Context, s *session, broken <-chan error,
 	return ctx.Err()
 }
 
+// enroll counts this instance among those of the group, as long as the connection lives.
+func (r *receiver) enroll(conn *connection) {
+	for !conn.ended() && backoff.Pause(r.ctx, 0) {
+		if ch, err := conn.amqp.Channel(); err == nil {
+			r.member(ch)
+			_ = ch.Close()
+		}
+		if !backoff.Pause(r.ctx, balanceEvery) {
+			return
+		}
+	}
+}
+
+// member consumes what nobody publishes until the channel ends.
+func (r *receiver) member(ch *amqp.Channel) {
+	name := r.e.names.members(r.sub.Topic, r.sub.Group)
+	if _, err := ch.QueueDeclare(name, true, true, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeClassic}); err != nil {
+		return
+	}
+	none, err := ch.Consume(name, "member", true, false, false, false, nil)
+	for ok := err == nil; ok; {
+		select {
+		case _, ok = <-none:
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
+
 // balance shares the lanes of a group: who has more than its part gives some away, to who waits for longest.
 func (r *receiver) balance() {
 	for backoff.Pause(r.ctx, backoff.Jitter(balanceEvery/2, balanceEvery*3/2)) {
@@ -358,9 +388,9 @@ func (r *receiver) balance() {
 		}
 		ctx, cancel := context.WithTimeout(r.ctx, balanceEvery)
 		answer := make(chan int, 1)
-		queue := mine[0].c.queue
+		members := r.e.names.members(r.sub.Topic, r.sub.Group)
 		err := r.e.ask(ctx, func(_ context.Context, a *asker) error {
-			q, _, err := a.queue(queue)
+			q, _, err := a.queue(members)
 			answer <- q.Consumers
 			return err
 		})

@@ -1,0 +1,463 @@
+//go:build real && unix
+
+package rabbitqueue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/holdfast-go/holdfast/internal/rabbittest"
+	"github.com/holdfast-go/holdfast/queue/driver"
+	"github.com/holdfast-go/holdfast/queue/rabbitqueue"
+)
+
+// raw does something to a broker past the driver.
+func raw(t *testing.T, b *rabbittest.Broker, f func(ch *amqp.Channel)) {
+	t.Helper()
+	conn, err := amqp.Dial("amqp://guest:guest@" + b.Addr() + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f(ch)
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func message(id, key string) *driver.Message {
+	return &driver.Message{ID: id, Source: "test", Type: "t", Key: key, Data: []byte(id)}
+}
+
+// until tries until it succeeds.
+func until(t *testing.T, what string, d time.Duration, try func(ctx context.Context) error) {
+	t.Helper()
+	ctx := within(t, d)
+	for {
+		err := try(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: %v", what, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func publish(ctx context.Context, e *rabbitqueue.Engine, topic string, ms ...*driver.Message) error {
+	return errors.Join(e.Publish(ctx, topic, ms)...)
+}
+
+func declare(t *testing.T, e *rabbitqueue.Engine, topic string, groups ...string) {
+	t.Helper()
+	until(t, "declare", 30*time.Second, func(ctx context.Context) error {
+		return e.Declare(ctx, driver.Topic{Name: topic, Groups: groups})
+	})
+}
+
+func subscribe(t *testing.T, e *rabbitqueue.Engine, s driver.Subscription) driver.Receiver {
+	t.Helper()
+	s.Hold = 10 * time.Second
+	if s.Window == 0 {
+		s.Window = 64
+	}
+	r, err := e.Subscribe(within(t, 30*time.Second), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// TestRealAlarm: a broker that is short of memory blocks those who publish; they are told at once that there is no room, and
+// acknowledgements get through. When the alarm is over, publishing goes on.
+func TestRealAlarm(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	e := open(t, b.Addr())
+	declare(t, e, "t", "g")
+	r := subscribe(t, e, driver.Subscription{Topic: "t", Group: "g"})
+	if err := publish(within(t, 20*time.Second), e, "t", message("before", "")); err != nil {
+		t.Fatal(err)
+	}
+	ds, err := r.Receive(within(t, 20*time.Second), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Ctl(t.Context(), "set_vm_memory_high_watermark", "absolute", "1MB"); err != nil {
+		t.Fatal(err)
+	}
+	// The broker blocks a connection when it publishes the next time: that message is not confirmed.
+	until(t, "no room is reported", 30*time.Second, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+		defer cancel()
+		begun := time.Now()
+		if err := publish(ctx, e, "t", message("during", "")); !errors.Is(err, driver.ErrFull) {
+			return fmt.Errorf("got %w", err)
+		}
+		if d := time.Since(begun); d > 200*time.Millisecond {
+			t.Errorf("it took %v", d)
+		}
+		return nil
+	})
+	if err := r.Ack(within(t, 5*time.Second), ds); err != nil {
+		t.Errorf("ack during the alarm: %v", err)
+	}
+	until(t, "the ack is there", 10*time.Second, func(ctx context.Context) error {
+		out, err := b.Ctl(ctx, "list_queues", "--quiet", "name", "messages_unacknowledged")
+		if err == nil && !slices.Contains(lines(out), "holdfast:t:g\t0") {
+			err = fmt.Errorf("queues: %s", out)
+		}
+		return err
+	})
+	if _, err := b.Ctl(t.Context(), "set_vm_memory_high_watermark", "absolute", "1GB"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "publish after the alarm", 30*time.Second, func(ctx context.Context) error {
+		return publish(ctx, e, "t", message("after", ""))
+	})
+}
+
+func lines(s string) (out []string) {
+	for len(s) > 0 {
+		i := slices.Index([]byte(s), '\n')
+		if i < 0 {
+			return append(out, s)
+		}
+		out, s = append(out, s[:i]), s[i+1:]
+	}
+	return out
+}
+
+// TestRealWiped: a broker that lost everything gets it declared again, by who publishes and by who receives; so does one of
+// which somebody deleted a queue.
+func TestRealWiped(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	e := open(t, b.Addr())
+	other := open(t, b.Addr())
+	declare(t, e, "t", "g", "late")
+	r := subscribe(t, other, driver.Subscription{Topic: "t", Group: "g"})
+	round := func(id string) { // published until it comes: without its queue, a group misses what is published
+		t.Helper()
+		until(t, "publish and receive "+id, 90*time.Second, func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			errs := []error{publish(ctx, e, "t", message(id, ""))}
+			for {
+				ds, err := r.Receive(ctx, 10)
+				errs = append(errs, err, r.Ack(ctx, ds))
+				if slices.ContainsFunc(ds, func(d *driver.Delivery) bool { return string(d.Message.Data) == id }) {
+					return nil
+				}
+				if ctx.Err() != nil {
+					return errors.Join(errs...)
+				}
+			}
+		})
+	}
+	round("1")
+	if err := b.RestartEmpty(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	round("2")
+	late := subscribe(t, e, driver.Subscription{Topic: "t", Group: "late"})
+	if ds, err := late.Receive(within(t, 20*time.Second), 10); err != nil || len(ds) == 0 || string(ds[0].Message.Data) != "2" {
+		t.Errorf("a group that was declared got %d, %v", len(ds), err)
+	}
+	raw(t, b, func(ch *amqp.Channel) {
+		if _, err := ch.QueueDelete("holdfast:t:g", false, false, false); err != nil {
+			t.Error(err)
+		}
+	})
+	round("3")
+	raw(t, b, func(ch *amqp.Channel) {
+		if err := ch.ExchangeDelete("holdfast:t", false, false); err != nil {
+			t.Error(err)
+		}
+	})
+	round("4")
+}
+
+// TestRealUnrouted: a message that nothing takes is an error where groups were declared, and is gone where none were.
+func TestRealUnrouted(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	e := open(t, b.Addr())
+	declare(t, e, "nobody")
+	if err := publish(within(t, 10*time.Second), e, "nobody", message("1", "")); err != nil {
+		t.Errorf("a topic without groups: %v", err)
+	}
+	declare(t, e, "t", "g")
+	raw(t, b, func(ch *amqp.Channel) {
+		if _, err := ch.QueueDelete("holdfast:t:g", false, false, false); err != nil {
+			t.Error(err)
+		}
+	})
+	ms := []*driver.Message{message("2", "a"), message("3", "b"), message("4", "c")}
+	errs := e.Publish(within(t, 10*time.Second), "t", ms)
+	for i := range ms {
+		if errs == nil || errs[i] == nil || errors.Is(errs[i], driver.ErrRefused) {
+			t.Fatalf("the queue was deleted, and it says %v", errs)
+		}
+	}
+	if err := publish(within(t, 10*time.Second), e, "t", ms...); err != nil {
+		t.Errorf("the next time: %v", err)
+	}
+}
+
+// TestRealRefused: what will never work says so, in the broker's words.
+func TestRealRefused(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	raw(t, b, func(ch *amqp.Channel) {
+		if err := ch.ExchangeDeclare("holdfast:taken", "fanout", true, false, false, false, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	e := open(t, b.Addr())
+	if err := e.Declare(within(t, 10*time.Second), driver.Topic{Name: "taken"}); !errors.Is(err, driver.ErrRefused) {
+		t.Errorf("an exchange of another kind: %v", err)
+	}
+	for name, c := range map[string]rabbitqueue.Config{
+		"password": {Endpoints: []string{b.Addr()}, Username: "guest", Password: "wrong"},
+		"vhost":    {Endpoints: []string{b.Addr()}, VHost: "nowhere"},
+	} {
+		w, err := rabbitqueue.Open(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		until(t, "a wrong "+name, 30*time.Second, func(ctx context.Context) error {
+			err := w.Declare(ctx, driver.Topic{Name: "x"})
+			if !errors.Is(err, driver.ErrRefused) {
+				return fmt.Errorf("not refused: %w", err)
+			}
+			return nil
+		})
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestRealSmallMessagesOnly: a broker whose limit is lower than ours refuses one message, and those beside it get through.
+func TestRealSmallMessagesOnly(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{Settings: "max_message_size = 1000\n"})
+	e := open(t, b.Addr())
+	declare(t, e, "t", "g")
+	large := message("large", "")
+	large.Data = make([]byte, 2000)
+	errs := e.Publish(within(t, 10*time.Second), "t", []*driver.Message{message("1", ""), large, message("2", "")})
+	if len(errs) != 3 || !errors.Is(errs[1], driver.ErrTooLarge) {
+		t.Fatalf("got %v", errs)
+	}
+	for _, i := range []int{0, 2} {
+		if errors.Is(errs[i], driver.ErrTooLarge) {
+			t.Errorf("message %d: %v", i, errs[i])
+		}
+	}
+	until(t, "the others", 10*time.Second, func(ctx context.Context) error {
+		return publish(ctx, e, "t", message("1", ""), message("2", ""))
+	})
+}
+
+// TestRealClosedByPeople: connections that the broker's people close come back.
+func TestRealClosedByPeople(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	e := open(t, b.Addr())
+	declare(t, e, "t", "g")
+	r := subscribe(t, e, driver.Subscription{Topic: "t", Group: "g"})
+	if _, err := b.Ctl(t.Context(), "close_all_connections", "maintenance"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "publish", 20*time.Second, func(ctx context.Context) error { return publish(ctx, e, "t", message("1", "")) })
+	until(t, "receive", 20*time.Second, func(ctx context.Context) error {
+		ds, err := r.Receive(ctx, 1)
+		return errors.Join(err, r.Ack(ctx, ds))
+	})
+}
+
+// TestRealFrozenBrokerIsNoticed: a publisher that waits for a confirm is told within about two heartbeats, not when its
+// deadline ends; everything goes on when the broker does.
+func TestRealFrozenBrokerIsNoticed(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	e := open(t, b.Addr())
+	declare(t, e, "t", "g")
+	r := subscribe(t, e, driver.Subscription{Topic: "t", Group: "g"})
+	if err := publish(within(t, 10*time.Second), e, "t", message("1", "")); err != nil {
+		t.Fatal(err)
+	}
+	ds, err := r.Receive(within(t, 10*time.Second), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	err = publish(within(t, time.Minute), e, "t", message("2", ""))
+	if d := time.Since(begun); err == nil || d > 20*time.Second {
+		t.Errorf("published to a frozen broker: %v after %v", err, d)
+	}
+	select {
+	case <-ds[0].Revoked:
+	case <-time.After(20 * time.Second):
+		t.Error("the delivery is not revoked")
+	}
+	if err := r.Ack(within(t, time.Second), ds); !errors.Is(err, driver.ErrLost) {
+		t.Errorf("ack of what was lost: %v", err)
+	}
+	if err := b.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "publish", 30*time.Second, func(ctx context.Context) error { return publish(ctx, e, "t", message("3", "")) })
+	seen := make(map[string]int)
+	until(t, "receive", 30*time.Second, func(ctx context.Context) error {
+		ds, err := r.Receive(ctx, 10)
+		for _, d := range ds {
+			seen[d.Message.ID] = d.Count
+		}
+		if err = errors.Join(err, r.Ack(ctx, ds)); err == nil && (seen["1"] == 0 || seen["3"] == 0) {
+			err = fmt.Errorf("received %v", seen)
+		}
+		return err
+	})
+	if seen["1"] < 2 {
+		t.Errorf("the lost delivery came again with the count %d", seen["1"])
+	}
+}
+
+// order collects what instances of an ordered group receive.
+type order struct {
+	mu    sync.Mutex
+	last  map[string]int // by key: the last number handled
+	by    map[string]map[string]bool
+	wrong []string
+	twice int
+}
+
+func (o *order) take(instance string, m *driver.Message) {
+	n, _ := strconv.Atoi(string(m.Data))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch last := o.last[m.Key]; {
+	case n == last+1:
+		o.last[m.Key] = n
+	case n <= last:
+		o.twice++
+	default:
+		o.wrong = append(o.wrong, fmt.Sprintf("%s: %d after %d", m.Key, n, last))
+	}
+	if o.by[instance] == nil {
+		o.by[instance] = make(map[string]bool)
+	}
+	o.by[instance][m.Key] = true
+}
+
+// instance receives until ctx ends, one message of a key at a time, as package queue does.
+func (o *order) instance(ctx context.Context, name string, r driver.Receiver) {
+	for ctx.Err() == nil {
+		ds, _ := r.Receive(ctx, 16)
+		for _, d := range ds {
+			select {
+			case <-d.Revoked:
+				_ = r.Return(ctx, d, 0)
+				continue
+			default:
+			}
+			o.take(name, d.Message)
+			_ = r.Ack(ctx, []*driver.Delivery{d})
+		}
+	}
+}
+
+// TestRealLanes: what was published before a group was subscribed to in order comes first; instances that come share the
+// lanes within seconds; the lanes of one that dies go on at the others. All of that without a message out of order.
+func TestRealLanes(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	p := open(t, b.Addr())
+	declare(t, p, "t", "g")
+	const keys = 40
+	n := 0
+	send := func(rounds int) {
+		t.Helper()
+		for range rounds {
+			n++
+			var ms []*driver.Message
+			for k := range keys {
+				ms = append(ms, message(strconv.Itoa(n), "key-"+strconv.Itoa(k)))
+			}
+			if err := publish(within(t, 20*time.Second), p, "t", ms...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send(20)
+	o := &order{last: make(map[string]int), by: make(map[string]map[string]bool)}
+	var running sync.WaitGroup
+	proxies := make(map[string]func())
+	start := func(name string) {
+		link := b.Proxy(t)
+		e := open(t, link.Addr())
+		r := subscribe(t, e, driver.Subscription{Topic: "t", Group: "g", Instance: name, Ordered: true, Window: 64})
+		ctx, cancel := context.WithCancel(t.Context())
+		running.Go(func() { o.instance(ctx, name, r) })
+		proxies[name] = func() { cancel(); link.Cut() }
+	}
+	caughtUp := func(what string) {
+		t.Helper()
+		until(t, what, 40*time.Second, func(context.Context) error {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			for k := range keys {
+				if last := o.last["key-"+strconv.Itoa(k)]; last != n {
+					return fmt.Errorf("key %d is at %d of %d; wrong: %v", k, last, n, o.wrong)
+				}
+			}
+			return nil
+		})
+	}
+	start("one")
+	send(20)
+	caughtUp("one instance")
+	start("two")
+	start("three")
+	until(t, "all three have lanes", 60*time.Second, func(context.Context) error {
+		o.mu.Lock()
+		o.by = make(map[string]map[string]bool)
+		o.mu.Unlock()
+		send(5)
+		caughtUp("three instances")
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if len(o.by) != 3 {
+			return fmt.Errorf("%d of them have", len(o.by))
+		}
+		return nil
+	})
+	proxies["one"]()
+	send(20)
+	caughtUp("one is gone")
+	for _, stop := range proxies {
+		stop()
+	}
+	running.Wait()
+	if len(o.wrong) > 0 {
+		t.Errorf("out of order: %v", o.wrong)
+	}
+	t.Logf("%d came twice", o.twice)
+}
