@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -63,7 +64,7 @@ func TestRealBadInput(t *testing.T) {
 // port is an address that some process of the system listens at.
 type port struct {
 	addr, owner string
-	protocol    string // "http", "grpc", "etcd", or what members say to each other: "peer" those of etcd, "raft" instances over gRPC
+	protocol    string // "http", "grpc", "etcd", or what members say to each other: "peer" those of etcd and of NATS, "raft" instances over gRPC
 }
 
 func (p port) String() string { return fmt.Sprintf("%s %s at %s", p.owner, p.protocol, p.addr) }
@@ -255,6 +256,9 @@ func (r *running) answerAll(t *testing.T, ports []port) {
 			continue
 		}
 		eventually(t, 10*time.Second, p.String(), func() error {
+			if p.protocol == "peer" && greets(p) == nil {
+				return nil
+			}
 			resp, err := r.http.Get("http://" + p.addr + path)
 			if err != nil {
 				return err
@@ -266,6 +270,23 @@ func (r *running) answerAll(t *testing.T, ports []port) {
 			return nil
 		})
 	}
+}
+
+// greets is nil if a NATS server is at p: it speaks first.
+func greets(p port) error {
+	conn, err := net.DialTimeout("tcp", p.addr, time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	hello := make([]byte, len("INFO "))
+	if _, err := io.ReadFull(conn, hello); err != nil || string(hello) != "INFO " {
+		return fmt.Errorf("it says %q: %w", hello, err)
+	}
+	return nil
 }
 
 func checkServing(t *testing.T, p port) {

@@ -2,6 +2,7 @@ package shoptest
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
 	"github.com/holdfast-go/holdfast/failure"
@@ -46,13 +47,13 @@ func (f Fault) around(op string, do func() error) error {
 // Crash is a Fault of a process that dies at its nth operation, before it happens or right after, and does nothing any
 // more from then on. n = 0 never dies.
 func Crash(n int, after bool) Fault {
-	done := 0
+	var done atomic.Int64
 	return func(string) Fate {
-		done++
+		at := int(done.Add(1))
 		switch {
-		case n == 0 || done < n:
+		case n == 0 || at < n:
 			return Works
-		case done == n && after:
+		case at == n && after:
 			return Unknown
 		}
 		return Lost
