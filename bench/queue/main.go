@@ -14,7 +14,9 @@
 // neighbouring rounds. Allocations and CPU are those of this process, so of the clients alone, and beside them the CPU of the
 // engine.
 //
-// "raw" sends the body, the key, and an ID; "raw+attributes" the same headers as Holdfast, which are CloudEvents.
+// "raw" sends the body, the key, and an ID; "raw+attributes" the same headers as Holdfast, which are CloudEvents. Both settle
+// messages as Holdfast does: on NATS each ack is confirmed, on Kafka offsets are committed in the background, and RabbitMQ
+// confirms no acks.
 package main
 
 import (
@@ -45,6 +47,7 @@ type settings struct {
 	messages   int
 	only       string
 	against    string
+	plain      bool
 	short      bool
 	cpuProfile string
 	memProfile string
@@ -79,6 +82,7 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.messages, "messages", 20_000, "messages that are consumed in a round, ten times as many of Kafka")
 	flags.StringVar(&s.against, "against", rawName, "what the promises are judged against: raw or raw+attributes")
 	flags.StringVar(&s.only, "only", "", "measure just this side, such as holdfast")
+	flags.BoolVar(&s.plain, "plain", false, "measure NATS's client also with acks that are not confirmed")
 	flags.BoolVar(&s.short, "short", false, "only show that it works: short rounds, nothing is judged")
 	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile here")
 	flags.StringVar(&s.memProfile, "memprofile", "", "write a profile of allocations here")

@@ -61,7 +61,7 @@ func data(i, size int) []byte {
 
 // cell measures one mode on an engine that has nothing else to do, all sides in turn, each round in another order.
 func cell(ctx context.Context, s settings, b *broker.Broker, size int, m mode) ([]sideResults, error) {
-	names, openers := sides(b.Kind, s.only)
+	names, openers := sides(b.Kind, s.only, s.plain)
 	if len(names) == 0 {
 		return nil, fmt.Errorf("-only %s: no such side", s.only)
 	}
@@ -95,7 +95,7 @@ func cell(ctx context.Context, s settings, b *broker.Broker, size int, m mode) (
 var topics atomic.Int64
 
 func newTopic(side string) string {
-	return fmt.Sprintf("%s-%d", strings.ReplaceAll(side, "+", "-"), topics.Add(1))
+	return fmt.Sprintf("%s-%d", strings.NewReplacer("+", "-", " ", "", ",", "-").Replace(side), topics.Add(1))
 }
 
 // engine runs do with an engine that is new, in a directory of its own. With noSync NATS confirms what is not on disk: where

@@ -19,6 +19,7 @@ type rawNATS struct {
 	js         jetstream.JetStream
 	replicas   int
 	attributes bool
+	plain      bool // acks are not confirmed
 }
 
 func openNATS(_ context.Context, b *broker.Broker, attributes bool) (side, error) {
@@ -30,7 +31,7 @@ func openNATS(_ context.Context, b *broker.Broker, attributes bool) (side, error
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	return &rawNATS{conn, js, len(b.Servers), attributes}, nil
+	return &rawNATS{conn: conn, js: js, replicas: len(b.Servers), attributes: attributes}, nil
 }
 
 func (r *rawNATS) close() { r.conn.Close() }
@@ -124,7 +125,11 @@ func (s *natsStream) consume(ctx context.Context, concurrency int, _ bool, handl
 			for m := range work {
 				handle(m.Data())
 				// Confirmed, as Holdfast's are.
-				if err := m.DoubleAck(context.WithoutCancel(ctx)); err != nil {
+				ack := func() error { return m.DoubleAck(context.WithoutCancel(ctx)) }
+				if s.plain {
+					ack = m.Ack
+				}
+				if err := ack(); err != nil {
 					failed[i] = err
 				}
 			}

@@ -17,6 +17,7 @@ const (
 	holdfastName      = "holdfast"
 	rawName           = "raw"
 	rawAttributesName = "raw+attributes"
+	rawPlainName      = "raw, plain acks" // of NATS
 )
 
 // What both sides have alike. The group is there before anything is published.
@@ -52,7 +53,7 @@ type stream interface {
 }
 
 // sides returns those that an engine has, or just the one that is wanted, with how each is opened.
-func sides(engine, only string) (names []string, openers []func(context.Context, *broker.Broker) (side, error)) {
+func sides(engine, only string, plain bool) (names []string, openers []func(context.Context, *broker.Broker) (side, error)) {
 	add := func(name string, open func(context.Context, *broker.Broker) (side, error)) {
 		if only == "" || only == name {
 			names, openers = append(names, name), append(openers, open)
@@ -67,6 +68,15 @@ func sides(engine, only string) (names []string, openers []func(context.Context,
 	}
 	add(rawName, func(ctx context.Context, b *broker.Broker) (side, error) { return raw(ctx, b, false) })
 	add(rawAttributesName, func(ctx context.Context, b *broker.Broker) (side, error) { return raw(ctx, b, true) })
+	if plain && (engine == broker.NATS || engine == broker.NATS3) {
+		add(rawPlainName, func(ctx context.Context, b *broker.Broker) (side, error) {
+			s, err := raw(ctx, b, false)
+			if r, ok := s.(*rawNATS); ok {
+				r.plain = true
+			}
+			return s, err
+		})
+	}
 	return names, openers
 }
 
