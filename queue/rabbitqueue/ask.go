@@ -27,7 +27,7 @@ func (e *Engine) ask(ctx context.Context, f func(context.Context, *asker) error)
 		return ctx.Err()
 	}
 	answer := make(chan error, 1)
-	go func() {
+	if !e.spawn(func() {
 		defer func() { <-e.asks }()
 		a := &asker{e: e, conn: conn}
 		err := a.open()
@@ -38,7 +38,10 @@ func (e *Engine) ask(ctx context.Context, f func(context.Context, *asker) error)
 		if a.ch != nil {
 			_ = a.ch.Close() // also if it is closed already
 		}
-	}()
+	}) {
+		<-e.asks
+		return errClosed
+	}
 	select {
 	case err := <-answer:
 		return err

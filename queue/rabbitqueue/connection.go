@@ -160,7 +160,7 @@ func (d *dialer) open(ctx context.Context, endpoint string) (*connection, error)
 		err = ctx.Err()
 	}
 	if err != nil {
-		w.Close()
+		_ = w.Close() // returns nil
 		switch {
 		case parent.Err() != nil:
 			return nil, parent.Err()

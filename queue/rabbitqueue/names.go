@@ -59,7 +59,7 @@ func (n names) index() string { return n.prefix + ":index" }
 var delays = []time.Duration{
 	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
 	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second,
-	time.Minute, 2 * time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour,
+	time.Minute, 2 * time.Minute, 5 * time.Minute, 15 * time.Minute, 45 * time.Minute, 2 * time.Hour, 6 * time.Hour, 24 * time.Hour,
 }
 
 // delayFor returns the shortest of delays that is at least d, and the longest for what is beyond.

@@ -19,7 +19,7 @@ const (
 	// overhead is what a message takes beside its data.
 	overhead = 1 << 10
 	// publishers is how many channels publish. One is handled by one process of the broker.
-	publishers = 4
+	publishers = 2
 )
 
 // target is where messages go.
@@ -72,7 +72,7 @@ func (e *Engine) send(ctx context.Context, to target, messages []*driver.Message
 			for _, s := range sent[n:] {
 				fail(s.i, fmt.Errorf("%w: %w", errUnknown, ctx.Err()))
 			}
-			go p.settle(e.budget, sent[n:])
+			e.spawn(func() { p.settle(e.budget, sent[n:]) })
 			return errs
 		}
 		err := p.verdict(s)
@@ -123,7 +123,7 @@ func (e *Engine) publisher(ctx context.Context, topic string) (*publisher, error
 			return nil, err
 		}
 	}
-	return e.pool.get(ctx, conn)
+	return e.pool.get(ctx, e, conn)
 }
 
 // pool has the channels that publish.
@@ -140,7 +140,7 @@ type slot struct {
 	err     error         // of the last opening
 }
 
-func (p *pool) get(ctx context.Context, conn *connection) (*publisher, error) {
+func (p *pool) get(ctx context.Context, e *Engine, conn *connection) (*publisher, error) {
 	s := &p.slots[p.next.Add(1)%publishers]
 	usable := func() *publisher {
 		if p := s.p.Load(); p != nil && p.conn == conn && !p.ch.IsClosed() {
@@ -157,17 +157,21 @@ func (p *pool) get(ctx context.Context, conn *connection) (*publisher, error) {
 		return p, nil
 	}
 	if s.opening == nil {
-		s.opening = make(chan struct{})
-		go func() {
+		opening := make(chan struct{})
+		if !e.spawn(func() {
 			p, err := openPublisher(conn)
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if s.err = explain(err); err == nil {
 				s.p.Store(p)
 			}
-			close(s.opening)
+			close(opening)
 			s.opening = nil
-		}()
+		}) {
+			s.mu.Unlock()
+			return nil, errClosed
+		}
+		s.opening = opening
 	}
 	opening := s.opening
 	s.mu.Unlock()

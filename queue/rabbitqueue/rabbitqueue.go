@@ -41,9 +41,20 @@ type Engine struct {
 	browse   sync.Map // by the queue: who looks at it, of this process
 	waits    sync.Map // by the delayKey: the connection since which its queue is known to be there
 
+	wg        sync.WaitGroup // everything that may wait for the broker
 	mu        sync.Mutex
 	receivers map[*receiver]struct{}
 	closed    bool
+}
+
+// spawn runs f beside, unless the engine is closed. Close waits for it.
+func (e *Engine) spawn(f func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closed {
+		e.wg.Go(f)
+	}
+	return !e.closed
 }
 
 // maxAsks is how many questions are under way at a time: a broker that does not answer keeps their channels until the
@@ -152,5 +163,6 @@ func (e *Engine) Close() error {
 	closing.Go(e.publish.close)
 	closing.Go(e.consume.close)
 	closing.Wait()
+	e.wg.Wait()
 	return nil
 }

@@ -36,7 +36,7 @@ func explain(err error) error {
 		switch {
 		case errors.Is(err, amqp.ErrCredentials), errors.Is(err, amqp.ErrVhost):
 			return fmt.Errorf("%w: wrong credentials or virtual host, unless it is going down", errLogin)
-		case errors.Is(err, amqp.ErrSASL), e == amqp.ErrFieldType: //nolint:errorlint // a value
+		case errors.Is(err, amqp.ErrSASL), e == amqp.ErrFieldType:
 			return because(driver.ErrRefused)
 		}
 		return fmt.Errorf("connection lost: %s", e.Reason)

@@ -57,6 +57,14 @@ func newReceiver(e *Engine, s driver.Subscription) *receiver {
 	return r
 }
 
+// spawn runs f beside, and has Close wait for it, for a while.
+func (r *receiver) spawn(f func()) {
+	r.wg.Add(1)
+	if !r.e.spawn(func() { defer r.wg.Done(); f() }) {
+		r.wg.Done()
+	}
+}
+
 // start makes sure of the group and begins to consume.
 func (r *receiver) start(ctx context.Context) error {
 	laned, err := r.prepare(ctx)
@@ -67,7 +75,7 @@ func (r *receiver) start(ctx context.Context) error {
 		r.startLanes()
 		return nil
 	}
-	r.wg.Go(func() {
+	r.spawn(func() {
 		if err := r.consume(newConsumer(r, r.e.names.group(r.sub.Topic, r.sub.Group), noLane, r.window)); errors.Is(err, errLaned) {
 			r.startLanes()
 		}
@@ -81,9 +89,9 @@ var errLaned = errors.New("the group is ordered now")
 func (r *receiver) startLanes() {
 	for i := range lanes {
 		c := newConsumer(r, r.e.names.lane(r.sub.Topic, r.sub.Group, i), i, max(1, r.window/lanes))
-		r.wg.Go(func() { _ = r.consume(c) }) // it has told what was wrong
+		r.spawn(func() { _ = r.consume(c) }) // it has told what was wrong
 	}
-	r.wg.Go(r.balance)
+	r.spawn(r.balance)
 }
 
 // prepare makes sure of the group, and of its lanes if it is to have them, and reports whether it has.

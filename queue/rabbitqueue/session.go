@@ -29,10 +29,20 @@ func newConsumer(r *receiver, queue string, lane, prefetch int) *consumer {
 	return &consumer{r: r, queue: queue, lane: lane, prefetch: min(prefetch, reach)}
 }
 
+// channel is what a session does with an *amqp.Channel.
+type channel interface {
+	Ack(tag uint64, multiple bool) error
+	Nack(tag uint64, multiple, requeue bool) error
+	Cancel(consumer string, noWait bool) error
+	IsClosed() bool
+	Close() error
+}
+
 // session is one channel that consumes from one queue.
 type session struct {
 	c       *consumer
-	ch      *amqp.Channel
+	ch      channel
+	ask     *asker        // on the same channel
 	revoked chan struct{} // closed with the channel, or when its lane is to be given away
 	gone    chan struct{} // closed by leave
 	tag     string
@@ -88,8 +98,8 @@ func (c *consumer) session(ctx context.Context) error {
 	r.mu.Unlock()
 	s.closeNow()
 	switch {
-	case left || ctx.Err() != nil:
-		return nil
+	case left:
+		err = nil
 	case errors.Is(err, errMissing), errors.Is(err, errEnded): // its queue was deleted, or has no leader now
 		r.lost(conn)
 	}
@@ -170,7 +180,7 @@ func (c *consumer) open(conn *connection) (*session, <-chan amqp.Delivery, error
 		return nil, nil, err
 	}
 	s := &session{
-		c: c, ch: ch, tag: driver.Cut(c.r.sub.Instance, 200), closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
+		c: c, ch: ch, ask: &asker{e: c.r.e, ch: ch}, tag: driver.Cut(c.r.sub.Instance, 200), closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
 		revoked: make(chan struct{}), gone: make(chan struct{}), canceling: make(chan struct{}),
 	}
 	if s.tag == "" {
@@ -267,7 +277,7 @@ func (c *consumer) prepare(ctx context.Context, conn *connection) error {
 		if err := r.drain(ctx, conn); err != nil {
 			return err
 		}
-		r.wg.Go(func() { r.enroll(conn) })
+		r.spawn(func() { r.enroll(conn) })
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -322,7 +332,6 @@ func (r *receiver) drain(ctx context.Context, conn *connection) error {
 // drained waits until the queue of a session is empty, and all of it settled. It asks for a message when there was none
 // for a while: earlier, it could be one that is about to be delivered, out of its order.
 func (r *receiver) drained(ctx context.Context, s *session, broken <-chan error, queue string) error {
-	same := &asker{e: r.e, ch: s.ch}
 	for idle := 0; backoff.Pause(ctx, drainEvery); idle++ {
 		select {
 		case err := <-broken:
@@ -338,7 +347,7 @@ func (r *receiver) drained(ctx context.Context, s *session, broken <-chan error,
 		case open || seen != s.drainSeen:
 			s.drainSeen, idle = seen, 0
 		case idle >= drainIdle:
-			if empty, err := same.empty(queue); err != nil || empty {
+			if empty, err := s.ask.empty(queue); err != nil || empty {
 				return err
 			}
 			idle = 0

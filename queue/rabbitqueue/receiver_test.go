@@ -1,0 +1,245 @@
+package rabbitqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+// told is a channel that keeps what the broker is told.
+type told struct {
+	mu         sync.Mutex
+	log        []string
+	closed     bool
+	deliveries chan amqp.Delivery
+}
+
+func (c *told) say(format string, args ...any) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return amqp.ErrClosed
+	}
+	c.log = append(c.log, fmt.Sprintf(format, args...))
+	return nil
+}
+
+func (c *told) Ack(tag uint64, multiple bool) error {
+	if multiple {
+		return c.say("ack to %d", tag)
+	}
+	return c.say("ack %d", tag)
+}
+
+func (c *told) Nack(tag uint64, _, _ bool) error { return c.say("nack %d", tag) }
+
+func (c *told) Cancel(string, bool) error {
+	err := c.say("cancel")
+	close(c.deliveries)
+	return err
+}
+
+func (c *told) Close() error {
+	err := c.say("close")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	return err
+}
+
+func (c *told) IsClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// said returns what was said since, once everybody is idle. It is for a synctest bubble.
+func (c *told) said() []string {
+	synctest.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := c.log
+	c.log = nil
+	return out
+}
+
+func (c *told) expect(t *testing.T, want ...string) {
+	t.Helper()
+	if got := c.said(); !slices.Equal(got, want) {
+		t.Errorf("the broker was told %q, want %q", got, want)
+	}
+}
+
+// receiving runs a receiver of window 10 with one session, in a bubble.
+func receiving(t *testing.T, lane int, f func(t *testing.T, r *receiver, s *session, c *told)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(nil, driver.Subscription{Topic: "t", Group: "g", Window: 10})
+		c := &told{deliveries: make(chan amqp.Delivery)}
+		s := &session{
+			c: newConsumer(r, "q", lane, 10), ch: c, closes: make(chan *amqp.Error, 1),
+			revoked: make(chan struct{}), gone: make(chan struct{}), canceling: make(chan struct{}),
+		}
+		r.live[s] = struct{}{}
+		pumped := make(chan struct{})
+		go func() {
+			defer close(pumped)
+			_ = r.pump(r.ctx, s, c.deliveries)
+			r.mu.Lock()
+			r.end(s)
+			r.mu.Unlock()
+		}()
+		f(t, r, s, c)
+		r.cancel()
+		<-pumped
+	})
+}
+
+func (c *told) deliver(tags ...uint64) {
+	for _, tag := range tags {
+		c.deliveries <- amqp.Delivery{DeliveryTag: tag, MessageId: fmt.Sprint(tag)}
+	}
+	synctest.Wait()
+}
+
+func receive(t *testing.T, r *receiver, n int) []*driver.Delivery {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	ds, err := r.Receive(ctx, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ds
+}
+
+func upTo(n uint64) (out []uint64) {
+	for tag := uint64(1); tag <= n; tag++ {
+		out = append(out, tag)
+	}
+	return out
+}
+
+func TestAcknowledgedTogether(t *testing.T) {
+	receiving(t, noLane, func(t *testing.T, r *receiver, _ *session, c *told) {
+		c.deliver(upTo(6)...)
+		ds := receive(t, r, 10)
+		if len(ds) != 6 || ds[0].Message.ID != "1" || ds[0].Count != 1 {
+			t.Fatalf("received %d", len(ds))
+		}
+		for _, batch := range [][]*driver.Delivery{{ds[4]}, {ds[2], ds[0], ds[1]}, {ds[3]}, {ds[5]}} {
+			if err := r.Ack(t.Context(), batch); err != nil {
+				t.Error(err)
+			}
+		}
+		c.expect(t, "ack 5", "ack to 3", "ack to 4", "ack to 6")
+		if err := r.Ack(t.Context(), ds[:1]); !errors.Is(err, driver.ErrLost) {
+			t.Errorf("settled twice: %v", err)
+		}
+		c.expect(t)
+	})
+}
+
+// TestNoMoreThanTheWindow: of lanes, more may be here than may be handed out.
+func TestNoMoreThanTheWindow(t *testing.T) {
+	receiving(t, 0, func(t *testing.T, r *receiver, _ *session, c *told) {
+		c.deliver(upTo(15)...)
+		ds := receive(t, r, 100)
+		if len(ds) != 10 {
+			t.Fatalf("%d are handed out", len(ds))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if more, err := r.Receive(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%d more, %v", len(more), err)
+		}
+		if err := r.Ack(t.Context(), ds[:2]); err != nil {
+			t.Error(err)
+		}
+		if ds = receive(t, r, 100); len(ds) != 2 {
+			t.Errorf("after two were settled, %d", len(ds))
+		}
+	})
+}
+
+// TestStopGivesBack: of a queue without order, what was not handed out goes back at once, and what was can be settled.
+func TestStopGivesBack(t *testing.T) {
+	receiving(t, noLane, func(t *testing.T, r *receiver, _ *session, c *told) {
+		c.deliver(upTo(4)...)
+		ds := receive(t, r, 2)
+		r.Stop()
+		c.expect(t, "cancel", "nack 3", "nack 4")
+		if _, err := r.Receive(t.Context(), 1); !errors.Is(err, driver.ErrStopped) {
+			t.Errorf("after Stop: %v", err)
+		}
+		if err := r.Ack(t.Context(), ds[1:]); err != nil {
+			t.Error(err)
+		}
+		if err := r.Return(t.Context(), ds[0], 0); err != nil {
+			t.Error(err)
+		}
+		c.expect(t, "ack 2", "nack 1", "close")
+	})
+}
+
+// TestStopKeepsOrder: of a lane nothing goes back before all that is in hand is settled, and then with the channel, which
+// keeps its order.
+func TestStopKeepsOrder(t *testing.T) {
+	receiving(t, 3, func(t *testing.T, r *receiver, _ *session, c *told) {
+		c.deliver(upTo(5)...)
+		ds := receive(t, r, 3)
+		r.Stop()
+		c.expect(t)
+		c.deliver(6) // was on its way
+		if err := r.Return(t.Context(), ds[1], 0); err != nil {
+			t.Error(err)
+		}
+		if err := r.Ack(t.Context(), ds[:1]); err != nil {
+			t.Error(err)
+		}
+		c.expect(t, "ack to 1")
+		if err := r.Ack(t.Context(), ds[2:]); err != nil {
+			t.Error(err)
+		}
+		c.expect(t, "ack 3", "close")
+	})
+}
+
+// TestTheEndOfAChannel: what it delivered is revoked, cannot be settled, and does not count any more.
+func TestTheEndOfAChannel(t *testing.T) {
+	receiving(t, noLane, func(t *testing.T, r *receiver, s *session, c *told) {
+		c.deliver(upTo(4)...)
+		ds := receive(t, r, 2)
+		s.closes <- &amqp.Error{Code: amqp.ConnectionForced, Server: true}
+		<-ds[0].Revoked
+		synctest.Wait()
+		if err := r.Ack(t.Context(), ds); !errors.Is(err, driver.ErrLost) {
+			t.Errorf("ack: %v", err)
+		}
+		for _, err := range []error{
+			r.Return(t.Context(), ds[0], 0), r.Return(t.Context(), ds[0], time.Second), r.Extend(t.Context(), ds),
+			r.Ack(t.Context(), []*driver.Delivery{{}}), r.Return(t.Context(), &driver.Delivery{}, 0),
+		} {
+			if !errors.Is(err, driver.ErrLost) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if r.unsettled() != 0 || len(r.ready) != 0 {
+			t.Errorf("%d in hand, %d ready", r.unsettled(), len(r.ready))
+		}
+		r.tell(errors.New("no connection"))
+		if _, err := r.Receive(t.Context(), 1); err == nil || err.Error() != "no connection" {
+			t.Errorf("what is wrong: %v", err)
+		}
+		c.expect(t)
+	})
+}
