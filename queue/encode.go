@@ -51,7 +51,7 @@ func NewMessage(ctx context.Context, source, topic string, value any, propagator
 	}
 	m.Time = m.Time.UTC().Round(0)
 	inject(ctx, propagator, m)
-	if err := validate(m); err != nil {
+	if err := Validate(m); err != nil {
 		return nil, failure.Wrap(err, failure.InvalidArgument, "message for %s", topic)
 	}
 	return m, nil

@@ -55,8 +55,13 @@ func validateNames(topic string, groups ...string) error {
 	return nil
 }
 
-// validate reports why a message cannot be sent, whatever the engine.
-func validate(m *driver.Message) error {
+// Validate reports why a message cannot be sent, whatever the engine: Publish and PublishMessages refuse it with
+// INVALID_ARGUMENT, however often it is tried. For those who keep messages to send them later, such as an outbox. How large
+// Data may be depends on the engine (driver.Capabilities.MaxMessage) and is not looked at.
+func Validate(m *driver.Message) error {
+	if m == nil {
+		return errors.New("no message")
+	}
 	for _, f := range []struct {
 		name, value string
 		most        int

@@ -118,7 +118,7 @@ func (q *Queue) PublishMessages(ctx context.Context, topic string, messages []*d
 	var rejected map[string]bool // keys of messages that are invalid
 	valid := messages
 	for i, m := range messages {
-		err := validate(m)
+		err := Validate(m)
 		if err != nil {
 			err = failure.Wrap(err, failure.InvalidArgument, "message for %s", topic)
 		} else if rejected[m.Key] {
