@@ -193,8 +193,9 @@ func (r *runner) take(ds []*driver.Delivery) {
 	r.mu.Lock()
 	for _, d := range ds {
 		r.watch(d)
-		r.settler.inHand += r.sched.add(d, now)
+		r.sched.add(d, now)
 	}
+	r.settler.inHand += len(ds)
 	r.dispatch(now)
 	r.mu.Unlock()
 	if r.s.q.cfg.Observer == nil {

@@ -17,8 +17,6 @@ const (
 	giveBackAfter = 2 * time.Second
 	// maxMemories is how many messages that were given back for later are remembered with their attempts.
 	maxMemories = 4096
-	// maxSame is how many deliveries of the same message are settled together.
-	maxSame = 4
 )
 
 // scheduler decides which message is handled when. It is pure: it has no clock, no goroutine, and its randomness comes from
@@ -75,17 +73,13 @@ func newScheduler(cfg SubscriptionConfig, caps driver.Capabilities, rnd func(int
 }
 
 // add takes a delivery in hand. One of a message that is in hand joins it: its connection was lost, or it was published twice.
-// It returns how many deliveries are in hand more than before.
-func (s *scheduler) add(d *driver.Delivery, now time.Time) int {
+// All of them are settled with it, however many: an engine waits for each that it gave, and the window bounds them.
+func (s *scheduler) add(d *driver.Delivery, now time.Time) {
 	id := messageID{d.Message.Source, d.Message.ID}
 	if t := s.byID[id]; t != nil && id.known() {
 		t.same = append(t.same, t.d)
-		t.d, t.extended = d, now
-		if len(t.same) > maxSame {
-			t.same = t.same[1:]
-			return 0
-		}
-		return 1
+		t.d = d
+		return
 	}
 	t := &task{m: d.Message, d: d, extended: now}
 	if m, ok := s.memories[id]; ok {
@@ -103,7 +97,7 @@ func (s *scheduler) add(d *driver.Delivery, now time.Time) int {
 	key := d.Message.Key
 	if key == "" {
 		s.makeReady(t)
-		return 1
+		return
 	}
 	t.lane = s.lanes[key]
 	if t.lane == nil {
@@ -112,7 +106,6 @@ func (s *scheduler) add(d *driver.Delivery, now time.Time) int {
 	}
 	t.lane.queue = append(t.lane.queue, t)
 	s.advance(t.lane, key)
-	return 1
 }
 
 // advance makes the first of a lane ready, if nothing holds it up, and ends a lane that is empty.

@@ -75,8 +75,12 @@ func TestScheduler(t *testing.T) {
 				added[key]++
 				in++
 				if rapid.Bool().Draw(t, "again") {
-					if n := s.add(&driver.Delivery{Message: d.Message, Count: d.Count + 1, Revoked: d.Revoked}, now); n != 1 {
-						t.Fatalf("a second delivery counts %d", n)
+					again := rapid.IntRange(1, 8).Draw(t, "copies")
+					for range again {
+						s.add(&driver.Delivery{Message: d.Message, Count: d.Count + 1, Revoked: d.Revoked}, now)
+					}
+					if tk := s.byID[messageID{d.Message.Source, d.Message.ID}]; tk == nil || len(tk.deliveries(nil)) != again+1 {
+						t.Fatal("a copy is forgotten")
 					}
 				}
 				begin()

@@ -26,7 +26,7 @@ func (r *runner) extend() {
 		for t := range r.sched.tasks {
 			if now.Sub(t.extended) >= every/2 {
 				t.extended = now
-				ds = append(ds, t.d)
+				ds = t.deliveries(ds)
 			}
 			if t.state == running && !t.warned && now.Sub(t.begun) > 2*r.s.cfg.Timeout {
 				t.warned = true

@@ -1,0 +1,48 @@
+package queue_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-go/holdfast/queue"
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+// TestManyCopies: however often a message comes while it is in hand, it is handled once for all of them, and each is settled: an
+// engine whose deliveries are not goes on to nothing else.
+func TestManyCopies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.declare("orders", "g")
+		var done atomic.Int64
+		w.run(w.q, "orders", "g", queue.Handle(func(context.Context, queue.Message[int]) error {
+			pass(10 * time.Minute)
+			done.Add(1)
+			return nil
+		}), queue.SubscriptionConfig{Concurrency: 1, Window: 40, Timeout: time.Hour, Hold: 10 * time.Second})
+		m, err := queue.NewMessage(t.Context(), "test", "orders", 1, nil, queue.ID("x"))
+		ok(t, err)
+		for range 16 {
+			for _, err := range w.engine.PublishTo(t.Context(), "orders", "g", []*driver.Message{m}) {
+				ok(t, err)
+			}
+			pass(100 * time.Millisecond)
+		}
+		pass(5 * time.Minute)
+		if lag := w.lag("orders", "g"); lag.Unsettled != 16 || lag.Waiting != 0 {
+			t.Errorf("while it is handled: %+v", lag)
+		}
+		pass(6 * time.Minute)
+		if lag := w.lag("orders", "g"); lag.Unsettled+lag.Waiting+lag.Dead != 0 || done.Load() != 1 {
+			t.Errorf("16 copies are handled %d times, and leave %+v", done.Load(), lag)
+		}
+		ok(t, w.q.Publish(t.Context(), "orders", 2))
+		pass(11 * time.Minute)
+		if lag := w.lag("orders", "g"); lag.Unsettled+lag.Waiting != 0 || done.Load() != 2 {
+			t.Errorf("the next one is handled %d times, and leaves %+v", done.Load()-1, lag)
+		}
+	})
+}
