@@ -15,8 +15,9 @@
 // engine.
 //
 // "raw" sends the body, the key, and an ID; "raw+attributes" the same headers as Holdfast, which are CloudEvents. Both settle
-// messages as Holdfast does: on NATS each ack is confirmed, on Kafka offsets are committed in the background, and RabbitMQ
-// confirms no acks.
+// messages as Holdfast does: on NATS each ack is confirmed, beside the handlers, on Kafka offsets are committed in the
+// background, and RabbitMQ confirms no acks. "raw, plain acks" is NATS without their confirmation, which is what its client
+// does if not asked otherwise: a message whose ack is lost comes again.
 package main
 
 import (
@@ -47,7 +48,6 @@ type settings struct {
 	messages   int
 	only       string
 	against    string
-	plain      bool
 	short      bool
 	cpuProfile string
 	memProfile string
@@ -82,7 +82,6 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.messages, "messages", 20_000, "messages that are consumed in a round, ten times as many of Kafka")
 	flags.StringVar(&s.against, "against", rawName, "what the promises are judged against: raw or raw+attributes")
 	flags.StringVar(&s.only, "only", "", "measure just this side, such as holdfast")
-	flags.BoolVar(&s.plain, "plain", false, "measure NATS's client also with acks that are not confirmed")
 	flags.BoolVar(&s.short, "short", false, "only show that it works: short rounds, nothing is judged")
 	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile here")
 	flags.StringVar(&s.memProfile, "memprofile", "", "write a profile of allocations here")

@@ -61,7 +61,7 @@ func data(i, size int) []byte {
 
 // cell measures one mode on an engine that has nothing else to do, all sides in turn, each round in another order.
 func cell(ctx context.Context, s settings, b *broker.Broker, size int, m mode) ([]sideResults, error) {
-	names, openers := sides(b.Kind, s.only, s.plain)
+	names, openers := sides(b.Kind, s.only)
 	if len(names) == 0 {
 		return nil, fmt.Errorf("-only %s: no such side", s.only)
 	}

@@ -13,6 +13,10 @@ import (
 	"github.com/holdfast-go/holdfast/bench/internal/broker"
 )
 
+// ackers is how many acks wait for their confirmation at once: with half as many as may be unsettled the pull requests do
+// not run dry.
+const ackers = window / 2
+
 // rawNATS is nats.go as its documentation uses it.
 type rawNATS struct {
 	conn       *nats.Conn
@@ -116,21 +120,31 @@ func (s *natsStream) consume(ctx context.Context, concurrency int, _ bool, handl
 	}
 	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
-	work := make(chan jetstream.Msg, concurrency)
-	var wg sync.WaitGroup
-	failed := make([]error, concurrency)
+	work, done := make(chan jetstream.Msg, concurrency), make(chan jetstream.Msg, window)
+	var wg, acks sync.WaitGroup
+	failed := make([]error, ackers)
+	// Acks are confirmed, as Holdfast's are, beside the handlers, so that these do not wait for them.
+	for i := range ackers {
+		acks.Go(func() {
+			for m := range done {
+				if err := m.DoubleAck(context.WithoutCancel(ctx)); err != nil {
+					failed[i] = err
+				}
+			}
+		})
+	}
+	plain := make([]error, concurrency)
 	var ended error
 	for i := range concurrency {
 		wg.Go(func() {
 			for m := range work {
 				handle(m.Data())
-				// Confirmed, as Holdfast's are.
-				ack := func() error { return m.DoubleAck(context.WithoutCancel(ctx)) }
-				if s.plain {
-					ack = m.Ack
+				if !s.plain {
+					done <- m
+					continue
 				}
-				if err := ack(); err != nil {
-					failed[i] = err
+				if err := m.Ack(); err != nil {
+					plain[i] = err
 				}
 			}
 		})
@@ -147,7 +161,9 @@ func (s *natsStream) consume(ctx context.Context, concurrency int, _ bool, handl
 	}
 	close(work)
 	wg.Wait()
-	return errors.Join(errors.Join(failed...), ended, s.conn.Flush())
+	close(done)
+	acks.Wait()
+	return errors.Join(errors.Join(failed...), errors.Join(plain...), ended, s.conn.Flush())
 }
 
 func (s *natsStream) close() {}

@@ -53,7 +53,7 @@ type stream interface {
 }
 
 // sides returns those that an engine has, or just the one that is wanted, with how each is opened.
-func sides(engine, only string, plain bool) (names []string, openers []func(context.Context, *broker.Broker) (side, error)) {
+func sides(engine, only string) (names []string, openers []func(context.Context, *broker.Broker) (side, error)) {
 	add := func(name string, open func(context.Context, *broker.Broker) (side, error)) {
 		if only == "" || only == name {
 			names, openers = append(names, name), append(openers, open)
@@ -68,7 +68,7 @@ func sides(engine, only string, plain bool) (names []string, openers []func(cont
 	}
 	add(rawName, func(ctx context.Context, b *broker.Broker) (side, error) { return raw(ctx, b, false) })
 	add(rawAttributesName, func(ctx context.Context, b *broker.Broker) (side, error) { return raw(ctx, b, true) })
-	if plain && (engine == broker.NATS || engine == broker.NATS3) {
+	if engine == broker.NATS || engine == broker.NATS3 {
 		add(rawPlainName, func(ctx context.Context, b *broker.Broker) (side, error) {
 			s, err := raw(ctx, b, false)
 			if r, ok := s.(*rawNATS); ok {

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,10 +26,45 @@ func TestShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err, out.String())
 	}
-	for _, want := range []string{"messages confirmed to publishers", "1000", "longest time without an effect"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in:\n%s", want, out.String())
+	kept(t, out.String())
+	if !strings.Contains(out.String(), "longest time without an effect") {
+		t.Errorf("no figures in:\n%s", out.String())
+	}
+}
+
+// kept checks what a short run says, which the program does not judge.
+func kept(t *testing.T, report string) {
+	t.Helper()
+	for _, never := range []string{"of these lost", "effects that happened twice", "effects out of their key's order", "dead letters"} {
+		if figure(report, never) != "0" {
+			t.Errorf("%s: %q\n%s", never, figure(report, never), report)
 		}
+	}
+	if n, err := strconv.Atoi(figure(report, "messages confirmed to publishers")); err != nil || n < 1000 {
+		t.Errorf("%d messages are confirmed, %v\n%s", n, err, report)
+	}
+}
+
+// figure returns what was measured: of a line "NAME  ≤ 0 (worst)  MEASURED  SEED".
+func figure(report, name string) string {
+	for line := range strings.Lines(report) {
+		if _, after, ok := strings.Cut(line, name); ok {
+			if _, measured, ok := strings.Cut(after, "(worst)"); ok {
+				return strings.Fields(measured)[0]
+			}
+		}
+	}
+	return ""
+}
+
+// TestFigure: what is not there is no 0.
+func TestFigure(t *testing.T) {
+	const report = "nats  messages confirmed  ≥ 1000 (worst)  1000  1000\n      of these lost  ≤ 0 (worst)  3  3\n"
+	if got := figure(report, "of these lost"); got != "3" {
+		t.Errorf("lost: %q", got)
+	}
+	if got := figure(report, "dead letters"); got != "" {
+		t.Errorf("dead letters: %q", got)
 	}
 }
 

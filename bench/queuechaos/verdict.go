@@ -9,6 +9,7 @@ import (
 
 // verdict is what has come of the messages.
 type verdict struct {
+	messages           int // that were to be published
 	confirmed, refused int // publications
 	lost               int // confirmed and without effect
 	examples           []string
@@ -84,7 +85,7 @@ func judge(all []published, effects []happened, delivered map[string]int) verdic
 func (v verdict) report(r *trial.Run) {
 	never := trial.AtMost(0).Always()
 	show := trial.Promise{}
-	r.Add("messages confirmed to publishers", float64(v.confirmed), trial.Count, show)
+	r.Add("messages confirmed to publishers", float64(v.confirmed), trial.Count, trial.AtLeast(float64(v.messages)).Always())
 	r.Add("of these lost", float64(v.lost), trial.Count, never)
 	r.Add("dead letters", float64(v.dead), trial.Count, never)
 	r.Add("effects that happened twice", float64(v.twice), trial.Count, never)

@@ -18,6 +18,7 @@ type world struct {
 	dir   string
 	begun time.Time
 
+	messages   int // that are to be published
 	broker     *broker.Broker
 	store      *store
 	publishers []*broker.Process
@@ -44,6 +45,7 @@ func (w *world) start(ctx context.Context, s spec, proxies bool) error {
 		return err
 	}
 	w.closers = append(w.closers, func() { _ = w.store.close() })
+	w.messages = s.Messages
 	s.Dir, s.Queue, s.Store, s.Workers = w.dir, b.URL, url, 40
 	for _, kind := range []struct {
 		role, name string
@@ -82,8 +84,8 @@ func (w *world) publishing() (bool, error) {
 	for i, p := range w.publishers {
 		if p.Alive() {
 			more = true
-		} else if text := p.Said(); text != "" {
-			return false, fmt.Errorf("publisher %d %w: %s", i+1, errEnded, text)
+		} else if err := p.Err(); err != nil {
+			return false, fmt.Errorf("publisher %d %w: %w: %s", i+1, errEnded, err, p.Said())
 		}
 	}
 	return more, nil
@@ -126,6 +128,9 @@ func (w *world) settle(ctx context.Context) error {
 		}
 		if time.Since(last) > patience {
 			w.say("nothing has come for %v, after %d effects", patience, n)
+			if more {
+				return fmt.Errorf("publishers are not done, and nothing has come for %v", patience)
+			}
 			return nil
 		}
 		if !pause(ctx, 500*time.Millisecond) {
@@ -171,6 +176,7 @@ func (w *world) judge(ctx context.Context) (verdict, error) {
 		return verdict{}, err
 	}
 	v := judge(all, effects, delivered)
+	v.messages = w.messages
 	engine, err := w.broker.Open("queuechaos")
 	if err != nil {
 		return v, err //nolint:wrapcheck // says it all

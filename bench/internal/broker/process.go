@@ -30,6 +30,7 @@ type Process struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser // it ends when this does
 	ended chan struct{}
+	err   error // how it ended; set before ended is closed
 	said  tail
 }
 
@@ -102,13 +103,16 @@ func (p *Process) start(ctx context.Context) error {
 			close(ready)
 		}
 		_, _ = io.Copy(io.Discard, r)
-		_ = cmd.Wait() // how it ended is no news: it was told to, or its text says so
+		err = cmd.Wait()
+		p.mu.Lock()
+		p.err = err
+		p.mu.Unlock()
 	}()
 	if err := <-started; err != nil {
 		return err //nolint:wrapcheck // by Start
 	}
 	p.mu.Lock()
-	p.cmd, p.in, p.ended = cmd, in, ended
+	p.cmd, p.in, p.ended, p.err = cmd, in, ended, nil
 	p.mu.Unlock()
 	timeout := time.NewTimer(startTimeout)
 	defer timeout.Stop()
@@ -157,6 +161,13 @@ func (p *Process) Alive() bool {
 	default:
 		return true
 	}
+}
+
+// Err returns how it ended, nil if it ended well or has not.
+func (p *Process) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
 }
 
 // PID returns the number of the process.
