@@ -31,7 +31,8 @@ const (
 	natsDuck  = 300 * time.Millisecond
 	natsGrace = 50 * time.Millisecond
 	natsStop  = 4 * time.Second
-	// natsRecover bounds how long a server may take to read its directory.
+	// natsRecover is after how long, again and again, it is said that a server still reads its directory. There is no bound: a
+	// server that begins anew reads all of it anew.
 	natsRecover = 2 * time.Minute
 	natsTick    = 20 * time.Millisecond
 )
@@ -123,8 +124,9 @@ func (n *NATS) run(ctx context.Context, cfg NATSConfig) error {
 func (n *NATS) serve(ctx context.Context, server *nats.Server, log *natsLog, started <-chan struct{}) error {
 	tick := time.NewTicker(natsTick)
 	defer tick.Stop()
-	recovery := time.NewTimer(natsRecover)
+	recovery := time.NewTicker(natsRecover)
 	defer recovery.Stop()
+	begun := time.Now()
 	waits := tick.C
 	for {
 		select {
@@ -136,7 +138,7 @@ func (n *NATS) serve(ctx context.Context, server *nats.Server, log *natsLog, sta
 			started = nil
 			recovery.Stop()
 		case <-recovery.C:
-			return fmt.Errorf("not started within %s", natsRecover)
+			log.logger.Warn("the queue still reads what is in its directory", "for", time.Since(begun).Round(time.Second))
 		case <-waits:
 			if started != nil || !server.JetStreamEnabled() || !server.ReadyForConnections(time.Millisecond) || !server.JetStreamIsCurrent() {
 				continue

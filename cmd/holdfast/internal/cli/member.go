@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -40,15 +41,8 @@ func (a *app) memberCommand() *cobra.Command {
 			if queue.ClientAddr == "" {
 				return lifecycle.Config{Logger: cfg.Logger}.Run(cmd.Context(), etcd)
 			}
-			token, err := os.ReadFile(tokenFile)
-			if err != nil {
-				return fmt.Errorf("token of the queue: %w", err)
-			}
 			queue.Name, queue.DataDir, queue.Logger = cfg.Name, filepath.Join(cfg.DataDir, "queue"), cfg.Logger
-			queue.Token = strings.TrimSpace(string(token))
-			// Neither needs the other, and services wait for etcd alone: without its Ready, nobody waits for NATS.
-			nats := lifecycle.Named("nats "+cfg.Name, lifecycle.Func(embed.NewNATS(queue).Run))
-			return lifecycle.Config{Logger: cfg.Logger}.Run(cmd.Context(), lifecycle.Group("member", etcd, nats))
+			return lifecycle.Config{Logger: cfg.Logger}.Run(cmd.Context(), lifecycle.Group("member", etcd, memberQueue(queue, tokenFile)))
 		},
 	}
 	f := cmd.Flags()
@@ -62,6 +56,22 @@ func (a *app) memberCommand() *cobra.Command {
 	f.StringSliceVar(&queueCluster, "queue-cluster", nil, "NAME=ADDR of every member's")
 	f.StringVar(&tokenFile, "queue-token-file", "", "the file with what its clients have to show")
 	return cmd
+}
+
+// memberQueue is a component that runs NATS again, ever more slowly, whenever it ends. Neither it nor etcd needs the other:
+// a port that is taken, a disk that is full and a directory that is damaged stop messages, and must not stop the registry.
+// Services wait for etcd alone, so it is ready from the start.
+func memberQueue(cfg embed.NATSConfig, tokenFile string) lifecycle.Component {
+	s := lifecycle.NewSupervisor(lifecycle.SupervisorConfig{Logger: cfg.Logger})
+	s.Go("nats "+cfg.Name, func(ctx context.Context) error {
+		token, err := os.ReadFile(tokenFile)
+		if err != nil {
+			return fmt.Errorf("token of the queue: %w", err)
+		}
+		cfg.Token = strings.TrimSpace(string(token))
+		return embed.NewNATS(cfg).Run(ctx)
+	})
+	return s
 }
 
 func readCluster(flag string, members []string) (map[string]string, error) {
