@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/queue"
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
@@ -43,6 +44,51 @@ func TestManyCopies(t *testing.T) {
 		pass(11 * time.Minute)
 		if lag := w.lag("orders", "g"); lag.Unsettled+lag.Waiting != 0 || done.Load() != 2 {
 			t.Errorf("the next one is handled %d times, and leaves %+v", done.Load()-1, lag)
+		}
+	})
+}
+
+// TestBurialFailsInOutage: what cannot be set aside while everything fails is tried again now and then, and does not keep others
+// from showing that the outage is over.
+func TestBurialFailsInOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.declare("orders", "g")
+		var buries, tries, done atomic.Int64
+		var down atomic.Bool
+		down.Store(true)
+		c := &calls{Engine: w.engine, bury: func() error {
+			if buries.Add(1) > 10_000 {
+				return nil // time would stand still
+			}
+			return errBroken
+		}}
+		q := queue.New(c, queue.Config{Logger: w.logger()})
+		w.run(q, "orders", "g", queue.Handle(func(_ context.Context, m queue.Message[int]) error {
+			tries.Add(1)
+			switch {
+			case m.Value == 9:
+				return queue.Reject(errBroken)
+			case down.Load():
+				return queue.RetryAfter(failure.New(failure.Unavailable, "down"), time.Hour)
+			}
+			done.Add(1)
+			return nil
+		}), queue.SubscriptionConfig{Ordered: true})
+		for i := range 10 {
+			ok(t, q.Publish(t.Context(), "orders", i))
+		}
+		pass(10 * time.Minute)
+		if n := buries.Load(); n < 100 || n > 600 {
+			t.Errorf("set aside %d times in ten minutes", n)
+		}
+		if n := tries.Load(); n < 100 || n > 300 {
+			t.Errorf("%d attempts in ten minutes of an outage", n)
+		}
+		down.Store(false)
+		pass(6 * time.Second)
+		if done.Load() == 0 {
+			t.Error("nobody noticed the end of the outage")
 		}
 	})
 }

@@ -149,7 +149,10 @@ func (s *scheduler) next(now time.Time) (*task, time.Duration) {
 		if wait := s.health.probeAt.Sub(now); wait > 0 {
 			return nil, wait
 		}
-		return s.begin(s.probe(), now), 0
+		if t := s.probe(); t != nil {
+			return s.begin(t, now), 0
+		}
+		return nil, s.untilDue(now)
 	}
 	if len(s.suspects) > 0 {
 		if s.running > 0 || s.unacked > 0 { // what is done must not be in hand any more should this be the end
@@ -162,10 +165,15 @@ func (s *scheduler) next(now time.Time) (*task, time.Duration) {
 	if t := s.ready.pop(); t != nil {
 		return s.begin(t, now), 0
 	}
-	if len(s.paused) > 0 {
-		return nil, max(s.paused[0].due.Sub(now), 1)
+	return nil, s.untilDue(now)
+}
+
+// untilDue is how long until somebody has paused for long enough, 0 if nobody pauses.
+func (s *scheduler) untilDue(now time.Time) time.Duration {
+	if len(s.paused) == 0 {
+		return 0
 	}
-	return nil, 0
+	return max(s.paused[0].due.Sub(now), 1)
 }
 
 // wake makes those ready that have paused for long enough.
@@ -193,25 +201,28 @@ func (s *scheduler) resume(t *task) {
 	}
 }
 
-// probe returns what is tried during an outage: something else each time, due or not.
+// probe returns what is tried during an outage: something else each time, due or not. What could not be set aside waits until
+// it is due: it says nothing about the outage.
 func (s *scheduler) probe() *task {
-	if t := s.ready.pop(); t != nil {
-		return t
-	}
-	if t := s.pickSuspect(); t != nil {
-		return t
-	}
-	for len(s.paused) > 0 {
-		t := heap.Pop(&s.paused).(*task)
-		s.resume(t)
+	for {
 		if t := s.ready.pop(); t != nil {
 			return t
 		}
 		if t := s.pickSuspect(); t != nil {
 			return t
 		}
+		var first *task
+		for _, t := range s.paused {
+			if t.bury == "" && (first == nil || t.due.Before(first.due)) {
+				first = t
+			}
+		}
+		if first == nil {
+			return nil
+		}
+		heap.Remove(&s.paused, first.index)
+		s.resume(first)
 	}
-	return nil
 }
 
 // pickSuspect takes one out of the list, whichever.
