@@ -255,23 +255,35 @@ func eachLetter(ctx context.Context, letters *queue.DeadLetters, f func(queue.De
 	}
 }
 
-// find returns the letters that are meant by names, each of which is a position or the ID of a message.
+// find returns the letters that are meant by names, each of which is a position or, when no letter has that, the ID of a
+// message: IDs are chosen by who publishes, and may look like positions.
 func find(ctx context.Context, letters *queue.DeadLetters, names []string) ([]queue.DeadLetter, error) {
-	left := make(map[string]bool, len(names))
-	for _, n := range names {
-		left[n] = true
-	}
-	var out []queue.DeadLetter
+	var candidates []queue.DeadLetter
+	positions, left := make(map[string]bool), make(map[string]bool)
 	err := eachLetter(ctx, letters, func(l queue.DeadLetter) bool {
-		if slices.Contains(names, l.Position) || slices.Contains(names, l.Message.ID) {
-			delete(left, l.Position)
-			delete(left, l.Message.ID)
-			out = append(out, l)
+		if slices.Contains(names, l.Position) {
+			positions[l.Position] = true
+		} else if !slices.Contains(names, l.Message.ID) {
+			return true
 		}
+		candidates = append(candidates, l)
 		return true // an ID may be there twice
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, n := range names {
+		if !positions[n] {
+			left[n] = true
+		}
+	}
+	var out []queue.DeadLetter
+	for _, l := range candidates {
+		id := l.Message.ID
+		if positions[l.Position] || slices.Contains(names, id) && !positions[id] {
+			delete(left, id)
+			out = append(out, l)
+		}
 	}
 	if len(left) > 0 {
 		return nil, usage("no dead letter %s", strings.Join(slices.Sorted(maps.Keys(left)), ", "))

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,7 +64,8 @@ The messages are in the engine of the running system, or in the one that --queue
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	f := cmd.PersistentFlags()
-	f.StringVar(&opts.queue, "queue", a.Getenv("HOLDFAST_QUEUE"),
+	// The environment is not the flag's default, which help shows: there may be a password in it.
+	f.StringVar(&opts.queue, "queue", "",
 		"`URL` of the engine for messages, such as nats://127.0.0.1:4222 or kafka://127.0.0.1:9092; HOLDFAST_QUEUE sets the default")
 	insecure, _ := strconv.ParseBool(a.Getenv("HOLDFAST_INSECURE")) // what is neither true nor false allows nothing
 	f.BoolVar(&opts.insecure, "insecure", insecure, "allow plaintext beyond loopback")
@@ -187,7 +189,7 @@ func noGroup(groups []driver.Group, topic, group string) error {
 func (a *app) withQueue(ctx context.Context, opts *queueOptions, timeout time.Duration, f func(context.Context, *queue.Queue) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	url := opts.queue
+	url := cmp.Or(opts.queue, a.Getenv("HOLDFAST_QUEUE"))
 	if url == "" {
 		c := a.client()
 		defer c.Close()

@@ -73,6 +73,52 @@ func TestQueueHelpHasExamples(t *testing.T) {
 	}
 }
 
+// What is in the environment is used, and not shown: it may have a password in it.
+func TestQueueHelpShowsNoEnvironment(t *testing.T) {
+	f, l := serve(t)
+	l.env["HOLDFAST_QUEUE"] = "kafka://shop:hunter2@127.0.0.1:0"
+	for _, args := range []string{"queue --help", "queue list --help", "help queue list", "queue list --limmit"} {
+		if l.run(strings.Fields(args)...); strings.Contains(l.out.String()+l.err.String(), "hunter2") {
+			t.Errorf("%s: %s%s", args, l.out.String(), l.err.String())
+		}
+	}
+	// Not the engine of the running system, and a flag goes before.
+	f.queue = "nats://10.0.0.1:1"
+	for want, args := range map[string]string{"the queue's URL has a broker": "queue list", "the scheme \"redis\"": "queue list --queue redis://h:1"} {
+		if code := l.run(strings.Fields(args)...); code != 2 || !strings.Contains(l.err.String(), want) || strings.Contains(l.err.String(), "hunter2") {
+			t.Errorf("%s: exit code %d: %s", args, code, l.err.String())
+		}
+	}
+}
+
+// A name is first of all a letter's; the IDs of messages are chosen by others.
+func TestQueueLetterIsNotTheIDOfAnother(t *testing.T) {
+	l, e := nats(t)
+	if err := e.Declare(t.Context(), driver.Topic{Name: "orders.paid", Groups: []string{"shipping"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"one", "1", "7"} {
+		bury(t, e, id, "{}")
+	}
+	for _, c := range []struct{ discard, left string }{
+		{"1", "2 1 k-1 3 7 k-7"}, // not letter 2, the ID of which is 1
+		{"7", "2 1 k-1"},         // an ID, as there is no letter 7
+		{"1", ""},                // an ID now
+	} {
+		if code := l.run("queue", "discard", "orders.paid", "shipping", c.discard); code != 0 || l.out.String() != "1 dead letter discarded\n" {
+			t.Errorf("discard %s: exit code %d: %s%s", c.discard, code, l.out.String(), l.err.String())
+		}
+		l.run("queue", "dead", "orders.paid", "shipping")
+		var left []string
+		for _, line := range strings.Split(strings.TrimSpace(l.out.String()), "\n")[1:] {
+			left = append(left, strings.Fields(line)[:3]...)
+		}
+		if got := strings.Join(left, " "); got != c.left {
+			t.Errorf("after discard %s there are %q, want %q", c.discard, got, c.left)
+		}
+	}
+}
+
 func TestQueueCommands(t *testing.T) {
 	l, e := nats(t)
 	want := func(code int, out, err string, args ...string) {
