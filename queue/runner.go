@@ -267,8 +267,11 @@ func (r *runner) returnAll(tasks []*task) {
 	r.observe(Event{Kind: Returned, Count: len(tasks)})
 }
 
+// returnOne gives back what a task has. What comes of its message from then on is a task of its own: the engine may be quicker
+// than its answer.
 func (r *runner) returnOne(ctx context.Context, t *task, after time.Duration) {
 	r.mu.Lock()
+	r.sched.part(t)
 	ds := t.deliveries(nil)
 	r.mu.Unlock()
 	for _, d := range ds {

@@ -92,3 +92,65 @@ func TestBurialFailsInOutage(t *testing.T) {
 		}
 	})
 }
+
+// slowReturns takes its time to give something back.
+type slowReturns struct {
+	driver.Engine
+	during func()
+}
+
+func (s *slowReturns) Subscribe(ctx context.Context, sub driver.Subscription) (driver.Receiver, error) {
+	r, err := s.Engine.Subscribe(ctx, sub)
+	return &slowReceiver{r, s.during}, err
+}
+
+type slowReceiver struct {
+	driver.Receiver
+	during func()
+}
+
+func (r *slowReceiver) Return(ctx context.Context, d *driver.Delivery, after time.Duration) error {
+	err := r.Receiver.Return(ctx, d, after)
+	r.during()
+	return err
+}
+
+// TestCopyWhileGivenBack: what comes while the same message is on its way back to the engine is handled for itself.
+func TestCopyWhileGivenBack(t *testing.T) {
+	for name, key := range map[string]string{"no key": "", "key": "k"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.declare("orders", "g")
+				m, err := queue.NewMessage(t.Context(), "test", "orders", 1, nil, queue.ID("x"), queue.Key(key))
+				ok(t, err)
+				publish := func() {
+					for _, err := range w.engine.PublishTo(t.Context(), "orders", "g", []*driver.Message{m}) {
+						ok(t, err)
+					}
+				}
+				q := queue.New(&slowReturns{w.engine, func() {
+					publish()
+					pass(5 * time.Second)
+				}}, queue.Config{Logger: w.logger()})
+				var tries atomic.Int64
+				_, stop := w.run(q, "orders", "g", queue.Handle(func(context.Context, queue.Message[int]) error {
+					if tries.Add(1) == 1 {
+						return queue.RetryAfter(errBroken, time.Minute)
+					}
+					return nil
+				}), queue.SubscriptionConfig{})
+				publish()
+				pass(30 * time.Second)
+				if tries.Load() != 2 {
+					t.Errorf("the copy is begun %d times", tries.Load()-1)
+				}
+				pass(time.Minute)
+				if lag := w.lag("orders", "g"); lag.Unsettled+lag.Waiting+lag.Dead != 0 || tries.Load() != 3 {
+					t.Errorf("%d attempts, which leave %+v", tries.Load(), lag)
+				}
+				stop()
+			})
+		})
+	}
+}

@@ -416,10 +416,7 @@ func (s *scheduler) acked(n int) bool {
 func (s *scheduler) remove(t *task) {
 	t.gone = true
 	delete(s.tasks, t)
-	id := messageID{t.m.Source, t.m.ID}
-	if s.byID[id] == t {
-		delete(s.byID, id)
-	}
+	s.part(t)
 	if t.state == paused {
 		heap.Remove(&s.paused, t.index)
 		if t.lane != nil && !s.ordered {
@@ -431,6 +428,13 @@ func (s *scheduler) remove(t *task) {
 			l.active = nil
 		}
 		s.advance(l, t.m.Key)
+	}
+}
+
+// part lets no further delivery join a task.
+func (s *scheduler) part(t *task) {
+	if id := (messageID{t.m.Source, t.m.ID}); s.byID[id] == t {
+		delete(s.byID, id)
 	}
 }
 
