@@ -65,7 +65,7 @@ func sameParcel(o *orderspb.Order, p *shippingpb.Parcel) bool {
 func (a *audit) compareSent(all []*orderspb.Order, sent []*notificationspb.Sent) {
 	of := make(map[string][]string)
 	for _, s := range sent {
-		of[s.GetOrder()] = append(of[s.GetOrder()], s.GetAbout()...)
+		of[s.GetOrder()] = append(of[s.GetOrder()], s.GetAbout())
 	}
 	for _, o := range all {
 		var due []string

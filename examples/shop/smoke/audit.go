@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-go/holdfast"
@@ -12,6 +13,10 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/shippingpb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
+	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/queue"
+	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
 // audit is the shop's books against those of its customers. Each list has a line for each thing that is wrong.
@@ -30,6 +35,7 @@ type audit struct {
 	untold    []string // customers who were not told what became of their orders
 	told      []string // who were told twice, or what is not so
 	counted   []string // what analytics has counted, and is not so
+	dead      []string // groups with dead letters: messages that nobody could handle
 }
 
 // late are those of the wrong things that time may mend: messages are on their way.
@@ -45,6 +51,7 @@ type books struct {
 	parcels []*shippingpb.Parcel
 	sent    []*notificationspb.Sent
 	totals  *analyticspb.TotalsResponse
+	dead    map[driver.Group]int64
 }
 
 func (s *books) compare(b *book) *audit {
@@ -55,6 +62,11 @@ func (s *books) compare(b *book) *audit {
 	a.compareParcels(s.orders, s.parcels)
 	a.compareSent(s.orders, s.sent)
 	a.compareTotals(s.orders, s.totals)
+	for group, n := range s.dead {
+		if n != 0 {
+			a.dead = append(a.dead, fmt.Sprintf("%s of %s: %d dead letters", group.Group, group.Topic, n))
+		}
+	}
 	return a
 }
 
@@ -63,9 +75,9 @@ const settles = time.Minute
 
 // auditBooks asks the services themselves, by the registry, as any service would. took is how long it was until nothing was
 // on its way any more.
-func auditBooks(ctx context.Context, registry string, b *book) (a *audit, took time.Duration, err error) {
-	svc := holdfast.New("smoke", func(c *holdfast.Config) {
-		c.Settings.Registry = registry
+func auditBooks(ctx context.Context, info control.Info, b *book) (a *audit, took time.Duration, err error) {
+	svc := holdfast.New("smoke", events.Engines(), func(c *holdfast.Config) {
+		c.Settings.Registry, c.Settings.Queue = info.Registry, info.Queue
 		c.RPCClient.Policy.Timeout = 20 * time.Second
 	})
 	defer svc.Close() //nolint:errcheck // its connections have said what there was to say
@@ -76,6 +88,7 @@ func auditBooks(ctx context.Context, registry string, b *book) (a *audit, took t
 		shipping:      shippingpb.NewShippingClient(svc.Dial("shipping")),
 		notifications: notificationspb.NewNotificationsClient(svc.Dial("notifications")),
 		analytics:     analyticspb.NewAnalyticsClient(svc.Dial("analytics")),
+		queue:         svc.Queue(),
 	}
 	for start := time.Now(); ; {
 		books, err := shop.books(ctx)
@@ -96,6 +109,7 @@ type services struct {
 	shipping      shippingpb.ShippingClient
 	notifications notificationspb.NotificationsClient
 	analytics     analyticspb.AnalyticsClient
+	queue         *queue.Queue
 }
 
 // books reads what leads to something before what follows from it, so that nothing looks as if it came from nothing.
@@ -126,11 +140,21 @@ func (s services) books(ctx context.Context) (*books, error) {
 	if b.sent, err = all(ctx, func(ctx context.Context, after string) ([]*notificationspb.Sent, error) {
 		page, err := s.notifications.Audit(ctx, &notificationspb.AuditRequest{After: after})
 		return page.GetSent(), err
-	}, (*notificationspb.Sent).GetOrder); err != nil {
+	}, (*notificationspb.Sent).GetId); err != nil {
 		return nil, fmt.Errorf("notifications: %w", err)
 	}
 	if b.totals, err = s.analytics.Totals(ctx, &analyticspb.TotalsRequest{}); err != nil {
 		return nil, fmt.Errorf("analytics: %w", err)
+	}
+	b.dead = make(map[driver.Group]int64)
+	for _, topic := range slices.Concat(events.Topics(events.Orders), events.Topics(events.Payment)) {
+		for _, group := range events.Groups(topic) {
+			lag, err := s.queue.Lag(ctx, topic, group)
+			if err != nil {
+				return nil, fmt.Errorf("queue: %s of %s: %w", group, topic, err)
+			}
+			b.dead[driver.Group{Topic: topic, Group: group}] = lag.Dead
+		}
 	}
 	return &b, nil
 }

@@ -34,6 +34,7 @@ type config struct {
 	seed    uint64
 	short   bool
 	queue   bool
+	engine  string
 }
 
 func main() {
@@ -44,6 +45,7 @@ func main() {
 	flag.Uint64Var(&cfg.seed, "seed", 0, "what customers do is drawn from this `number`; 0 draws one")
 	flag.BoolVar(&cfg.short, "short", false, "a bit of everything, in about a minute")
 	flag.BoolVar(&cfg.queue, "queue-only", false, "break only what messages depend on: the control plane, and those who publish and handle them")
+	flag.StringVar(&cfg.engine, "queue", "", "`URL` of what carries messages; without it what the system says, which leaves out passwords")
 	flag.Parse()
 	if flag.NArg() > 0 || cfg.rate < 1 {
 		flag.Usage()
@@ -76,6 +78,9 @@ func run(ctx context.Context, cfg config) (good bool, err error) {
 	}
 	fmt.Printf("system %s, seed %d, %d requests/s\n\n", info.System, cfg.seed, cfg.rate)
 
+	if cfg.engine != "" {
+		info.Queue = cfg.engine
+	}
 	record := newRecord()
 	crowd, err := newCrowd(ctx, cfg, record)
 	if err != nil {
@@ -94,7 +99,7 @@ func run(ctx context.Context, cfg config) (good bool, err error) {
 	}
 	record.enter("repeats")
 	crowd.repeatOpen(ctx, time.Minute)
-	audit, took, err := auditBooks(ctx, info.Registry, crowd.book)
+	audit, took, err := auditBooks(ctx, info, crowd.book)
 	if err != nil {
 		return false, fmt.Errorf("audit: %w", err)
 	}

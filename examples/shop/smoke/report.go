@@ -39,6 +39,7 @@ func report(w io.Writer, r *record, d *director, a *audit) bool {
 	v.list("customers not told", a.untold)
 	v.list("customers told twice, or what is not so", a.told)
 	v.list("totals that do not add up", a.counted)
+	v.list("groups with dead letters", a.dead)
 	v.say("nothing on its way any more, after the last request", "%v", r.settled.Round(100*time.Millisecond))
 	fmt.Fprintf(w, "\ncame back after a kill: %s\n", d.recovered())
 	if len(r.examples) > 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/shippingpb"
+	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
 func TestAnswersAreJudged(t *testing.T) {
@@ -61,8 +62,10 @@ func goodBooks() (*book, *books) {
 		stock:   &inventorypb.AuditResponse{Products: []*inventorypb.ProductAudit{{Product: "mug", Initial: 10, Available: 8, Sold: 2}}},
 		parcels: []*shippingpb.Parcel{{Label: "P1", Order: "ord-1", Lines: []*shippingpb.Line{{Product: "mug", Quantity: 2}}}},
 		sent: []*notificationspb.Sent{
-			{Order: "ord-1", Customer: e.Customer, About: []string{"placed", "paid"}},
-			{Order: "ord-2", Customer: c.Customer, About: []string{"placed", "cancelled"}},
+			{Id: "1", Order: "ord-1", Customer: e.Customer, About: "placed"},
+			{Id: "2", Order: "ord-1", Customer: e.Customer, About: "paid"},
+			{Id: "3", Order: "ord-2", Customer: c.Customer, About: "placed"},
+			{Id: "4", Order: "ord-2", Customer: c.Customer, About: "cancelled"},
 		},
 		totals: &analyticspb.TotalsResponse{
 			Placed: 2, Paid: 1, Cancelled: 1, Revenue: map[string]int64{"EUR": 200}, Sold: map[string]int64{"mug": 2},
@@ -186,20 +189,28 @@ func TestTheAuditFindsWhatIsWrong(t *testing.T) {
 			func(a *audit) []string { return a.shipped },
 		},
 		"not told": {
-			func(_ *book, s *books) { s.sent[0].About = []string{"placed"} },
+			func(_ *book, s *books) { s.sent = append(s.sent[:1], s.sent[2:]...) },
 			func(a *audit) []string { return a.untold },
 		},
 		"not told that it is cancelled": {
-			func(_ *book, s *books) { s.sent = s.sent[:1] },
+			func(_ *book, s *books) { s.sent = s.sent[:3] },
 			func(a *audit) []string { return a.untold },
 		},
 		"told twice": {
-			func(_ *book, s *books) { s.sent[0].About = []string{"placed", "paid", "placed"} },
+			func(_ *book, s *books) {
+				s.sent = append(s.sent, &notificationspb.Sent{Id: "5", Order: "ord-1", About: "placed"})
+			},
 			func(a *audit) []string { return a.told },
 		},
 		"told what is not so": {
-			func(_ *book, s *books) { s.sent[1].About = []string{"placed", "paid", "cancelled"} },
+			func(_ *book, s *books) {
+				s.sent = append(s.sent, &notificationspb.Sent{Id: "5", Order: "ord-2", About: "paid"})
+			},
 			func(a *audit) []string { return a.told },
+		},
+		"a message that nobody could handle": {
+			func(_ *book, s *books) { s.dead = map[driver.Group]int64{{Topic: "orders.paid", Group: "shipping"}: 1} },
+			func(a *audit) []string { return a.dead },
 		},
 		"counted twice": {
 			func(_ *book, s *books) { s.totals.Paid, s.totals.Revenue["EUR"] = 2, 400 },

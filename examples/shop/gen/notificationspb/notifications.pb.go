@@ -21,12 +21,13 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Sent is what a customer was sent about an order.
+// Sent is one message to a customer.
 type Sent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Order         string                 `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
-	Customer      string                 `protobuf:"bytes,2,opt,name=customer,proto3" json:"customer,omitempty"`
-	About         []string               `protobuf:"bytes,3,rep,name=about,proto3" json:"about,omitempty"` // placed, paid, cancelled: one for each message, in the order of sending
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Order         string                 `protobuf:"bytes,2,opt,name=order,proto3" json:"order,omitempty"`
+	Customer      string                 `protobuf:"bytes,3,opt,name=customer,proto3" json:"customer,omitempty"`
+	About         string                 `protobuf:"bytes,4,opt,name=about,proto3" json:"about,omitempty"` // placed, paid, cancelled
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -61,6 +62,13 @@ func (*Sent) Descriptor() ([]byte, []int) {
 	return file_shop_notifications_v1_notifications_proto_rawDescGZIP(), []int{0}
 }
 
+func (x *Sent) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 func (x *Sent) GetOrder() string {
 	if x != nil {
 		return x.Order
@@ -75,16 +83,16 @@ func (x *Sent) GetCustomer() string {
 	return ""
 }
 
-func (x *Sent) GetAbout() []string {
+func (x *Sent) GetAbout() string {
 	if x != nil {
 		return x.About
 	}
-	return nil
+	return ""
 }
 
 type AuditRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	After         string                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`  // the last order seen; empty to begin with
+	After         string                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`  // id of the last message seen; empty to begin with
 	Limit         int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"` // 1 to 500; 0 means 500
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -182,11 +190,12 @@ var File_shop_notifications_v1_notifications_proto protoreflect.FileDescriptor
 
 const file_shop_notifications_v1_notifications_proto_rawDesc = "" +
 	"\n" +
-	")shop/notifications/v1/notifications.proto\x12\x15shop.notifications.v1\"N\n" +
-	"\x04Sent\x12\x14\n" +
-	"\x05order\x18\x01 \x01(\tR\x05order\x12\x1a\n" +
-	"\bcustomer\x18\x02 \x01(\tR\bcustomer\x12\x14\n" +
-	"\x05about\x18\x03 \x03(\tR\x05about\":\n" +
+	")shop/notifications/v1/notifications.proto\x12\x15shop.notifications.v1\"^\n" +
+	"\x04Sent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05order\x18\x02 \x01(\tR\x05order\x12\x1a\n" +
+	"\bcustomer\x18\x03 \x01(\tR\bcustomer\x12\x14\n" +
+	"\x05about\x18\x04 \x01(\tR\x05about\":\n" +
 	"\fAuditRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\tR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\"@\n" +

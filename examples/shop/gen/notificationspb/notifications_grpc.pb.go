@@ -29,7 +29,7 @@ const (
 // Notifications tells customers what becomes of their orders. It is told so by the topics of orders: nobody calls it for
 // that.
 type NotificationsClient interface {
-	// Audit pages through what was sent, by order.
+	// Audit pages through all messages to customers, by their ids.
 	Audit(ctx context.Context, in *AuditRequest, opts ...grpc.CallOption) (*AuditResponse, error)
 }
 
@@ -58,7 +58,7 @@ func (c *notificationsClient) Audit(ctx context.Context, in *AuditRequest, opts 
 // Notifications tells customers what becomes of their orders. It is told so by the topics of orders: nobody calls it for
 // that.
 type NotificationsServer interface {
-	// Audit pages through what was sent, by order.
+	// Audit pages through all messages to customers, by their ids.
 	Audit(context.Context, *AuditRequest) (*AuditResponse, error)
 	mustEmbedUnimplementedNotificationsServer()
 }

@@ -132,9 +132,10 @@ func TestAMessageWithoutAnOrderIsRefused(t *testing.T) {
 }
 
 func FuzzRestore(f *testing.F) {
-	f.Add(`{"analytics.Format":1,"totals":{"paid":1},"last":1}"a"`)
-	f.Add(`{"analytics.Format":1,"last":0}"a"`)
-	f.Add(`{"analytics.Format":2}`)
+	f.Add(`{"format":1,"totals":{"paid":1},"last":1}"a"`)
+	f.Add(`{"format":1,"last":0}"a"`)
+	f.Add(`{"format":1,"totals":{"placed":3,"revenue":{"EUR":5}},"last":12}"a" "b" "c"`)
+	f.Add(`{"format":2}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		tally := analytics.NewTallyOf(10)
 		if tally.Restore(strings.NewReader(text)) != nil {

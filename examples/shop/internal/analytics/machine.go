@@ -62,8 +62,9 @@ type Counted struct {
 }
 
 // Remembered is how many events the Tally knows by their ids: one that comes again after so many others is counted twice.
-// A redelivery comes within minutes, after some thousand others at most; what people replay from the dead letters was
-// never counted.
+// A redelivery comes within minutes, after some thousand others at most. What people replay from the dead letters later than
+// that was usually never counted; but it may have been, if it was counted and the answer did not come each time that it was
+// tried.
 const Remembered = 100_000
 
 // Tally is what was counted, the same on each instance: a replica.State. That an event is counted and that it is known to be

@@ -2,15 +2,16 @@
 // publishes.
 //
 // Telling somebody twice is a nuisance, not a loss, and what tells them is outside: no transaction of ours reaches into
-// it. So what was sent is written down with the order, by event, in one conditional write, and that write is the sending:
-// a real provider would be given the event's id as the key under which it sends once, before the write. That way a
-// message that comes again is sent again at most to a provider that knows it already.
+// it. So what was sent is written down with the order, by event, on condition that nothing else was written meanwhile, and
+// the sending is part of that write here: a real provider would be given the event's id as the key under which it sends
+// once, before the write. That way what comes again is sent again at most to a provider that knows it already.
 //
 // Its instances keep nothing: the record is in etcd, and two of them are enough. While etcd is away, messages wait.
 package notifications
 
 import (
 	"context"
+	"crypto/rand"
 	"slices"
 	"strings"
 
@@ -22,14 +23,21 @@ import (
 	"github.com/holdfast-go/holdfast/queue"
 )
 
-// Sent is what a customer was told of an order: no more than there are topics.
+// Told is what a customer was told of an order: no more than there are topics.
+type Told []string
+
+// Sent is a message that went out.
 type Sent struct {
-	Customer string   `json:"customer"`
-	About    []string `json:"about"` // placed, paid, cancelled; one for each message
+	Order    string `json:"order"`
+	Customer string `json:"customer"`
+	About    string `json:"about"` // placed, paid, cancelled
 }
 
-// prefix is where it lies in the store, by order.
-const prefix = "shop/notifications/sent/"
+// Where it lies in the store. Each message has an entry of its own, so that one that went out twice would show.
+const (
+	toldPrefix = "shop/notifications/told/" // by order
+	sentPrefix = "shop/notifications/sent/" // by id
+)
 
 // Service implements the Notifications service, and what it does with messages.
 type Service struct {
@@ -60,35 +68,39 @@ func (s *Service) tell(ctx context.Context, order, customer, about string) error
 	if !check.ID("order", order) {
 		return check.Err()
 	}
+	id := rand.Text()[:16]
 	return kv.Update(ctx, s.db, func(ctx context.Context) (kv.Txn, error) {
-		read, err := s.db.Get(ctx, prefix+order)
+		read, err := s.db.Get(ctx, toldPrefix+order)
 		if err != nil {
 			return kv.Txn{}, err
 		}
-		sent := Sent{Customer: customer}
+		var told Told
 		if read[0].Exists() {
-			if err := read[0].Decode(&sent); err != nil {
+			if err := read[0].Decode(&told); err != nil {
 				return kv.Txn{}, err
 			}
 		}
-		if slices.Contains(sent.About, about) {
+		if slices.Contains(told, about) {
 			return kv.Txn{}, nil
 		}
-		sent.About = append(sent.About, about)
-		put, err := kv.Put(read[0].Key, sent)
-		return kv.Txn{If: []kv.Condition{read[0].Unchanged()}, Put: []kv.Entry{put}}, err
+		mark, err := kv.Put(read[0].Key, append(told, about))
+		if err != nil {
+			return kv.Txn{}, err
+		}
+		sent, err := kv.Put(sentPrefix+id, Sent{order, customer, about})
+		return kv.Txn{If: []kv.Condition{read[0].Unchanged()}, Put: []kv.Entry{mark, sent}}, err
 	})
 }
 
 // Audit implements notificationspb.NotificationsServer.
 func (s *Service) Audit(ctx context.Context, req *notificationspb.AuditRequest) (*notificationspb.AuditResponse, error) {
 	const maxLimit = 500
-	r := kv.Range{Prefix: prefix, Limit: int(req.GetLimit())}
+	r := kv.Range{Prefix: sentPrefix, Limit: int(req.GetLimit())}
 	if r.Limit <= 0 || r.Limit > maxLimit {
 		r.Limit = maxLimit
 	}
 	if req.GetAfter() != "" {
-		r.After = prefix + req.GetAfter()
+		r.After = sentPrefix + req.GetAfter()
 	}
 	page, err := s.db.List(ctx, r)
 	if err != nil {
@@ -101,7 +113,7 @@ func (s *Service) Audit(ctx context.Context, req *notificationspb.AuditRequest) 
 			return nil, err
 		}
 		resp.Sent = append(resp.Sent, &notificationspb.Sent{
-			Order: strings.TrimPrefix(e.Key, prefix), Customer: sent.Customer, About: sent.About,
+			Id: strings.TrimPrefix(e.Key, sentPrefix), Order: sent.Order, Customer: sent.Customer, About: sent.About,
 		})
 	}
 	return resp, nil

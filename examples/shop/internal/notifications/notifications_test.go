@@ -57,10 +57,8 @@ func TestACustomerIsToldOnce(t *testing.T) {
 				break
 			}
 			for _, sent := range page.GetSent() {
-				req.After = sent.GetOrder()
-				for _, about := range sent.GetAbout() {
-					told[sent.GetOrder()+" "+about]++
-				}
+				req.After = sent.GetId()
+				told[sent.GetOrder()+" "+sent.GetAbout()]++
 			}
 		}
 		for what, n := range told {
@@ -74,6 +72,26 @@ func TestACustomerIsToldOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Between the look what a customer was told and the telling, another instance may have told them.
+func TestACustomerIsToldOnceByTwoAtOnce(t *testing.T) {
+	db := new(kv.Memory)
+	other := notifications.New(db)
+	meanwhile := func(op string) shoptest.Fate {
+		if op == "commit" {
+			if err := tell(t.Context(), other, events.OrdersPaid, "ord-1"); err != nil {
+				t.Error(err)
+			}
+		}
+		return shoptest.Works
+	}
+	if err := tell(t.Context(), notifications.New(shoptest.KV{KV: db, Fault: meanwhile}), events.OrdersPaid, "ord-1"); err != nil {
+		t.Error(err)
+	}
+	if all, err := other.Audit(t.Context(), &notificationspb.AuditRequest{}); err != nil || len(all.GetSent()) != 1 {
+		t.Fatalf("%v, %v", all, err)
+	}
 }
 
 func TestAMessageWithoutAnOrderIsRefused(t *testing.T) {

@@ -75,7 +75,7 @@ func (w *world) unfinished(t fataler) []*orders.Order {
 
 // waiting returns the orders that wait to be told of their payment.
 func (w *world) waiting(t fataler) []*orders.Order {
-	left, err := orders.NewStore(w.book).Waiting(context.Background(), 1000)
+	left, err := orders.NewStore(w.book).Waiting(context.Background(), nil, 1000)
 	if err != nil {
 		t.Fatalf("waiting: %v", err)
 	}

@@ -192,6 +192,9 @@ func byWaiting(b *Book) *btree.Map[string, *entry]    { return b.waiting }
 //	1  an order that is paid was so at once; nothing is published
 //	2  orders wait for their payment; the outbox
 //
+// There was no version that read 2 and wrote 1, so this one step cannot be made by a rolling restart: members of the version
+// before stop at the first command of this one, and nothing is lost by that. Stop the old ones first.
+//
 // An order of format 1 means the same in 2: one that is Paid goes on to be Confirmed, with nothing to publish; one that is not
 // goes the new way from where it is.
 const format = 2

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
+	"github.com/holdfast-go/holdfast/queue/driver"
 	"github.com/holdfast-go/holdfast/queue/outbox"
 	"github.com/holdfast-go/holdfast/replica"
 )
@@ -53,23 +54,27 @@ func (o *Outbox) Wait(ctx context.Context) error {
 	}
 }
 
-// unsent returns the events that q asks for, in the order in which they happened.
+// unsent returns the events that q asks for, in the order in which they happened. While the queue is away it goes over all
+// that waits for each order that is added, so it makes nothing of what is skipped.
 func (b *Book) unsent(q outbox.Query) (found []outbox.Event) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	size, all := 0, true
+	b.mu.RLock()
+	last, size, all := b.last, 0, true
+	look := outbox.Event{Message: new(driver.Message)}
 	b.outbox.Scan(func(seq uint64, e *events.Event) bool {
-		event := outbox.Event{Seq: seq, Topic: e.Topic, Message: e.Message(events.Orders), Added: e.Time}
-		if q.Skip.Has(&event) {
+		look.Seq, look.Topic, look.Message.Key = seq, e.Topic, e.Key
+		if q.Skip.Has(&look) {
 			return true
 		}
-		found = append(found, event)
+		found = append(found, outbox.Event{Seq: seq, Topic: e.Topic, Message: e.Message(events.Orders), Added: e.Time})
 		size += len(e.Data)
 		all = len(found) < q.Limit && (q.MaxBytes <= 0 || size < q.MaxBytes)
 		return all
 	})
+	b.mu.RUnlock()
 	if all {
-		b.known = b.last
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.known = last
 	}
 	return found
 }

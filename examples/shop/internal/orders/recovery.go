@@ -39,6 +39,8 @@ type Recovery struct {
 	process *Process
 	cfg     RecoveryConfig
 	log     *slog.Logger
+
+	last *Order // of those that wait, where the last look has ended; nil to begin with the oldest
 }
 
 // NewRecovery returns a recovery of store's orders.
@@ -58,7 +60,7 @@ func NewRecovery(store Store, process *Process, cfg RecoveryConfig, log *slog.Lo
 	if cfg.AtOnce <= 0 {
 		cfg.AtOnce = 8
 	}
-	return &Recovery{store, process, cfg, log}
+	return &Recovery{store: store, process: process, cfg: cfg, log: log}
 }
 
 // Run looks for orders that were left until ctx ends. It returns nil.
@@ -87,15 +89,19 @@ const (
 )
 
 // Once looks at unfinished orders and works on those that were left: first those that were promised, then the others,
-// the oldest first. One that fails does not hold up the others; the first error is returned.
+// the oldest first. One that fails does not hold up the others; the first error is returned. It is called by one goroutine at a
+// time.
 func (r *Recovery) Once(ctx context.Context) error {
 	unfinished, err := r.store.Unfinished(ctx, maxUnfinished)
 	if err != nil {
 		return err
 	}
-	waiting, err := r.store.Waiting(ctx, maxWaiting)
+	waiting, err := r.store.Waiting(ctx, r.last, maxWaiting)
 	if err != nil {
 		return err
+	}
+	if r.last = nil; len(waiting) == maxWaiting {
+		r.last = waiting[maxWaiting-1] // there may be more, and none waits for those who are before it to be answered
 	}
 	// While another service is away, those that wait for it are many, and each takes its time to fail.
 	slices.SortStableFunc(unfinished, func(a, b *Order) int { return promised(b) - promised(a) })

@@ -3,6 +3,7 @@ package orders_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -136,6 +137,38 @@ func TestAnOrderThatIsNeverToldAsks(t *testing.T) {
 			t.Fatalf("%d wait, %v", len(w.waiting(t)), err)
 		}
 		w.settle(t, acked)
+	})
+}
+
+// Many wait whose payments are not settled yet. Those behind them are not forgotten.
+func TestAllWhoWaitAreAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many, settled = 130, 20
+		w := newWorld()
+		w.products.Products[0].Stock = many
+		server, _ := w.process(nil)
+		for i := range many {
+			req := place(fmt.Sprint("key-", i), 0)
+			if _, err := server.Place(t.Context(), req); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		for _, o := range w.waiting(t)[many-settled:] {
+			if err := w.payments.Settle(t.Context(), o.ID, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(6 * time.Minute)
+		recovery := orders.NewRecovery(orders.NewStore(w.book), w.healthy(), orders.RecoveryConfig{}, shoptest.Quiet())
+		for range 2 {
+			if err := recovery.Once(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if left := w.waiting(t); len(left) != many-settled {
+			t.Errorf("%d wait, want %d", len(left), many-settled)
+		}
 	})
 }
 

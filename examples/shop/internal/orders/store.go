@@ -25,8 +25,9 @@ type Store interface {
 	OfCustomer(ctx context.Context, customer string, limit int) ([]*Order, error)
 	// Unfinished returns up to limit orders that are neither final nor waiting, the oldest first.
 	Unfinished(ctx context.Context, limit int) ([]*Order, error)
-	// Waiting returns up to limit orders that wait for a message, the oldest first.
-	Waiting(ctx context.Context, limit int) ([]*Order, error)
+	// Waiting returns up to limit orders that wait for a message, the oldest first: those behind the order after, nil for
+	// all.
+	Waiting(ctx context.Context, after *Order, limit int) ([]*Order, error)
 	// Page returns up to limit orders in the order of their ids, those behind the id after.
 	Page(ctx context.Context, after string, limit int) ([]*Order, error)
 }
@@ -87,9 +88,13 @@ func (s store) Unfinished(ctx context.Context, limit int) (found []*Order, err e
 	return found, err
 }
 
-func (s store) Waiting(ctx context.Context, limit int) (found []*Order, err error) {
+func (s store) Waiting(ctx context.Context, after *Order, limit int) (found []*Order, err error) {
+	from := ""
+	if after != nil {
+		from = unfinishedKey(after)
+	}
 	err = s.group.Read(ctx, replica.Linearizable, func(b *Book) error {
-		found = b.page(byWaiting, "", "", limit)
+		found = b.page(byWaiting, "", from, limit)
 		return nil
 	})
 	return found, err

@@ -17,7 +17,7 @@ import (
 const (
 	chargesPrefix = "shop/payment/charges/" // by key
 	duePrefix     = "shop/payment/due/"     // by time, then key
-	outboxPrefix  = "shop/payment/outbox/"  // by key
+	outboxPrefix  = "shop/payment/outbox/"  // by topic, then key
 )
 
 // dueKey sorts by time, so the time in it has a fixed width.
@@ -110,7 +110,7 @@ func (s charges) Settle(ctx context.Context, key string, at time.Time) error {
 		if err != nil {
 			return change{}, err
 		}
-		put, err := kv.Put(outboxPrefix+key, event)
+		put, err := kv.Put(outboxKey(event.Topic, key), event)
 		return change{charge: now, put: []kv.Entry{put}, remove: []string{remove}}, err
 	})
 }

@@ -165,7 +165,7 @@ func check(t *testing.T, s *shoptest.Shop, ids map[string]bool) {
 	}
 	told := make(map[string][]string)
 	for _, n := range sent.GetSent() {
-		told[n.GetOrder()] = n.GetAbout()
+		told[n.GetOrder()] = append(told[n.GetOrder()], n.GetAbout())
 		slices.Sort(told[n.GetOrder()])
 	}
 	for id, paid := range ids {
