@@ -21,6 +21,9 @@ const (
 	ReasonUnsupported = "QUEUE_UNSUPPORTED"
 	// ReasonUnconfirmed: the engine has not confirmed in time; it may have the message (UNAVAILABLE, DEADLINE_EXCEEDED).
 	ReasonUnconfirmed = "QUEUE_UNCONFIRMED"
+	// ReasonUnderWay: another instance is handling the message (ABORTED). It is what an Inbox says to have the message brought
+	// again in about a second, or after the error's RetryAfter: that is no failed attempt.
+	ReasonUnderWay = "MESSAGE_UNDER_WAY"
 	// ReasonClosed: the Queue is closed (UNAVAILABLE).
 	ReasonClosed = "QUEUE_CLOSED"
 )

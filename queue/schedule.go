@@ -282,6 +282,9 @@ func (s *scheduler) end(t *task, v verdict, err error, now time.Time) decision {
 		s.done(t)
 		return decision{do: settle, ended: ended}
 	}
+	if v.blame == waiting {
+		return s.comeBack(t, v, now)
+	}
 	if t.last = err; t.first == nil {
 		t.first = err
 	}

@@ -93,7 +93,7 @@ func TestScheduler(t *testing.T) {
 				tk := running[i]
 				running = slices.Delete(running, i, i+1)
 				if tk.bury == "" {
-					v := verdict{blame: rapid.SampledFrom([]blame{nobody, theMessage, unknown, elsewhere}).Draw(t, "blame"), reason: "r"}
+					v := verdict{blame: rapid.SampledFrom([]blame{nobody, theMessage, unknown, elsewhere, waiting}).Draw(t, "blame"), reason: "r"}
 					var err error
 					if v.blame != nobody {
 						err = errors.New("x")

@@ -18,6 +18,7 @@ const (
 	unknown                 // it may be the message, or anything else
 	elsewhere               // something that the handler needs
 	ourselves               // this instance, which stops
+	waiting                 // nobody: it is being handled elsewhere
 )
 
 // verdict is what follows from the end of an attempt.
@@ -52,6 +53,15 @@ func judge(err error, stopping bool) verdict {
 	var l *later
 	if errors.As(err, &l) {
 		v.after = max(l.after, 0)
+	}
+	if e := failure.From(err); e.Reason == ReasonUnderWay && e.Domain == failure.Domain {
+		v.blame = waiting
+		if v.after == 0 {
+			v.after = e.RetryAfter
+		}
+		return v
+	}
+	if l != nil {
 		if v.blame == theMessage {
 			v.blame = unknown
 		}

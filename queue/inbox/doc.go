@@ -22,9 +22,22 @@
 // to however many instances at once. A handler may run more than once; what the others did is rolled back, or refused.
 //
 // Claims (the lines after): a message is claimed for a Lease, which is renewed while the handler runs. One instance runs it;
-// others that get the same message meanwhile wait for up to MaxWait and then tell the queue to come later
-// (ABORTED, which does not make a dead letter while others succeed). When the handler has returned nil the claim becomes the
-// mark. When it failed the claim is given up.
+// others that get the same message meanwhile wait for up to MaxWait and then tell the queue to come later (ErrUnderWay). When the
+// handler has returned nil the claim becomes the mark. When it failed the claim is given up, and whoever comes next has it.
+//
+// ErrUnderWay is no failed attempt: the subscription keeps the message and asks again in about a second, for as long as the
+// other instance is at it, be it minutes; it makes no dead letter, and is not taken for an outage. Meanwhile the message has one
+// of the subscription's handlers for up to MaxWait in each round.
+//
+// # What has to run
+//
+// sqlinbox.Inbox.Run removes marks whose time is over: without it the table grows for ever. It belongs to the service, beside
+// its subscription:
+//
+//	svc.Go("inbox", in.Run)
+//
+// Marks of kvinbox end by their TTL as long as its map is run; those of etcdinbox by leases, and of NewMemory as new ones come: nothing
+// has to be run for them.
 //
 // # What it does not give
 //

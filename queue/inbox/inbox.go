@@ -22,9 +22,10 @@ const (
 )
 
 // ErrUnderWay says that the message is being handled by another instance, and was not handled here: the queue is to bring it
-// again later.
+// again in about a second. That is no failed attempt, however often it happens: it makes no dead letter, and counts as neither
+// a success nor a failure when the queue judges whether handling works.
 var ErrUnderWay = failure.New(failure.Aborted, "the message is being handled elsewhere").
-	WithReason("MESSAGE_UNDER_WAY", failure.Domain).WithRetryAfter(time.Second)
+	WithReason(queue.ReasonUnderWay, failure.Domain).WithRetryAfter(time.Second)
 
 // Config tunes an Inbox of claims. The zero value works.
 type Config struct {
