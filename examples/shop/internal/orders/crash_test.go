@@ -36,11 +36,14 @@ type world struct {
 	book      *shoptest.Group[*orders.Book, orders.Command, orders.Answer]
 }
 
-func newWorld() *world {
+func newWorld() *world { return newWorldOf(9) }
+
+// newWorldOf is one with so many mugs.
+func newWorldOf(mugs int64) *world {
 	w := &world{db: new(kv.Memory), conn: new(shoptest.Conn), products: &assortment.Assortment{
 		Currency: "EUR",
 		Products: []assortment.Product{
-			{ID: "mug", Name: "Mug", Price: 1690, Stock: 9},
+			{ID: "mug", Name: "Mug", Price: 1690, Stock: mugs},
 			{ID: "tent", Name: "Tent", Price: 24900, Stock: 4},
 			{ID: "tree", Name: "Tree", Price: 6990, Stock: 1},
 		},

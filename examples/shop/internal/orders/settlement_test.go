@@ -144,8 +144,7 @@ func TestAnOrderThatIsNeverToldAsks(t *testing.T) {
 func TestAllWhoWaitAreAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const many, settled = 130, 20
-		w := newWorld()
-		w.products.Products[0].Stock = many
+		w := newWorldOf(many)
 		server, _ := w.process(nil)
 		for i := range many {
 			req := place(fmt.Sprint("key-", i), 0)
