@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -393,8 +394,33 @@ func TestInbox(t *testing.T) {
 			ok(t, err)
 		}
 		synctest.Wait()
-		if lag := w.lag("orders", "g"); done.Load() != 1 || lag.Waiting+lag.Unsettled != 0 || lag.Dead != 1 || !box.done["orders/g|test 1"] {
+		if lag := w.lag("orders", "g"); done.Load() != 1 || lag.Waiting+lag.Unsettled != 0 || lag.Dead != 1 || !box.done["orders/g|4:test 1"] {
 			t.Errorf("handled %d times, %+v, %v", done.Load(), lag, box.done)
+		}
+	})
+}
+
+// TestInboxTellsMessagesApart: source and ID are two texts, and no two messages are one to the inbox.
+func TestInboxTellsMessagesApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.declare("orders", "g")
+		var j journal
+		w.run(w.q, "orders", "g", queue.Handle(func(_ context.Context, m queue.Message[int]) error {
+			j.add(m.Source + "|" + m.ID)
+			return nil
+		}), queue.SubscriptionConfig{Inbox: &inbox{done: make(map[string]bool)}})
+		var want []string
+		for _, m := range []*driver.Message{
+			{Source: "a b", ID: "c"}, {Source: "a", ID: "b c"}, {Source: "a:b", ID: "c"}, {Source: "3:a", ID: "b c"}, {Source: "a ", ID: "b c"}, {Source: "a", ID: " b c"},
+		} {
+			m.Data = []byte("1")
+			want = append(want, m.Source+"|"+m.ID)
+			ok(t, errors.Join(w.engine.PublishTo(t.Context(), "orders", "g", []*driver.Message{m})...))
+			synctest.Wait()
+		}
+		if got := j.all(); !slices.Equal(got, want) {
+			t.Errorf("handled %q, want %q", got, want)
 		}
 	})
 }

@@ -430,7 +430,7 @@ func (r *runner) call(t *task) error {
 		if in.m.ID == "" || in.m.Source == "" {
 			return &rejected{errors.New("it has no ID or no source, and the inbox needs both")}
 		}
-		return r.s.cfg.Inbox.Once(ctx, r.s.topic+"/"+r.s.group, in.m.Source+" "+in.m.ID, func(ctx context.Context) error {
+		return r.s.cfg.Inbox.Once(ctx, r.s.topic+"/"+r.s.group, inboxID(in.m), func(ctx context.Context) error {
 			return r.s.handler.handle(ctx, in)
 		})
 	})

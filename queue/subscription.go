@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -109,9 +110,16 @@ func defaultTo[T int | time.Duration](v *T, d T) {
 // Inbox remembers what was handled. Implementations are in queue/inbox and below.
 type Inbox interface {
 	// Once runs run unless it returned nil before for the same scope and id; then it returns nil at once. scope is
-	// "TOPIC/GROUP", id is unique in it, at most 511 bytes of UTF-8. Two calls at the same time do not both run to nil. An
-	// error is run's, or that of the store, in which case run may or may not have had its effect, just as without an inbox.
+	// "TOPIC/GROUP", id is unique in it, at most 515 bytes of UTF-8. Two calls at the same time do not both run to nil. An
+	// error is run's, or that of the store, in which case run may or may not have had its effect, just as without an inbox;
+	// or one with ReasonUnderWay, and then run was not called.
 	Once(ctx context.Context, scope, id string, run func(ctx context.Context) error) error
+}
+
+// inboxID is what an Inbox knows a message by: "LENGTH:SOURCE ID", in which no two messages are the same, whatever
+// characters are in their sources and IDs.
+func inboxID(m *driver.Message) string {
+	return strconv.Itoa(len(m.Source)) + ":" + m.Source + " " + m.ID
 }
 
 // Subscription handles the messages of a group in this process, beside the group's other instances. It is a

@@ -180,11 +180,11 @@ func anyText(t *testing.T, cfg Config) {
 	a, b := cfg.Open(t)
 	scope, id := names(t)
 	h := &handler{cfg: cfg, name: id}
-	long := make([]byte, 512)
+	long := make([]byte, 515)
 	for i := range long {
 		long[i] = 'a'
 	}
-	texts := []string{"", " ", "'; --", "%s\\", "grüße 世界 🌊", "a\x00b", "a\x00c", string(long), string(long[:511]) + "b"}
+	texts := []string{"", " ", "'; --", "%s\\", "grüße 世界 🌊", "a\x00b", "a\x00c", string(long), string(long[:514]) + "b"}
 	for range 2 {
 		for _, text := range texts {
 			for _, in := range []queue.Inbox{a, b} {
