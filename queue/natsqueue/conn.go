@@ -34,6 +34,7 @@ type link struct {
 	log  *slog.Logger
 	once sync.Once
 	made chan struct{} // closed when conn, js and replies, or err, are set
+	quit chan struct{} // closed by close
 
 	conn    *nats.Conn
 	js      jetstream.JetStream
@@ -47,7 +48,7 @@ type link struct {
 }
 
 func newLink(cfg Config) *link {
-	return &link{cfg: cfg, log: cfg.Logger, made: make(chan struct{}), up: make(chan struct{})}
+	return &link{cfg: cfg, log: cfg.Logger, made: make(chan struct{}), quit: make(chan struct{}), up: make(chan struct{})}
 }
 
 // get returns when there is a connection.
@@ -56,7 +57,7 @@ func (l *link) get(ctx context.Context) error {
 	select {
 	case <-l.made:
 	case <-ctx.Done():
-		return fmt.Errorf("nats: no connection yet: %w", context.Cause(ctx))
+		return l.none(ctx)
 	}
 	if l.err != nil {
 		return l.err
@@ -76,13 +77,18 @@ func (l *link) get(ctx context.Context) error {
 	case <-up:
 		return nil
 	case <-ctx.Done():
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.why != nil {
-			return fmt.Errorf("nats: no connection (%w): %w", l.why, context.Cause(ctx))
-		}
-		return fmt.Errorf("nats: no connection: %w", context.Cause(ctx))
+		return l.none(ctx)
 	}
+}
+
+// none is the error of who has waited for a connection.
+func (l *link) none(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.why != nil {
+		return fmt.Errorf("nats: no connection (%w): %w", l.why, context.Cause(ctx))
+	}
+	return fmt.Errorf("nats: no connection: %w", context.Cause(ctx))
 }
 
 var errClosed = errors.New("nats: the engine is closed")
@@ -92,6 +98,7 @@ func (l *link) dial() {
 	options := []nats.Option{
 		nats.Name(l.cfg.Name), nats.Timeout(dialTimeout), nats.PingInterval(ping), nats.MaxPingsOutstanding(2),
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.IgnoreDiscoveredServers(),
+		nats.IgnoreAuthErrorAbort(), // a token may be written, or changed at the servers, later
 		nats.CustomReconnectDelay(func(attempts int) time.Duration { return min(redialMin<<min(attempts, 10), redialMax) }),
 		nats.FlusherTimeout(5 * time.Second),
 		nats.ConnectHandler(func(*nats.Conn) { l.isUp() }),
@@ -102,9 +109,15 @@ func (l *link) dial() {
 	}
 	servers := make([]string, 0, len(l.cfg.Servers))
 	t, err := l.cfg.tlsConfig()
-	if err != nil {
-		l.err = fmt.Errorf("nats: %w", err)
-		return
+	for ; err != nil; t, err = l.cfg.tlsConfig() { // the file may be written later
+		l.log.Warn("nats", "error", err)
+		l.isDown(err)
+		select {
+		case <-time.After(redialMax):
+		case <-l.quit:
+			l.err = errClosed
+			return
+		}
 	}
 	scheme := "nats://"
 	if t != nil {
@@ -190,6 +203,7 @@ func (l *link) close() {
 	if was {
 		return
 	}
+	close(l.quit)
 	select {
 	case <-l.made:
 	default: // dial sees that it is closed

@@ -1,8 +1,10 @@
 package natsqueue_test
 
 import (
+	"bytes"
 	"context"
 	"flag"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -151,4 +153,37 @@ func open(t testing.TB, change func(*natsqueue.Config), servers ...string) *nats
 	check(t, err)
 	t.Cleanup(func() { check(t, e.Close()) })
 	return e
+}
+
+// refusals count the connections that the server refused, or that had no token, by what is logged of them.
+type refusals chan struct{}
+
+func (r refusals) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(r, nil))
+}
+
+func (r refusals) Write(line []byte) (int, error) {
+	if bytes.Contains(bytes.ToLower(line), []byte("authorization violation")) || bytes.Contains(line, []byte("read the token")) {
+		select {
+		case r <- struct{}{}:
+		default:
+		}
+	}
+	return len(line), nil
+}
+
+// wait waits for n more.
+func (r refusals) wait(t testing.TB, n int) {
+	t.Helper()
+	ctx := soon(t)
+	for len(r) > 0 {
+		<-r
+	}
+	for range n {
+		select {
+		case <-r:
+		case <-ctx.Done():
+			t.Fatal("not refused any more")
+		}
+	}
 }
