@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -460,4 +461,51 @@ func TestRealLanes(t *testing.T) {
 		t.Errorf("out of order: %v", o.wrong)
 	}
 	t.Logf("%d came twice", o.twice)
+}
+
+// TestRealLanesFromTheStart: publishers that declare a group just when instances subscribe to it in order leave one way to
+// each message: to its lane, not to the old queue as well.
+func TestRealLanesFromTheStart(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	const topics, each = 6, 3
+	var all sync.WaitGroup
+	for range each {
+		p, c := open(t, b.Addr()), open(t, b.Addr())
+		for i := range topics {
+			topic := "t" + strconv.Itoa(i)
+			all.Go(func() {
+				until(t, "declare", time.Minute, func(ctx context.Context) error {
+					return p.Declare(ctx, driver.Topic{Name: topic, Groups: []string{"g"}})
+				})
+			})
+			all.Go(func() {
+				until(t, "subscribe", time.Minute, func(ctx context.Context) error {
+					r, err := c.Subscribe(ctx, driver.Subscription{Topic: topic, Group: "g", Ordered: true, Window: 16})
+					if err == nil {
+						t.Cleanup(func() { r.Close() })
+					}
+					return err
+				})
+			})
+		}
+	}
+	all.Wait()
+	out, err := b.Ctl(t.Context(), "list_bindings", "--quiet", "source_name", "destination_name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lanes := 0
+	for _, line := range lines(out) {
+		source, queue, _ := strings.Cut(line, "\t")
+		switch {
+		case source == "" || source == "source_name":
+		case strings.Contains(queue, ":lane-"):
+			lanes++
+		default:
+			t.Errorf("bound: %s to %s", source, queue)
+		}
+	}
+	if want := topics * 8 * 2; lanes != want {
+		t.Errorf("%d bindings of lanes, want %d", lanes, want)
+	}
 }

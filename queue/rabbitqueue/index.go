@@ -3,9 +3,11 @@ package rabbitqueue
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -46,13 +48,20 @@ func (e *Engine) enlist(ctx context.Context, a *asker, topic, group string) erro
 	if created && !backoff.Pause(ctx, settling) {
 		return ctx.Err()
 	}
-	errs := e.send(ctx, target{group: group, key: e.names.index()}, []*driver.Message{{
+	entry := &driver.Message{
 		ID: topic + " " + group, Type: "holdfast.group", ContentType: "text/plain", Data: []byte(topic + " " + group),
-	}})
-	if errs != nil {
-		return fmt.Errorf("index: %w", errs[0])
 	}
-	return nil
+	for end := time.Now().Add(settling); ; {
+		errs := e.send(ctx, target{group: group, key: e.names.index()}, []*driver.Message{entry})
+		switch {
+		case errs == nil:
+			return nil
+		case !errors.Is(errs[0], driver.ErrFull) || time.Now().After(end): // somebody else is just making it
+			return fmt.Errorf("index: %w", errs[0])
+		case !backoff.Pause(ctx, settling/10):
+			return ctx.Err()
+		}
+	}
 }
 
 // decodeGroup reads an entry of the index.

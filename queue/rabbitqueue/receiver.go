@@ -18,6 +18,7 @@ const (
 	drainEvery   = 25 * time.Millisecond
 	drainIdle    = 10              // times drainEvery without a delivery, before the old queue is asked whether it is empty
 	patience     = 8 * time.Second // how long a lane that is given away may have something in hand
+	strayEvery   = 15              // times balanceEvery
 	againBase    = 100 * time.Millisecond
 	againMax     = 5 * time.Second
 	leaveTimeout = 2 * time.Second
@@ -42,6 +43,8 @@ type receiver struct {
 	live    map[*session]struct{}
 
 	preparing sync.Mutex  // before mu: one of the consumers looks after the group
+	enrolled  *connection // this instance is counted on it; guarded by preparing
+	old       bool        // an ordered group has an old queue; guarded by preparing
 	prepared  *connection // on which the group was made sure of, and the old queue of a laned one had nothing left
 }
 
@@ -107,7 +110,10 @@ func (r *receiver) prepare(ctx context.Context) (laned bool, err error) {
 			return err
 		}
 		answer <- laned || ordered
-		if laned || !ordered {
+		if laned { // whoever made the lanes may not have come to the end of it
+			return a.unbind(r.sub.Topic, r.sub.Group)
+		}
+		if !ordered {
 			return nil
 		}
 		if _, err := a.lanes(r.sub.Topic, r.sub.Group, 0); err != nil {

@@ -3,6 +3,7 @@ package rabbitqueue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -277,7 +278,10 @@ func (c *consumer) prepare(ctx context.Context, conn *connection) error {
 		if err := r.drain(ctx, conn); err != nil {
 			return err
 		}
-		r.spawn(func() { r.enroll(conn) })
+		if r.enrolled != conn {
+			r.enrolled = conn
+			r.spawn(func() { r.enroll(conn) })
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -299,7 +303,8 @@ func (r *receiver) drain(ctx context.Context, conn *connection) error {
 	}
 	defer unlock()
 	old := n.group(r.sub.Topic, r.sub.Group)
-	if _, ok, err := a.queue(old); err != nil || !ok {
+	_, r.old, err = a.queue(old)
+	if err != nil || !r.old {
 		return explain(err)
 	}
 	if empty, err := a.empty(old); err != nil || empty {
@@ -387,7 +392,10 @@ func (r *receiver) member(ch *amqp.Channel) {
 
 // balance shares the lanes of a group: who has more than its part gives some away, to who waits for longest.
 func (r *receiver) balance() {
-	for backoff.Pause(r.ctx, backoff.Jitter(balanceEvery/2, balanceEvery*3/2)) {
+	for tick := 1; backoff.Pause(r.ctx, backoff.Jitter(balanceEvery/2, balanceEvery*3/2)); tick++ {
+		if tick%strayEvery == 0 {
+			r.strays()
+		}
 		mine, stopped := r.mine()
 		if stopped {
 			return
@@ -415,6 +423,22 @@ func (r *receiver) balance() {
 			s.revoke.Do(func() { close(s.revoked) })
 		}
 		r.mu.Unlock()
+	}
+}
+
+// strays has what came to the old queue after it was drained handled: of publishers that declared the group just when it was
+// ordered. Lanes have the same.
+func (r *receiver) strays() {
+	conn := r.e.consume.live.Load()
+	r.preparing.Lock()
+	defer r.preparing.Unlock()
+	r.mu.Lock()
+	wanted := r.old && conn != nil && r.prepared == conn && !r.stopped
+	r.mu.Unlock()
+	if wanted {
+		if err := r.drain(r.ctx, conn); err != nil {
+			r.tell(fmt.Errorf("drain the old queue of %s: %w", r.sub.Group, err))
+		}
 	}
 }
 

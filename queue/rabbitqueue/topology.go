@@ -197,17 +197,17 @@ func (a *asker) group(ctx context.Context, topic, group string, replicas int) (c
 			return false, err
 		}
 	}
-	if !made {
-		return created, nil
-	}
-	// Somebody may have subscribed in order meanwhile, and would not see that the old queue is bound again.
+	created = created || made
+	// Somebody may have subscribed in order since we looked, and does not see that the old queue is bound again: whoever
+	// comes later, they or we, unbinds it.
 	if laned, err = a.laned(topic, group); err != nil || !laned {
-		return true, err
+		return created, err
 	}
-	if _, err = a.lanes(topic, group, replicas); err != nil {
-		return true, err
+	made, err = a.lanes(topic, group, replicas)
+	if err == nil {
+		err = a.unbind(topic, group)
 	}
-	return true, a.unbind(topic, group)
+	return created || made, err
 }
 
 // laned reports whether a group has lanes.
@@ -239,9 +239,12 @@ func (a *asker) bind(queue, topic, group string, lane int) error {
 		a.ch.QueueBind(queue, laneName(lane), a.e.names.group(topic, group), false, nil))
 }
 
-// unbind routes nothing to the old queue of a group any more. It must exist, and all lanes must be bound.
+// unbind routes nothing to the old queue of a group any more, if there is one. All lanes must be bound.
 func (a *asker) unbind(topic, group string) error {
 	old := a.e.names.group(topic, group)
+	if _, ok, err := a.queue(old); err != nil || !ok {
+		return err
+	}
 	for i := range lanes {
 		err := errors.Join(
 			a.ch.QueueUnbind(old, laneName(i), a.e.names.topic(topic), nil),
