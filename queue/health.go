@@ -1,6 +1,12 @@
 package queue
 
-import "time"
+import (
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
 
 const (
 	// stallAfter is how many messages fail in a row, with no success between, before it is an outage and not poison.
@@ -17,6 +23,22 @@ type health struct {
 	stalled   bool
 	probes    int       // that failed
 	probeAt   time.Time // the next one is not before
+}
+
+var nameSeed = maphash.MakeSeed()
+
+// nameOf is by what messages that fail are told apart: also when they come back, and also those that have no name. The latter
+// have what they contain, and when the engine took them, if it says so.
+func nameOf(d *driver.Delivery) messageID {
+	m := d.Message
+	if id := (messageID{m.Source, m.ID}); id.known() {
+		return id
+	}
+	var h maphash.Hash
+	h.SetSeed(nameSeed)
+	fmt.Fprintf(&h, "%q %q %q %q %d %d ", m.Source, m.ID, m.Type, m.Key, m.Time.UnixNano(), d.Stored.UnixNano())
+	_, _ = h.Write(m.Data) // never fails
+	return messageID{id: fmt.Sprint(h.Sum64())}
 }
 
 // succeeded is told of an attempt that succeeded, and reports whether that ends an outage.

@@ -296,7 +296,7 @@ func (s *scheduler) end(t *task, v verdict, err error, now time.Time) decision {
 		t.bury = v.reason
 		return decision{do: setAside}
 	}
-	began := s.health.failed(messageID{t.m.Source, t.m.ID}, now, s.rnd)
+	began := s.health.failed(nameOf(t.d), now, s.rnd)
 	if s.charged(t, v) {
 		t.counted++
 	}
