@@ -23,6 +23,8 @@ const (
 
 	// deadPage is how many are read at a time, each of which may be as large as messages are.
 	deadPage = 50
+	// deadBytes is about how many bytes of messages are read at a time to see what there is.
+	deadBytes = 16 << 20
 	maxLimit = 1000
 )
 
@@ -143,7 +145,7 @@ func (d *DeadLetters) notFound(position string) error {
 func (d *DeadLetters) each(ctx context.Context, fn func(page []DeadLetter) (more bool, err error)) error {
 	for after := ""; ; {
 		page, err := d.List(ctx, after, deadPage)
-		if err != nil || len(page) == 0 {
+		if err != nil || len(page) == 0 || page[len(page)-1].Position == after { // somebody's letters without positions
 			return err
 		}
 		after = page[len(page)-1].Position
@@ -161,6 +163,17 @@ func (d *DeadLetters) Replay(ctx context.Context, positions ...string) (int, err
 	for _, p := range positions {
 		wanted[p] = true
 	}
+	total, err := d.replayOf(ctx, wanted)
+	if err == nil {
+		for p := range wanted {
+			err = errors.Join(err, d.notFound(p))
+		}
+	}
+	return total, err
+}
+
+// replayOf replays those of the letters that are wanted, and leaves in wanted what is not there.
+func (d *DeadLetters) replayOf(ctx context.Context, wanted map[string]bool) (int, error) {
 	total := 0
 	err := d.each(ctx, func(page []DeadLetter) (bool, error) {
 		chosen := page[:0:0]
@@ -174,39 +187,37 @@ func (d *DeadLetters) Replay(ctx context.Context, positions ...string) (int, err
 		total += n
 		return len(wanted) > 0, err
 	})
-	if err == nil {
-		for p := range wanted {
-			err = errors.Join(err, d.notFound(p))
-		}
-	}
 	return total, err
 }
 
-// ReplayAll replays what is there, oldest first, and says how many. What comes back as a letter meanwhile, since it fails
-// again, is left alone.
-func (d *DeadLetters) ReplayAll(ctx context.Context) (int, error) { return d.all(ctx, d.replay) }
-
-// all calls fn for page after page, without the letters that are there again.
-func (d *DeadLetters) all(ctx context.Context, fn func(context.Context, []DeadLetter) (int, error)) (int, error) {
-	type round struct {
-		source, id string
-		replays    int
+// ReplayAll replays what is there when it is called, oldest first, and says how many. What becomes a letter meanwhile, maybe
+// since it fails again, is left alone. What somebody else removes meanwhile is passed over.
+func (d *DeadLetters) ReplayAll(ctx context.Context) (int, error) {
+	there, err := d.positions(ctx)
+	if err != nil || len(there) == 0 {
+		return 0, err
 	}
-	seen := make(map[round]bool)
-	total := 0
-	err := d.each(ctx, func(page []DeadLetter) (bool, error) {
-		chosen := page[:0:0]
-		for _, l := range page {
-			seen[round{l.Message.Source, l.Message.ID, l.Replays}] = true
-			if !seen[round{l.Message.Source, l.Message.ID, l.Replays - 1}] {
-				chosen = append(chosen, l)
-			}
+	return d.replayOf(ctx, there)
+}
+
+// positions are those of all letters.
+func (d *DeadLetters) positions(ctx context.Context) (map[string]bool, error) {
+	out := make(map[string]bool)
+	limit := deadPage
+	for after := ""; ; {
+		page, err := d.List(ctx, after, limit)
+		if err != nil || len(page) == 0 || page[len(page)-1].Position == after {
+			return out, err
 		}
-		n, err := fn(ctx, chosen)
-		total += n
-		return len(chosen) > 0, err
-	})
-	return total, err
+		after = page[len(page)-1].Position
+		size := 1
+		for _, l := range page {
+			out[l.Position] = true
+			size += len(l.Message.Data)
+		}
+		// An engine may have to look at all that is before a page: few large ones, if the letters are small.
+		limit = min(max(deadPage, len(page)*deadBytes/size), maxLimit)
+	}
 }
 
 // replay publishes letters to their group and removes those that were confirmed.
@@ -246,13 +257,17 @@ func (d *DeadLetters) Discard(ctx context.Context, positions ...string) (int, er
 	return d.exhume(ctx, positions)
 }
 
-// DiscardAll removes what is there when it is called, and says how many.
+// DiscardAll removes all there are, those included that come meanwhile, and says how many.
 func (d *DeadLetters) DiscardAll(ctx context.Context) (int, error) {
-	return d.all(ctx, func(ctx context.Context, letters []DeadLetter) (int, error) {
-		positions := make([]string, len(letters))
-		for i, l := range letters {
+	total := 0
+	err := d.each(ctx, func(page []DeadLetter) (bool, error) {
+		positions := make([]string, len(page))
+		for i, l := range page {
 			positions[i] = l.Position
 		}
-		return d.exhume(ctx, positions)
+		n, err := d.exhume(ctx, positions)
+		total += n
+		return true, err
 	})
+	return total, err
 }
