@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
+
+	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
 // away is the error of a broker that cannot be reached now. It passes for a timeout, because those are what the client tries
@@ -17,7 +20,16 @@ func (e away) Unwrap() error   { return e.err }
 func (e away) Timeout() bool   { return true }
 func (e away) Temporary() bool { return true }
 
-// dial is the client's.
+// exposed refuses a connection that others could read: brokers name each other, so that an address on loopback, such as the
+// end of a tunnel, may lead to others that are not.
+func (c Config) exposed(address string) error {
+	if c.TLS != nil || c.useTLS || c.Insecure || loopback(address) {
+		return nil
+	}
+	return fmt.Errorf("broker %s is beyond loopback and the connection is not encrypted: use TLS (tls=true in the URL), or set Insecure", address)
+}
+
+// dial is the client's. Nothing is sent before it returns.
 func (c Config) dial() func(ctx context.Context, network, address string) (net.Conn, error) {
 	dial := c.Dial
 	switch {
@@ -27,6 +39,9 @@ func (c Config) dial() func(ctx context.Context, network, address string) (net.C
 		dial = (&net.Dialer{}).DialContext
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if err := c.exposed(address); err != nil {
+			return nil, fmt.Errorf("%w: %w", driver.ErrRefused, err)
+		}
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
 		conn, err := dial(ctx, network, address)

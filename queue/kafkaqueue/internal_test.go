@@ -330,7 +330,7 @@ func TestDial(t *testing.T) {
 	c := Config{Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	}}
-	_, err := c.dial()(context.Background(), "tcp", "h:1")
+	_, err := c.dial()(context.Background(), "tcp", "localhost:1")
 	var op *net.OpError
 	if !errors.As(err, &op) || !op.Timeout() || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("%#v", err)
@@ -338,9 +338,33 @@ func TestDial(t *testing.T) {
 	c.Dial = func(context.Context, string, string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "h", IsNotFound: true}}
 	}
-	_, err = c.dial()(context.Background(), "tcp", "h:1")
+	_, err = c.dial()(context.Background(), "tcp", "localhost:1")
 	var dns *net.DNSError
 	if !errors.As(err, &op) || !op.Timeout() || errors.As(err, &dns) || !strings.Contains(err.Error(), "no such host") {
 		t.Errorf("%#v", err)
+	}
+}
+
+// TestDialsNobodyInPlaintext: whatever address brokers gave, nothing goes there that others could read.
+func TestDialsNobodyInPlaintext(t *testing.T) {
+	var dialled string
+	away := errors.New("away")
+	dial := func(_ context.Context, _, address string) (net.Conn, error) {
+		dialled = address
+		return nil, away
+	}
+	for _, address := range []string{"10.0.0.1:9092", "kafka:9092", "[2001:db8::1]:9092", "0.0.0.0:9092", "nothing"} {
+		dialled = ""
+		if _, err := (Config{Dial: dial}).dial()(t.Context(), "tcp", address); !errors.Is(err, driver.ErrRefused) || dialled != "" {
+			t.Errorf("%s: dialled %q, %v", address, dialled, err)
+		}
+		if _, err := (Config{Dial: dial, Insecure: true}).dial()(t.Context(), "tcp", address); !errors.Is(err, away) || dialled != address {
+			t.Errorf("%s, insecure: dialled %q, %v", address, dialled, err)
+		}
+	}
+	for _, address := range []string{"127.0.0.1:9092", "localhost:9092", "[::1]:9092"} {
+		if _, err := (Config{Dial: dial}).dial()(t.Context(), "tcp", address); !errors.Is(err, away) || dialled != address {
+			t.Errorf("%s: dialled %q, %v", address, dialled, err)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"time"
@@ -149,6 +150,12 @@ func (d *Driver) look(ctx context.Context, want []topic) (missing []topic, settl
 	meta, err := d.admin.Metadata(ctx, names...)
 	if err != nil {
 		return nil, false, 0, err
+	}
+	// Messages would wait for a broker that is not dialled until they are given up, without a word of why.
+	for _, b := range meta.Brokers {
+		if err := d.cfg.exposed(net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))); err != nil {
+			return nil, false, 0, fmt.Errorf("%w: %w", driver.ErrRefused, err)
+		}
 	}
 	for _, t := range want {
 		got, ok := meta.Topics[t.name]

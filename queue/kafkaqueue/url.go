@@ -134,11 +134,10 @@ func (c Config) Validate() error {
 		wrong("no brokers")
 	}
 	for _, b := range c.Brokers {
-		switch {
-		case !isHostPort(b):
+		if !isHostPort(b) {
 			wrong("broker %q is not HOST:PORT", b)
-		case !loopback(b) && c.TLS == nil && !c.useTLS && !c.Insecure:
-			wrong("broker %s is beyond loopback and the connection is not encrypted: use TLS (tls=true in the URL), or set Insecure", b)
+		} else if err := c.exposed(b); err != nil {
+			wrong("%w", err)
 		}
 	}
 	if c.Mechanism != "" && !slices.Contains(mechanisms, c.Mechanism) {
