@@ -3,6 +3,7 @@
 //
 //	in, err := sqlinbox.New(db, sqlinbox.PostgreSQL, sqlinbox.Config{})
 //	err = in.Migrate(ctx)
+//	svc.Go("inbox", in.Run) // removes old marks; without it the table grows for ever
 //	sub, err := queue.NewSubscription(q, "orders.paid", "shipping", queue.Handle(
 //		func(ctx context.Context, m queue.Message[Paid]) error {
 //			tx, _ := sqlinbox.Tx(ctx)
@@ -15,7 +16,12 @@
 // transaction.
 //
 // Two instances that get the same message at once: one handles it, the other waits for up to Config.MaxWait without
-// holding a connection, and then has the queue bring it later.
+// holding a connection, and then has the queue bring it later, as often as it takes (inbox.ErrUnderWay): that makes no dead
+// letter. So does a database that has no room for another writer at the moment, such as SQLite with many handlers.
+//
+// Whoever handles a message has its lock as long as its transaction lasts. PostgreSQL ends the transaction of a process that died
+// when its connection does, and that of one that is frozen, or cut off without a word, soon after its handler's time
+// (queue.SubscriptionConfig.Timeout) is over; others handle the message then.
 package sqlinbox
 
 import (
@@ -28,6 +34,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -57,6 +65,8 @@ const (
 const (
 	cleanBatch = 500
 	cleanPause = 50 * time.Millisecond
+	// idleGrace is how long after its handler's time a transaction that does nothing is ended by PostgreSQL.
+	idleGrace = 5 * time.Second
 )
 
 //go:embed migrations
@@ -114,8 +124,11 @@ func New(db *sql.DB, d Dialect, cfg Config) (*Inbox, error) {
 	table := cfg.Prefix + "inbox"
 	switch d {
 	case PostgreSQL:
-		// Whoever has the lock is alone with the message; whoever has not does not wait in a transaction for it.
-		i.insert = "INSERT INTO " + table + " (scope, id) SELECT $1, $2 WHERE pg_try_advisory_xact_lock($3) ON CONFLICT DO NOTHING"
+		// Whoever has the lock is alone with the message; whoever has not does not wait in a transaction for it. The lock lives as
+		// long as the transaction, and that of a process that is frozen must not live as long as its connection.
+		i.insert = "INSERT INTO " + table + " (scope, id) SELECT $1, $2 WHERE pg_try_advisory_xact_lock($3)" + //nolint:gosec // a checked name
+			" AND set_config('idle_in_transaction_session_timeout', coalesce($4::text, current_setting('idle_in_transaction_session_timeout')), true) <> ''" +
+			" ON CONFLICT DO NOTHING"
 		i.find = "SELECT count(*) FROM " + table + " WHERE scope = $1 AND id = $2"
 		i.clean = "DELETE FROM " + table + " WHERE (scope, id) IN (SELECT scope, id FROM " + table + //nolint:gosec // a checked name
 			" WHERE done < now() - make_interval(secs => $1) ORDER BY done LIMIT $2 FOR UPDATE SKIP LOCKED)"
@@ -196,6 +209,7 @@ func (i *Inbox) try(ctx context.Context, scope, id string, run func(ctx context.
 	args := []any{scope, id, time.Now().UnixMicro()}
 	if i.dialect == PostgreSQL {
 		args[2] = lockOf(key)
+		args = append(args, idle(ctx))
 	}
 	res, err := tx.ExecContext(ctx, i.insert, args...)
 	if err != nil {
@@ -241,6 +255,16 @@ func (i *Inbox) failed(ctx context.Context, err error) error {
 		return failure.Wrap(err, failure.Unavailable, "the table of the inbox is not there: see sqlinbox.Inbox.Migrate")
 	}
 	return failure.Wrap(err, failure.Unavailable, "the database of the inbox does not answer")
+}
+
+// idle is for how many milliseconds a transaction of ctx may do nothing: somewhat longer than its time. nil: that of the database.
+func idle(ctx context.Context) any {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return nil
+	}
+	left := min(max(time.Until(end), 0)+idleGrace, math.MaxInt32*time.Millisecond)
+	return strconv.FormatInt(left.Milliseconds(), 10)
 }
 
 // lockOf is the advisory lock of a message. Messages that share one with something else are brought later, no more.

@@ -16,6 +16,8 @@ import (
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/internal/pgtest"
+	"github.com/holdfast-go/holdfast/internal/proxytest"
+	"github.com/holdfast-go/holdfast/queue/inbox"
 	"github.com/holdfast-go/holdfast/queue/inbox/sqlinbox"
 )
 
@@ -63,6 +65,71 @@ func TestRealPostgreSQL(t *testing.T) {
 			t.Errorf("%d effects, %v", n, err)
 		}
 	})
+}
+
+// A process that is frozen, or cut off without a word, in the middle of a message keeps others from it for little longer than
+// its handler's time, although its connection lives.
+func TestRealFrozenInTheMiddle(t *testing.T) {
+	d, server := postgresql(t)
+	db := d.open(t)
+	exec(t, db, "CREATE TABLE effects (id text NOT NULL)")
+	other := newInbox(t, db, d.dialect, sqlinbox.Config{MaxWait: -1})
+	proxy := proxytest.New(t, server.Addr)
+	frozen, err := sqlinbox.New(open(t, "pgx", server.URL(proxy.Addr())), d.dialect, sqlinbox.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	effect := func(ctx context.Context) error {
+		tx, _ := sqlinbox.Tx(ctx)
+		_, err := tx.ExecContext(ctx, "INSERT INTO effects VALUES ('1')")
+		return err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	err = frozen.Once(ctx, "t/g", "1", func(ctx context.Context) error {
+		if err := effect(ctx); err != nil {
+			return err
+		}
+		proxy.Freeze()
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	if err == nil {
+		t.Error("handled to the end")
+	}
+	end := time.Now()
+	for {
+		err := other.Once(t.Context(), "t/g", "1", effect)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, inbox.ErrUnderWay) || time.Since(end) > 15*time.Second {
+			t.Fatalf("after %v: %v", time.Since(end), err)
+		}
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // between attempts
+	}
+	t.Logf("handled by the other one %v after the end of the handler's time", time.Since(end))
+	var n int
+	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM effects").Scan(&n); err != nil || n != 1 {
+		t.Errorf("%d effects, %v", n, err)
+	}
+	// It is that of the transaction, not of the session, and without a deadline that of the database.
+	var during, after string
+	db.SetMaxOpenConns(1)
+	if err := other.Once(t.Context(), "t/g", "2", func(ctx context.Context) error {
+		tx, _ := sqlinbox.Tx(ctx)
+		return tx.QueryRowContext(ctx, "SHOW idle_in_transaction_session_timeout").Scan(&during)
+	}); err != nil || during != "0" {
+		t.Errorf("without a deadline %q, %v", during, err)
+	}
+	timed, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := other.Once(timed, "t/g", "3", func(context.Context) error { return nil }); err != nil {
+		t.Error(err)
+	}
+	if err := db.QueryRowContext(t.Context(), "SHOW idle_in_transaction_session_timeout").Scan(&after); err != nil || after != "0" {
+		t.Errorf("afterwards %q, %v", after, err)
+	}
 }
 
 // The database is killed again and again while messages are delivered by two instances, each several times: every message has
