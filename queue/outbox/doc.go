@@ -42,6 +42,9 @@
 //	the queue is away, or one of its topics     the topic is tried again, with pauses of up to 5 s; others go on
 //	the queue refuses one message for good       its key waits, is tried once a minute, and stands in Status.Held until somebody
 //	  (too large)                                corrects or removes it; nothing is dropped
+//	it refuses many                              the same; what is behind them goes on, as long as not more than 1000 keys of a topic, or
+//	                                             Config.Batch if that is more, wait: with more the topic is tried with pauses of up to 1 min
+//	much waits, and it is added to               looking passes over all that waits, so it is done with pauses: 100 ms, and ten times what it takes
 //	the store cannot be read                     tried again, with pauses of up to 2 s
 //	the store cannot be marked                   nothing more is published meanwhile; what was is not published again while this relay lives
 //	the relay dies                               another leads when the lock or lease has ended; up to a batch a topic comes twice

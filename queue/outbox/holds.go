@@ -16,8 +16,10 @@ const (
 	pauseBase   = 200 * time.Millisecond
 	pauseMax    = 5 * time.Second
 	faultyPause = time.Minute
-	// maxHeld bounds the keys and single events of a topic that are held. With more the whole topic is.
-	maxHeld = 256
+	// maxHeld bounds the keys and single events of a topic that are held, or Config.Batch does if that is more: a batch that is
+	// nothing but messages at fault must not be read again and again while others wait behind it. What fails beyond is
+	// read again, after a pause of the whole topic.
+	maxHeld = 1000
 	// forgetAfter is how long what was let go is remembered, if nothing is heard of it again: somebody else published it.
 	forgetAfter = 2 * time.Minute
 )
@@ -27,6 +29,7 @@ const (
 type holds struct {
 	lanes  map[lane]*hold
 	topics map[string]*hold
+	most   int                               // lanes of a topic
 	spread func(time.Duration) time.Duration // of a pause; a test's is not random
 }
 
@@ -52,9 +55,9 @@ type hold struct {
 	released bool // until has passed
 }
 
-func newHolds() *holds {
+func newHolds(batch int) *holds {
 	return &holds{
-		lanes: make(map[lane]*hold), topics: make(map[string]*hold),
+		lanes: make(map[lane]*hold), topics: make(map[string]*hold), most: max(maxHeld, batch),
 		spread: func(d time.Duration) time.Duration { return backoff.Jitter(d/2, d) },
 	}
 }
@@ -63,7 +66,8 @@ func newHolds() *holds {
 // each event.
 //
 // A batch of which nothing was published holds the topic: it is the engine that does not take it. Otherwise, if all of the batch
-// was held before, and for a message that is itself at fault, what failed holds its key, or itself if it has none.
+// was held before, and for a message that is itself at fault, what failed holds its key, or itself if it has none. Where there
+// is no more room for that, the topic is held too; those that have room stay held, so that what is behind them has its turn.
 func (h *holds) settle(now time.Time, topic string, events []Event, errs []error) (published []uint64) {
 	failed := make(map[lane]bool)
 	engine := error(nil) // the first failure that is neither the message's own fault nor a repetition
@@ -93,22 +97,36 @@ func (h *holds) settle(now time.Time, topic string, events []Event, errs []error
 			}
 		}
 	}
+	room, over := h.most-h.count(topic), error(nil)
+	hold := func(i int, longest time.Duration) {
+		switch known := h.lanes[laneOf(&events[i])] != nil; {
+		case !known && room <= 0:
+			over = errs[i]
+			return
+		case !known:
+			room--
+		}
+		h.hold(now, &events[i], errs[i], longest)
+	}
 	for _, i := range faulty {
-		h.hold(now, &events[i], errs[i], faultyPause)
+		hold(i, faultyPause)
 	}
 	if len(published) > 0 {
 		delete(h.topics, topic)
 	}
 	if len(published) > 0 || engine == nil {
 		for _, i := range others {
-			h.hold(now, &events[i], errs[i], pauseMax)
+			hold(i, pauseMax)
+		}
+		if over != nil {
+			longest := pauseMax
+			if len(others) == 0 {
+				longest = faultyPause
+			}
+			h.holdTopic(now, topic, over, longest)
 		}
 	} else {
-		h.holdTopic(now, topic, engine)
-	}
-	if len(failed) > 0 && h.count(topic) > maxHeld {
-		maps.DeleteFunc(h.lanes, func(l lane, _ *hold) bool { return l.Topic == topic })
-		h.holdTopic(now, topic, errs[append(faulty, others...)[0]])
+		h.holdTopic(now, topic, engine, pauseMax)
 	}
 	return published
 }
@@ -123,19 +141,25 @@ func (h *holds) hold(now time.Time, e *Event, err error, longest time.Duration) 
 	x.again(now, err, h.spread, longest)
 }
 
-func (h *holds) holdTopic(now time.Time, topic string, err error) {
+func (h *holds) holdTopic(now time.Time, topic string, err error, longest time.Duration) {
 	x := h.topics[topic]
 	if x == nil {
 		x = &hold{since: now}
 		h.topics[topic] = x
 	}
-	x.again(now, err, h.spread, pauseMax)
+	x.again(now, err, h.spread, longest)
 }
 
 func (x *hold) again(now time.Time, err error, spread func(time.Duration) time.Duration, longest time.Duration) {
 	x.attempts++
 	x.err, x.released = err, false
 	x.until = now.Add(spread(min(longest, pauseBase<<min(x.attempts-1, 20))))
+}
+
+// holds reports whether e has to wait yet: skip has it.
+func (h *holds) holds(now time.Time, e *Event) bool {
+	l, t := h.lanes[laneOf(e)], h.topics[e.Topic]
+	return l != nil && now.Before(l.until) || t != nil && now.Before(t.until)
 }
 
 // count returns how many keys and single events of a topic are held.

@@ -149,7 +149,7 @@ func (r *Relay) lead(stop context.Context) error {
 		}
 		r.update(func(s *Status) { s.Leading = true })
 		defer r.update(func(s *Status) { s.Leading, s.Held = false, nil })
-		return newWork(r).run(ctx, stop)
+		return newWork(r, ctx.Err).run(ctx, stop)
 	})
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err

@@ -202,30 +202,221 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 			}
 			return nil
 		}}
-		for i := range 3000 {
+		for i := range 1500 {
 			store.Add(event("bad", fmt.Sprint("x", i), ""))
 		}
 		store.Add(event("good", "g", ""))
 		r := outbox.New(store, pub, outbox.Config{Batch: 100})
 		stop := run(t, r)
 		most := 0
-		for range 600 {
+		for range 200 {
 			pass(100 * time.Millisecond)
 			most = max(most, len(r.Status().Held))
 		}
-		if most > 256+100 || most == 0 {
+		if most > 1000+1 || most < 1000 {
 			t.Errorf("%d held", most)
 		}
 		if got := taken(pub); got != "g" {
 			t.Errorf("taken: %s", got)
 		}
+		pass(40 * time.Second)
+		if n := r.Status().Failed; n > 1500*10 {
+			t.Errorf("%d attempts in a minute", n)
+		}
 		broken.Store(false)
-		pass(10 * time.Minute)
+		for began := time.Now(); store.Left() > 0 && time.Since(began) < 10*time.Minute; {
+			pass(time.Second)
+		}
 		if store.Left() > 0 {
 			t.Errorf("%d left", store.Left())
 		}
 		if err := stop(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// A batch of nothing but messages at fault is passed by: what is behind it goes on.
+func TestManyMessagesThatAreAtFault(t *testing.T) {
+	for _, key := range []string{"", "key"} {
+		t.Run("key "+key, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := new(outboxtest.Memory)
+				pub := &outboxtest.Recorder{Fail: func(_ context.Context, _ string, m *driver.Message) error {
+					if strings.HasPrefix(m.ID, "bad") {
+						return errMessage
+					}
+					return nil
+				}}
+				for i := range outbox.DefaultBatch {
+					k := key
+					if k != "" {
+						k += fmt.Sprint(i)
+					}
+					store.Add(event("t", fmt.Sprint("bad", i), k))
+				}
+				for i := range 100 {
+					store.Add(event("t", fmt.Sprint("good", i), fmt.Sprint("other", i%3)))
+				}
+				r := outbox.New(store, pub, outbox.Config{})
+				stop := run(t, r)
+				pass(time.Second)
+				if n := len(pub.Taken()); n != 100 {
+					t.Errorf("%d good ones published in a second, want 100", n)
+				}
+				pass(20 * time.Second)
+				if n := r.Status().Failed; n < outbox.DefaultBatch*5 || n > outbox.DefaultBatch*10 {
+					t.Errorf("%d attempts in 20 seconds", n)
+				}
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// Each look passes over all that waits. While there is nothing else, and events are added all the time, it is done with pauses;
+// what can be published does not wait long for it, and a topic is tried at its time.
+func TestLooksWhileATopicIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(outboxtest.Memory)
+		const took = 50 * time.Millisecond
+		var looks atomic.Int64
+		store.Fail = func(ctx context.Context, method string) error {
+			if method == "Pending" {
+				looks.Add(1)
+				pass(took)
+			}
+			return nil
+		}
+		var away atomic.Bool
+		away.Store(true)
+		var tries atomic.Int64
+		pub := &outboxtest.Recorder{Fail: func(_ context.Context, topic string, _ *driver.Message) error {
+			if topic == "down" && away.Load() {
+				tries.Add(1)
+				return errEngine
+			}
+			return nil
+		}}
+		stop := run(t, outbox.New(store, pub, outbox.Config{Batch: 1}))
+		for i := range 4_000 {
+			store.Add(event("down", fmt.Sprint("d", i), "a"))
+			pass(5 * time.Millisecond)
+		}
+		if n := looks.Load(); n > 20*1000/500+40 {
+			t.Errorf("%d looks in 20 seconds", n)
+		}
+		if n := tries.Load(); n < 7 || n > 20 {
+			t.Errorf("%d tries in 20 seconds", n)
+		}
+		store.Add(event("up", "u", ""))
+		pass(10*took + 3*took)
+		if got := taken(pub); got != "u" {
+			t.Errorf("taken: %s", got)
+		}
+		began := time.Now()
+		if err := stop(); err != nil || time.Since(began) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// A store that does not know its keys by the names that it gave returns what it should leave out: that is not tried without a pause.
+func TestAStoreThatDoesNotLeaveOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(forgetful)
+		var tries atomic.Int64
+		pub := &outboxtest.Recorder{Fail: func(context.Context, string, *driver.Message) error {
+			tries.Add(1)
+			return errMessage
+		}}
+		store.Add(event("t", "bad", "a"))
+		stop := run(t, outbox.New(store, pub, outbox.Config{}))
+		pass(10 * time.Minute)
+		if n := tries.Load(); n < 10 || n > 40 {
+			t.Errorf("%d tries in ten minutes", n)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type forgetful struct{ outboxtest.Memory }
+
+func (f *forgetful) Pending(ctx context.Context, q outbox.Query) ([]outbox.Event, error) {
+	q.Skip = outbox.Skip{}
+	return f.Memory.Pending(ctx, q)
+}
+
+// A leader's ctx may know by its clock that it is over before anything has ended it. It is asked before each batch.
+func TestALeaderWhoseContextLooksAtTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(outboxtest.Memory)
+		pub := new(outboxtest.Recorder)
+		var over atomic.Bool
+		var terms atomic.Int64
+		stop := run(t, outbox.New(store, pub, outbox.Config{Lead: func(ctx context.Context, fn func(context.Context) error) error {
+			if terms.Add(1) > 1 {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return fn(clocked{ctx, &over})
+		}}))
+		store.Add(event("t", "1", "a"))
+		pass(time.Second)
+		over.Store(true) // it stood still meanwhile; nothing of it has run
+		store.Add(event("t", "2", "a"))
+		pass(time.Minute)
+		if got := taken(pub); got != "1" || terms.Load() != 2 {
+			t.Errorf("taken: %s; %d terms", got, terms.Load())
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// clocked is a ctx that tells only those who ask its Err.
+type clocked struct {
+	context.Context
+	over *atomic.Bool
+}
+
+func (c clocked) Err() error {
+	if c.over.Load() {
+		return lock.ErrLost
+	}
+	return c.Context.Err()
+}
+
+// A relay that is busy when it ends does not wait for events; its store is told all the same.
+func TestAStoreIsToldOfTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(outboxtest.Memory)
+		var waiting, told atomic.Bool
+		store.Fail = func(ctx context.Context, method string) error {
+			if method == "Wait" {
+				waiting.Store(true)
+				told.Store(ctx.Err() != nil)
+			}
+			return nil
+		}
+		pub := &outboxtest.Recorder{Fail: func(ctx context.Context, _ string, _ *driver.Message) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		stop := run(t, outbox.New(store, pub, outbox.Config{PublishTimeout: time.Hour}))
+		pass(time.Second)
+		store.Add(event("t", "1", "a"))
+		pass(time.Second)
+		if !waiting.Load() || told.Load() {
+			t.Error("it did not wait, or was told too early")
+		}
+		if err := stop(); err != nil || !told.Load() {
+			t.Errorf("%v; told: %v", err, told.Load())
 		}
 	})
 }

@@ -31,12 +31,15 @@ type Query struct {
 }
 
 // Skip is what is not wanted now, because it is being published or has to wait: all of some topics, all with some keys,
-// some single events. It is bounded by the relay: some hundreds of each.
+// some single events. It is bounded by the relay: of each topic about a thousand keys and events together, or Config.Batch
+// if that is more.
 type Skip struct {
 	Topics []string
 	Keys   []Key
 	Seqs   []uint64
 }
+
+func (s *Skip) empty() bool { return len(s.Topics)+len(s.Keys)+len(s.Seqs) == 0 }
 
 // Key is a key of a topic, "" is none.
 type Key struct{ Topic, Key string }
@@ -64,7 +67,8 @@ type Store interface {
 	Done(ctx context.Context, seqs []uint64) error
 
 	// Wait returns nil when there may be an event that the last Pending did not know of, soon after there is. It may return
-	// nil without one, at most some ten times a second. It is called by one goroutine at a time.
+	// nil without one, at most some ten times a second. It is called by one goroutine at a time, and with a ctx that is
+	// over when the relay ends or does not lead any more: what was kept for waiting, such as a connection, is let go of then.
 	Wait(ctx context.Context) error
 }
 

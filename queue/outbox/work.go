@@ -16,6 +16,10 @@ const (
 	// slow is how long publications may take before the events of other topics are looked for meanwhile. Looking passes over
 	// all events of the busy topics, so it is not done while they are fast.
 	slow = 100 * time.Millisecond
+	// vainPause and vainTimes bound the looks that find nothing but what has to wait: they, too, pass over all of that. There is at
+	// least that pause after one, and that many times what it took.
+	vainPause = 100 * time.Millisecond
+	vainTimes = 10
 	// lagEvery is how often the lag is looked at, cleanEvery how often events that are done are removed: cleanBatch at a time,
 	// with pauses of cleanPause, so that nobody waits for it.
 	lagEvery   = 3 * time.Second
@@ -28,12 +32,13 @@ const (
 type work struct {
 	r     *Relay
 	holds *holds
+	leads func() error // the Err of the leader's own ctx: a lock's looks at the clock, one that is made of it does not
 
 	busy      map[string]bool // topics that are being published to
 	results   chan result
 	confirmed []uint64        // published and not yet marked
 	more      bool            // there may be events that were not read
-	lookAt    time.Time       // not before, because what is being published may be through any moment
+	lookAt    time.Time       // not before, because what is being published may be through any moment, or there was nothing but what waits
 	fetchAt   time.Time       // not before, because the store failed
 	markAt    time.Time       // likewise
 	fetching  backoff.Backoff // after failures of the store
@@ -49,18 +54,18 @@ type result struct {
 	errs   []error
 }
 
-func newWork(r *Relay) *work {
+func newWork(r *Relay, leads func() error) *work {
 	b := backoff.Backoff{Base: 50 * time.Millisecond, Max: 2 * time.Second}
 	return &work{
-		r: r, holds: newHolds(), busy: make(map[string]bool), more: true,
+		r: r, holds: newHolds(r.cfg.Batch), leads: leads, busy: make(map[string]bool), more: true,
 		results: make(chan result, maxPublishing), fetching: b, marking: b,
 		wake: make(chan struct{}, 1), arm: make(chan struct{}, 1),
 	}
 }
 
-// run works until ctx ends, or stop and then there is nothing left to do in time.
-func (w *work) run(ctx, stop context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+// run works until leader ends, or stop and then there is nothing left to do in time.
+func (w *work) run(leader, stop context.Context) error {
+	ctx, cancel := context.WithCancel(leader)
 	helpers := make(chan struct{}, 2)
 	defer func() {
 		w.abandon(cancel)
@@ -73,7 +78,7 @@ func (w *work) run(ctx, stop context.Context) error {
 	stopping, end := stop.Done(), (<-chan time.Time)(nil)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for ctx.Err() == nil {
+	for w.leads() == nil {
 		w.mark(ctx)
 		w.fetch(ctx)
 		if end != nil && len(w.busy) == 0 && len(w.confirmed) == 0 && !w.more {
@@ -91,7 +96,7 @@ func (w *work) run(ctx, stop context.Context) error {
 				w.settle(<-w.results)
 			}
 		case <-stopping:
-			stopping, w.more = nil, true
+			stopping, w.more, w.lookAt = nil, true, time.Time{}
 			t := time.NewTimer(w.r.cfg.DrainTimeout)
 			defer t.Stop()
 			end = t.C
@@ -99,7 +104,7 @@ func (w *work) run(ctx, stop context.Context) error {
 			return nil
 		}
 	}
-	return context.Cause(ctx)
+	return cmp.Or(context.Cause(leader), w.leads())
 }
 
 // abandon ends what is being published, and marks what was confirmed: that is true whoever leads now.
@@ -164,7 +169,7 @@ func (w *work) mark(ctx context.Context) {
 func (w *work) fetch(ctx context.Context) {
 	now := time.Now()
 	if w.holds.release(now) {
-		w.more = true
+		w.more, w.lookAt = true, time.Time{}
 	}
 	if !w.more || len(w.confirmed) > 0 || len(w.busy) == maxPublishing || now.Before(later(w.fetchAt, w.lookAt)) || ctx.Err() != nil {
 		return
@@ -185,12 +190,18 @@ func (w *work) fetch(ctx context.Context) {
 	}
 	w.fetching.Reset()
 	w.fetchAt = time.Time{}
+	// A store may know a key by another name than it was given, and return what was to be left out.
+	events = slices.DeleteFunc(events, func(e Event) bool { return w.busy[e.Topic] || w.holds.holds(now, &e) })
 	if len(events) > 0 {
 		w.publish(ctx, events)
 		w.lookAt = time.Now().Add(slow)
 		return
 	}
 	w.more = false
+	if !q.Skip.empty() {
+		looked := time.Now()
+		w.lookAt = looked.Add(max(vainPause, vainTimes*looked.Sub(now)))
+	}
 	select {
 	case w.arm <- struct{}{}:
 	default:
@@ -226,7 +237,7 @@ func (w *work) publish(ctx context.Context, events []Event) {
 			call, done := context.WithTimeout(ctx, w.r.cfg.PublishTimeout)
 			defer done()
 			res := result{topic: topic, events: batch}
-			if err := ctx.Err(); err != nil { // looks at the clock, if the lock's context does: not beside a successor
+			if err := w.leads(); err != nil { // looks at the clock, if the lock's ctx does: not beside a successor
 				res.errs = repeat(err, len(batch))
 			} else {
 				res.errs = w.r.pub.PublishMessages(call, topic, messages)
@@ -268,8 +279,9 @@ func (w *work) settle(res result) {
 	})
 }
 
-// watch wakes run when there may be events. The store is asked to wait only after it had none.
+// watch wakes run when there may be events. The store is asked to wait only after it had none, and once more at the end.
 func (w *work) watch(ctx context.Context) {
+	defer func() { _ = w.r.store.Wait(ctx) }() // ctx is over: it lets go of what it waited with
 	pause := backoff.Backoff{Base: 50 * time.Millisecond, Max: 2 * time.Second}
 	for {
 		select {

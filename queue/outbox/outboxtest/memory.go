@@ -65,6 +65,7 @@ func (m *Memory) Pending(ctx context.Context, q outbox.Query) ([]outbox.Event, e
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	topics, keys, seqs := set(q.Skip.Topics), set(q.Skip.Keys), set(q.Skip.Seqs)
 	var out []outbox.Event
 	size := 0
 	for _, seq := range slices.Sorted(maps.Keys(m.pending)) {
@@ -72,12 +73,21 @@ func (m *Memory) Pending(ctx context.Context, q outbox.Query) ([]outbox.Event, e
 		if len(out) == q.Limit || size >= q.MaxBytes && len(out) > 0 {
 			break
 		}
-		if !q.Skip.Has(&e) {
+		if !topics[e.Topic] && !seqs[seq] && (e.Message.Key == "" || !keys[outbox.Key{Topic: e.Topic, Key: e.Message.Key}]) {
 			out = append(out, e)
 			size += len(e.Message.Data)
 		}
 	}
 	return out, nil
+}
+
+// set is q.Skip.Has for many events.
+func set[T comparable](list []T) map[T]bool {
+	m := make(map[T]bool, len(list))
+	for _, v := range list {
+		m[v] = true
+	}
+	return m
 }
 
 // Done implements outbox.Store.
