@@ -51,7 +51,9 @@ type Atomic struct {
 	client *clientv3.Client
 	cfg    Config
 
-	mu    sync.Mutex
+	turn chan struct{} // has room for who asks for a lease
+
+	mu    sync.Mutex       // never held during a call of etcd
 	lease clientv3.LeaseID // that marks are put under, until it is too old for another one
 	until time.Time
 }
@@ -69,7 +71,7 @@ func NewAtomic(client *clientv3.Client, cfg Config) *Atomic {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 5 * time.Second
 	}
-	return &Atomic{client: client, cfg: cfg}
+	return &Atomic{client: client, cfg: cfg, turn: make(chan struct{}, 1)}
 }
 
 // message is one that is being handled. It is for the handler's goroutine.
@@ -113,7 +115,8 @@ func (a *Atomic) Once(ctx context.Context, scope, id string, run func(ctx contex
 // that of ops; if it did not succeed, a comparison did not hold, nothing was done, and Do can be called again with what
 // is true now. It must succeed at most once for a message.
 //
-// ErrDone says that the message was done before. Another error may come after the transaction, which shows when the
+// ErrDone says that the message was done before. INVALID_ARGUMENT says that etcd will never do such a transaction: too many
+// operations, too large, the same key twice. Another error may come after the transaction, which shows when the
 // message is handled again.
 func Do(ctx context.Context, ifs []clientv3.Cmp, ops ...clientv3.Op) (*clientv3.TxnResponse, error) {
 	m, ok := ctx.Value(messageKey{}).(*message)
@@ -162,18 +165,36 @@ func failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("inbox: %w", ctx.Err())
 	}
+	for _, wrong := range impossible {
+		if errors.Is(err, wrong) {
+			return failure.Wrap(err, failure.InvalidArgument, "etcd refuses the transaction")
+		}
+	}
 	return failure.Wrap(err, failure.Unavailable, "the etcd of the inbox does not do it")
 }
 
-// marks returns a lease that lasts for Keep, or up to a quarter longer.
+// impossible are etcd's words on a transaction that it will never do. That they are INVALID_ARGUMENT to etcd does not tell:
+// so is a token of yesterday.
+var impossible = []error{
+	rpctypes.ErrTooManyOps, rpctypes.ErrDuplicateKey, rpctypes.ErrEmptyKey, rpctypes.ErrValueProvided, rpctypes.ErrLeaseProvided, rpctypes.ErrRequestTooLarge,
+}
+
+// marks returns a lease that lasts for Keep, or up to a quarter longer. When that is due one at a time asks for another one, which
+// those who wait have, too: each lease stays in etcd until its end.
 func (a *Atomic) marks(ctx context.Context) (clientv3.LeaseID, error) {
-	a.mu.Lock()
-	lease, until := a.lease, a.until
-	a.mu.Unlock()
-	now := time.Now()
-	if now.Before(until) {
+	if lease, ok := a.current(); ok {
 		return lease, nil
 	}
+	select {
+	case a.turn <- struct{}{}:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	defer func() { <-a.turn }()
+	if lease, ok := a.current(); ok {
+		return lease, nil
+	}
+	now := time.Now()
 	spare := a.cfg.Keep / 4
 	granted, err := a.client.Grant(ctx, int64((a.cfg.Keep+spare+time.Second-1)/time.Second))
 	if err != nil {
@@ -183,6 +204,13 @@ func (a *Atomic) marks(ctx context.Context) (clientv3.LeaseID, error) {
 	defer a.mu.Unlock()
 	a.lease, a.until = granted.ID, now.Add(spare) // from before it was asked for
 	return granted.ID, nil
+}
+
+// current returns the lease that marks are put under now, if there is one.
+func (a *Atomic) current() (clientv3.LeaseID, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.lease, time.Now().Before(a.until)
 }
 
 func (a *Atomic) forget(lease clientv3.LeaseID) {

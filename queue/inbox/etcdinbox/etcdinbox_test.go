@@ -3,6 +3,8 @@ package etcdinbox_test
 import (
 	"context"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -102,6 +104,53 @@ func TestEtcdThatLostEverything(t *testing.T) {
 	etcd.RestartEmpty()
 	if !handle("2") || handle("2") {
 		t.Error("not handled once by an etcd that is new")
+	}
+}
+
+// Handlers that need a lease at the same time share one: each that is asked for stays for as long as marks do.
+func TestMarksShareALease(t *testing.T) {
+	c := client(t, etcdtest.Start(t).Addr())
+	in := etcdinbox.NewAtomic(c, etcdinbox.Config{})
+	var wg, ready sync.WaitGroup
+	ready.Add(32)
+	for i := range 32 {
+		wg.Go(func() {
+			if err := in.Once(t.Context(), "t/g", strconv.Itoa(i), func(context.Context) error {
+				ready.Done()
+				ready.Wait()
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if leases, err := c.Leases(t.Context()); err != nil || len(leases.Leases) != 1 {
+		t.Errorf("%d leases, %v; want 1", len(leases.Leases), err)
+	}
+}
+
+// What is wrong with a transaction is INVALID_ARGUMENT: it will not get better by trying again.
+func TestATransactionThatCannotBe(t *testing.T) {
+	c := client(t, etcdtest.Start(t).Addr())
+	in := etcdinbox.NewAtomic(c, etcdinbox.Config{})
+	many := make([]clientv3.Op, 1000)
+	for i := range many {
+		many[i] = clientv3.OpPut("many/"+strconv.Itoa(i), "")
+	}
+	for name, ops := range map[string][]clientv3.Op{
+		"too many":    many,
+		"a key twice": {clientv3.OpPut("a", "1"), clientv3.OpPut("a", "2")},
+		"no key":      {clientv3.OpPut("", "1")},
+		"too large":   {clientv3.OpPut("a", strings.Repeat("a", 1900<<10))},
+	} {
+		err := in.Once(t.Context(), "t/g", name, func(ctx context.Context) error {
+			_, err := etcdinbox.Do(ctx, nil, ops...)
+			return err
+		})
+		if failure.CodeOf(err) != failure.InvalidArgument {
+			t.Errorf("%s: %v, want INVALID_ARGUMENT", name, err)
+		}
 	}
 }
 
