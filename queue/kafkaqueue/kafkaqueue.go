@@ -71,8 +71,9 @@ type Config struct {
 	Name string
 	// Partitions of topics that are created without a number; default 12. More cost the broker, fewer are fewer instances.
 	Partitions int
-	// Replicas of topics that are created without a number; default 3, or as many as there are brokers. A majority of
-	// them must have a message before it is confirmed.
+	// Replicas of topics that are created without a number; default 3, or as many as a cluster of fewer brokers has, but not
+	// fewer than Brokers (up to 3): with fewer of them, and with fewer than a number that is given, a topic is not created.
+	// A majority of them must have a message before it is confirmed.
 	Replicas int
 	// MaxMessage is the most bytes of data; default 896 KiB, which brokers take unless they are told not to. For more,
 	// topics are created with a limit of their own, and the broker's limits on requests have to allow it.

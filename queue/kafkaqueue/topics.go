@@ -109,7 +109,7 @@ func (d *Driver) ensure(ctx context.Context, want []topic) error {
 	}
 	created := false
 	for {
-		missing, settling, brokers, err := d.look(ctx, unseen)
+		missing, settling, err := d.look(ctx, unseen)
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func (d *Driver) ensure(ctx context.Context, want []topic) error {
 			break
 		}
 		if len(missing) > 0 && !created {
-			if err := d.create(ctx, missing, brokers); err != nil {
+			if err := d.create(ctx, missing); err != nil {
 				return err
 			}
 			created = true // what is missing from now on is on its way
@@ -140,21 +140,20 @@ func (d *Driver) ensure(ctx context.Context, want []topic) error {
 	return nil
 }
 
-// look returns which topics are missing, whether others have partitions without a leader that has never been, and how
-// many brokers there are.
-func (d *Driver) look(ctx context.Context, want []topic) (missing []topic, settling bool, brokers int, err error) {
+// look returns which topics are missing, and whether others have partitions without a leader that has never been.
+func (d *Driver) look(ctx context.Context, want []topic) (missing []topic, settling bool, err error) {
 	names := make([]string, len(want))
 	for i, t := range want {
 		names[i] = t.name
 	}
 	meta, err := d.admin.Metadata(ctx, names...)
 	if err != nil {
-		return nil, false, 0, err
+		return nil, false, err
 	}
 	// Messages would wait for a broker that is not dialled until they are given up, without a word of why.
 	for _, b := range meta.Brokers {
 		if err := d.cfg.exposed(net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))); err != nil {
-			return nil, false, 0, fmt.Errorf("%w: %w", driver.ErrRefused, err)
+			return nil, false, fmt.Errorf("%w: %w", driver.ErrRefused, err)
 		}
 	}
 	for _, t := range want {
@@ -165,34 +164,57 @@ func (d *Driver) look(ctx context.Context, want []topic) (missing []topic, settl
 		case errors.Is(got.Err, kerr.LeaderNotAvailable):
 			settling = true
 		case got.Err != nil:
-			return nil, false, 0, fmt.Errorf("topic %s: %w", t.name, got.Err)
+			return nil, false, fmt.Errorf("topic %s: %w", t.name, got.Err)
 		case len(got.Partitions) == 0:
 			settling = true
 		}
 	}
-	return missing, settling, len(meta.Brokers), nil
+	return missing, settling, nil
 }
 
-func (d *Driver) create(ctx context.Context, missing []topic, brokers int) error {
+// create asks for as many replicas as there should be, and not for as many as there are brokers now: a topic keeps for good
+// what it was created with, and two of three brokers may be about to start. Only when the cluster says that it has fewer,
+// and nobody gave a number, it asks for fewer.
+func (d *Driver) create(ctx context.Context, missing []topic) error {
 	for _, t := range missing {
-		replicas := t.replicas
+		replicas, least := t.replicas, t.replicas
 		if replicas == 0 {
-			replicas = max(1, min(defaultReplicas, brokers))
+			// Brokers that the configuration names are there, even when they have not been seen yet.
+			replicas, least = defaultReplicas, min(defaultReplicas, len(d.cfg.Brokers))
 		}
-		config := map[string]*string{"min.insync.replicas": kadm.StringPtr(strconv.Itoa(replicas/2 + 1))}
-		if most := d.batch(); most > brokerMessage {
-			config["max.message.bytes"] = kadm.StringPtr(strconv.Itoa(most))
+		for {
+			err := d.createWith(ctx, t, replicas)
+			if errors.Is(err, kerr.InvalidReplicationFactor) && replicas > least {
+				replicas--
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			break
 		}
-		for k, v := range t.config {
-			config[k] = kadm.StringPtr(v)
+		if t.replicas == 0 && replicas < defaultReplicas {
+			d.cfg.Logger.Warn("kafka: the cluster has too few brokers: the topic has fewer replicas, and keeps them when there are more brokers",
+				"topic", t.name, "replicas", replicas)
 		}
-		resp, err := d.admin.CreateTopics(ctx, int32(t.partitions), int16(replicas), config, t.name) //nolint:gosec // checked by package queue, and by the broker
-		if err != nil {
-			return err
-		}
-		if r := resp[t.name]; r.Err != nil && !errors.Is(r.Err, kerr.TopicAlreadyExists) {
-			return fmt.Errorf("create topic %s: %w (%s)", t.name, r.Err, r.ErrMessage)
-		}
+	}
+	return nil
+}
+
+func (d *Driver) createWith(ctx context.Context, t topic, replicas int) error {
+	config := map[string]*string{"min.insync.replicas": kadm.StringPtr(strconv.Itoa(replicas/2 + 1))}
+	if most := d.batch(); most > brokerMessage {
+		config["max.message.bytes"] = kadm.StringPtr(strconv.Itoa(most))
+	}
+	for k, v := range t.config {
+		config[k] = kadm.StringPtr(v)
+	}
+	resp, err := d.admin.CreateTopics(ctx, int32(t.partitions), int16(replicas), config, t.name) //nolint:gosec // checked by package queue, and by the broker
+	if err != nil {
+		return err
+	}
+	if r := resp[t.name]; r.Err != nil && !errors.Is(r.Err, kerr.TopicAlreadyExists) {
+		return fmt.Errorf("create topic %s with %d replicas: %w (%s)", t.name, replicas, r.Err, r.ErrMessage)
 	}
 	return nil
 }
