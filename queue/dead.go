@@ -25,7 +25,7 @@ const (
 	deadPage = 50
 	// deadBytes is about how many bytes of messages are read at a time to see what there is.
 	deadBytes = 16 << 20
-	maxLimit = 1000
+	maxLimit  = 1000
 )
 
 // DeadLetters are the messages that a group set aside. Safe for concurrent use.

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/queue"
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
@@ -69,4 +70,28 @@ func TestForeignPoison(t *testing.T) {
 			t.Errorf("taken for an outage %d times", n)
 		}
 	})
+}
+
+// TestOutageOfOneKey: where one message at a time is tried, an outage takes those whose errors have no code for poison, but not more
+// than four, and none of those with a code.
+func TestOutageOfOneKey(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		dead int64
+	}{"coded": {failure.New(failure.Unavailable, "down"), 0}, "plain": {errBroken, 4}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.declare("orders", "g")
+				w.run(w.q, "orders", "g", queue.Handle(func(context.Context, queue.Message[int]) error { return c.err }), queue.SubscriptionConfig{Ordered: true})
+				for i := range 20 {
+					ok(t, w.q.Publish(t.Context(), "orders", i, queue.Key("k")))
+				}
+				pass(2 * time.Hour)
+				if lag := w.lag("orders", "g"); lag.Dead != c.dead || lag.Unsettled+lag.Waiting != 20-c.dead {
+					t.Errorf("lag %+v", lag)
+				}
+			})
+		})
+	}
 }
