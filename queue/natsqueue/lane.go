@@ -20,6 +20,7 @@ type lane struct {
 	rec      record // as it is at the server
 	revision uint64
 	revoked  chan struct{} // closed when it is about to be given up
+	gone     bool          // revoked is closed
 	leaving  time.Time     // since when; zero for not
 
 	pull     *puller
@@ -63,7 +64,7 @@ func takeLane(n int, rec record, revision uint64) *lane {
 func claim(was record, owner string) record {
 	rec := was
 	switch {
-	case was.Owner == "": // was given up in order
+	case was.Owner == "", was.Owner == owner: // was given up in order, or lost by somebody who lives
 	case was.Floor == was.Taken:
 		rec.Deaths++
 	default:
@@ -71,6 +72,14 @@ func claim(was record, owner string) record {
 	}
 	rec.Owner, rec.Taken = owner, was.Floor
 	return rec
+}
+
+// revoke says that the lane is about to be given up.
+func (l *lane) revoke() {
+	if !l.gone {
+		l.gone = true
+		close(l.revoked)
+	}
 }
 
 // floor is up to where everything is settled.

@@ -76,6 +76,9 @@ func (o *ordered) fence(now time.Time) {
 	if now.Sub(o.heard) < o.dead*3/4 {
 		return
 	}
+	for _, l := range o.lanes { // all of them before anything that could wait
+		l.revoke()
+	}
 	for _, l := range o.lanes {
 		o.lose(l)
 	}

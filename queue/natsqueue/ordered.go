@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
@@ -46,6 +47,7 @@ type ordered struct {
 	mu      sync.Mutex
 	t       *topic
 	lanes   map[int]*lane
+	unsure  map[int]bool // lanes it does not have whose records may name it
 	members map[string]*member
 	since   time.Time // since when it listens
 	heard   time.Time // when it heard itself last
@@ -65,7 +67,7 @@ func (e *Engine) subscribeOrdered(ctx context.Context, s driver.Subscription) (*
 	o := &ordered{
 		e: e, s: s, id: s.Instance + "/" + rand.Text(), dead: max(deadLeast, min(s.Hold, deadMost)),
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), done: make(chan struct{}), t: t,
-		lanes: make(map[int]*lane), members: make(map[string]*member), changed: make(chan struct{}),
+		lanes: make(map[int]*lane), unsure: make(map[int]bool), members: make(map[string]*member), changed: make(chan struct{}),
 		since: time.Now(), heard: time.Now(),
 	}
 	if err := o.become(ctx); err != nil {
@@ -94,6 +96,9 @@ func (o *ordered) become(ctx context.Context) error {
 	stream, name := o.e.names.stream(o.s.Topic), o.e.names.consumer(o.s.Group)
 	c, err := o.e.link.js.Consumer(ctx, stream, name)
 	had := err == nil
+	if !had && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return err // where the group is is not known
+	}
 	if had {
 		floor = c.CachedInfo().AckFloor.Stream
 	}
@@ -127,19 +132,18 @@ func signal(c chan struct{}) {
 // run keeps the lanes until ctx ends.
 func (o *ordered) run(ctx context.Context) {
 	defer close(o.done)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	// Each by itself: what run asks of the server may be answered late, or never.
+	wg.Go(func() { every(ctx, o.dead/5, func(time.Time) { o.tell() }) })
+	wg.Go(func() { every(ctx, o.dead/5, o.fence) })
 	tick := time.NewTicker(o.dead / 5)
 	defer tick.Stop()
 	soon := time.NewTimer(time.Hour)
 	defer soon.Stop()
-	told, settled := time.Time{}, time.Time{}
+	settled := time.Time{}
 	for ctx.Err() == nil {
 		o.commit(ctx)
-		if now := time.Now(); now.Sub(told) >= o.dead/5 {
-			told = now
-			o.tell()
-			o.fence(now)
-			settled = time.Time{}
-		}
 		if wait := arrangeGap - time.Since(settled); wait > 0 {
 			soon.Reset(wait)
 		} else {
@@ -159,13 +163,26 @@ func (o *ordered) run(ctx context.Context) {
 	}
 }
 
+// every calls f after each d until ctx ends.
+func every(ctx context.Context, d time.Duration, f func(time.Time)) {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f(time.Now())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // lose gives up a lane that is somebody else's, or may be.
 func (o *ordered) lose(l *lane) {
-	if l.leaving.IsZero() {
-		close(l.revoked)
-	}
+	l.revoke()
 	l.leaving = time.Now()
 	delete(o.lanes, l.n)
+	o.unsure[l.n] = true
 	l.pull.stop(func(*nats.Msg) {})
 	o.news()
 }
@@ -178,7 +195,12 @@ func (o *ordered) news() {
 
 // arrange gives lanes up and takes others, as plan says, and makes sure that those it has are read.
 func (o *ordered) arrange(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
 	if err := o.e.link.get(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // the link says so
+		}
 		return err
 	}
 	now := time.Now()
@@ -218,7 +240,7 @@ func (o *ordered) arrange(ctx context.Context) error {
 			give--
 			l.leaving = now
 			if !o.stopped { // the runner drains by itself
-				close(l.revoked)
+				l.revoke()
 			}
 			l.pull.stop(func(*nats.Msg) {})
 		}
@@ -235,6 +257,7 @@ func (o *ordered) arrange(ctx context.Context) error {
 	if len(free) > 0 {
 		errs = append(errs, o.take(ctx, free, take))
 	}
+	errs = append(errs, o.disown(ctx))
 	return errors.Join(append(errs, o.attach(ctx))...)
 }
 
@@ -243,11 +266,13 @@ func (o *ordered) release(ctx context.Context) error {
 	o.mu.Lock()
 	var ls []*lane
 	var ws []laneWrite
+	var versions []uint64
 	for _, l := range o.lanes {
 		if !l.leaving.IsZero() && (len(l.held) == 0 || !o.stopped && time.Since(l.leaving) > giveUpWait || o.closing) {
 			clear(l.held)
 			ls = append(ls, l)
 			ws = append(ws, laneWrite{l.n, l.next(""), l.revision})
+			versions = append(versions, l.version)
 		}
 	}
 	o.mu.Unlock()
@@ -257,12 +282,17 @@ func (o *ordered) release(ctx context.Context) error {
 	_, errs := o.e.writeLanes(ctx, o.t, o.s.Group, ws)
 	o.mu.Lock()
 	for i, l := range ls {
-		if errs[i] == nil {
-			l.written = l.version
-		} else if errors.Is(errs[i], errLaneLost) {
+		switch {
+		case errs[i] == nil:
+			l.written = versions[i]
+		case errors.Is(errs[i], errLaneLost):
 			errs[i] = nil
+		default: // the record may still name this member, and nobody else would take the lane: again
+			continue
 		}
-		delete(o.lanes, l.n)
+		if o.lanes[l.n] == l {
+			delete(o.lanes, l.n)
+		}
 	}
 	o.news()
 	o.mu.Unlock()
@@ -309,10 +339,52 @@ func (o *ordered) take(ctx context.Context, free []int, most int) error {
 		} else if errors.Is(errs[i], errLaneLost) {
 			errs[i] = nil
 			signal(o.kick)
+		} else {
+			o.unsure[w.lane] = true
 		}
 	}
 	o.mu.Unlock()
 	o.tell()
+	return errors.Join(errs...)
+}
+
+// disown takes this member's name out of records of lanes that it does not have: because it lost them, or because it
+// never heard that it had got them. Others do not take what belongs to a member they hear.
+func (o *ordered) disown(ctx context.Context) error {
+	o.mu.Lock()
+	n := len(o.unsure)
+	o.mu.Unlock()
+	if n == 0 {
+		return nil
+	}
+	records, err := o.e.readLanes(ctx, o.t, o.s.Group)
+	if err != nil {
+		return err
+	}
+	var ws []laneWrite
+	o.mu.Lock()
+	for n := range o.unsure {
+		if o.lanes[n] != nil || n >= len(records) || records[n].Owner != o.id {
+			delete(o.unsure, n)
+			continue
+		}
+		rec := records[n].record
+		rec.Owner = ""
+		ws = append(ws, laneWrite{n, rec, records[n].revision})
+	}
+	o.mu.Unlock()
+	if len(ws) == 0 {
+		return nil
+	}
+	_, errs := o.e.writeLanes(ctx, o.t, o.s.Group, ws)
+	o.mu.Lock()
+	for i, w := range ws {
+		if errs[i] == nil || errors.Is(errs[i], errLaneLost) {
+			delete(o.unsure, w.lane)
+			errs[i] = nil
+		}
+	}
+	o.mu.Unlock()
 	return errors.Join(errs...)
 }
 
@@ -339,44 +411,59 @@ func (o *ordered) attach(ctx context.Context) error {
 	}
 	t := o.t
 	o.mu.Unlock()
+	if len(todo) == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	errs := make([]error, len(todo))
+	errs, names, afters := make([]error, len(todo)), make([]string, len(todo)), make([]uint64, len(todo))
 	var wg sync.WaitGroup
 	for i, l := range todo {
-		wg.Go(func() { errs[i] = o.attachOne(ctx, t, l) })
+		wg.Go(func() { names[i], afters[i], errs[i] = o.consumer(ctx, t, l) })
 	}
 	wg.Wait()
-	signal(o.wake)
-	err := errors.Join(errs...)
-	if errors.Is(translate(err), errNoStream) {
-		// The stream may be another one now, whose numbers begin anew.
-		if info, e := o.e.link.js.Stream(ctx, o.e.names.stream(t.name)); e != nil || !info.CachedInfo().Created.Equal(t.created) {
-			o.mu.Lock()
-			for _, l := range o.lanes {
-				o.lose(l)
-			}
-			o.mu.Unlock()
-			return errors.Join(err, o.renew(ctx))
+	// Asked after the consumers were made: another stream of that name, which may have come at any time, counts its
+	// messages anew, and those before the numbers that are known would never be seen.
+	info, err := o.e.link.js.Stream(ctx, o.e.names.stream(t.name))
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound), err == nil && !info.CachedInfo().Created.Equal(t.created):
+		o.mu.Lock()
+		for _, l := range o.lanes {
+			o.lose(l)
+		}
+		o.mu.Unlock()
+		return errors.Join(err, o.renew(ctx))
+	case err != nil:
+		return errors.Join(append(errs, err)...)
+	}
+	for i, l := range todo {
+		if errs[i] == nil {
+			errs[i] = o.attachOne(t, l, names[i], afters[i])
 		}
 	}
-	return err
+	signal(o.wake)
+	return errors.Join(errs...)
 }
 
-func (o *ordered) attachOne(ctx context.Context, t *topic, l *lane) error {
+// consumer makes one that reads a lane, from after what was fetched.
+func (o *ordered) consumer(ctx context.Context, t *topic, l *lane) (name string, after uint64, err error) {
 	o.mu.Lock()
-	after := l.last
+	after = l.last
 	o.mu.Unlock()
 	c, err := o.e.link.js.CreateConsumer(ctx, o.e.names.stream(t.name), o.e.laneConsumer(t, o.s.Group, l.n, after, laneIdle))
 	if err != nil {
-		return translate(err)
+		return "", 0, translate(err)
 	}
+	return c.CachedInfo().Name, after, nil
+}
+
+func (o *ordered) attachOne(t *topic, l *lane, name string, after uint64) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if l.last != after || !l.leaving.IsZero() {
 		return nil // next time
 	}
-	if err := l.pull.attach(o.e.names.stream(t.name), c.CachedInfo().Name); err != nil {
+	if err := l.pull.attach(o.e.names.stream(t.name), name); err != nil {
 		return err
 	}
 	l.attached, l.count = true, 0
