@@ -75,7 +75,7 @@ func (d *Driver) follow(ctx context.Context, name string, l *letters) error {
 	if l.more && len(l.alive) < maxLetters/2 {
 		l.forget()
 	}
-	ends, err := d.admin.ListEndOffsets(ctx, name)
+	ends, err := d.ends(ctx, name)
 	if err == nil {
 		err = ends.Error()
 	}
@@ -110,7 +110,7 @@ func (d *Driver) read(ctx context.Context, name string, from, end int64, f func(
 	if from >= end {
 		return nil
 	}
-	starts, err := d.admin.ListStartOffsets(ctx, name)
+	starts, err := d.starts(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,10 @@ func (d *Driver) read(ctx context.Context, name string, from, end int64, f func(
 			return nil
 		}
 	}
+	life, quit := context.WithCancel(ctx)
+	defer quit()
 	opts := append([]kgo.Opt{
+		kgo.WithContext(life),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {0: kgo.NewOffset().At(from)}}), kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxWait(100 * time.Millisecond),
 	}, d.common...)
@@ -127,7 +130,10 @@ func (d *Driver) read(ctx context.Context, name string, from, end int64, f func(
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() {
+		quit() // without it, closing waits for a broker that is frozen
+		c.Close()
+	}()
 	for next := from; next < end; {
 		fetches := c.PollRecords(ctx, 1000)
 		if err := ctx.Err(); err != nil {

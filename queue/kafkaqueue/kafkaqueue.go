@@ -101,7 +101,9 @@ type Driver struct {
 	producer *kgo.Client
 	requests *kgo.Client // apart, so that a large batch keeps no question waiting
 	admin    *kadm.Client
-	quit     context.CancelFunc // of both
+	life     context.Context // of both
+	quit     context.CancelFunc
+	asking   chan struct{} // one for each question under way
 	buffered *semaphore.Weighted
 	sendings sync.Pool
 
@@ -124,11 +126,11 @@ func Open(cfg Config) (*Driver, error) {
 	cfg.defaults()
 	d := &Driver{
 		cfg: cfg, known: make(map[string]bool), receivers: make(map[*receiver]struct{}), claims: make(map[claim]bool), dead: make(map[string]*letters),
-		buffered: semaphore.NewWeighted(maxBuffered),
+		buffered: semaphore.NewWeighted(maxBuffered), asking: make(chan struct{}, maxAsking),
 	}
 	d.common = d.options()
 	life, quit := context.WithCancel(context.Background())
-	d.quit = quit
+	d.life, d.quit = life, quit
 	own := append([]kgo.Opt{kgo.WithContext(life)}, d.common...)
 	var err error
 	if d.producer, err = kgo.NewClient(append(d.producing(), own...)...); err != nil {
@@ -211,6 +213,7 @@ func (d *Driver) Close() error {
 	d.quit()
 	d.producer.Close()
 	d.requests.Close()
+	d.asked()
 	return nil
 }
 

@@ -17,18 +17,20 @@ func (d *Driver) Lag(ctx context.Context, topic, group string) (driver.Lag, erro
 		return driver.Lag{}, wrong(ctx, err, "lag of %s for %s", topic, group)
 	}
 	// Committed comes first: what is settled meanwhile makes the rest larger than it is, never negative.
-	committed, err := d.admin.FetchOffsetsForTopics(ctx, groupID(topic, group), topic, again)
+	committed, err := ask(ctx, d, func(ctx context.Context) (kadm.OffsetResponses, error) {
+		return d.admin.FetchOffsetsForTopics(ctx, groupID(topic, group), topic, again)
+	})
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return fail(err)
 	}
-	ends, err := d.admin.ListEndOffsets(ctx, topic, again)
+	ends, err := d.ends(ctx, topic, again)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
 		return fail(err)
 	}
-	starts, err := d.admin.ListStartOffsets(ctx, topic, again)
+	starts, err := d.starts(ctx, topic, again)
 	if err == nil {
 		err = starts.Error()
 	}
@@ -62,4 +64,14 @@ func (d *Driver) Lag(ctx context.Context, topic, group string) (driver.Lag, erro
 		return fail(err)
 	}
 	return lag, nil
+}
+
+// ends returns the offsets behind the last messages.
+func (d *Driver) ends(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
+	return ask(ctx, d, func(ctx context.Context) (kadm.ListedOffsets, error) { return d.admin.ListEndOffsets(ctx, topics...) })
+}
+
+// starts returns the offsets of the first messages.
+func (d *Driver) starts(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
+	return ask(ctx, d, func(ctx context.Context) (kadm.ListedOffsets, error) { return d.admin.ListStartOffsets(ctx, topics...) })
 }

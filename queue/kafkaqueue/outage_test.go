@@ -3,6 +3,8 @@ package kafkaqueue_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,5 +127,63 @@ func TestCloseWithoutBroker(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestSilentBroker: whoever asks a broker that takes connections and says nothing has an error at the deadline, also who
+// asks on a connection that was never answered.
+func TestSilentBroker(t *testing.T) {
+	for name, ask := range map[string]func(context.Context, *client) error{
+		"Declare": func(ctx context.Context, c *client) error {
+			return c.Declare(ctx, driver.Topic{Name: "new", Groups: []string{"g"}})
+		},
+		"Subscribe": func(ctx context.Context, c *client) error {
+			_, err := c.Subscribe(ctx, driver.Subscription{Topic: "new", Group: "g", Instance: "i", Window: 1, Hold: time.Second})
+			return err
+		},
+		"PublishTo": func(ctx context.Context, c *client) error {
+			return errors.Join(c.PublishTo(ctx, "new", "g", []*driver.Message{message("k", 0)})...)
+		},
+		"Groups": func(ctx context.Context, c *client) error { _, err := c.Groups(ctx); return err },
+		"Lag":    func(ctx context.Context, c *client) error { _, err := c.Lag(ctx, "t", "g"); return err },
+		"Dead":   func(ctx context.Context, c *client) error { _, err := c.Dead(ctx, "t", "g", "", 10); return err },
+		"Bury":   func(ctx context.Context, c *client) error { return c.Bury(ctx, "t", "g", message("k", 0)) },
+	} {
+		for _, known := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/connected=%v", name, known), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := newFake(t)
+					c := open(t, f)
+					if known {
+						c.declare("t", "g")
+					}
+					c.Freeze()
+					pause(40 * time.Second) // connections that were there have ended
+					var wg sync.WaitGroup
+					for range 20 {
+						wg.Go(func() {
+							ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+							defer cancel()
+							begun := time.Now()
+							if err := ask(ctx, c); !errors.Is(err, context.DeadlineExceeded) {
+								t.Errorf("%v", err)
+							}
+							if took := time.Since(begun); took > time.Second+10*time.Millisecond {
+								t.Errorf("it took %v", took)
+							}
+						})
+						pause(300 * time.Millisecond)
+					}
+					wg.Wait()
+					begun := time.Now()
+					if err := c.Close(); err != nil {
+						t.Error(err)
+					}
+					if took := time.Since(begun); took > 10*time.Second {
+						t.Errorf("closing took %v", took)
+					}
+				})
+			})
+		}
 	}
 }

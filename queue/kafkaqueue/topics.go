@@ -146,7 +146,7 @@ func (d *Driver) look(ctx context.Context, want []topic) (missing []topic, settl
 	for i, t := range want {
 		names[i] = t.name
 	}
-	meta, err := d.admin.Metadata(ctx, names...)
+	meta, err := ask(ctx, d, func(ctx context.Context) (kadm.Metadata, error) { return d.admin.Metadata(ctx, names...) })
 	if err != nil {
 		return nil, false, err
 	}
@@ -209,7 +209,9 @@ func (d *Driver) createWith(ctx context.Context, t topic, replicas int) error {
 	for k, v := range t.config {
 		config[k] = kadm.StringPtr(v)
 	}
-	resp, err := d.admin.CreateTopics(ctx, int32(t.partitions), int16(replicas), config, t.name) //nolint:gosec // checked by package queue, and by the broker
+	resp, err := ask(ctx, d, func(ctx context.Context) (kadm.CreateTopicResponses, error) {
+		return d.admin.CreateTopics(ctx, int32(t.partitions), int16(replicas), config, t.name) //nolint:gosec // checked by package queue, and by the broker
+	})
 	if err != nil {
 		return err
 	}
@@ -226,7 +228,7 @@ func (d *Driver) batch() int {
 
 // Groups implements driver.Engine: by the topics of groups.
 func (d *Driver) Groups(ctx context.Context) ([]driver.Group, error) {
-	topics, err := d.admin.ListTopics(ctx)
+	topics, err := ask(ctx, d, func(ctx context.Context) (kadm.TopicDetails, error) { return d.admin.ListTopics(ctx) })
 	if err != nil {
 		return nil, wrong(ctx, err, "list topics")
 	}

@@ -8,13 +8,14 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // ids returns the IDs of topics, which a topic that is created again under its name does not keep.
 func (d *Driver) ids(ctx context.Context, names ...string) (map[string][16]byte, error) {
-	meta, err := d.admin.Metadata(ctx, names...)
+	meta, err := ask(ctx, d, func(ctx context.Context) (kadm.Metadata, error) { return d.admin.Metadata(ctx, names...) })
 	if err != nil {
 		return nil, err
 	}
