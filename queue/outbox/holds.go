@@ -172,20 +172,20 @@ func (h *holds) count(topic string) (n int) {
 	return n
 }
 
-// release lets go what has waited long enough, and reports whether something has since the last call. It forgets what
-// was let go long ago, and nothing was heard of since.
-func (h *holds) release(now time.Time) (any bool) {
-	due := func(x *hold) (forget bool) {
+// release lets go what has waited long enough, and reports whether a key or a single event, and whether a topic has since the
+// last call. It forgets what was let go long ago, and nothing was heard of since.
+func (h *holds) release(now time.Time) (one, topic bool) {
+	due := func(x *hold, any *bool) (forget bool) {
 		if now.Before(x.until) {
 			return false
 		}
-		any = any || !x.released
+		*any = *any || !x.released
 		x.released = true
 		return now.Sub(x.until) > forgetAfter
 	}
-	maps.DeleteFunc(h.topics, func(_ string, x *hold) bool { return due(x) })
-	maps.DeleteFunc(h.lanes, func(_ lane, x *hold) bool { return due(x) })
-	return any
+	maps.DeleteFunc(h.topics, func(_ string, x *hold) bool { return due(x, &topic) })
+	maps.DeleteFunc(h.lanes, func(_ lane, x *hold) bool { return due(x, &one) })
+	return one, topic
 }
 
 // skip returns what has to wait yet.

@@ -202,14 +202,14 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 			}
 			return nil
 		}}
-		for i := range 1500 {
+		for i := range 1100 {
 			store.Add(event("bad", fmt.Sprint("x", i), ""))
 		}
 		store.Add(event("good", "g", ""))
-		r := outbox.New(store, pub, outbox.Config{Batch: 100})
+		r := outbox.New(store, pub, outbox.Config{Batch: 250})
 		stop := run(t, r)
 		most := 0
-		for range 200 {
+		for range 50 {
 			pass(100 * time.Millisecond)
 			most = max(most, len(r.Status().Held))
 		}
@@ -219,9 +219,9 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 		if got := taken(pub); got != "g" {
 			t.Errorf("taken: %s", got)
 		}
-		pass(40 * time.Second)
-		if n := r.Status().Failed; n > 1500*10 {
-			t.Errorf("%d attempts in a minute", n)
+		pass(20 * time.Second)
+		if n := r.Status().Failed; n > 1100*10 {
+			t.Errorf("%d attempts in 25 seconds", n)
 		}
 		broken.Store(false)
 		for began := time.Now(); store.Left() > 0 && time.Since(began) < 10*time.Minute; {
@@ -248,7 +248,7 @@ func TestManyMessagesThatAreAtFault(t *testing.T) {
 					}
 					return nil
 				}}
-				for i := range outbox.DefaultBatch {
+				for i := range 300 {
 					k := key
 					if k != "" {
 						k += fmt.Sprint(i)
@@ -258,14 +258,14 @@ func TestManyMessagesThatAreAtFault(t *testing.T) {
 				for i := range 100 {
 					store.Add(event("t", fmt.Sprint("good", i), fmt.Sprint("other", i%3)))
 				}
-				r := outbox.New(store, pub, outbox.Config{})
+				r := outbox.New(store, pub, outbox.Config{Batch: 300})
 				stop := run(t, r)
 				pass(time.Second)
 				if n := len(pub.Taken()); n != 100 {
 					t.Errorf("%d good ones published in a second, want 100", n)
 				}
 				pass(20 * time.Second)
-				if n := r.Status().Failed; n < outbox.DefaultBatch*5 || n > outbox.DefaultBatch*10 {
+				if n := r.Status().Failed; n < 300*4 || n > 300*10 {
 					t.Errorf("%d attempts in 20 seconds", n)
 				}
 				if err := stop(); err != nil {

@@ -17,7 +17,7 @@ const (
 	// all events of the busy topics, so it is not done while they are fast.
 	slow = 100 * time.Millisecond
 	// vainPause and vainTimes bound the looks that find nothing but what has to wait: they, too, pass over all of that. There is at
-	// least that pause after one, and that many times what it took.
+	// least that pause after one, and that many times what it took unless a topic's time has come.
 	vainPause = 100 * time.Millisecond
 	vainTimes = 10
 	// lagEvery is how often the lag is looked at, cleanEvery how often events that are done are removed: cleanBatch at a time,
@@ -39,6 +39,7 @@ type work struct {
 	confirmed []uint64        // published and not yet marked
 	more      bool            // there may be events that were not read
 	lookAt    time.Time       // not before, because what is being published may be through any moment, or there was nothing but what waits
+	looked    time.Time       // last
 	fetchAt   time.Time       // not before, because the store failed
 	markAt    time.Time       // likewise
 	fetching  backoff.Backoff // after failures of the store
@@ -168,8 +169,11 @@ func (w *work) mark(ctx context.Context) {
 // would be read again, and the store has troubles enough.
 func (w *work) fetch(ctx context.Context) {
 	now := time.Now()
-	if w.holds.release(now) {
-		w.more, w.lookAt = true, time.Time{}
+	if lane, topic := w.holds.release(now); lane || topic {
+		w.more = true
+		if at := w.looked.Add(vainPause); topic && at.Before(w.lookAt) {
+			w.lookAt = at
+		}
 	}
 	if !w.more || len(w.confirmed) > 0 || len(w.busy) == maxPublishing || now.Before(later(w.fetchAt, w.lookAt)) || ctx.Err() != nil {
 		return
@@ -181,6 +185,7 @@ func (w *work) fetch(ctx context.Context) {
 	call, done := context.WithTimeout(ctx, w.r.cfg.StoreTimeout)
 	events, err := w.r.store.Pending(call, q)
 	done()
+	w.looked = time.Now()
 	if err != nil {
 		if ctx.Err() == nil {
 			w.r.cfg.Logger.Warn("the outbox cannot be read", "relay", w.r.cfg.Name, "error", err)
@@ -199,8 +204,7 @@ func (w *work) fetch(ctx context.Context) {
 	}
 	w.more = false
 	if !q.Skip.empty() {
-		looked := time.Now()
-		w.lookAt = looked.Add(max(vainPause, vainTimes*looked.Sub(now)))
+		w.lookAt = w.looked.Add(max(vainPause, vainTimes*w.looked.Sub(now)))
 	}
 	select {
 	case w.arm <- struct{}{}:

@@ -126,8 +126,8 @@ func (s *Store) lock(topic, key string) int64 {
 
 // check refuses what could be neither stored nor published, and returns the attributes as they are stored.
 func (s *Store) check(topic string, m *driver.Message) (attributes string, err error) {
-	if m.ID == "" || m.Source == "" {
-		return "", failure.New(failure.InvalidArgument, "add an event to %s: it has no ID or no source", topic)
+	if err := queue.Validate(m); err != nil {
+		return "", failure.Wrap(err, failure.InvalidArgument, "add an event to %s: nobody would take it", topic)
 	}
 	if len(m.Data) > s.cfg.MaxMessage {
 		return "", failure.New(failure.InvalidArgument, "add an event to %s: %d bytes of data, at most %d are taken", topic, len(m.Data), s.cfg.MaxMessage)

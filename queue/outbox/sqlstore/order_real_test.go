@@ -325,3 +325,85 @@ func waking(t *testing.T, d database, server *pgtest.Server) {
 		t.Error(err)
 	}
 }
+
+// Those who add events of a topic that has to wait are not asked for long to wake the relay, which they do one after the other; a store
+// that is told of the end, or of another one's beginning, keeps no connection and no word of the one before.
+func wakingInVain(t *testing.T, d database) {
+	db := d.open(t)
+	s := newStore(t, db, d.dialect, sqlstore.Config{})
+	other, err := sqlstore.New(d.open(t), d.dialect, sqlstore.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := func(statement string) (n int) {
+		t.Helper()
+		if err := db.QueryRowContext(t.Context(), statement).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	asleep := func() bool {
+		t.Helper()
+		return query("SELECT asleep::int FROM holdfast_outbox_relay") == 1
+	}
+	listeners := func() int {
+		return query("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()")
+	}
+	look := func(s *sqlstore.Store) {
+		t.Helper()
+		events, err := s.Pending(t.Context(), outbox.Query{Limit: 10, MaxBytes: 1 << 20, Skip: outbox.Skip{Topics: []string{"away"}}})
+		if err != nil || len(events) > 0 {
+			t.Fatalf("%d events, %v", len(events), err)
+		}
+	}
+	wait := func() {
+		t.Helper()
+		if err := s.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for look(s); !asleep(); look(s) {
+		wait()
+	}
+	n := 0
+	for ; asleep() && n < 500; n++ {
+		if err := add(t.Context(), db, other, "away", outboxtest.Message(fmt.Sprint(n), "")); err != nil {
+			t.Fatal(err)
+		}
+		wait()
+		look(s)
+	}
+	if n > 100 {
+		t.Fatalf("%d events of a topic that waits had to wake the relay", n)
+	}
+	for range 10 {
+		wait()
+		look(s)
+		if asleep() {
+			t.Fatal("it asks to be woken again, although it has found nothing")
+		}
+	}
+
+	if listeners() != 1 {
+		t.Errorf("%d connections listen", listeners())
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Wait(over); err == nil {
+		t.Error("Wait with a context that is over")
+	}
+	for deadline := time.Now().Add(10 * time.Second); listeners() > 0; pass(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a connection listens after the end")
+		}
+	}
+
+	// Another one died while it slept, and this one is busy from the first.
+	execute(t, db, "UPDATE holdfast_outbox_relay SET asleep = true")
+	if _, err := other.Pending(t.Context(), outbox.Query{Limit: 100, MaxBytes: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Pending(t.Context(), outbox.Query{Limit: 100, MaxBytes: 1 << 20}); err != nil || asleep() {
+		t.Errorf("%v; a relay that is busy has itself woken: %v", err, asleep())
+	}
+}

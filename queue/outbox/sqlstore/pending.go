@@ -38,10 +38,10 @@ func (s *Store) Pending(ctx context.Context, q outbox.Query) ([]outbox.Event, er
 		s.idle = 0
 		s.found += len(events)
 	}
-	rouse := s.asleep && s.found > manyFound
+	rouse := s.wakes() && s.told != awake && s.found > manyFound
 	s.mu.Unlock()
 	if rouse {
-		s.sleep(ctx, false)
+		s.sleep(ctx, awake)
 	}
 	return events, nil
 }

@@ -51,6 +51,7 @@ func TestRealPostgreSQL(t *testing.T) {
 		{"committed out of order", outOfOrder},
 		{"order of keys is that of commits", orderOfCommits},
 		{"deadlock", deadlock},
+		{"waking in vain", wakingInVain},
 		{"waking", func(t *testing.T, d database) { waking(t, d, server) }},
 	} {
 		t.Run(c.name, func(t *testing.T) { // in a database of its own

@@ -161,6 +161,42 @@ func transactions(t *testing.T, d database) {
 
 func TestTransactionsSQLite(t *testing.T) { transactions(t, sqlite(t)) }
 
+// What nobody would ever take is refused, and leaves the transaction as it was: committed, it would hold up its key for ever.
+func TestWhatNobodyWouldTakeIsRefused(t *testing.T) {
+	d := sqlite(t)
+	db := d.open(t)
+	s := newStore(t, db, d.dialect, sqlstore.Config{})
+	for name, spoil := range map[string]func(*driver.Message){
+		"a key that is not UTF-8":        func(m *driver.Message) { m.Key = "a\xff" },
+		"a key with a character 0":       func(m *driver.Message) { m.Key = "a\x00" },
+		"a key that is too long":         func(m *driver.Message) { m.Key = strings.Repeat("k", driver.MaxKey+1) },
+		"no ID":                          func(m *driver.Message) { m.ID = "" },
+		"an ID that is too long":         func(m *driver.Message) { m.ID = strings.Repeat("i", driver.MaxText+1) },
+		"no source":                      func(m *driver.Message) { m.Source = "" },
+		"an attribute's name":            func(m *driver.Message) { m.Attributes = map[string]string{"Not This": "x"} },
+		"an attribute that is not UTF-8": func(m *driver.Message) { m.Attributes = map[string]string{"a": "\xff"} },
+		"an attribute that is too long": func(m *driver.Message) {
+			m.Attributes = map[string]string{"a": strings.Repeat("x", driver.MaxAttribute+1)}
+		},
+		"a year":                 func(m *driver.Message) { m.Time = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC) },
+		"data that is too large": func(m *driver.Message) { m.Data = make([]byte, sqlstore.DefaultMaxMessage+1) },
+	} {
+		m := outboxtest.Message("1", "a")
+		spoil(m)
+		if err := add(t.Context(), db, s, "t", m); failure.CodeOf(err) != failure.InvalidArgument {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if l, err := s.Lag(t.Context()); err != nil || l.Pending != 0 {
+		t.Errorf("%+v, %v", l, err)
+	}
+	m := outboxtest.Message("1", "a")
+	m.Data = make([]byte, sqlstore.DefaultMaxMessage)
+	if err := add(t.Context(), db, s, "t", m); err != nil {
+		t.Errorf("the most that is taken: %v", err)
+	}
+}
+
 // Many instances that start at once make the tables once, and none fails; a script makes the same ones.
 func migrations(t *testing.T, d database) {
 	var wg sync.WaitGroup

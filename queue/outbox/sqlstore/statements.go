@@ -62,7 +62,7 @@ SELECT * FROM %[1]s%[2]s ORDER BY seq LIMIT $1) AS page) AS counted WHERE before
 		lock:      "SELECT pg_advisory_xact_lock(one) FROM unnest($1::bigint[]) AS one",
 		pending:   page(""),
 		pendingBut: page(` WHERE NOT topic = ANY (ARRAY(SELECT json_array_elements_text($3::json))) AND NOT seq = ANY ($5::bigint[])
-AND NOT EXISTS (SELECT FROM json_array_elements($4::json) AS held(pair) WHERE pair ->> 0 = topic AND pair ->> 1 = key)`),
+AND (topic, key) NOT IN (SELECT pair ->> 0, pair ->> 1 FROM json_array_elements($4::json) AS held(pair))`),
 		done:  fmt.Sprintf("DELETE FROM %s WHERE seq = ANY ($1::bigint[])", table),
 		clean: fmt.Sprintf("DELETE FROM %[1]s WHERE seq IN (SELECT seq FROM %[1]s WHERE done < now() - make_interval(secs => $1) ORDER BY done LIMIT $2 FOR UPDATE SKIP LOCKED)", done),
 		lag:   fmt.Sprintf("SELECT (SELECT count(*) FROM (SELECT FROM %[1]s LIMIT $1) AS counted), (SELECT added FROM %[1]s ORDER BY seq LIMIT 1)", table),
@@ -82,7 +82,7 @@ WHERE one = 1 AND (holder = '' OR until < clock_timestamp()) RETURNING token`, r
 func sqlite(prefix string) statements {
 	table, done, relay := prefix+"outbox", prefix+"outbox_done", prefix+"outbox_relay"
 	page := func(where string) string {
-		return fmt.Sprintf(`WITH page AS (SELECT seq, length(data) AS size FROM %[1]s AS e%[2]s ORDER BY seq LIMIT ?1),
+		return fmt.Sprintf(`WITH page AS (SELECT seq, length(data) AS size FROM %[1]s%[2]s ORDER BY seq LIMIT ?1),
 cut AS (SELECT seq, sum(size) OVER (ORDER BY seq) - size AS before FROM page)
 SELECT o.seq, %[3]s, added FROM %[1]s o JOIN cut USING (seq) WHERE before < ?2 ORDER BY o.seq`, table, where, columns)
 	}
@@ -90,7 +90,7 @@ SELECT o.seq, %[3]s, added FROM %[1]s o JOIN cut USING (seq) WHERE before < ?2 O
 		add:     fmt.Sprintf("INSERT INTO %s (%s, added) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)", table, columns),
 		pending: page(""),
 		pendingBut: page(` WHERE topic NOT IN (SELECT value FROM json_each(?3)) AND seq NOT IN (SELECT value FROM json_each(?5))
-AND NOT EXISTS (SELECT 1 FROM json_each(?4) AS held WHERE held.value ->> 0 = e.topic AND held.value ->> 1 = e.key)`),
+AND (topic, key) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))`),
 		done: fmt.Sprintf("DELETE FROM %s WHERE seq IN (SELECT value FROM json_each(?1))", table),
 		keep: fmt.Sprintf("INSERT OR IGNORE INTO %[2]s (seq, %[3]s, added, done) SELECT seq, %[3]s, added, ?2 FROM %[1]s WHERE seq IN (SELECT value FROM json_each(?1))",
 			table, done, columns),

@@ -53,7 +53,7 @@ const (
 // The defaults of a Config.
 const (
 	DefaultPrefix     = "holdfast_"
-	DefaultMaxMessage = 960 << 10
+	DefaultMaxMessage = 896 << 10
 	DefaultPoll       = 500 * time.Millisecond
 	DefaultLease      = 5 * time.Second
 )
@@ -69,7 +69,7 @@ type Config struct {
 	// Source is the CloudEvents source of what is added: as queue.Config.Source. "": "holdfast".
 	Source string
 	// MaxMessage is the most bytes of data of an event, which is refused by Add if it has more: the engine would never take it,
-	// and it would hold up its key. 0: 960 KiB, which every engine takes as it comes; Capabilities.MaxMessage is the engine's.
+	// and it would hold up its key. 0: 896 KiB, which every engine takes as it comes; Capabilities.MaxMessage is the engine's.
 	MaxMessage int
 	// Keep is how long events are kept, in a table beside, after they were published. 0: not at all.
 	Keep time.Duration
@@ -122,10 +122,10 @@ type Store struct {
 
 	added atomic.Int64 // when Add was called last, in this process, by the clock's nanoseconds
 
-	mu     sync.Mutex
-	idle   int  // times that Wait was over since Pending found something
-	asleep bool // the database was told that the relay sleeps
-	found  int  // events, since it was told
+	mu    sync.Mutex
+	idle  int  // times that Wait was over since Pending found something
+	told  told // what the database was told last, as far as is known
+	found int  // events, and wake-ups, since it was told
 
 	listening listening // of Wait's goroutine
 }

@@ -20,12 +20,27 @@ const (
 	recentPause = 25 * time.Millisecond
 	// sleepAfter is how many looks in vain there are before the relay asks to be woken: about a tenth of a second.
 	sleepAfter = 4
-	// manyFound is how many events there are, since the relay asked to be woken, when it does better without.
+	// manyFound is how many events and wake-ups there are, since the relay asked to be woken, when it does better without: those
+	// who wake it commit one after the other. Wake-ups count by themselves, since they may be for events that have to wait.
 	manyFound = 50
+	// furtherWakes bounds those that are taken in at a time, after the first.
+	furtherWakes = 1000
 	// checkEvery is how often the connection that listens is asked whether it lives, redialEvery how often one is made.
 	checkEvery  = 30 * time.Second
 	redialEvery = 5 * time.Second
 )
+
+// told is what the database was told of the relay.
+type told int
+
+const (
+	unknown told = iota // by this process; another one's relay may have left word
+	awake
+	asleep
+)
+
+// wakes reports whether those who add events are asked to wake the relay.
+func (s *Store) wakes() bool { return s.dialect == PostgreSQL && !s.cfg.NoListen }
 
 // listening is the connection that listens, and what is known of it.
 type listening struct {
@@ -39,23 +54,30 @@ type listening struct {
 // On PostgreSQL it has itself woken when it looks seldom: it listens on a connection of its own, and says so in the
 // database, since transactions that notify commit one after the other and should not when there are many. What it misses
 // meanwhile, and whenever listening does not work, is found by looking.
+//
+// The connection that listens is closed by a Wait whose ctx is over.
 func (s *Store) Wait(ctx context.Context) error {
+	defer func() {
+		if ctx.Err() != nil {
+			s.hangUp()
+		}
+	}()
+	if ctx.Err() != nil {
+		return ctx.Err() //nolint:wrapcheck // as it is
+	}
 	s.mu.Lock()
 	idle := s.idle
 	s.idle++
-	fallAsleep := s.dialect == PostgreSQL && !s.cfg.NoListen && !s.asleep && idle == sleepAfter
+	fallAsleep := s.wakes() && s.told != asleep && idle == sleepAfter
 	s.mu.Unlock()
 	switch {
 	case idle < sleepAfter:
 		backoff.Pause(ctx, spread(min(firstPause<<min(idle, sleepAfter), s.cfg.Poll)))
 	case fallAsleep && s.listen(ctx):
-		s.sleep(ctx, true)
+		s.sleep(ctx, asleep)
 		return ctx.Err() // to look once more: who did not see it did not notify
 	default:
 		s.rest(ctx, idle)
-	}
-	if ctx.Err() != nil {
-		s.hangUp()
 	}
 	return ctx.Err()
 }
@@ -79,6 +101,7 @@ func (s *Store) rest(ctx context.Context, idle int) {
 	over := call.Err() != nil
 	cancel()
 	if err == nil {
+		s.woken(ctx, conn)
 		return
 	}
 	if over && time.Since(s.listening.checked) > checkEvery { // one that is cut off says nothing, either
@@ -93,12 +116,28 @@ func (s *Store) rest(ctx context.Context, idle int) {
 	}
 }
 
+// woken takes in what else has come, since one look is for all of it, and counts it.
+func (s *Store) woken(ctx context.Context, conn *pgx.Conn) {
+	n := 1
+	for ; n <= furtherWakes; n++ {
+		call, cancel := context.WithTimeout(ctx, time.Millisecond)
+		_, err := conn.WaitForNotification(call)
+		cancel()
+		if err != nil { // there is no more, or the next call says what it is
+			break
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.found += n
+}
+
 // redial tries to listen again, now and then.
 func (s *Store) redial(ctx context.Context) {
 	s.mu.Lock()
-	asleep := s.asleep
+	listen := s.told == asleep
 	s.mu.Unlock()
-	if asleep && !s.listening.never && time.Since(s.listening.dialed) > redialEvery {
+	if listen && !s.listening.never && time.Since(s.listening.dialed) > redialEvery {
 		s.listen(ctx)
 	}
 }
@@ -160,15 +199,15 @@ func dial(ctx context.Context, db *sql.DB) (*pgx.Conn, error) {
 }
 
 // sleep tells those who add events whether to notify. It is worth no fsync: what gets lost is found by looking.
-func (s *Store) sleep(ctx context.Context, asleep bool) {
+func (s *Store) sleep(ctx context.Context, how told) {
 	call, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if _, err := s.db.ExecContext(call, s.sql.asleep, asleep); err != nil {
+	if _, err := s.db.ExecContext(call, s.sql.asleep, how == asleep); err != nil {
 		return // next time
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asleep, s.found = asleep, 0
+	s.told, s.found = how, 0
 }
 
 // hangUp ends listening.
@@ -183,5 +222,5 @@ func (s *Store) hangUp() {
 	l.conn = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asleep, s.idle = false, min(s.idle, sleepAfter) // what the database says is of no harm; it is told anew
+	s.told, s.idle = unknown, min(s.idle, sleepAfter) // it is told anew
 }
