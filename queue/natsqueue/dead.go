@@ -4,17 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
-// maxDeadPage bounds one call of Dead.
-const maxDeadPage = 1000
+const (
+	// maxDeadPage bounds one call of Dead.
+	maxDeadPage = 1000
+	// attributeCut is that of a letter whose data is cut because the server would not take it whole: how long it was.
+	attributeCut = "holdfastcutfrom"
+	// letterSpare is what else a server counts of a message beside its headers and its data.
+	letterSpare = 1 << 10
+)
 
 // Bury implements driver.Engine.
 func (e *Engine) Bury(ctx context.Context, topic, group string, m *driver.Message) error {
@@ -22,13 +30,25 @@ func (e *Engine) Bury(ctx context.Context, topic, group string, m *driver.Messag
 		return err
 	}
 	err := func() error {
-		if len(m.Data) > maxMessage {
-			return driver.ErrTooLarge
+		out := e.letter(topic, group, m)
+		if err := e.roomForDead(ctx, topic, group); err != nil {
+			return err
 		}
-		out := encode(m)
-		out.Subject = e.names.letters(topic, group)
-		out.Header[headerID] = []string{cryptoText()} // the same letter can be replayed and buried again
 		err := e.sendOne(ctx, out)
+		if errors.Is(err, driver.ErrTooLarge) {
+			// It came from elsewhere, and was as large as a message can be without what a letter says beside it. Cut is
+			// better than handled for ever.
+			cut := *m
+			room := int(e.link.conn.MaxPayload()) - (out.Size() - len(out.Data)) - letterSpare
+			cut.Data = m.Data[:max(0, min(len(m.Data), room))]
+			cut.Attributes = maps.Clone(m.Attributes)
+			if cut.Attributes == nil {
+				cut.Attributes = make(map[string]string)
+			}
+			cut.Attributes[attributeCut] = strconv.Itoa(len(m.Data))
+			out = e.letter(topic, group, &cut)
+			err = e.sendOne(ctx, out)
+		}
 		if !errors.Is(err, errNoStream) {
 			return err
 		}
@@ -41,6 +61,39 @@ func (e *Engine) Bury(ctx context.Context, topic, group string, m *driver.Messag
 		return fmt.Errorf("bury in %s of %s: %w", group, topic, err)
 	}
 	return nil
+}
+
+func (e *Engine) letter(topic, group string, m *driver.Message) *nats.Msg {
+	out := encode(m)
+	out.Subject = e.names.letters(topic, group)
+	out.Header[headerID] = []string{cryptoText()} // the same letter can be replayed and buried again
+	return out
+}
+
+// roomForDead refuses a letter of a group that has more than its share of what there is for those of all: it may have as
+// much as is free, so that however many there are already, there is room for another group's. The server counts bytes for
+// all of them only; a group's are about its part of the letters.
+func (e *Engine) roomForDead(ctx context.Context, topic, group string) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	s, err := e.link.js.Stream(ctx, e.names.dead())
+	if err != nil {
+		return nil //nolint:nilerr // burying says what is wrong
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(e.names.letters(topic, group)))
+	if err != nil || info.Config.MaxBytes <= 0 || info.State.Msgs == 0 {
+		return nil //nolint:nilerr // as above
+	}
+	if shareTaken(info.State.Subjects[e.names.letters(topic, group)], info.State.Msgs, info.State.Bytes, uint64(info.Config.MaxBytes)) {
+		return fmt.Errorf("%w: the group's dead letters take more of the %d bytes for those of all groups than are left: replay or discard some",
+			driver.ErrFull, info.Config.MaxBytes)
+	}
+	return nil
+}
+
+// shareTaken reports whether a group with mine of all letters, which take so many bytes, has more than there are free.
+func shareTaken(mine, all, bytes, most uint64) bool {
+	return float64(mine)/float64(all)*float64(bytes) > float64(most)-float64(bytes)
 }
 
 func (e *Engine) makeDead(ctx context.Context) error {

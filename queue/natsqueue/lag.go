@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -61,9 +62,13 @@ func (e *Engine) pending(ctx context.Context, t *topic, group string, lane int, 
 	return int64(info.NumPending), nil                                   //nolint:gosec // a count
 }
 
+// laneReader begins the names of consumers that are no group's: no group's name has it.
+const laneReader = "~"
+
 // laneConsumer reads a lane of a group from the message after one on. The server keeps nothing of it that would matter.
 func (e *Engine) laneConsumer(t *topic, group string, lane int, after uint64, idle time.Duration) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
+		Name:           laneReader + cryptoText(),
 		FilterSubjects: []string{e.names.all(t.name, lane), e.names.to(t.name, group, lane)},
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
 		AckPolicy: jetstream.AckNonePolicy, ReplayPolicy: jetstream.ReplayInstantPolicy,
@@ -73,6 +78,8 @@ func (e *Engine) laneConsumer(t *topic, group string, lane int, after uint64, id
 
 // makeRoom removes the older half of a topic that is full, as far as every group has settled it.
 func (e *Engine) makeRoom(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
 	t, err := e.topic(ctx, name)
 	if err != nil {
 		return err
@@ -87,13 +94,25 @@ func (e *Engine) makeRoom(ctx context.Context, name string) error {
 		return nil
 	}
 	upTo := state.FirstSeq + (state.LastSeq-state.FirstSeq)/2
-	consumers := s.ListConsumers(ctx)
-	for c := range consumers.Info() {
-		if c.Config.Durable == "" {
+	// Each by itself: a list of them leaves out those that do not answer.
+	consumers := s.ConsumerNames(ctx)
+	for name := range consumers.Name() {
+		if strings.HasPrefix(name, laneReader) {
 			continue
 		}
-		if c.NumPending > 0 || c.NumAckPending > 0 { // what is between its messages does not matter
-			upTo = min(upTo, c.AckFloor.Stream)
+		c, err := s.Consumer(ctx, name)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			continue // it has just gone
+		}
+		if err != nil {
+			return fmt.Errorf("group %s: %w", unescape(name), err)
+		}
+		info := c.CachedInfo()
+		if info.Config.Durable == "" {
+			continue
+		}
+		if info.NumPending > 0 || info.NumAckPending > 0 { // what is between its messages does not matter
+			upTo = min(upTo, info.AckFloor.Stream)
 		}
 	}
 	if err := consumers.Err(); err != nil {

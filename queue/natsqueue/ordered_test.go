@@ -105,10 +105,19 @@ func TestOrderedWithoutAConnectionGivesUp(t *testing.T) {
 		t.Errorf("what was revoked was settled: %v", err)
 	}
 	s.start()
-	for _, d := range receive(t, r, 40) {
-		if d.Count > 2 {
-			t.Errorf("%s counts %d", d.Message.ID, d.Count)
+	for left := 40; left > 0; {
+		ds, err := r.Receive(ctx, left)
+		check(t, ctx.Err())
+		if err != nil {
+			continue // the server has just started
 		}
+		for _, d := range ds {
+			if d.Count > 2 {
+				t.Errorf("%s counts %d", d.Message.ID, d.Count)
+			}
+		}
+		check(t, r.Ack(ctx, ds))
+		left -= len(ds)
 	}
 }
 
@@ -149,4 +158,58 @@ func TestALaneThatWasTakenUnheard(t *testing.T) {
 		}
 	}
 	until(all)
+}
+
+// A group that is made one without order while a member of the ordered one lives, as in a rolling update, goes on when that
+// one has left.
+func TestAnOrderedMemberLeavesOneThatIsNot(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	e := open(t, nil, s.cfg.ClientAddr)
+	ctx := soon(t)
+	check(t, e.Declare(ctx, driver.Topic{Name: "t"}))
+	old, err := e.Subscribe(ctx, inOrder("old"))
+	check(t, err)
+	publish(t, e, 0, 20)
+	receive(t, old, 20)
+	cfg := inOrder("new")
+	cfg.Ordered = false
+	r, err := e.Subscribe(ctx, cfg)
+	check(t, err)
+	publish(t, e, 20, 40)
+	got := make(map[string]bool)
+	take := func(r driver.Receiver, until func(error) bool) {
+		for {
+			short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+			ds, err := r.Receive(short, 10)
+			cancel()
+			for _, d := range ds {
+				got[d.Message.ID] = true
+			}
+			_ = r.Ack(ctx, ds)
+			check(t, ctx.Err())
+			if until(err) {
+				return
+			}
+		}
+	}
+	take(old, func(err error) bool { return err != nil && len(natsqueue.Lanes(old)) == 8 }) // it has made it ordered again
+	check(t, old.Close())
+	publish(t, e, 40, 60)
+	for len(got) < 40 {
+		ds, err := r.Receive(ctx, 10)
+		check(t, ctx.Err())
+		if err != nil {
+			continue
+		}
+		for _, d := range ds {
+			got[d.Message.ID] = true
+		}
+		_ = r.Ack(ctx, ds)
+	}
+	for i := range 20 {
+		if got[text(i).ID] {
+			t.Errorf("%d was settled and came again", i)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package natsqueue
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
@@ -49,6 +51,16 @@ func (e *Engine) subscribe(ctx context.Context, s driver.Subscription) (*receive
 	if err != nil {
 		return nil, err
 	}
+	c, err := r.become(ctx, t, records)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.pull.attach(e.names.stream(s.Topic), c.CachedInfo().Name)
+}
+
+// become makes the group one that is not ordered, from where it was.
+func (r *receiver) become(ctx context.Context, t *topic, records laneRecords) (jetstream.Consumer, error) {
+	e, s := r.e, r.s
 	floor := uint64(0)
 	if records.known() { // it was ordered, and goes on where all of its lanes are
 		stream, err := e.link.js.Stream(ctx, e.names.stream(s.Topic))
@@ -63,10 +75,33 @@ func (e *Engine) subscribe(ctx context.Context, s driver.Subscription) (*receive
 	if err != nil {
 		return nil, err
 	}
-	if err := e.dropLanes(ctx, t, s.Group, records); err != nil {
-		return nil, err
+	return c, e.dropLanes(ctx, t, s.Group, records)
+}
+
+// heardOrdered reports whether a member of the ordered group is heard of in the time in which one that lives says
+// something.
+func (r *receiver) heardOrdered(ctx context.Context) (bool, error) {
+	sub, err := r.e.link.conn.SubscribeSync(r.e.names.members(r.s.Topic, r.s.Group))
+	if err != nil {
+		return false, err
 	}
-	return r, r.pull.attach(e.names.stream(s.Topic), c.CachedInfo().Name)
+	defer func() { _ = sub.Unsubscribe() }()
+	listen, cancel := context.WithTimeout(ctx, deadMost)
+	defer cancel()
+	for {
+		m, err := sub.NextMsgWithContext(listen)
+		switch {
+		case err == nil:
+			var h hello
+			if len(m.Data) <= maxHello && json.Unmarshal(m.Data, &h) == nil && h.ID != "" && !h.Gone {
+				return true, nil
+			}
+		case ctx.Err() == nil && listen.Err() != nil && r.e.link.conn.IsConnected():
+			return false, nil
+		default:
+			return false, err
+		}
+	}
 }
 
 // topicOrMake is for those who subscribe before anybody has published.
@@ -131,10 +166,19 @@ func (r *receiver) again(ctx context.Context, why error) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", why, translate(err))
 	}
-	if records.known() {
-		return fmt.Errorf("%w: the group is ordered where others have subscribed", driver.ErrRefused)
+	if records.known() { // made it ordered while this one was there: an older version of this service, most likely
+		heard, err := r.heardOrdered(ctx)
+		if err != nil {
+			return fmt.Errorf("%w: %w", why, translate(err))
+		}
+		if heard {
+			return fmt.Errorf("%w: the group is ordered where others have subscribed", driver.ErrRefused)
+		}
+		if records, err = r.e.readLanes(ctx, t, r.s.Group); err != nil { // they may have gone on until they left
+			return fmt.Errorf("%w: %w", why, translate(err))
+		}
 	}
-	c, err := r.e.makeConsumer(ctx, t, r.s.Group, r.s.Hold, 0)
+	c, err := r.become(ctx, t, records)
 	if err != nil {
 		return fmt.Errorf("%w: %w", why, translate(err))
 	}
