@@ -77,7 +77,7 @@ var Siblings = map[string][]string{
 	"lock/guard":                     {"lock"},
 	"lock/guard/etcdguard":           {"lock/guard"},
 	"queue":                          {"queue/driver"},
-	"queue/inbox":                    {"queue"},
+	"queue/inbox":                    {"queue", "queue/driver"},
 	"queue/inbox/etcdinbox":          {"idempotency/etcdidempotency"}, // its tests alone
 	"queue/outbox/sqlstore":          {"queue/inbox/sqlinbox"},        // its example alone
 	"queue/memqueue":                 {"queue", "queue/driver"},
