@@ -44,7 +44,8 @@ type Config struct {
 	Lanes int
 	// MaxBytes bounds the messages of a topic on disk. Where it is reached, what all groups have settled makes room; a
 	// topic that is full of what is not settled refuses more with driver.ErrFull. Default 256 MiB. The server sets that
-	// much of its own bound aside for each topic.
+	// much of its own bound aside for each topic, and once for the dead letters of all groups, of which each group may
+	// have as much as is free.
 	MaxBytes int64
 	// Dedup is for how long a message that is published again is kept once. Default 2 min. The server keeps the IDs of
 	// that time in memory.
