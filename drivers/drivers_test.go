@@ -9,6 +9,10 @@ import (
 	"github.com/holdfast-go/holdfast"
 	"github.com/holdfast-go/holdfast/drivers"
 	"github.com/holdfast-go/holdfast/queue"
+	"github.com/holdfast-go/holdfast/queue/driver"
+	"github.com/holdfast-go/holdfast/queue/memqueue"
+	"github.com/holdfast-go/holdfast/queue/natsqueue"
+	"github.com/holdfast-go/holdfast/queue/outbox/sqlstore"
 )
 
 // TestAll: a service whose setting names any engine starts, without that engine.
@@ -35,6 +39,33 @@ func TestAllQueues(t *testing.T) {
 		if err := svc.Run(ctx); err != nil {
 			t.Errorf("%s: %v", url, err)
 		}
+	}
+}
+
+// TestEveryQueueTakesWhatAnOutboxTakes: what an outbox has taken and an engine never does would hold up its key for ever.
+func TestEveryQueueTakesWhatAnOutboxTakes(t *testing.T) {
+	openers := map[string]driver.Opener{"nats://127.0.0.1:1": natsqueue.Opener{}} // in each program anyway
+	for _, d := range drivers.All() {
+		if o, ok := d.(driver.Opener); ok {
+			openers[o.Scheme()+"://127.0.0.1:1"] = o
+		}
+	}
+	if len(openers) < 4 {
+		t.Fatalf("%d openers", len(openers))
+	}
+	engines := map[string]driver.Engine{"memory": memqueue.New(memqueue.Config{})}
+	for url, o := range openers {
+		e, err := o.OpenQueue(url, driver.OpenOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", url, err)
+		}
+		engines[url] = e
+	}
+	for name, e := range engines {
+		if n := e.Capabilities().MaxMessage; n < sqlstore.DefaultMaxMessage {
+			t.Errorf("%s takes %d bytes, an outbox %d", name, n, sqlstore.DefaultMaxMessage)
+		}
+		_ = e.Close()
 	}
 }
 

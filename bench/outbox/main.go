@@ -40,6 +40,13 @@ const (
 	turns = 3
 )
 
+// The figures that are 0, or something is wrong with more than the speed.
+const (
+	lost     = "events that were committed and not published"
+	invented = "events that were published and not committed"
+	doubles  = "events that were published twice"
+)
+
 var program = trial.Trial{
 	Name:  "outbox",
 	About: "transactions that change a row and add an event of 200 bytes, and a relay that publishes the events",
@@ -59,8 +66,34 @@ type bench struct {
 	store *sqlstore.Store
 	q     *queue.Queue
 	next  atomic.Int64 // of the events
-	added atomic.Int64 // whose transactions were committed
 	pub   counter
+
+	mu    sync.Mutex
+	added map[string]bool // the IDs of events whose transactions were committed
+}
+
+func (b *bench) commit(ids ...string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range ids {
+		b.added[id] = true
+	}
+}
+
+func (b *bench) committed() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.added)
+}
+
+// missing returns how many of want are not in got.
+func missing(want, got map[string]bool) (n int) {
+	for id := range want {
+		if !got[id] {
+			n++
+		}
+	}
+	return n
 }
 
 // counter is the relay's publisher: it counts what the queue has confirmed.
@@ -132,7 +165,7 @@ func run(ctx context.Context, r *trial.Run) (err error) {
 		return fmt.Errorf("open %s: %w", cfg.Kind, err)
 	}
 	defer e.Close() //nolint:errcheck // the run is over
-	b := &bench{r: r, db: db, q: queue.New(e, queue.Config{Source: "bench"})}
+	b := &bench{r: r, db: db, q: queue.New(e, queue.Config{Source: "bench"}), added: make(map[string]bool)}
 	defer b.q.Close() //nolint:errcheck // returns nil
 	b.pub = counter{q: b.q, seen: make(map[string]bool)}
 	if b.store, err = sqlstore.New(db.DB, db.dialect, sqlstore.Config{Source: "bench"}); err != nil {
@@ -147,9 +180,9 @@ func run(ctx context.Context, r *trial.Run) (err error) {
 	if err := b.measure(ctx); err != nil {
 		return err
 	}
-	lost := float64(int(b.added.Load()) - b.pub.count())
-	r.Add("events that were committed and not published", lost, trial.Count, trial.AtMost(0).Always())
-	r.Add("events that were published twice", float64(b.pub.doubles), trial.Count, trial.AtMost(0).Always())
+	r.Add(lost, float64(missing(b.added, b.pub.seen)), trial.Count, trial.AtMost(0).Always())
+	r.Add(invented, float64(missing(b.pub.seen, b.added)), trial.Count, trial.AtMost(0).Always())
+	r.Add(doubles, float64(b.pub.doubles), trial.Count, trial.AtMost(0).Always())
 	return nil
 }
 
@@ -275,6 +308,7 @@ var note = string(slices.Repeat([]byte("x"), 150))
 
 func (b *bench) transaction(ctx context.Context, event bool) error {
 	id := b.next.Add(1)
+	name := fmt.Sprint("one-", id)
 	tx, err := b.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -284,7 +318,7 @@ func (b *bench) transaction(ctx context.Context, event bool) error {
 		return fmt.Errorf("insert: %w", err)
 	}
 	if event {
-		if err := b.store.Add(ctx, tx, topic, placed{id, note}, queue.Key(fmt.Sprint(id%keys))); err != nil {
+		if err := b.store.Add(ctx, tx, topic, placed{id, note}, queue.Key(fmt.Sprint(id%keys)), queue.ID(name)); err != nil {
 			return err
 		}
 	}
@@ -292,7 +326,7 @@ func (b *bench) transaction(ctx context.Context, event bool) error {
 		return fmt.Errorf("commit: %w", err)
 	}
 	if event {
-		b.added.Add(1)
+		b.commit(name)
 	}
 	return nil
 }
@@ -300,9 +334,9 @@ func (b *bench) transaction(ctx context.Context, event bool) error {
 // empty waits until all that was added is published.
 func (b *bench) empty(ctx context.Context) error {
 	deadline := time.Now().Add(time.Minute)
-	for int64(b.pub.count()) < b.added.Load() {
+	for b.pub.count() < b.committed() {
 		if time.Now().After(deadline) || ctx.Err() != nil {
-			return fmt.Errorf("%d of %d events were published: %w", b.pub.count(), b.added.Load(), context.DeadlineExceeded)
+			return fmt.Errorf("%d of %d events were published: %w", b.pub.count(), b.committed(), context.DeadlineExceeded)
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -337,15 +371,17 @@ func (b *bench) many(ctx context.Context, first, n int) error {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to do
+	names := make([]string, n)
 	for i := range n {
 		id := int64(first + i)
-		if err := b.store.Add(ctx, tx, topic, placed{id, note}, queue.Key(fmt.Sprint(id%keys))); err != nil {
+		names[i] = fmt.Sprint("backlog-", id)
+		if err := b.store.Add(ctx, tx, topic, placed{id, note}, queue.Key(fmt.Sprint(id%keys)), queue.ID(names[i])); err != nil {
 			return err
 		}
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	b.added.Add(int64(n))
+	b.commit(names...)
 	return nil
 }

@@ -3,18 +3,32 @@
 package main
 
 import (
-	"strings"
+	"bytes"
+	"encoding/json"
 	"testing"
 
 	"github.com/holdfast-go/holdfast/bench/internal/trial"
 )
 
 func TestRealShort(t *testing.T) {
-	var out strings.Builder
-	if err := trial.Execute(t.Context(), program, []string{"-short", "-only", "postgresql-memory", "-seeds", "1"}, &out); err != nil {
+	var out bytes.Buffer
+	if err := trial.Execute(t.Context(), program, []string{"-short", "-only", "postgresql-memory", "-seeds", "1", "-json"}, &out); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(out.String(), "backlog published") {
-		t.Errorf("no figures in:\n%s", out.String())
+	measured := make(map[string]float64)
+	for d := json.NewDecoder(bytes.NewReader(out.Bytes())); d.More(); {
+		var line trial.Line
+		if err := d.Decode(&line); err != nil {
+			t.Fatalf("%v in:\n%s", err, out.String())
+		}
+		measured[line.Name] = line.Measured
+	}
+	if measured["backlog published by the relay"] <= 0 {
+		t.Errorf("nothing was published:\n%s", out.String())
+	}
+	for _, name := range []string{lost, invented, doubles} {
+		if n, ok := measured[name]; !ok || n != 0 {
+			t.Errorf("%v %s (%v)", n, name, ok)
+		}
 	}
 }

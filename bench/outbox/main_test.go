@@ -28,3 +28,10 @@ func TestMillis(t *testing.T) {
 		t.Error("nothing, or three in any order")
 	}
 }
+
+func TestMissing(t *testing.T) {
+	committed, seen := map[string]bool{"a": true, "b": true, "c": true}, map[string]bool{"b": true, "x": true, "y": true}
+	if missing(committed, seen) != 2 || missing(seen, committed) != 2 || missing(seen, seen) != 0 {
+		t.Error("as many in one as in the other, and not the same ones")
+	}
+}
