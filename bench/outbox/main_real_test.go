@@ -15,12 +15,12 @@ func TestRealShort(t *testing.T) {
 	if err := trial.Execute(t.Context(), program, []string{"-short", "-only", "postgresql-memory", "-seeds", "1", "-json"}, &out); err != nil {
 		t.Fatal(err)
 	}
+	var lines []trial.Line
+	if err := json.Unmarshal(out.Bytes(), &lines); err != nil {
+		t.Fatalf("%v in:\n%s", err, out.String())
+	}
 	measured := make(map[string]float64)
-	for d := json.NewDecoder(bytes.NewReader(out.Bytes())); d.More(); {
-		var line trial.Line
-		if err := d.Decode(&line); err != nil {
-			t.Fatalf("%v in:\n%s", err, out.String())
-		}
+	for _, line := range lines {
 		measured[line.Name] = line.Measured
 	}
 	if measured["backlog published by the relay"] <= 0 {
