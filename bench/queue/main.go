@@ -79,7 +79,7 @@ func parse(args []string) (settings, error) {
 	flags.StringVar(&sizes, "sizes", "128,1024", "bytes of a message, separated by commas")
 	flags.IntVar(&s.rounds, "rounds", 9, "rounds of each")
 	flags.DurationVar(&s.round, "round", time.Second/2, "length of a round in which messages are published")
-	flags.IntVar(&s.messages, "messages", 20_000, "messages that are consumed in a round, ten times as many of Kafka")
+	flags.IntVar(&s.messages, "messages", 20_000, "messages that are consumed in a round, up to ten times as many of Kafka")
 	flags.StringVar(&s.against, "against", rawName, "what the promises are judged against: raw or raw+attributes")
 	flags.StringVar(&s.only, "only", "", "measure just this side, such as holdfast")
 	flags.BoolVar(&s.short, "short", false, "only show that it works: short rounds, nothing is judged")

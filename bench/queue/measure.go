@@ -246,7 +246,7 @@ func fill(ctx context.Context, st stream, n, size int) error {
 func consume(ctx context.Context, s settings, st stream, b *broker.Broker, size int, m mode) (result, error) {
 	total := s.messages
 	if b.Kind == broker.Kafka && !s.short {
-		total *= 10 // its client fetches many megabytes before it hands out the first message
+		total *= max(2, min(10, 4*1024/size)) // its client fetches many megabytes before it hands out the first message
 	}
 	if err := fill(ctx, st, total, size); err != nil {
 		return result{}, fmt.Errorf("fill: %w", err)
