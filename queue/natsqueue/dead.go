@@ -78,11 +78,11 @@ func (e *Engine) roomForDead(ctx context.Context, topic, group string) error {
 	defer cancel()
 	s, err := e.link.js.Stream(ctx, e.names.dead())
 	if err != nil {
-		return nil //nolint:nilerr // burying says what is wrong
+		return nil // burying says what is wrong
 	}
 	info, err := s.Info(ctx, jetstream.WithSubjectFilter(e.names.letters(topic, group)))
 	if err != nil || info.Config.MaxBytes <= 0 || info.State.Msgs == 0 {
-		return nil //nolint:nilerr // as above
+		return nil
 	}
 	if shareTaken(info.State.Subjects[e.names.letters(topic, group)], info.State.Msgs, info.State.Bytes, uint64(info.Config.MaxBytes)) {
 		return fmt.Errorf("%w: the group's dead letters take more of the %d bytes for those of all groups than are left: replay or discard some",

@@ -36,7 +36,7 @@ func TestAFullTopicRefuses(t *testing.T) {
 	e := open(t, func(c *natsqueue.Config) { c.MaxBytes = 1 << 20 }, s.cfg.ClientAddr)
 	ctx := soon(t)
 	check(t, e.Declare(ctx, driver.Topic{Name: "t", Groups: []string{"plain"}}))
-	ordered, err := e.Subscribe(ctx, driver.Subscription{Topic: "t", Group: "ordered", Instance: "one", Ordered: true, Window: 50, Hold: time.Second})
+	ordered, err := e.Subscribe(ctx, driver.Subscription{Topic: "t", Group: "ordered", Instance: "one", Ordered: true, Window: 50, Hold: 10 * time.Second})
 	check(t, err)
 	large := func(n int) *driver.Message {
 		m := text(n)
@@ -92,7 +92,7 @@ func TestAGroupBecomesOrdered(t *testing.T) {
 	seen := make(map[string]bool)
 	for i, ordered := range []bool{false, true, false, true} {
 		publish(20)
-		r, err := e.Subscribe(ctx, driver.Subscription{Topic: "t", Group: "g", Instance: fmt.Sprint(i), Ordered: ordered, Window: 50, Hold: time.Second})
+		r, err := e.Subscribe(ctx, driver.Subscription{Topic: "t", Group: "g", Instance: fmt.Sprint(i), Ordered: ordered, Window: 50, Hold: 10 * time.Second})
 		check(t, err)
 		for _, d := range receive(t, r, 20) {
 			if seen[d.Message.ID] {

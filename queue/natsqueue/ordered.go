@@ -434,7 +434,7 @@ func (o *ordered) attach(ctx context.Context) error {
 		o.mu.Unlock()
 		return errors.Join(err, o.renew(ctx))
 	case err != nil:
-		return errors.Join(append(errs, err)...)
+		return errors.Join(errors.Join(errs...), err)
 	}
 	for i, l := range todo {
 		if errs[i] == nil {
