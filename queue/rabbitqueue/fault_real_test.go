@@ -121,7 +121,7 @@ func TestRealAlarm(t *testing.T) {
 	if err := r.Ack(within(t, 5*time.Second), ds); err != nil {
 		t.Errorf("ack during the alarm: %v", err)
 	}
-	until(t, "the ack is there", 10*time.Second, func(ctx context.Context) error {
+	until(t, "the ack is there", 45*time.Second, func(ctx context.Context) error {
 		out, err := b.Ctl(ctx, "list_queues", "--quiet", "name", "messages_unacknowledged")
 		if err == nil && !slices.Contains(lines(out), "holdfast:t:g\t0") {
 			err = fmt.Errorf("queues: %s", out)
