@@ -3,6 +3,7 @@
 # make test-real  the same against real servers and a real browser, and the shop under fire
 # make consul     the Consul agent of the real tests, into the user's cache: once, about 5 minutes of two processors
 # make kafka      the Kafka broker of the real tests, into the user's cache: once, seconds; needs Maven, and Java 17 to run
+# make engines    the shop under fire on Kafka and on RabbitMQ: minutes, quiet machine
 # make schedules  1,000 simulated schedules of a replicated group under faults; make mutants: bugs put in on purpose are found
 # make generate   protobuf code; leaves no difference when nothing changed
 # make bench      benchmarks beside the code, then what a call costs and how a fleet is balanced: minutes
@@ -21,7 +22,7 @@ LIBRARY   := . ./admission/... ./balance/... ./config/... ./drivers/... ./failur
 TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := all
-.PHONY: all build fmt lint test test-real consul kafka generate schedules mutants cross bench promises pictures clean
+.PHONY: all build fmt lint test test-real engines consul kafka generate schedules mutants cross bench promises pictures clean
 
 all: fmt lint test
 
@@ -43,6 +44,9 @@ test: ## without vet, which is part of lint, and sees all packages there
 
 test-real: consul kafka
 	$(GOTEST) -race -tags real -run 'Real' -count=1 -timeout 20m ./...
+
+engines: kafka
+	$(GOTEST) -race -tags real -run 'TestShopOnOtherEngines' -count=1 -timeout 20m -v ./examples/shop
 
 # Only what is in tools/consul/go.mod decides what is built: not the user's flags, nor a workspace. It is a test server
 # (its licence is the BSL) and is never committed nor linked. A build that was interrupted leaves nothing that counts.

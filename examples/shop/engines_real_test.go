@@ -24,7 +24,7 @@ type broker interface {
 // The same shop on other engines. Whoever publishes and handles messages is killed and frozen, and the engine itself is
 // killed and started again meanwhile; the smoke program says whether every paid order was shipped once, and the others
 // cancelled.
-func TestRealShopOnOtherEngines(t *testing.T) {
+func TestShopOnOtherEngines(t *testing.T) {
 	for _, engine := range []struct {
 		name  string
 		start func(ctx context.Context, dir string) (broker, error)
