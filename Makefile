@@ -17,7 +17,7 @@ GOTEST ?= $(GO) test
 # that nothing does, and there are a hundred packages, many of which start processes.
 export GORACE ?= atexit_sleep_ms=0
 # What is built for every one of the targets; all the rest, the platform, runs on linux and darwin.
-LIBRARY   := . ./admission/... ./balance/... ./config/... ./drivers/... ./failure/... ./idempotency/... ./lifecycle/... ./lock/... ./policy/... \
+LIBRARY   := . ./admission/... ./balance/... ./config/... ./drivers/... ./failure/... ./idempotency/... ./lifecycle/... ./lock/... ./policy/... ./queue/... \
              ./registry/... ./replica/... ./resilience/... ./rest/... ./rpc/... ./examples/greeter/...
 TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
