@@ -26,7 +26,7 @@ const Module = "github.com/holdfast-go/holdfast"
 // below it; the longest pattern that matches decides. "." is the module's root package.
 var Layers = [][]string{
 	0: {"lifecycle", "failure", "internal/..."},
-	1: {"resilience", "balance", "admission", "idempotency", "idempotency/idempotencytest"},
+	1: {"resilience", "scale", "balance", "admission", "idempotency", "idempotency/idempotencytest"},
 	2: {
 		"registry", "registry/driver", "registry/registrytest", "registry/memregistry",
 		"config", "config/driver", "config/configtest", "config/memconfig", "policy",
@@ -37,19 +37,24 @@ var Layers = [][]string{
 	3: {"rpc", "rest", "platform/system", "policy/policystore", "replica", "replica/internal/...", "replica/kv", "replica/shard", "queue/outbox"},
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
+		"platform/agent", "platform/netns", "platform/autoscale", "platform/kubernetes",
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
 		"config/etcdconfig", "config/fileconfig", "config/consulconfig", "idempotency/etcdidempotency",
 		"lock/etcdlock", "lock/consullock", "lock/replicalock",
 		"queue/natsqueue", "queue/kafkaqueue", "queue/rabbitqueue", "queue/outbox/sqlstore", "queue/outbox/outboxtest", "queue/inbox/inboxtest", "queue/inbox/sqlinbox", "queue/inbox/etcdinbox", "queue/inbox/kvinbox",
 	},
-	5: {"drivers"},
+	5: {"drivers", "drill", "drill/inject", "drill/load", "drill/check", "drill/report"},
 	6: {"cmd/...", "examples/...", "bench/...", "docs/..."},
 }
 
 // Siblings lists what a package may import of its own layer: within a family the contract stands above its driver
 // package, and the suites and memory drivers stand beside it.
 var Siblings = map[string][]string{
-	".": {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig", "lock/etcdlock", "lock/replicalock", "queue/natsqueue"},
+	".":                  {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig", "lock/etcdlock", "lock/replicalock", "queue/natsqueue"},
+	"drill":              {"drill/inject", "drill/load", "drill/check", "drill/report"},
+	"drill/report":       {"drill/check", "drill/load"},
+	"drill/check":        {"drill/load"},
+	"platform/autoscale": {"platform/control", "platform/agent"},
 	"replica": {
 		"rpc", "replica/internal/core", "replica/internal/disk", "replica/internal/found", "replica/internal/replicapb",
 		"replica/internal/snap", "replica/internal/transport", "replica/internal/wal",

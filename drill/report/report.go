@@ -1,0 +1,114 @@
+// Package report says what came of a drill: in the terminal, as JSON, as JUnit XML, and as one HTML page that needs nothing
+// else.
+package report
+
+import (
+	"time"
+
+	"github.com/holdfast-go/holdfast/drill/check"
+	"github.com/holdfast-go/holdfast/drill/load"
+)
+
+// Report is one drill.
+type Report struct {
+	System   string        `json:"system"`
+	Drill    string        `json:"drill"`
+	About    string        `json:"about,omitempty"`
+	Seed     uint64        `json:"seed"`
+	Command  string        `json:"command"` // does it again
+	Began    time.Time     `json:"began"`
+	Length   time.Duration `json:"length"` // of the load
+	Version  string        `json:"version"`
+	Machine  string        `json:"machine"`             // "linux/amd64, 2 processors, go1.26.8"
+	HeldUp   time.Duration `json:"held_up,omitempty"`   // how long the drill itself did not get to run, at most: what was measured then is this machine's
+	CouldNot string        `json:"could_not,omitempty"` // why it could not be run or judged; then the verdict is CouldNotRun
+
+	Figures      Figures         `json:"figures"`
+	Calls        []Call          `json:"calls"` // by kind, in the order of the scenario
+	Faults       []Fault         `json:"faults"`
+	Expectations []Expectation   `json:"expectations"`
+	Invariants   []check.Verdict `json:"invariants"`
+	Timeline     []Slice         `json:"timeline"`
+	Instances    []Instance      `json:"instances"`
+	Failed       []Failure       `json:"failed"` // at most MaxFailures
+	MoreFailed   int             `json:"more_failed,omitempty"`
+	Advice       []string        `json:"advice,omitempty"` // what to change, in the order of what it brings
+}
+
+// MaxFailures bounds Report.Failed.
+const MaxFailures = 200
+
+// Verdict is what counts in the end, and the exit code.
+type Verdict int
+
+// The verdicts.
+const (
+	NobodyNoticed Verdict = iota // 0
+	UsersNoticed                 // 1: an expectation was missed or an invariant is broken
+	CouldNotRun                  // 2
+)
+
+// Figures are over all calls of the drill.
+type Figures struct {
+	Calls, OK, Failed, Refused int
+	Success                    float64 // OK of (OK+Failed)
+	P50, P99, P999, Slowest    time.Duration
+	CalmP50, CalmP99           time.Duration // before the first fault
+	// Mask is the longest time after the beginning of a fault until no call failed any more; Recover until p99 was below
+	// twice that before (or the goal), too.
+	Mask, Recover time.Duration
+	Amplification float64 // attempts a call; 0 is not known
+}
+
+// Call is the figures of one kind of call.
+type Call struct {
+	Name string `json:"name"`
+	Figures
+}
+
+// Fault is one thing that was done.
+type Fault struct {
+	Kind   string        `json:"kind"`
+	What   string        `json:"what"` // in words: "kill -9 orders-2"
+	Target []string      `json:"target,omitempty"`
+	Begun  time.Duration `json:"begun"`           // since the load began
+	Ended  time.Duration `json:"ended,omitempty"` // of those that last; 0 for those that do not
+	Error  string        `json:"error,omitempty"` // why it could not be done or undone
+	Mask   time.Duration `json:"mask"`
+	Failed int           `json:"failed"` // calls that failed from its beginning until it was masked
+}
+
+// Expectation is one promise and what came of it.
+type Expectation struct {
+	Name  string `json:"name"`  // "success"
+	Goal  string `json:"goal"`  // "at least 99.99 %"
+	Value string `json:"value"` // "100 %"
+	Kept  bool   `json:"kept"`
+}
+
+// Slice is a piece of the timeline, all of the same length.
+type Slice struct {
+	From                time.Duration `json:"from"`
+	OK, Failed, Refused int
+	P50, P99            time.Duration
+}
+
+// Instance is the lane of one instance.
+type Instance struct {
+	ID     string  `json:"id"`
+	Phases []Phase `json:"phases"`
+}
+
+// Phase is a state of an instance from a time on.
+type Phase struct {
+	From  time.Duration `json:"from"`
+	State string        `json:"state"` // as platform/control calls it
+	PID   int           `json:"pid,omitempty"`
+}
+
+// Failure is one call that failed, and why as far as is known.
+type Failure struct {
+	load.Sample
+	During  []string `json:"during,omitempty"` // faults that were in force, or had begun less than 5 s before
+	Explain string   `json:"explain"`          // in plain words
+}

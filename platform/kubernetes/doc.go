@@ -1,0 +1,2 @@
+// Package kubernetes writes what a system file says as objects of Kubernetes.
+package kubernetes
