@@ -9,7 +9,8 @@ import (
 	"github.com/holdfast-go/holdfast/drill/load"
 )
 
-// Report is one drill.
+// Report is one drill. Durations are nanoseconds in JSON, as everywhere in Go. The functions of this package read it and
+// change nothing; all that it says may come from outside and is escaped for where it goes.
 type Report struct {
 	System   string        `json:"system"`
 	Drill    string        `json:"drill"`
@@ -32,32 +33,34 @@ type Report struct {
 	Instances    []Instance      `json:"instances"`
 	Failed       []Failure       `json:"failed"` // at most MaxFailures
 	MoreFailed   int             `json:"more_failed,omitempty"`
-	Advice       []string        `json:"advice,omitempty"` // what to change, in the order of what it brings
+	Advice       []string        `json:"advice,omitempty"`   // what to change, in the order of what it brings
+	LeftOut      []string        `json:"left_out,omitempty"` // what was not drilled though it could have been, and why
 }
 
 // MaxFailures bounds Report.Failed.
 const MaxFailures = 200
 
-// Verdict is what counts in the end, and the exit code.
-type Verdict int
-
-// The verdicts.
-const (
-	NobodyNoticed Verdict = iota // 0
-	UsersNoticed                 // 1: an expectation was missed or an invariant is broken
-	CouldNotRun                  // 2
-)
-
 // Figures are over all calls of the drill.
 type Figures struct {
-	Calls, OK, Failed, Refused int
-	Success                    float64 // OK of (OK+Failed)
-	P50, P99, P999, Slowest    time.Duration
-	CalmP50, CalmP99           time.Duration // before the first fault
+	Calls   int     `json:"calls"`
+	OK      int     `json:"ok"`
+	Failed  int     `json:"failed"`
+	Refused int     `json:"refused"`
+	Success float64 `json:"success"` // OK of (OK+Failed)
+
+	P50     time.Duration `json:"p50"`
+	P99     time.Duration `json:"p99"`
+	P999    time.Duration `json:"p999"`
+	Slowest time.Duration `json:"slowest"`
+	CalmP50 time.Duration `json:"calm_p50,omitempty"` // before the first fault
+	CalmP99 time.Duration `json:"calm_p99,omitempty"`
+
 	// Mask is the longest time after the beginning of a fault until no call failed any more; Recover until p99 was below
 	// twice that before (or the goal), too.
-	Mask, Recover time.Duration
-	Amplification float64 // attempts a call; 0 is not known
+	Mask    time.Duration `json:"mask"`
+	Recover time.Duration `json:"recover"`
+
+	Amplification float64 `json:"amplification,omitempty"` // attempts a call; 0 is not known
 }
 
 // Call is the figures of one kind of call.
@@ -84,13 +87,18 @@ type Expectation struct {
 	Goal  string `json:"goal"`  // "at least 99.99 %"
 	Value string `json:"value"` // "100 %"
 	Kept  bool   `json:"kept"`
+	// Unknown, if not empty, is why it could not be judged; Kept does not count then.
+	Unknown string `json:"unknown,omitempty"`
 }
 
 // Slice is a piece of the timeline, all of the same length.
 type Slice struct {
-	From                time.Duration `json:"from"`
-	OK, Failed, Refused int
-	P50, P99            time.Duration
+	From    time.Duration `json:"from"` // since the load began; calls are counted when they were due
+	OK      int           `json:"ok"`
+	Failed  int           `json:"failed"`
+	Refused int           `json:"refused"`
+	P50     time.Duration `json:"p50"` // of those that were answered; 0 if none was
+	P99     time.Duration `json:"p99"`
 }
 
 // Instance is the lane of one instance.
