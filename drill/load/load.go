@@ -30,6 +30,8 @@ type Sample struct {
 	Attempts int    `json:"attempts,omitempty"` // 0 is not known
 	Instance string `json:"instance,omitempty"` // who answered, if known
 
-	Vars map[string]string `json:"vars,omitempty"` // what the call was made with
+	Again bool `json:"again,omitempty"` // it repeats the call before it, with the same vars and the same key
+
+	Vars map[string]string `json:"vars,omitempty"` // what the call was made with, its key as "key"
 	Kept map[string]string `json:"kept,omitempty"` // what it keeps of the answer
 }
