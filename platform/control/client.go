@@ -111,6 +111,56 @@ func (c *Client) Scale(ctx context.Context, service string, replicas int) error 
 	return c.call(ctx, http.MethodPost, "/v1/scale", scaleRequest{service, &replicas}, &scaleAnswer{})
 }
 
+// Inject begins a fault and returns it when it is in force; see [Breaker]. It has to be renewed before its lease runs out.
+func (c *Client) Inject(ctx context.Context, req FaultRequest) (Fault, error) {
+	return c.fault(ctx, http.MethodPost, "/v1/faults", req)
+}
+
+// Renew lets the lease of a fault run from now. One that is no longer in force is a failure.NotFound.
+func (c *Client) Renew(ctx context.Context, id string) (Fault, error) {
+	return c.fault(ctx, http.MethodPut, "/v1/faults/"+url.PathEscape(id), struct{}{})
+}
+
+// Mend ends a fault. One that is no longer in force is a failure.NotFound.
+func (c *Client) Mend(ctx context.Context, id string) error {
+	_, err := c.fault(ctx, http.MethodDelete, "/v1/faults/"+url.PathEscape(id), nil)
+	return err
+}
+
+// Faults lists what is in force, oldest first.
+func (c *Client) Faults(ctx context.Context) ([]Fault, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var answer faultsAnswer
+	err := c.call(ctx, http.MethodGet, "/v1/faults", nil, &answer)
+	return answer.Faults, err
+}
+
+// Wipe stops a control member, or all of them at once ("control"), deletes what they keep, starts them again, and returns
+// when they are ready. It takes as long as that takes.
+func (c *Client) Wipe(ctx context.Context, target string) ([]string, error) {
+	var answer idsAnswer
+	err := c.call(ctx, http.MethodPost, "/v1/wipe", targetRequest{Target: target}, &answer)
+	return answer.Instances, err
+}
+
+// Stats is what the processes of the system last said of themselves.
+func (c *Client) Stats(ctx context.Context) (Stats, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var stats Stats
+	err := c.call(ctx, http.MethodGet, "/v1/stats", nil, &stats)
+	return stats, err
+}
+
+func (c *Client) fault(ctx context.Context, method, path string, in any) (Fault, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var fault Fault
+	err := c.call(ctx, method, path, in, &fault)
+	return fault, err
+}
+
 // Down asks the system to stop and returns as soon as it has begun to. To wait for the end, follow Events: they end
 // when the system is gone.
 func (c *Client) Down(ctx context.Context) error {

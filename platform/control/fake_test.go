@@ -157,3 +157,21 @@ func equal(t *testing.T, what string, got, want []string) {
 		t.Errorf("%s = %q, want %q", what, got, want)
 	}
 }
+
+func (f *fakeSystem) Inject(_ context.Context, req control.FaultRequest) (control.Fault, error) {
+	return control.Fault{ID: "f1", FaultRequest: req}, f.call("inject", string(req.Kind))
+}
+
+func (f *fakeSystem) Renew(_ context.Context, id string) (control.Fault, error) {
+	return control.Fault{ID: id}, f.call("renew", id)
+}
+
+func (f *fakeSystem) Mend(_ context.Context, id string) error { return f.call("mend", id) }
+
+func (f *fakeSystem) Faults() []control.Fault { return nil }
+
+func (f *fakeSystem) Wipe(_ context.Context, ids []string) error {
+	return f.call("wipe", strings.Join(ids, ","))
+}
+
+func (f *fakeSystem) Stats() control.Stats { return control.Stats{} }

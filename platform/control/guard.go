@@ -49,7 +49,7 @@ func admit(r *http.Request, anyHost bool) error {
 			return failure.New(failure.PermissionDenied, "requests from other sites are refused")
 		}
 	}
-	if r.Method == http.MethodPost && !isJSON(r.Header.Get("Content-Type")) {
+	if (r.Method == http.MethodPost || r.Method == http.MethodPut) && !isJSON(r.Header.Get("Content-Type")) {
 		return failure.New(failure.InvalidArgument, "the body must be application/json, not %q", r.Header.Get("Content-Type"))
 	}
 	return nil

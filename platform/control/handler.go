@@ -31,6 +31,12 @@ func newHandler(system System, anyHost bool) http.Handler {
 	mux.HandleFunc("POST /v1/restart", h.restart)
 	mux.HandleFunc("POST /v1/scale", h.scale)
 	mux.HandleFunc("POST /v1/down", h.down)
+	mux.HandleFunc("GET /v1/faults", h.faults)
+	mux.HandleFunc("POST /v1/faults", h.inject)
+	mux.HandleFunc("PUT /v1/faults/{id}", h.renew)
+	mux.HandleFunc("DELETE /v1/faults/{id}", h.mend)
+	mux.HandleFunc("POST /v1/wipe", h.wipe)
+	mux.HandleFunc("GET /v1/stats", h.stats)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		failure.WriteProblem(w, failure.New(failure.NotFound, "nothing answers %s %.128s; GET / lists what there is", r.Method, r.URL.Path))
 	})
@@ -49,6 +55,13 @@ POST /v1/thaw     {"target": "orders-1"}
 POST /v1/restart  {"target": "orders"}
 POST /v1/scale    {"service": "orders", "replicas": 3}
 POST /v1/down     {}
+
+GET    /v1/stats
+GET    /v1/faults
+POST   /v1/faults     {"kind": "freeze", "targets": ["orders-1"], "ttl": 5000000000}
+PUT    /v1/faults/ID  {}
+DELETE /v1/faults/ID
+POST   /v1/wipe       {"target": "control-1"}
 `
 
 func (h *handler) index(w http.ResponseWriter, _ *http.Request) {

@@ -35,6 +35,8 @@ type System interface {
 	// Down begins to stop the system and returns at once.
 	Down()
 
+	Breaker
+
 	// Logs hands lines of output to emit, oldest first: at most q.Lines kept lines and then, if q.Follow,
 	// each new one until ctx ends (which is no error). A consumer too slow to follow loses lines, never
 	// slows a service: a LogLine with Dropped set says how many are missing at that place. An error of emit
@@ -123,11 +125,18 @@ const (
 	EventScaled    = "scaled"
 )
 
+// EventFaultBegun and EventFaultEnded are the State of events about faults; Event.Fault names it.
+const (
+	EventFaultBegun = "fault-begun"
+	EventFaultEnded = "fault-ended"
+)
+
 // Event is something that happened to the system, in words for people and in fields for programs.
 type Event struct {
 	Time     time.Time `json:"time"`
 	Service  string    `json:"service,omitempty"`
 	Instance string    `json:"instance,omitempty"`
 	State    string    `json:"state,omitempty"` // the new state: of the instance, or of the system if none is named; or EventRestarted ...
+	Fault    string    `json:"fault,omitempty"` // ID of the fault that begins or ends
 	Message  string    `json:"message"`         // one line
 }

@@ -15,6 +15,11 @@ const (
 	ReasonAmbiguous = "AMBIGUOUS_TARGET"
 	// ReasonUnknown: no service or instance has the name.
 	ReasonUnknown = "UNKNOWN_NAME"
+	// ReasonUnknownFault: no fault that is in force has the ID; it was mended, or its lease ran out.
+	ReasonUnknownFault = "UNKNOWN_FAULT"
+	// ReasonDoesNotFollow: the process is not Holdfast's, or does not speak to the platform, so that it cannot be made to
+	// suffer this kind of fault. The metadata has it under "instance".
+	ReasonDoesNotFollow = "DOES_NOT_FOLLOW"
 	// Domain is the domain of these reasons.
 	Domain = "control.holdfast"
 )
