@@ -214,3 +214,99 @@ func TestRetriesUseUpTheShareOfHedges(t *testing.T) {
 		t.Error("no hedge for as many calls as could be saved up, and 25 more")
 	}
 }
+
+// What was in flight when an instance died is replaced, without a token, and an instance that dies soon after takes another
+// share with it.
+func TestBudgetReplacesWhatDiedWithAnInstance(t *testing.T) {
+	b := NewBudget(BudgetPolicy{Burst: 0.5, Ratio: -1, Floor: -1})
+	calls := make([]Call, 100)
+	policy := &Policy{}
+	plans := make([]Plan, len(calls))
+	for i := range calls {
+		calls[i] = Begin(Spec{Policy: policy, Budget: b, Deadline: epoch.Add(10 * time.Second), Safe: true})
+		plans[i], _ = calls[i].Next(epoch, 0)
+	}
+	die := func(now time.Time, n int) (replaced int) {
+		for i := range n {
+			if d := calls[i].Done(now, plans[i], Broken, 0, 0); d.Retry {
+				replaced++
+				plans[i], _ = calls[i].Next(now, 0)
+			}
+		}
+		return replaced
+	}
+	if n := die(epoch.Add(time.Second), 50); n != 50 {
+		t.Errorf("half of what is in flight is lost, and %d of 50 are replaced", n)
+	}
+	if n := die(epoch.Add(3*time.Second), 90); n != 90 {
+		t.Errorf("2 s later the other instance dies, and %d of 90 are replaced", n)
+	}
+	if b.Take(epoch.Add(3*time.Second), 1) {
+		t.Error("a budget of nothing has a token")
+	}
+}
+
+// A service whose instances keep dying gets what was in flight once more in 5 s, and not more.
+func TestBudgetReplacesNoMoreThanWasInFlight(t *testing.T) {
+	b := NewBudget(BudgetPolicy{Burst: 0.5, Ratio: -1, Floor: -1})
+	const flying, seconds = 20, 60
+	for range flying {
+		b.begin(epoch, 0)
+	}
+	replaced := 0
+	for ms := range seconds * 1000 {
+		if b.Replace(epoch.Add(time.Duration(ms) * time.Millisecond)) {
+			replaced++
+		}
+	}
+	if most := flying + flying*seconds/5; replaced > most || replaced < most*9/10 {
+		t.Errorf("%d replaced in %d s with %d in flight: want %d", replaced, seconds, flying, most)
+	}
+	for range flying {
+		b.end()
+	}
+	later := epoch.Add(2 * seconds * time.Second)
+	if b.Replace(later) {
+		t.Error("replaced with nothing in flight")
+	}
+	off := NewBudget(BudgetPolicy{Burst: -1, Ratio: -1, Floor: -1})
+	off.begin(epoch, 0)
+	if off.Replace(epoch) {
+		t.Error("replaced by a budget that is switched off")
+	}
+}
+
+// Every call that was counted is counted off, however it ends.
+func TestBudgetCountsWhatIsInFlight(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := NewBudget(BudgetPolicy{})
+		now := epoch
+		var calls []Call
+		t.Repeat(map[string]func(*rapid.T){
+			"begin": func(t *rapid.T) {
+				c := Begin(Spec{Policy: &Policy{}, Budget: b, Deadline: now.Add(time.Second), Safe: rapid.Bool().Draw(t, "safe")})
+				if p, stop := c.Next(now, 0); stop == StopDone && rapid.Bool().Draw(t, "ends") {
+					o := Outcome(rapid.IntRange(0, int(outcomes)-1).Draw(t, "outcome"))
+					if c.Done(now, p, o, 0, 0).Retry {
+						c.Next(now, 0)
+					}
+				}
+				calls = append(calls, c)
+			},
+			"end": func(t *rapid.T) {
+				if len(calls) == 0 {
+					t.Skip("none")
+				}
+				i := rapid.IntRange(0, len(calls)-1).Draw(t, "which")
+				calls[i].End(now)
+				calls[i].End(now) // does nothing
+				calls = append(calls[:i], calls[i+1:]...)
+			},
+			"": func(t *rapid.T) {
+				if n := int(b.flying.Load()); n != len(calls) {
+					t.Fatalf("%d in flight, want %d", n, len(calls))
+				}
+			},
+		})
+	})
+}

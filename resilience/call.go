@@ -91,6 +91,7 @@ type Call struct {
 	pushed   bool          // an instance has asked for a wait
 	hedged   bool          // the one hedge has been made
 	entered  bool          // the guard counts the call as under way
+	begun    bool          // the budget counts it
 	alone    bool          // see Alone
 }
 
@@ -194,6 +195,7 @@ func (c *Call) plan(now time.Time, s Summary, f *flight) Plan {
 	switch b := c.spec.Budget; {
 	case b == nil:
 	case p.Number == 0:
+		c.begun = true
 		f.holding = b.begin(now, hold)
 	case hold > 0:
 		f.holding = b.Hold(now, hold)
@@ -308,13 +310,25 @@ func (c *Call) Done(now time.Time, p Plan, o Outcome, pushback time.Duration, rn
 		return Decision{Pending: true}
 	}
 	d := c.decide(now, o, v, rnd)
-	if d.Retry && v.Cost > 0 && (c.spec.Budget == nil || !c.spec.Budget.Take(now, v.Cost)) {
+	if d.Retry && v.Cost > 0 && !c.afford(now, o, v.Cost) {
 		return Decision{Stop: StopBudget}
 	}
 	if d.Retry {
 		c.pushback = 0 // it is being waited for
 	}
 	return d
+}
+
+// afford takes what another attempt after o costs.
+func (c *Call) afford(now time.Time, o Outcome, cost int) bool {
+	switch b := c.spec.Budget; {
+	case b == nil:
+		return false
+	case o == Broken:
+		return b.Replace(now)
+	default:
+		return b.Take(now, cost)
+	}
 }
 
 func (c *Call) flying() bool {
@@ -336,6 +350,10 @@ func (c *Call) End(now time.Time) {
 	if c.entered {
 		c.entered = false
 		c.spec.Guard.leave()
+	}
+	if c.begun {
+		c.begun = false
+		c.spec.Budget.end()
 	}
 }
 

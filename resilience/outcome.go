@@ -18,8 +18,10 @@ const (
 	Unsent
 	// NoInstance: there was none to send the request to.
 	NoInstance
-	// Unavailable: the connection broke, or the instance said UNAVAILABLE. The request may have run.
+	// Unavailable: the instance said UNAVAILABLE. The request may have run.
 	Unavailable
+	// Broken: the connection broke under it. The request may have run, at an instance that most likely is gone.
+	Broken
 	// AttemptTimeout: the time of this attempt ran out while that of the call had not.
 	AttemptTimeout
 	// DeadlineExceeded: the time of the call ran out, or the callee's own did.
@@ -52,7 +54,8 @@ type Verdict struct {
 	// and of any other.
 	RetrySafe, RetryUnsafe bool
 	// Cost is what the next attempt takes from the budget. A timed-out attempt is still running somewhere, so what
-	// follows it counts double. What was not sent has cost no instance anything.
+	// follows it counts double. What was not sent has cost no instance anything. What was lost is replaced, see
+	// [Budget.Replace], and costs this only beyond that.
 	Cost int
 	// Sample is what the attempt's duration is worth.
 	Sample balance.Sample
@@ -83,6 +86,7 @@ var table = [outcomes]struct {
 	Unsent:           {"unsent", Verdict{true, true, 0, balance.None, Neutral, balance.Bad}},
 	NoInstance:       {"no instance", Verdict{true, true, 0, balance.None, Neutral, balance.Neutral}},
 	Unavailable:      {"unavailable", Verdict{true, false, 1, balance.None, Reject, balance.Bad}},
+	Broken:           {"connection broken", Verdict{true, false, 1, balance.None, Reject, balance.Bad}},
 	AttemptTimeout:   {"attempt timeout", Verdict{true, false, 2, balance.LowerBound, Reject, balance.Bad}},
 	DeadlineExceeded: {"deadline exceeded", Verdict{false, false, 0, balance.LowerBound, Neutral, balance.Neutral}},
 	Canceled:         {"canceled", Verdict{false, false, 0, balance.None, Neutral, balance.Neutral}},
@@ -121,14 +125,20 @@ const (
 	MaybeSent Sent = iota
 	// NotSent: it provably did not.
 	NotSent
+	// SentAndLost: it may have run, and its connection broke before there was an answer.
+	SentAndLost
 )
 
-// String returns "maybe sent" or "not sent".
+// String returns "maybe sent", "not sent" or "sent and lost".
 func (s Sent) String() string {
-	if s == NotSent {
+	switch s {
+	case NotSent:
 		return "not sent"
+	case SentAndLost:
+		return "sent and lost"
+	default:
+		return "maybe sent"
 	}
-	return "maybe sent"
 }
 
 // Classify returns the outcome of an attempt that ended with code. bounded is the attempt's [Plan.Bounded]: with it,
@@ -141,10 +151,14 @@ func Classify(code failure.Code, sent Sent, bounded bool) Outcome {
 	case failure.Unavailable:
 		// Only here: a request that was not sent because it was too large, or could not be encoded, will not be
 		// sent better elsewhere.
-		if sent == NotSent {
+		switch sent {
+		case NotSent:
 			return Unsent
+		case SentAndLost:
+			return Broken
+		default:
+			return Unavailable
 		}
-		return Unavailable
 	case failure.DeadlineExceeded:
 		if bounded {
 			return AttemptTimeout

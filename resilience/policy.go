@@ -132,7 +132,8 @@ type BudgetPolicy struct {
 	// 0: 3. Negative: nothing.
 	Floor float64
 	// Burst is what is there at the start, and the least that can be saved up. 0: 100, which pays for 50 calls whose
-	// instance froze at once (a timed-out attempt costs 2) or 100 whose instance was killed. Negative: nothing.
+	// instance froze at once (a timed-out attempt costs 2). What an instance takes along that is killed is replaced beside
+	// that, see [Budget.Replace]. Negative: nothing.
 	// A busy client saves up more than Burst: what 10 s of its traffic add.
 	Burst float64
 }

@@ -328,11 +328,14 @@ func (a *attempt) broken(err error) error {
 		e.Err = failure.Wrap(err, failure.DeadlineExceeded, "the answer did not end in time")
 	default:
 		t.mu.Lock()
-		a.outcome = resilience.Unavailable
+		a.outcome = resilience.Broken
 		t.mu.Unlock()
 		e.Err = failure.Wrap(err, failure.Unavailable, "the connection broke in the middle of the answer")
 	}
 	last := a.record(e.Err, resilience.MaybeSent)
+	if a.outcome == resilience.Broken {
+		last.Sent = resilience.SentAndLost
+	}
 	last.Duration = time.Since(a.start)
 	e.Attempts = append(t.failed, last)
 	return e

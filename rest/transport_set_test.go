@@ -262,7 +262,7 @@ func TestConnectionsClosedWhileIdle(t *testing.T) {
 			continue
 		}
 		failed++
-		if e := callError(t, err); e.Attempts[len(e.Attempts)-1].Sent != resilience.MaybeSent {
+		if e := callError(t, err); e.Attempts[len(e.Attempts)-1].Sent != resilience.SentAndLost {
 			t.Fatalf("a request that was not sent was not sent again: %v", err)
 		}
 	}

@@ -86,7 +86,7 @@ func TestInstanceThatDiesInTheMiddleOfARequest(t *testing.T) {
 			}
 			e := callError(t, err)
 			if len(e.Attempts) != 1 || e.Attempts[0].Instance != "a" || e.Attempts[0].Addr != bad.addr() ||
-				e.Attempts[0].Sent != resilience.MaybeSent || e.Stopped != resilience.StopUnsafe.String() {
+				e.Attempts[0].Sent != resilience.SentAndLost || e.Stopped != resilience.StopUnsafe.String() {
 				t.Errorf("error %v", e)
 			}
 			if failure.CodeOf(err) != failure.Unavailable {

@@ -280,6 +280,9 @@ func (t *trip) judge(a *attempt, now time.Time, resp *http.Response, err error) 
 	case err != nil:
 		sent := a.sent()
 		e := a.explain(err, sent)
+		if sent == resilience.MaybeSent && e.Code == failure.Unavailable { // and not by an answer
+			sent = resilience.SentAndLost
+		}
 		outcome = a.plan.Classify(e, sent, a.took)
 		if e.Code == failure.InvalidArgument || e.Code == failure.Internal { // ours; it says nothing about the instance
 			outcome = resilience.Local

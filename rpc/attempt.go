@@ -188,6 +188,9 @@ func (a *attempt) failure(ctx context.Context, now time.Time, err error) *failur
 		e = failure.From(err)
 	}
 	if e != errLostEarly && a.broken(e) {
+		if a.sent == resilience.MaybeSent {
+			a.sent = resilience.SentAndLost
+		}
 		return failure.Wrap(err, failure.Unavailable, "the connection to %s broke before its answer was complete", a.call.target.service)
 	}
 	// The end of a context is an error of this side, and is one for errors.Is too.

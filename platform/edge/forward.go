@@ -117,7 +117,7 @@ func mayHaveRun(err error) bool {
 		return true
 	}
 	for _, a := range call.Attempts {
-		if a.Sent == resilience.MaybeSent {
+		if a.Sent != resilience.NotSent {
 			return true
 		}
 	}
