@@ -1,0 +1,81 @@
+package inject
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/holdfast-go/holdfast/platform/control"
+)
+
+// World is whom faults can be about: the services of a system and their instances.
+type World struct {
+	Services []Service
+}
+
+// Service is a service of a World, or the control plane, whose name is "control".
+type Service struct {
+	Name      string
+	Instances []string // IDs, in the order of their numbers
+	Public    bool     // users reach it over HTTP
+}
+
+// WorldOf is the world of a running system. Instances that are on their way out are not in it.
+func WorldOf(info control.Info, instances []control.Instance) World {
+	var w World
+	add := func(name string, public bool) {
+		s := Service{Name: name, Public: public}
+		for _, i := range instances {
+			if i.Service == name && i.State != "draining" && i.State != "stopped" {
+				s.Instances = append(s.Instances, i.ID)
+			}
+		}
+		slices.SortFunc(s.Instances, func(a, b string) int { return cmp.Or(cmp.Compare(number(a), number(b)), cmp.Compare(a, b)) })
+		w.Services = append(w.Services, s)
+	}
+	for _, s := range info.Services {
+		add(s.Name, s.HTTP != "")
+	}
+	if slices.ContainsFunc(instances, func(i control.Instance) bool { return i.Service == control.ControlService }) {
+		add(control.ControlService, false)
+	}
+	return w
+}
+
+// number is that of an instance: "orders-2" has 2.
+func number(id string) int {
+	n, _ := strconv.Atoi(id[strings.LastIndexByte(id, '-')+1:])
+	return n
+}
+
+// Service returns the service of that name.
+func (w World) Service(name string) (Service, bool) {
+	for _, s := range w.Services {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Service{}, false
+}
+
+// Of returns the service that an instance is of.
+func (w World) Of(id string) (Service, bool) {
+	for _, s := range w.Services {
+		if slices.Contains(s.Instances, id) {
+			return s, true
+		}
+	}
+	return Service{}, false
+}
+
+// Minority is how many of n instances can be lost while more than half stay: 1 of 3, 2 of 5, none of 2.
+func Minority(n int) int { return max(0, (n-1)/2) }
+
+func (w World) names() []string {
+	out := make([]string, len(w.Services))
+	for i, s := range w.Services {
+		out[i] = s.Name
+	}
+	return out
+}
