@@ -44,6 +44,9 @@ type Shape struct {
 	Jitter time.Duration `json:"jitter,omitempty"`
 	// Rate bounds bytes a second in each direction. 0 is no bound.
 	Rate int64 `json:"rate,omitempty"`
+	// Loss is the share of packets that are lost, in [0, 1]. A process has no packets: it is for a network of namespaces
+	// (platform/netns) alone.
+	Loss float64 `json:"loss,omitempty"`
 }
 
 // Calls is a rule for calls that a process serves, gRPC and HTTP alike.
