@@ -2,42 +2,304 @@ package fault
 
 import (
 	"context"
-	"log/slog"
+	"math/rand/v2"
 	"net"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
 )
 
 // DialFunc makes connections, as net.Dialer.DialContext does.
 type DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// Injector does to a process what a Plan says. A nil one does nothing: its methods return what they are given. Make one with
-// New or Follow. Safe for concurrent use.
-type Injector struct{}
+// Injector does to a process what a Plan says. A nil one does nothing: its methods return what they are given, and cost nothing.
+// Make one with New or Follow. Safe for concurrent use.
+type Injector struct {
+	// conns are those that were wrapped and are open. Whoever adds one looks at the plan afterwards, and whoever changes the plan
+	// looks at conns afterwards, so that none is missed.
+	conns sync.Map // *conn to struct{}
+	plan  atomic.Pointer[Plan]
+	first chan struct{} // closed once there is a plan, or none is waited for any more
 
-// New returns an Injector without a plan.
-func New() *Injector { return &Injector{} }
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced at every change of the plan
+	ballast []byte
 
-// Follow returns an Injector whose plan is what the agent that listens at path, a unix socket, says: nil if path is "".
-// It waits for the first plan, for at most 500 ms, so that a process that is started in the middle of it never sees a world
-// without its faults. A plan is void when the connection to the agent ends, which is made again with a growing delay, until Close.
-// stats is called twice a second.
-func Follow(path string, hello Hello, stats func() Stats, log *slog.Logger) *Injector {
-	if path == "" {
-		return nil
-	}
-	return New()
+	suffered atomic.Uint64
+	random   func() float64 // in [0, 1)
+
+	stop func() // of following; nil if there is none
 }
 
-// Close ends the plan and the connection to the agent.
-func (i *Injector) Close() error { return nil }
+// synPatience is how long Linux waits for the answer to a SYN (tcp_syn_retries 6).
+const synPatience = 127 * time.Second
 
-// Set puts a plan, which is valid, in force for all that i has wrapped, open connections included, before it returns.
-func (i *Injector) Set(plan Plan) {}
+// New returns an Injector without a plan.
+func New() *Injector {
+	i := newInjector()
+	close(i.first)
+	return i
+}
 
-// Suffered counts what the plans did: connections held back, reset or refused, calls and syncs failed.
-func (i *Injector) Suffered() uint64 { return 0 }
+func newInjector() *Injector {
+	i := &Injector{first: make(chan struct{}), changed: make(chan struct{}), random: rand.Float64}
+	i.plan.Store(&Plan{})
+	return i
+}
 
-// Dial returns next with the plan's rules of Dial.
-func (i *Injector) Dial(next DialFunc) DialFunc { return next }
+// Set puts a plan, which is valid, in force for all that i has wrapped, open connections included, before it returns. The
+// caller does not change it afterwards.
+func (i *Injector) Set(plan Plan) {
+	if i == nil {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.plan.Store(&plan)
+	close(i.changed)
+	i.changed = make(chan struct{})
+	i.conns.Range(func(c, _ any) bool {
+		c.(*conn).refresh(false)
+		return true
+	})
+	i.load(plan.Ballast)
+}
+
+// Close lifts the plan, for good if it is an agent's.
+func (i *Injector) Close() error {
+	if i == nil {
+		return nil
+	}
+	if i.stop != nil {
+		i.stop()
+	}
+	i.Set(Plan{})
+	return nil
+}
+
+// Suffered counts what the plans did: pieces of connections held back, connections reset or refused, calls and file
+// operations failed.
+func (i *Injector) Suffered() uint64 {
+	if i == nil {
+		return 0
+	}
+	return i.suffered.Load()
+}
+
+// current returns the plan, and what is closed when it changes.
+func (i *Injector) current() (*Plan, <-chan struct{}) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.plan.Load(), i.changed
+}
+
+// link returns the shape of connections to one of addrs.
+func (p *Plan) link(addrs ...string) Shape {
+	for _, l := range p.Dial {
+		for _, to := range l.To {
+			if to == "*" || slices.Contains(addrs, to) {
+				return l.Shape
+			}
+		}
+	}
+	return Shape{}
+}
+
+func (i *Injector) shapeOf(c *conn) Shape {
+	plan := i.plan.Load()
+	if c.addr != "" {
+		return plan.link(c.addr, c.RemoteAddr().String())
+	}
+	if plan.Accept != nil {
+		return *plan.Accept
+	}
+	return Shape{}
+}
+
+// wrap takes over a connection, made to addr, or accepted if that is "".
+func (i *Injector) wrap(c net.Conn, addr string) net.Conn {
+	w := newConn(i, c, addr)
+	i.conns.Store(w, struct{}{})
+	w.refresh(true)
+	return w
+}
+
+// Dial returns next with the plan's rules of Dial: while one of them cuts an address off, connecting to it takes until ctx
+// ends, or two minutes. A next that is nil is net.Dialer's. On a nil Injector it returns next.
+func (i *Injector) Dial(next DialFunc) DialFunc {
+	if i == nil {
+		return next
+	}
+	if next == nil {
+		next = (&net.Dialer{}).DialContext
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if err := i.connect(ctx, addr); err != nil {
+			return nil, &net.OpError{Op: "dial", Net: network, Addr: address{network, addr}, Err: err}
+		}
+		c, err := next(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return i.wrap(c, addr), nil
+	}
+}
+
+// connect suffers what comes before a connection. Its error is what a kernel would say.
+func (i *Injector) connect(ctx context.Context, addr string) error {
+	select {
+	case <-i.first:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	begun := time.Now()
+	for counted := false; ; {
+		plan, changed := i.current()
+		s := plan.link(addr)
+		until := begun.Add(synPatience)
+		switch {
+		case s.Refuse:
+			i.suffered.Add(1)
+			return os.NewSyscallError("connect", syscall.ECONNREFUSED)
+		case s.CutIn || s.CutOut: // a SYN or its answer is lost
+		default:
+			if until = begun.Add(2*s.Delay + time.Duration(i.random()*float64(2*s.Jitter))); !time.Now().Before(until) {
+				return nil
+			}
+		}
+		if !counted {
+			counted = true
+			i.suffered.Add(1)
+		}
+		t := time.NewTimer(time.Until(until))
+		select {
+		case <-changed:
+		case <-t.C:
+			if s.CutIn || s.CutOut {
+				return os.NewSyscallError("connect", syscall.ETIMEDOUT)
+			}
+			return nil
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+		t.Stop()
+	}
+}
+
+// address is where a connection could not be made to.
+type address struct{ network, addr string }
+
+// Network implements net.Addr.
+func (a address) Network() string { return a.network }
+
+// String implements net.Addr.
+func (a address) String() string { return a.addr }
 
 // Listen returns l with the plan's shape of Accept.
-func (i *Injector) Listen(l net.Listener) net.Listener { return l }
+func (i *Injector) Listen(l net.Listener) net.Listener {
+	if i == nil || l == nil {
+		return l
+	}
+	return &listener{Listener: l, inj: i}
+}
+
+type listener struct {
+	net.Listener
+	inj *Injector
+}
+
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		<-l.inj.first
+		if s := l.inj.plan.Load().Accept; s != nil && s.Refuse {
+			abort(c)
+			l.inj.suffered.Add(1)
+			continue
+		}
+		return l.inj.wrap(c, ""), nil
+	}
+}
+
+// abort closes a connection so that the other end sees a reset, as good as it gets.
+func abort(c net.Conn) {
+	if l, ok := c.(interface{ SetLinger(sec int) error }); ok {
+		_ = l.SetLinger(0)
+	}
+	_ = c.Close()
+}
+
+// Call suffers what is planned for a call that this process serves: it waits, and returns the code to answer with instead of
+// what the handler would, or "" if the handler is to run. Of gRPC, method is "" and name the full method; of HTTP they are the
+// request's method and path. exempt says that the call is one of those that look after the process, which only
+// rules that name it are for.
+func (i *Injector) Call(ctx context.Context, method, name string, exempt bool) (code string) {
+	if i == nil {
+		return ""
+	}
+	for _, rule := range i.plan.Load().Calls {
+		if !rule.matches(method, name, exempt) {
+			continue
+		}
+		if i.random() >= rule.Share {
+			return ""
+		}
+		i.suffered.Add(1)
+		if rule.Delay > 0 {
+			t := time.NewTimer(rule.Delay)
+			defer t.Stop()
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+			}
+		}
+		return rule.Code
+	}
+	return ""
+}
+
+// File suffers what is planned for an operation on a file whose loss would lose what was acknowledged: "write", "sync" or
+// another one that needs no space. What it returns is what the operation returns.
+func (i *Injector) File(op string) error {
+	if i == nil {
+		return nil
+	}
+	d := i.plan.Load().Disk
+	if d == nil {
+		return nil
+	}
+	switch {
+	case d.Full && op == "write":
+		i.suffered.Add(1)
+		return os.NewSyscallError(op, syscall.ENOSPC)
+	case op == "sync" && (d.SlowSync > 0 || d.FailSync):
+		i.suffered.Add(1)
+		time.Sleep(d.SlowSync)
+		if d.FailSync {
+			return os.NewSyscallError(op, syscall.EIO)
+		}
+	}
+	return nil
+}
+
+// load takes memory, and gives it back. It needs mu.
+func (i *Injector) load(size int64) {
+	if int64(len(i.ballast)) == size {
+		return
+	}
+	i.ballast = nil
+	if size > 0 {
+		i.ballast = make([]byte, size)
+		for at := int64(0); at < size; at += 4096 { // a page that was never written to takes none
+			i.ballast[at] = 1
+		}
+	}
+}
