@@ -2,33 +2,94 @@ package load
 
 import (
 	"context"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
 )
 
 // Caller makes calls to a target. Close it after the last one. Safe for concurrent use.
 type Caller struct {
 	target Target
+	run    string
+	http   *http.Client
+	close  func()
+
+	mu       sync.Mutex
+	services map[string]*service // by name
+}
+
+// service is one that is called over gRPC.
+type service struct {
+	mu    sync.Mutex
+	conn  grpc.ClientConnInterface
+	types *types
 }
 
 // NewCaller returns a caller. It dials nothing yet.
-func NewCaller(target Target) *Caller { return &Caller{target: target} }
+func NewCaller(target Target) *Caller {
+	c := &Caller{target: target, run: newRun(), close: func() {}, services: make(map[string]*service)}
+	transport := target.HTTP
+	if transport == nil {
+		own := &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			MaxIdleConnsPerHost: 512,
+			IdleConnTimeout:     30 * time.Second,
+			TLSHandshakeTimeout: 5 * time.Second,
+			DisableCompression:  true,
+		}
+		transport, c.close = own, own.CloseIdleConnections
+	}
+	c.http = &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c
+}
 
-// Prepare looks whether calls can be made at all: whether their templates are right, with these vars and "key" known to
-// them, their edges are there, and their gRPC methods exist, for which it asks the services. The errors are joined, each
-// with the call's name, and INVALID_ARGUMENT, or UNAVAILABLE when a service did not answer.
-func (c *Caller) Prepare(ctx context.Context, vars []string, calls ...Call) error { return nil }
+// Run returns what {{run}} is.
+func (c *Caller) Run() string { return c.run }
 
-// Do makes a prepared call with vars, which may be nil, and says what became of it, with Due 0 and Vars as given. It takes at
-// most the call's timeout, and ends with ctx.
-func (c *Caller) Do(ctx context.Context, call Call, vars Values) Sample { return Sample{} }
+// Close closes the connections that the caller has opened and that are idle; those of Target.GRPC are not its own.
+func (c *Caller) Close() { c.close() }
 
-// Close closes what the caller has opened.
-func (c *Caller) Close() {}
+// protocol gives a call what sends it.
+func (c *Caller) protocol(ctx context.Context, p *Prepared) error {
+	switch {
+	case p.call.GRPC != "" && p.call.Path != "":
+		return invalid("it has a path and is gRPC")
+	case p.call.GRPC != "":
+		return c.grpc(ctx, p)
+	case strings.HasPrefix(p.call.Path, "/"):
+		base, err := c.edge(p.call.Edge)
+		if err != nil {
+			return err
+		}
+		p.send = &httpSender{c.http, p.method(), strings.TrimSuffix(base, "/")}
+		return nil
+	case strings.HasPrefix(p.call.Path, "http://"), strings.HasPrefix(p.call.Path, "https://"):
+		p.send = &httpSender{c.http, p.method(), ""}
+		return nil
+	default:
+		return invalid("path %q: it begins with / or http://", cut(p.call.Path, 80))
+	}
+}
 
-// Values are what templates are filled with.
-type Values map[string]Value
-
-// Value is a text, or a number if that is what it becomes in JSON.
-type Value struct {
-	Text   string
-	Number bool
+func (c *Caller) edge(name string) (string, error) {
+	if base, ok := c.target.Edges[name]; ok {
+		return base, nil
+	}
+	if name != "" {
+		return "", invalid("%s has no public address: it needs http: ADDR in the system file", name)
+	}
+	if len(c.target.Edges) != 1 {
+		return "", invalid("the system has %d services with a public address: edge says which", len(c.target.Edges))
+	}
+	for _, base := range c.target.Edges {
+		return base, nil
+	}
+	return "", nil
 }

@@ -28,7 +28,7 @@ type Sample struct {
 	Error   string  `json:"error,omitempty"`  // what the answer said, cut at 1 KiB
 
 	Attempts int    `json:"attempts,omitempty"` // 0 is not known
-	Instance string `json:"instance,omitempty"` // who answered, if known
+	Instance string `json:"instance,omitempty"` // the address that answered, if known
 
 	Again bool `json:"again,omitempty"` // it repeats the call before it, with the same vars and the same key
 
