@@ -4,6 +4,8 @@ package supervise
 
 import (
 	"log/slog"
+	"net/netip"
+	"os"
 	"time"
 )
 
@@ -29,8 +31,19 @@ type Config struct {
 	// LogFileBytes bounds the log file of one instance; one older file of that size is kept
 	// beside it. Default 8 MiB.
 	LogFileBytes int64
+	// Network says where instances are, if each is to have a network of its own. Default: all share
+	// the one of this process, and listen on loopback.
+	Network Network
 	// Logger gets what nobody is told otherwise. Default: discarded.
 	Logger *slog.Logger
+}
+
+// Network gives instances network namespaces, which only Linux has; platform/netns has one.
+type Network interface {
+	// Place returns the address of an instance and the namespace that its processes are started
+	// in. It is asked before each start, and its answer for an ID must not change. The file stays
+	// the Network's.
+	Place(id string) (netip.Addr, *os.File, error)
 }
 
 // Group is a set of like processes: a service and its instances.
@@ -44,7 +57,9 @@ type Group struct {
 	// Env is added to Config.Env and what the supervisor sets itself, as KEY=VALUE; the later
 	// one of two with the same key counts. Set are HOLDFAST_INSTANCE (the id), HOLDFAST_DATA_DIR
 	// (one directory for all services), HOLDFAST_GRPC_ADDR and HOLDFAST_HTTP_ADDR: loopback
-	// addresses that the instance may listen on, its own until it is stopped for good.
+	// addresses that the instance may listen on, its own until it is stopped for good. In a Network
+	// they are on the address of the instance, HOLDFAST_REPLICA_ADDR, too, and HOLDFAST_INSECURE is
+	// true: nothing but this machine is in it.
 	Env []string
 	// Replicas is the number of instances at the start.
 	Replicas int

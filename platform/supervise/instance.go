@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -29,11 +30,13 @@ type instance struct {
 	done  chan struct{} // closed when the last process is gone and the instance is no longer listed
 
 	// Of the goroutine alone.
-	m      machine
-	proc   *process
-	given  map[string]string // addresses by protocol
-	timers []*time.Timer
-	sink   sink
+	m       machine
+	proc    *process
+	given   map[string]string // addresses by protocol
+	netns   *os.File          // the namespace of its processes; nil for that of this one
+	network []string          // what they are told of it
+	timers  []*time.Timer
+	sink    sink
 
 	readers sync.WaitGroup // of the output of processes
 
@@ -187,7 +190,7 @@ func (i *instance) start() error {
 	}
 	defer w.Close()
 	pid, err := i.s.spawner.start(command{
-		argv: i.argv(), dir: i.g.Dir, env: i.environ(), in: i.s.null, out: w,
+		argv: i.argv(), dir: i.g.Dir, env: i.environ(), in: i.s.null, out: w, netns: i.netns,
 	})
 	if err != nil {
 		r.Close()
@@ -252,8 +255,26 @@ func (i *instance) learn(served map[string]string) {
 	}
 }
 
+// place takes the address and the namespace that the Network has for the instance.
+func (i *instance) place() error {
+	addr, ns, err := i.s.cfg.Network.Place(i.id)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", i.id, err)
+	}
+	i.netns = ns
+	if i.member == nil {
+		i.given[protoGRPC] = netip.AddrPortFrom(addr, networkGRPC).String()
+		i.given[protoHTTP] = netip.AddrPortFrom(addr, networkHTTP).String()
+	}
+	i.network = []string{"HOLDFAST_REPLICA_ADDR=" + netip.AddrPortFrom(addr, 0).String(), "HOLDFAST_INSECURE=true"}
+	return nil
+}
+
 // chooseAddrs makes sure that each address of a numbered instance can be listened on: those it had if possible.
 func (i *instance) chooseAddrs() error {
+	if i.s.cfg.Network != nil {
+		return i.place()
+	}
 	if i.member != nil {
 		return nil
 	}
@@ -290,7 +311,7 @@ func freeSoon(port int) bool {
 
 // releaseAddrs gives the ports of a numbered instance back.
 func (i *instance) releaseAddrs() {
-	if i.member != nil {
+	if i.member != nil || i.s.cfg.Network != nil {
 		return
 	}
 	for _, addr := range i.given {
@@ -313,6 +334,7 @@ func (i *instance) environ() []string {
 	for protocol, addr := range i.given {
 		env = append(env, "HOLDFAST_"+strings.ToUpper(protocol)+"_ADDR="+addr)
 	}
+	env = append(env, i.network...)
 	env = append(env, i.g.Env...)
 	if i.member != nil {
 		env = append(env, i.member.Env...)

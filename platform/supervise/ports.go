@@ -25,6 +25,12 @@ const (
 	lastPort   = 32000
 )
 
+// In a network of its own an instance has all ports for itself.
+const (
+	networkGRPC = 50051
+	networkHTTP = 8080
+)
+
 // ports hands out free ports between first and last, none to two at a time.
 type ports struct {
 	first, last int // the last one is not among them

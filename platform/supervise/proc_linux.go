@@ -1,6 +1,8 @@
 package supervise
 
 import (
+	"fmt"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +16,40 @@ func sysProcAttr(detached bool) *syscall.SysProcAttr {
 		return &syscall.SysProcAttr{Setsid: true}
 	}
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// whereabouts is the network namespace of one thread. A child is born in that of the thread that forks it.
+type whereabouts struct {
+	home *os.File // where the thread comes from; nil as long as it has not left
+	at   *os.File // where it is; nil for home
+}
+
+// enter goes to a namespace, or home for nil. The thread goes only where it is asked to, so that no error leaves a child
+// in a namespace that was meant for another one.
+func (w *whereabouts) enter(ns *os.File) (err error) {
+	if ns == w.at {
+		return nil
+	}
+	if w.home == nil {
+		if w.home, err = os.Open("/proc/thread-self/ns/net"); err != nil {
+			return fmt.Errorf("find the network namespace of this process: %w", err)
+		}
+	}
+	to := ns
+	if to == nil {
+		to = w.home
+	}
+	if err := unix.Setns(int(to.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	w.at = ns
+	return nil
+}
+
+func (w *whereabouts) close() {
+	if w.home != nil {
+		w.home.Close()
+	}
 }
 
 // watch returns when the child has ended, before it is reaped, so that its id stays its own until reap. Until then

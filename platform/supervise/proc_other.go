@@ -3,6 +3,8 @@
 package supervise
 
 import (
+	"errors"
+	"os"
 	"sync"
 	"syscall"
 )
@@ -15,6 +17,18 @@ func sysProcAttr(detached bool) *syscall.SysProcAttr {
 	}
 	return &syscall.SysProcAttr{Setpgid: true}
 }
+
+// whereabouts is about network namespaces, which there are none of.
+type whereabouts struct{}
+
+func (whereabouts) enter(ns *os.File) error {
+	if ns != nil {
+		return errors.ErrUnsupported
+	}
+	return nil
+}
+
+func (whereabouts) close() {}
 
 // statuses are how children have ended that were watched and not yet reaped. Bounded by their number.
 var statuses sync.Map

@@ -38,6 +38,8 @@ type command struct {
 	in   *os.File   // standard input
 	more []*os.File // from descriptor 3 on
 
+	netns *os.File // the network namespace to start in; nil for that of this process
+
 	// detached: it outlives this process and is out of reach of the terminal.
 	detached bool
 }
@@ -47,8 +49,13 @@ func newSpawner() *spawner {
 	go func() {
 		defer close(s.done)
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		var at whereabouts
+		defer at.close()
 		for r := range s.requests {
-			pid, err := spawn(r.cmd)
+			pid, err := 0, at.enter(r.cmd.netns)
+			if err == nil {
+				pid, err = spawn(r.cmd)
+			}
 			r.answer <- spawnAnswer{pid, err}
 		}
 	}()
