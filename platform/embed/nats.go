@@ -44,8 +44,10 @@ type NATSConfig struct {
 	Name string
 	// DataDir is the server's own directory. One that was emptied is filled again from the other members.
 	DataDir string
-	// ClientAddr and PeerAddr are IP:port to listen on. Plaintext, so loopback only.
+	// ClientAddr and PeerAddr are IP:port to listen on. Plaintext, so loopback only unless Insecure is set.
 	ClientAddr, PeerAddr string
+	// Insecure allows addresses beyond loopback, as in a network namespace that nobody else is in.
+	Insecure bool
 	// Cluster is the peer address of every member by name, this one included. Empty means a server of its own.
 	Cluster map[string]string
 	// Token, if not empty, is what clients and other members have to show.
@@ -184,12 +186,12 @@ func (c NATSConfig) validate() error {
 	if c.DataDir == "" {
 		wrong = append(wrong, errors.New("no data directory"))
 	}
-	wrong = append(wrong, checkAddr("client address", c.ClientAddr))
+	wrong = append(wrong, checkAddr("client address", c.ClientAddr, c.Insecure))
 	if len(c.Cluster) > 0 && c.Cluster[c.Name] != c.PeerAddr {
 		wrong = append(wrong, fmt.Errorf("cluster has %q for %s, not its peer address %q", c.Cluster[c.Name], c.Name, c.PeerAddr))
 	}
 	for name, addr := range c.Cluster {
-		wrong = append(wrong, checkAddr("peer address of "+name, addr))
+		wrong = append(wrong, checkAddr("peer address of "+name, addr, c.Insecure))
 	}
 	if c.StoreBytes < 0 || c.MaxMessage < 0 || c.MaxMessage > 64<<20 {
 		wrong = append(wrong, errors.New("a bound is negative, or messages are larger than 64 MiB"))
