@@ -70,7 +70,10 @@ type Info struct {
 	Registry string    `json:"registry,omitempty"` // URL, as the services get it
 	Config   string    `json:"config,omitempty"`   // URL of the live settings
 	Queue    string    `json:"queue,omitempty"`    // URL of the engine for messages, without secrets
-	Services []Service `json:"services"`           // in the order of the system file; "control" is not among them
+	// Network is that of the instances if each has a namespace of its own ("10.200.0.0/16"): whoever calls them then does so
+	// beyond loopback. Faults of the network are then about packets.
+	Network  string    `json:"network,omitempty"`
+	Services []Service `json:"services"` // in the order of the system file; "control" is not among them
 }
 
 // Service is the wanted and the present state of one service.

@@ -42,6 +42,7 @@ func (a *app) memberCommand() *cobra.Command {
 				return lifecycle.Config{Logger: cfg.Logger}.Run(cmd.Context(), etcd)
 			}
 			queue.Name, queue.DataDir, queue.Logger = cfg.Name, filepath.Join(cfg.DataDir, "queue"), cfg.Logger
+			queue.Insecure = cfg.Insecure
 			return lifecycle.Config{Logger: cfg.Logger}.Run(cmd.Context(), lifecycle.Group("member", etcd, memberQueue(queue, tokenFile)))
 		},
 	}
@@ -51,6 +52,7 @@ func (a *app) memberCommand() *cobra.Command {
 	f.StringVar(&cfg.ClientAddr, "client", "", "address for clients")
 	f.StringVar(&cfg.PeerAddr, "peer", "", "address for the other members")
 	f.StringSliceVar(&cluster, "cluster", nil, "NAME=ADDR of every member")
+	f.BoolVar(&cfg.Insecure, "insecure", false, "allow addresses beyond loopback, in plaintext")
 	f.StringVar(&queue.ClientAddr, "queue", "", "address for clients of the engine for messages; none without it")
 	f.StringVar(&queue.PeerAddr, "queue-peer", "", "its address for the other members")
 	f.StringSliceVar(&queueCluster, "queue-cluster", nil, "NAME=ADDR of every member's")

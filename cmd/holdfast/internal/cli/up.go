@@ -28,13 +28,14 @@ import (
 type upOptions struct {
 	data    string
 	noBuild bool
+	netns   bool
 	queue   string
 }
 
 func (a *app) upCommand() *cobra.Command {
 	var opts upOptions
 	cmd := &cobra.Command{
-		Use:   "up [--data DIR] [--queue URL] [--no-build] [PATH]",
+		Use:   "up [--data DIR] [--queue URL] [--no-build] [--netns] [PATH]",
 		Short: "Run a system until Ctrl-C",
 		Long: `Runs the system of the file system.yaml in PATH (default: this directory), or of the file PATH: builds the services that
 are Go packages, starts the control members, then the services, each after those it needs, and listens where services have
@@ -46,6 +47,7 @@ even if this one is killed with -9. What the system keeps is in the data directo
   holdfast up --data /tmp/shop examples/shop     keep the data elsewhere
   holdfast up --no-build examples/shop           take the programs that the last run built
   holdfast up --queue kafka://127.0.0.1:9092     take another engine for messages than the control plane's
+  holdfast up --netns examples/shop        each instance in a network of its own, whose packets drills can lose
   holdfast up --control 127.0.0.1:7071 other     a second system on this machine`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -58,6 +60,7 @@ even if this one is killed with -9. What the system keeps is in the data directo
 	}
 	cmd.Flags().StringVar(&opts.data, "data", "", "`DIR` for what the system keeps (default .holdfast/SYSTEM)")
 	cmd.Flags().StringVar(&opts.queue, "queue", "", "`URL` of an engine for messages instead of the one in the system file; or none")
+	cmd.Flags().BoolVar(&opts.netns, "netns", false, "give each instance a network namespace of its own, for drills (Linux, as root); its data is DIR's own, by default .holdfast/SYSTEM-netns")
 	cmd.Flags().BoolVar(&opts.noBuild, "no-build", false, "do not build: take the programs that the last run built")
 	return cmd
 }
@@ -78,6 +81,9 @@ func (a *app) up(ctx context.Context, path string, opts upOptions) error {
 	data := opts.data
 	if data == "" {
 		data = filepath.Join(".holdfast", sys.Name)
+		if opts.netns {
+			data += "-netns" // control members keep their addresses
+		}
 	}
 	if data, err = filepath.Abs(data); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -91,7 +97,7 @@ func (a *app) up(ctx context.Context, path string, opts upOptions) error {
 	defer func() { _ = log.Close() }()
 	h, err := host.New(ctx, host.Config{
 		System: sys, Data: data, Control: a.control, Self: append([]string{self}, a.SelfArgs...), Version: version(),
-		Env: a.Environ(), NoBuild: opts.noBuild, Insecure: insecure, Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Env: a.Environ(), NoBuild: opts.noBuild, Netns: opts.netns, Insecure: insecure, Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/platform/edge"
+	"github.com/holdfast-go/holdfast/platform/netns"
 	"github.com/holdfast-go/holdfast/platform/supervise"
 	"github.com/holdfast-go/holdfast/platform/system"
 	"github.com/holdfast-go/holdfast/registry"
@@ -35,7 +36,9 @@ type Config struct {
 	NoBuild bool     // take the programs that the last run built
 	// Insecure allows edges, and an outside registry, beyond loopback without TLS.
 	Insecure bool
-	Logger   *slog.Logger // default: discarded
+	// Netns gives each instance a network namespace of its own: Linux, as root.
+	Netns  bool
+	Logger *slog.Logger // default: discarded
 }
 
 // Host is one system on this machine. Its methods may be called at once; Run once.
@@ -46,6 +49,7 @@ type Host struct {
 	url     string // of the registry
 	queue   string // URL of the engine for messages; "" for none
 
+	net    *netns.Network // nil without Netns
 	api    *control.Server
 	sup    *supervise.Supervisor
 	events *supervise.Events
@@ -84,19 +88,26 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if h.api, err = control.NewServer(h, control.Config{Addr: cfg.Control, Logger: cfg.Logger}); err != nil {
 		return nil, explainControl(ctx, cfg.Control, err)
 	}
-	h.sup, err = supervise.New(supervise.Config{
+	supervised := supervise.Config{
 		Dir:      cfg.Data,
 		Guardian: append(slices.Clone(cfg.Self), "guard"),
 		Env:      cfg.Env,
 		Logger:   cfg.Logger,
-	})
+	}
+	if cfg.Netns {
+		if h.net, err = openNetwork(cfg); err != nil {
+			return nil, err
+		}
+		supervised.Network = h.net
+	}
+	h.sup, err = supervise.New(supervised)
 	if err != nil {
 		return nil, explainData(err)
 	}
 	h.events = h.sup.Events()
 	// From here on the directory is ours alone.
 	if n := h.sys.Control.Members; n > 0 {
-		p, err := chooseMembers(cfg.Data, n, h.sys.Queue == "")
+		p, err := chooseMembers(cfg.Data, h.net, n, h.sys.Queue == "")
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +119,7 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 		}
 		h.queue = h.sys.Queue
 	}
-	if h.driver, err = openDriver(h.url, cfg.Insecure); err != nil {
+	if h.driver, err = openDriver(h.url, h.insecure()); err != nil {
 		return nil, err
 	}
 	h.reg = registry.New(h.driver, registry.Config{CacheDir: filepath.Join(cfg.Data, "registry"), Logger: cfg.Logger})
@@ -119,7 +130,10 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 		if s.HTTP == "" {
 			continue
 		}
-		e, err := edge.New(h.reg, s.Name, s.HTTP, edge.Config{Idempotency: s.Idempotency, Policies: h.policies.live, Insecure: cfg.Insecure, Logger: cfg.Logger})
+		if h.net != nil && !cfg.Insecure && !loopback(s.HTTP) { // Insecure below is about the instances
+			return nil, explainEdge(s, false, errors.New("beyond loopback"))
+		}
+		e, err := edge.New(h.reg, s.Name, s.HTTP, edge.Config{Idempotency: s.Idempotency, Policies: h.policies.live, Insecure: h.insecure(), Logger: cfg.Logger})
 		if err != nil {
 			return nil, explainEdge(s, cfg.Insecure, err)
 		}
@@ -145,7 +159,18 @@ func (h *Host) Close() error {
 	if h.api != nil {
 		errs = append(errs, h.api.Close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, h.closeNetwork())...)
+}
+
+// insecure says whether the platform may speak to instances and control members beyond loopback in plaintext: in a network
+// of namespaces nobody else listens.
+func (h *Host) insecure() bool { return h.cfg.Insecure || h.net != nil }
+
+func (h *Host) closeNetwork() error {
+	if h.net == nil {
+		return nil
+	}
+	return h.net.Close()
 }
 
 func (h *Host) closeRegistry() error {
@@ -194,7 +219,7 @@ func (h *Host) Run(ctx context.Context) error {
 	cancel()
 	watchers.Wait()
 	h.feed.close()
-	err = errors.Join(err, h.closeRegistry())
+	err = errors.Join(err, h.closeRegistry(), h.closeNetwork())
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return errors.Join(h.failure, err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/internal/diskfile"
 	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/platform/netns"
 	"github.com/holdfast-go/holdfast/platform/supervise"
 	"github.com/holdfast-go/holdfast/queue/natsqueue"
 )
@@ -24,20 +25,19 @@ type plane struct {
 	registry, queue string
 }
 
-// chooseMembers gives each control member its addresses, the same as in the last run on the same data.
-func chooseMembers(data string, n int, queue bool) (p plane, err error) {
-	var names []string
+// chooseMembers gives each control member its addresses, the same as in the last run on the same data, in a network of
+// namespaces or, if that is nil, on loopback.
+func chooseMembers(data string, network *netns.Network, n int, queue bool) (p plane, err error) {
+	var ids []string
 	for i := range n {
-		id := fmt.Sprintf("%s-%d", control.ControlService, i+1)
-		names = append(names, id+" client", id+" peer", id+" queue", id+" queue peer")
+		ids = append(ids, fmt.Sprintf("%s-%d", control.ControlService, i+1))
 	}
-	addrs, err := supervise.Addresses(filepath.Join(data, "control", "addresses.json"), names...)
+	addrs, err := memberAddresses(data, network, ids)
 	if err != nil {
 		return plane{}, fmt.Errorf("choose addresses of control members: %w", err)
 	}
 	var cluster, clients, queueCluster, queues []string
-	for i := range n {
-		id := fmt.Sprintf("%s-%d", control.ControlService, i+1)
+	for _, id := range ids {
 		cluster = append(cluster, id+"="+addrs[id+" peer"])
 		clients = append(clients, addrs[id+" client"])
 		queueCluster = append(queueCluster, id+"="+addrs[id+" queue peer"])
@@ -51,8 +51,7 @@ func chooseMembers(data string, n int, queue bool) (p plane, err error) {
 		p.queue = natsqueue.Scheme + "://" + strings.Join(queues, ",") + "?token-file=" + url.QueryEscape(token)
 	}
 	p.registry = "etcd://" + strings.Join(clients, ",")
-	for i := range n {
-		id := fmt.Sprintf("%s-%d", control.ControlService, i+1)
+	for _, id := range ids {
 		m := supervise.Member{
 			ID: id,
 			// etcd speaks gRPC, and its health service says SERVING once the member has written through the others.
@@ -72,6 +71,9 @@ func chooseMembers(data string, n int, queue bool) (p plane, err error) {
 				"--queue-cluster", strings.Join(queueCluster, ","),
 				"--queue-token-file", token,
 			)
+		}
+		if network != nil {
+			m.Args = append(m.Args, "--insecure")
 		}
 		p.members = append(p.members, m)
 	}

@@ -16,7 +16,7 @@ import (
 // command line and no URL.
 func TestMembersAreTheSameAtEveryStart(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "a b")
-	first, err := chooseMembers(data, 3, true)
+	first, err := chooseMembers(data, nil, 3, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestMembersAreTheSameAtEveryStart(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the token's file is %v, %v", info.Mode(), err)
 	}
-	again, err := chooseMembers(data, 3, true)
+	again, err := chooseMembers(data, nil, 3, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestMembersAreTheSameAtEveryStart(t *testing.T) {
 	if err != nil || len(c.Servers) != 3 || c.TokenFile != file {
 		t.Errorf("%s is %+v, %v", first.queue, c, err)
 	}
-	without, err := chooseMembers(data, 3, false)
+	without, err := chooseMembers(data, nil, 3, false)
 	if err != nil || without.queue != "" || strings.Contains(strings.Join(without.members[0].Args, " "), "--queue") || without.registry != first.registry {
 		t.Errorf("without a queue: %+v, %v", without, err)
 	}

@@ -48,7 +48,7 @@ func (h *Host) openPolicies() error {
 	if p.url == "" {
 		return nil
 	}
-	d, err := holdfast.OpenLive(p.url, h.cfg.Insecure, drivers.All()...)
+	d, err := holdfast.OpenLive(p.url, h.insecure(), drivers.All()...)
 	if err != nil && variable(h.cfg.Env, "HOLDFAST_CONFIG") != "" {
 		return err
 	}

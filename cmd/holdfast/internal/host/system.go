@@ -25,6 +25,9 @@ func (h *Host) Info() control.Info {
 		System: h.sys.Name, State: p.State, Since: p.Begun, PID: os.Getpid(), Version: h.cfg.Version,
 		Dir: h.sys.Dir, Data: h.cfg.Data, Registry: h.url, Config: h.policies.url, Queue: h.queue,
 	}
+	if h.net != nil {
+		info.Network = h.net.Subnet().String()
+	}
 	for _, s := range p.Services {
 		if s.Name != control.ControlService {
 			info.Services = append(info.Services, control.Service{Name: s.Name, Replicas: s.Wanted, Ready: s.Ready, HTTP: s.HTTP})
