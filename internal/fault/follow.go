@@ -1,0 +1,158 @@
+package fault
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/holdfast-go/holdfast/internal/backoff"
+)
+
+const (
+	// firstPlan is how long connections wait for the first plan.
+	firstPlan = 500 * time.Millisecond
+	// statsEvery is how often a process says how it is.
+	statsEvery = 500 * time.Millisecond
+	// writeWithin is how long the agent may take nothing before its connection counts as broken.
+	writeWithin = 5 * time.Second
+)
+
+// Follow returns an Injector whose plan is what the agent that listens at path, a unix socket, says: nil if path is "".
+//
+// It returns at once, and what it wraps waits for the first plan, for at most 500 ms, so that a process that is started in the
+// middle of it never sees a world without its faults. A plan is void when the connection to the agent ends, whatever
+// the reason; the connection is made again, with a delay of at most a second, until Close. stats is called twice a second,
+// on one goroutine.
+func Follow(path string, hello Hello, stats func() Stats, log *slog.Logger) *Injector {
+	if path == "" {
+		return nil
+	}
+	return follow(func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "unix", path)
+	}, hello, stats, log)
+}
+
+func follow(dial func(context.Context) (net.Conn, error), hello Hello, stats func() Stats, log *slog.Logger) *Injector {
+	i := newInjector()
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &follower{inj: i, dial: dial, hello: hello, stats: stats, log: log}
+	var running sync.WaitGroup
+	running.Go(func() { f.run(ctx) })
+	waited := time.AfterFunc(firstPlan, f.begin)
+	i.stop = func() {
+		cancel()
+		waited.Stop()
+		running.Wait()
+		f.begin()
+	}
+	return i
+}
+
+// follower keeps the connection to an agent.
+type follower struct {
+	inj   *Injector
+	dial  func(context.Context) (net.Conn, error)
+	hello Hello
+	stats func() Stats
+	log   *slog.Logger
+	once  sync.Once
+}
+
+// begin lets go what waits for the first plan.
+func (f *follower) begin() { f.once.Do(func() { close(f.inj.first) }) }
+
+func (f *follower) run(ctx context.Context) {
+	delay := backoff.Backoff{Base: 50 * time.Millisecond, Max: time.Second}
+	for ctx.Err() == nil {
+		planned, err := f.session(ctx)
+		f.inj.Set(Plan{}) // nothing stays broken when the platform is gone
+		if ctx.Err() != nil {
+			return
+		}
+		if planned {
+			f.log.Debug("the agent of the platform is gone", "error", err)
+			delay.Reset()
+		}
+		backoff.Pause(ctx, delay.Next())
+	}
+}
+
+// session is one connection to the agent. planned: there was a plan.
+func (f *follower) session(ctx context.Context) (planned bool, err error) {
+	c, err := f.dial(ctx)
+	if err != nil {
+		return false, fmt.Errorf("dial agent: %w", err)
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	out := &sender{conn: c}
+	if err := out.send(Message{Hello: &f.hello}); err != nil {
+		return false, err
+	}
+	done := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() { f.tell(out, done) })
+	defer telling.Wait()
+	defer close(done)
+	for in := NewReader(c); ; {
+		m, err := in.Read()
+		if err != nil {
+			return planned, err
+		}
+		if m.Plan == nil {
+			continue // of a later version
+		}
+		if !planned || m.Plan.something() {
+			f.log.Debug("a plan of faults", "seq", m.Seq)
+		}
+		f.inj.Set(*m.Plan)
+		f.begin()
+		planned = true
+		if err := out.send(Message{Ack: m.Seq}); err != nil {
+			return planned, err
+		}
+	}
+}
+
+// tell says how the process is.
+func (f *follower) tell(out *sender, done <-chan struct{}) {
+	t := time.NewTicker(statsEvery)
+	defer t.Stop()
+	for {
+		s := f.stats()
+		s.Suffered = f.inj.Suffered()
+		s.CPU = processorTime()
+		if err := out.send(Message{Stats: &s}); err != nil {
+			_ = out.conn.Close() // which ends the session
+			return
+		}
+		select {
+		case <-t.C:
+		case <-done:
+			return
+		}
+	}
+}
+
+// sender writes messages from several goroutines.
+type sender struct {
+	mu   sync.Mutex
+	conn net.Conn
+}
+
+func (s *sender) send(m Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
+		return fmt.Errorf("write message: %w", err)
+	}
+	return Write(s.conn, m)
+}
+
+// something reports whether the plan is any.
+func (p *Plan) something() bool {
+	return len(p.Dial) > 0 || p.Accept != nil || len(p.Calls) > 0 || p.Disk != nil || p.Ballast > 0
+}
