@@ -378,8 +378,8 @@ func (c *conn) over(l *lane) error {
 }
 
 func (c *conn) fail(op string, err error) error {
-	if errno, ok := err.(syscall.Errno); ok {
-		err = os.NewSyscallError(op, errno)
+	if errors.Is(err, syscall.ECONNRESET) {
+		err = os.NewSyscallError(op, syscall.ECONNRESET)
 	}
 	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }

@@ -74,7 +74,12 @@ func read(t testing.TB, c net.Conn, want string) {
 // silent fails the test if something comes within a second, and leaves the connection without a deadline.
 func silent(t testing.TB, c net.Conn) {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(time.Second))
+	silentFor(t, c, time.Second)
+}
+
+func silentFor(t testing.TB, c net.Conn, d time.Duration) {
+	t.Helper()
+	c.SetReadDeadline(time.Now().Add(d))
 	if n, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || n != 0 {
 		t.Fatalf("read %d bytes: %v", n, err)
 	}
@@ -129,11 +134,10 @@ func TestACutHoldsWhatIsReceivedAlsoByAReadThatWaitedBefore(t *testing.T) {
 		synctest.Wait()
 		p.inj.Set(to(Shape{CutIn: true}))
 		write(t, p.server, "late")
-		time.Sleep(time.Second)
 		select {
 		case s := <-got:
 			t.Errorf("read %q through a cut", s)
-		default:
+		case <-time.After(time.Second):
 		}
 		p.inj.Set(Plan{})
 		if s := <-got; s != "late" {
@@ -367,10 +371,9 @@ func TestConnectionsAreResetAgainAndAgain(t *testing.T) {
 			t.Errorf("read: %v after %v", err, took)
 		}
 		q := connect(t, to(Shape{ResetEvery: 10 * time.Second}))
-		time.Sleep(9 * time.Second)
+		silentFor(t, q.client, 9*time.Second)
 		q.inj.Set(Plan{})
-		time.Sleep(9 * time.Second)
-		write(t, q.client, "here")
+		silentFor(t, q.client, 9*time.Second)
 	})
 }
 

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/holdfast-go/holdfast/internal/backoff"
 )
 
 // DialFunc makes connections, as net.Dialer.DialContext does.
@@ -282,7 +284,7 @@ func (i *Injector) File(op string) error {
 		return os.NewSyscallError(op, syscall.ENOSPC)
 	case op == "sync" && (d.SlowSync > 0 || d.FailSync):
 		i.suffered.Add(1)
-		time.Sleep(d.SlowSync)
+		backoff.Pause(context.Background(), d.SlowSync)
 		if d.FailSync {
 			return os.NewSyscallError(op, syscall.EIO)
 		}
