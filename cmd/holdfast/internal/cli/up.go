@@ -47,7 +47,7 @@ even if this one is killed with -9. What the system keeps is in the data directo
   holdfast up --data /tmp/shop examples/shop     keep the data elsewhere
   holdfast up --no-build examples/shop           take the programs that the last run built
   holdfast up --queue kafka://127.0.0.1:9092     take another engine for messages than the control plane's
-  holdfast up --netns examples/shop        each instance in a network of its own, whose packets drills can lose
+  holdfast up --netns examples/shop              each instance in a network of its own, whose packets drills can lose
   holdfast up --control 127.0.0.1:7071 other     a second system on this machine`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

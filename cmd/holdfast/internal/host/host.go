@@ -113,6 +113,11 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 		}
 		h.members, h.url, h.queue = p.members, p.registry, p.queue
 	}
+	if h.net != nil {
+		if err := nameServices(h.net, h.sys.Services); err != nil {
+			return nil, err
+		}
+	}
 	if h.sys.Queue != "" && h.sys.Queue != system.NoQueue {
 		if err := checkQueue(h.sys.Queue); err != nil {
 			return nil, err

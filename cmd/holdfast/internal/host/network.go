@@ -126,3 +126,13 @@ func memberAddresses(data string, network *netns.Network, ids []string) (map[str
 	}
 	return addrs, diskfile.Replace(file, append(b, '\n'))
 }
+
+// nameServices gives services their addresses in the order of the system file, so that they are the same in every run.
+func nameServices(network *netns.Network, services []system.Service) error {
+	for _, s := range services {
+		if _, err := network.Addr(s.Name + "-1"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
