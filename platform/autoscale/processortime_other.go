@@ -1,0 +1,8 @@
+//go:build !linux
+
+package autoscale
+
+import "time"
+
+// processorTime is not known here without cgo; what processes say of themselves is.
+func processorTime(int) (time.Duration, bool) { return 0, false }
