@@ -3,10 +3,12 @@ package autoscale
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,11 +19,11 @@ import (
 
 func TestLagIsAskedForAndForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var broken bool
+		var broken atomic.Bool
 		p := &lagPoll{
 			answers: answers{fresh: lagFresh}, target: scale.Target{Topic: "orders.placed", Group: "shipping"},
 			ask: func(_ context.Context, topic, group string) (int64, error) {
-				if broken || topic != "orders.placed" || group != "shipping" {
+				if broken.Load() || topic != "orders.placed" || group != "shipping" {
 					return 0, errors.New("broken")
 				}
 				return 42, nil
@@ -35,7 +37,7 @@ func TestLagIsAskedForAndForgotten(t *testing.T) {
 			t.Errorf("%v, %t", v, ok)
 		}
 		time.Sleep(time.Second)
-		broken = true
+		broken.Store(true)
 		time.Sleep(5 * time.Second)
 		if _, ok := p.value("", time.Now()); !ok {
 			t.Error("forgotten at the first error")
@@ -112,7 +114,7 @@ func FuzzParseNumber(f *testing.F) {
 	f.Add("1.5")
 	f.Add("-0x1p-2")
 	f.Fuzz(func(t *testing.T, s string) {
-		if v, err := parseNumber(s); err == nil && !(v >= 0 && v <= 1.8e308) {
+		if v, err := parseNumber(s); err == nil && !(v >= 0 && v <= math.MaxFloat64) {
 			t.Errorf("%q is %v", s, v)
 		}
 	})
