@@ -223,7 +223,7 @@ func (a *asker) browse(ctx context.Context, queue string, ahead int, visit func(
 }
 
 // empty reports whether a queue has nothing to give. Unlike what a declaration says, which is zero after a restart, it is
-// asked of the log.
+// asked of the log. What it has goes behind what was put back before: that is no question for a queue in order.
 func (a *asker) empty(queue string) (bool, error) {
 	d, ok, err := a.ch.Get(queue, false)
 	if err != nil || !ok {

@@ -47,6 +47,9 @@ func (n names) delay(topic, group string, d time.Duration) string {
 // broker tells the active one only.
 func (n names) members(topic, group string) string { return n.group(topic, group) + ":members" }
 
+// drained is an exchange that says of an ordered group that its lanes are all there, and that its old queue was handled.
+func (n names) drained(topic, group string) string { return n.group(topic, group) + ":drained" }
+
 // moving is the lock of who drains a group's old queue, and browsing that of who looks at a queue.
 func (n names) moving(topic, group string) string { return n.group(topic, group) + ":moving" }
 func (n names) browsing(queue string) string      { return queue + ":browsing" }

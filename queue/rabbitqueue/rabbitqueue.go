@@ -4,13 +4,14 @@
 //	PREFIX:TOPIC                    direct exchange of a topic; messages are routed by their lane, a hash of the key
 //	PREFIX:TOPIC:GROUP              the queue of a group, and an exchange of what is for it alone
 //	PREFIX:TOPIC:GROUP:lane-N       the eight queues of an ordered group: one active consumer each
+//	PREFIX:TOPIC:GROUP:drained      an exchange that nothing is published to: the old queue was handled, and is no more
 //	PREFIX:TOPIC:GROUP:members      has nothing but consumers: the instances of an ordered group, to be counted
 //	PREFIX:TOPIC:GROUP:dead         its dead letters
 //	PREFIX:TOPIC:GROUP:delay-MS     what was given back and waits, as long as the name says
 //	PREFIX:index                    which groups there are; AMQP cannot list queues
 //
-// A group gets lanes when it is first subscribed to as an ordered one; what its old queue has is handled before. It has
-// them from then on, for whoever subscribes.
+// A group gets lanes when it is first subscribed to as an ordered one; what its old queue has is handled before, and the
+// queue is deleted. It has them from then on, for whoever subscribes.
 //
 // The recovery of the client library is not used: it retries declarations that are refused, gives consumers that come
 // back deliveries they cannot acknowledge any more, and tells publishers nothing of what was not confirmed.

@@ -15,8 +15,6 @@ import (
 
 const (
 	balanceEvery = time.Second
-	drainEvery   = 25 * time.Millisecond
-	drainIdle    = 10              // times drainEvery without a delivery, before the old queue is asked whether it is empty
 	patience     = 8 * time.Second // how long a lane that is given away may have something in hand
 	strayEvery   = 15              // times balanceEvery
 	againBase    = 100 * time.Millisecond
@@ -44,7 +42,6 @@ type receiver struct {
 
 	preparing sync.Mutex  // before mu: one of the consumers looks after the group
 	enrolled  *connection // this instance is counted on it; guarded by preparing
-	old       bool        // an ordered group has an old queue; guarded by preparing
 	prepared  *connection // on which the group was made sure of, and the old queue of a laned one had nothing left
 }
 
@@ -91,7 +88,7 @@ var errLaned = errors.New("the group is ordered now")
 
 func (r *receiver) startLanes() {
 	for i := range lanes {
-		c := newConsumer(r, r.e.names.lane(r.sub.Topic, r.sub.Group, i), i, max(1, r.window/lanes))
+		c := newConsumer(r, r.e.names.lane(r.sub.Topic, r.sub.Group, i), i, max(ahead, r.window)/lanes)
 		r.spawn(func() { _ = r.consume(c) }) // it has told what was wrong
 	}
 	r.spawn(r.balance)
@@ -110,22 +107,10 @@ func (r *receiver) prepare(ctx context.Context) (laned bool, err error) {
 			return err
 		}
 		answer <- laned || ordered
-		if laned { // whoever made the lanes may not have come to the end of it
-			return a.unbind(r.sub.Topic, r.sub.Group)
-		}
-		if !ordered {
+		if !laned && !ordered {
 			return nil
 		}
-		if _, err := a.lanes(r.sub.Topic, r.sub.Group, 0); err != nil {
-			return err
-		}
-		if err := a.unbind(r.sub.Topic, r.sub.Group); err != nil {
-			return err
-		}
-		if !backoff.Pause(ctx, settling) {
-			return ctx.Err()
-		}
-		return nil
+		return a.inOrder(ctx, r.sub.Topic, r.sub.Group, laned)
 	})
 	if err != nil {
 		return false, err

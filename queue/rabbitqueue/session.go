@@ -3,7 +3,6 @@ package rabbitqueue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -54,16 +53,15 @@ type session struct {
 	settling sync.Mutex // before receiver.mu: sends what was decided in that order
 
 	// These are guarded by receiver.mu.
-	tags      tags
-	handed    int  // of its deliveries, returned by Receive and not settled
-	busy      bool // something was delivered
-	leaving   bool // nothing is handed out any more, and when handed is 0 the channel is closed
-	left      bool
-	ended     bool
-	drainSeen uint64
-	moving    time.Time // since when its lane is to be given away
-	unhanded  []uint64  // delivered and not handed out, when leaving
-	revoke    sync.Once
+	tags     tags
+	handed   int  // of its deliveries, returned by Receive and not settled
+	busy     bool // something was delivered
+	leaving  bool // nothing is handed out any more, and when handed is 0 the channel is closed
+	left     bool
+	ended    bool
+	moving   time.Time // since when its lane is to be given away
+	unhanded []uint64  // delivered and not handed out, when leaving
+	revoke   sync.Once
 }
 
 // session consumes until the channel ends; nil says that it was given up by us.
@@ -257,7 +255,7 @@ func (r *receiver) lost(conn *connection) {
 }
 
 // prepare makes sure of the group, once per connection and after something was missing; and that the old queue of one with
-// lanes is empty, so that these may begin. One consumer does it, the others wait for it.
+// lanes was handled, so that these may begin. One consumer does it, the others wait for it.
 func (c *consumer) prepare(ctx context.Context, conn *connection) error {
 	r := c.r
 	r.preparing.Lock()
@@ -287,78 +285,6 @@ func (c *consumer) prepare(ctx context.Context, conn *connection) error {
 	defer r.mu.Unlock()
 	r.prepared = conn
 	return nil
-}
-
-// drain has what is in the old queue of a group handled, by one instance at a time: lanes have what came after it.
-func (r *receiver) drain(ctx context.Context, conn *connection) error {
-	n := r.e.names
-	a := &asker{e: r.e, conn: conn}
-	if err := a.open(); err != nil {
-		return explain(err)
-	}
-	defer func() { _ = a.ch.Close() }()
-	unlock, err := a.lock(ctx, n.moving(r.sub.Topic, r.sub.Group))
-	if err != nil {
-		return explain(err)
-	}
-	defer unlock()
-	old := n.group(r.sub.Topic, r.sub.Group)
-	_, r.old, err = a.queue(old)
-	if err != nil || !r.old {
-		return explain(err)
-	}
-	if empty, err := a.empty(old); err != nil || empty {
-		return explain(err)
-	}
-	s, deliveries, err := newConsumer(r, old, drainLane, r.window).open(conn)
-	if err != nil {
-		return explain(err)
-	}
-	r.mu.Lock()
-	if r.stopped {
-		s.hold()
-	}
-	r.live[s] = struct{}{}
-	r.mu.Unlock()
-	var pumping sync.WaitGroup
-	over, stop := context.WithCancel(ctx)
-	broken := make(chan error, 1)
-	pumping.Go(func() { broken <- r.pump(over, s, deliveries) })
-	err = r.drained(ctx, s, broken, old)
-	stop()
-	pumping.Wait()
-	r.mu.Lock()
-	r.end(s)
-	r.mu.Unlock()
-	s.closeNow()
-	return explain(err)
-}
-
-// drained waits until the queue of a session is empty, and all of it settled. It asks for a message when there was none
-// for a while: earlier, it could be one that is about to be delivered, out of its order.
-func (r *receiver) drained(ctx context.Context, s *session, broken <-chan error, queue string) error {
-	for idle := 0; backoff.Pause(ctx, drainEvery); idle++ {
-		select {
-		case err := <-broken:
-			return err
-		default:
-		}
-		r.mu.Lock()
-		left, open, seen := s.left, s.tags.high >= s.tags.low && s.tags.high > 0, s.tags.high
-		r.mu.Unlock()
-		switch {
-		case left:
-			return nil
-		case open || seen != s.drainSeen:
-			s.drainSeen, idle = seen, 0
-		case idle >= drainIdle:
-			if empty, err := s.ask.empty(queue); err != nil || empty {
-				return err
-			}
-			idle = 0
-		}
-	}
-	return ctx.Err()
 }
 
 // enroll counts this instance among those of the group, as long as the connection lives.
@@ -423,22 +349,6 @@ func (r *receiver) balance() {
 			s.revoke.Do(func() { close(s.revoked) })
 		}
 		r.mu.Unlock()
-	}
-}
-
-// strays has what came to the old queue after it was drained handled: of publishers that declared the group just when it was
-// ordered. Lanes have the same.
-func (r *receiver) strays() {
-	conn := r.e.consume.live.Load()
-	r.preparing.Lock()
-	defer r.preparing.Unlock()
-	r.mu.Lock()
-	wanted := r.old && conn != nil && r.prepared == conn && !r.stopped
-	r.mu.Unlock()
-	if wanted {
-		if err := r.drain(r.ctx, conn); err != nil {
-			r.tell(fmt.Errorf("drain the old queue of %s: %w", r.sub.Group, err))
-		}
 	}
 }
 

@@ -1,0 +1,156 @@
+//go:build real && unix
+
+package rabbitqueue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-go/holdfast/internal/rabbittest"
+	"github.com/holdfast-go/holdfast/queue/driver"
+)
+
+// TestRealDrainTakenOver: who has what a group had before it was ordered handled dies in the middle of it. The next one begins with
+// what that one had in hand, and not with its lanes.
+func TestRealDrainTakenOver(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	p := open(t, b.Addr())
+	const topics, keys, before, after = 6, 5, 40, 20
+	send := func(topic string, from, to int) {
+		t.Helper()
+		var ms []*driver.Message
+		for n := from; n < to; n++ {
+			for k := range keys {
+				ms = append(ms, message(strconv.Itoa(n), "key-"+strconv.Itoa(k)))
+			}
+		}
+		if err := publish(within(t, 20*time.Second), p, topic, ms...); err != nil {
+			t.Error(err)
+		}
+	}
+	try := func(topic string) error {
+		declare(t, p, topic, "g")
+		send(topic, 0, before)
+		link := b.Proxy(t)
+		first := subscribe(t, open(t, link.Addr()), driver.Subscription{Topic: topic, Group: "g", Instance: "first", Ordered: true, Window: 64})
+		next := map[string]int{}
+		var wrong []error
+		take := func(r driver.Receiver, ack bool, want int) {
+			ctx := within(t, 60*time.Second)
+			for n := 0; n < want; {
+				ds, err := r.Receive(ctx, min(16, want-n))
+				if err != nil {
+					if ctx.Err() != nil {
+						wrong = append(wrong, err)
+						return
+					}
+					continue
+				}
+				for _, d := range ds {
+					switch i, _ := strconv.Atoi(d.Message.ID); {
+					case !ack: // it is in hand when it dies
+						n++
+					case i > next[d.Message.Key]:
+						wrong = append(wrong, fmt.Errorf("%s: %d comes before %d", d.Message.Key, i, next[d.Message.Key]))
+					case i == next[d.Message.Key]:
+						next[d.Message.Key]++
+						n++
+					}
+				}
+				if ack {
+					if err := r.Ack(ctx, ds); err != nil && !errors.Is(err, driver.ErrLost) {
+						wrong = append(wrong, err)
+					}
+				}
+			}
+		}
+		take(first, true, 3*keys)
+		take(first, false, 20)
+		send(topic, before, before+after)
+		other := open(t, b.Addr())
+		come := make(chan driver.Receiver, 1)
+		go func() {
+			r, err := other.Subscribe(context.WithoutCancel(t.Context()), driver.Subscription{
+				Topic: topic, Group: "g", Instance: "second", Ordered: true, Window: 64, Hold: 10 * time.Second,
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			come <- r
+		}()
+		second := <-come
+		defer second.Close()
+		time.Sleep(100 * time.Millisecond) // until it waits for the first
+		link.Cut()
+		take(second, true, keys*(before+after-3))
+		return errors.Join(wrong...)
+	}
+	var all sync.WaitGroup
+	for i := range topics {
+		all.Go(func() {
+			if err := try("t" + strconv.Itoa(i)); err != nil {
+				t.Errorf("topic %d: %v", i, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestRealSmallerWindow: what an instance had in hand goes on in order at the one after the next, although the next one takes
+// less at a time.
+func TestRealSmallerWindow(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	p := open(t, b.Addr())
+	declare(t, p, "t", "g")
+	join := func(name string, window int) (driver.Receiver, func()) {
+		link := b.Proxy(t)
+		return subscribe(t, open(t, link.Addr()), driver.Subscription{Topic: "t", Group: "g", Instance: name, Ordered: true, Window: window}), link.Cut
+	}
+	take := func(r driver.Receiver, n int) (ds []*driver.Delivery) {
+		t.Helper()
+		until(t, "receive", 40*time.Second, func(ctx context.Context) error {
+			more, err := r.Receive(ctx, n-len(ds))
+			if ds = append(ds, more...); err == nil && len(ds) < n {
+				err = fmt.Errorf("received %d of %d", len(ds), n)
+			}
+			return err
+		})
+		return ds
+	}
+	first, cut := join("first", 128)
+	var ms []*driver.Message
+	for i := range 20 {
+		ms = append(ms, message(strconv.Itoa(i), "key"))
+	}
+	if err := publish(within(t, 20*time.Second), p, "t", ms...); err != nil {
+		t.Fatal(err)
+	}
+	take(first, 16)
+	second, cutSecond := join("second", 16)
+	cut()
+	if err := second.Ack(t.Context(), take(second, 1)); err != nil {
+		t.Error(err)
+	}
+	third, _ := join("third", 16)
+	cutSecond()
+	var got []string
+	for range 15 {
+		ds := take(third, 1)
+		for _, d := range ds {
+			got = append(got, d.Message.ID)
+		}
+		if err := third.Ack(t.Context(), ds); err != nil {
+			t.Error(err)
+		}
+	}
+	for i, id := range got {
+		if id != strconv.Itoa(i+1) {
+			t.Fatalf("after 0 comes %v", got)
+		}
+	}
+}
