@@ -37,7 +37,7 @@ var Layers = [][]string{
 	3: {"rpc", "rest", "platform/system", "policy/policystore", "replica", "replica/internal/...", "replica/kv", "replica/shard", "queue/outbox"},
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
-		"platform/agent", "platform/netns", "platform/autoscale", "platform/kubernetes",
+		"platform/agent", "platform/breakage", "platform/netns", "platform/autoscale", "platform/kubernetes",
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
 		"config/etcdconfig", "config/fileconfig", "config/consulconfig", "idempotency/etcdidempotency",
 		"lock/etcdlock", "lock/consullock", "lock/replicalock",
@@ -54,6 +54,7 @@ var Siblings = map[string][]string{
 	"drill":              {"drill/inject", "drill/load", "drill/check", "drill/report"},
 	"drill/report":       {"drill/check", "drill/load"},
 	"drill/check":        {"drill/load"},
+	"platform/breakage":  {"platform/control"},
 	"platform/autoscale": {"platform/control", "platform/agent"},
 	"replica": {
 		"rpc", "replica/internal/core", "replica/internal/disk", "replica/internal/found", "replica/internal/replicapb",

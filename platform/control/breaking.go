@@ -77,6 +77,3 @@ func (h *handler) stats(w http.ResponseWriter, _ *http.Request) {
 	}
 	answer(w, stats)
 }
-
-// Validate returns everything that is wrong with a request, in one failure.InvalidArgument.
-func (r FaultRequest) Validate() error { return nil }

@@ -1,0 +1,110 @@
+package breakage
+
+import (
+	"time"
+
+	"github.com/holdfast-go/holdfast/platform/control"
+)
+
+// scaleRetry is how long to wait after a change of scale that was refused: a restart may be under way.
+const scaleRetry = time.Second
+
+// scaling is a service whose scale faults change.
+type scaling struct {
+	before int // how many there were, and are to be again
+	want   int
+	has    int // what was last asked for
+	busy   bool
+	err    error
+}
+
+// scale makes services have as many instances as the newest fault wants, and as many as before when there is none any
+// more, with mu held. It does not wait.
+func (k *Keeper) scale(faults []control.Fault) {
+	if k.ended {
+		return // the system stops: there is no scale any more
+	}
+	wanted := make(map[string]int)
+	for _, f := range faults {
+		if f.Kind == control.FaultScale {
+			wanted[f.Targets[0]] = *f.Replicas
+		}
+	}
+	for service := range wanted {
+		if k.scales[service] == nil {
+			n := k.sys.Replicas(service)
+			k.scales[service] = &scaling{before: n, has: n}
+		}
+	}
+	for service, s := range k.scales {
+		n, ok := wanted[service]
+		if !ok {
+			n = s.before
+		}
+		s.want = n
+		switch {
+		case s.busy:
+		case s.has != n:
+			s.busy = true
+			k.wg.Go(func() { k.rescale(service, s) })
+		case !ok:
+			delete(k.scales, service)
+		}
+	}
+}
+
+// rescale changes the scale until it is what is wanted.
+func (k *Keeper) rescale(service string, s *scaling) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	defer func() { s.busy = false }()
+	for s.has != s.want {
+		n, ctx := s.want, k.ctx
+		k.mu.Unlock()
+		err := k.sys.Scale(ctx, service, n)
+		if err != nil {
+			select {
+			case <-time.After(scaleRetry):
+			case <-ctx.Done():
+			}
+		}
+		k.mu.Lock()
+		s.err = err
+		// What was begun and took too long is in force all the same.
+		if err == nil || k.sys.Replicas(service) == n {
+			s.has = n
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+	if !k.scaled(service) {
+		delete(k.scales, service)
+	}
+}
+
+// scaled reports whether a fault changes the scale of a service, with mu held.
+func (k *Keeper) scaled(service string) bool {
+	for _, f := range k.faults {
+		if f.Kind == control.FaultScale && f.Targets[0] == service {
+			return true
+		}
+	}
+	return false
+}
+
+// Scales reports whether a fault changes the scale of a service now: whoever scales it for other reasons has to wait.
+func (k *Keeper) Scales(service string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.scales[service] != nil
+}
+
+// Rescaled tells that somebody else has changed the scale of a service: that is how it is to be after the fault, too.
+func (k *Keeper) Rescaled(service string, replicas int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s := k.scales[service]; s != nil {
+		s.before, s.has = replicas, replicas
+	}
+}
