@@ -2,28 +2,32 @@ package check
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/holdfast-go/holdfast/drill/load"
+	"github.com/holdfast-go/holdfast/failure"
 )
 
-// Checker makes one check. Its methods are called once each, in this order.
+// Checker makes one check. Its methods are called once each, in this order, and never two at a time.
 type Checker interface {
 	// Name says what is checked, in a few words: "register", "checkout is acknowledged once".
 	Name() string
-	// Prepare looks whether the check can be made at all, before anything is broken.
+	// Prepare looks whether the check can be made at all, before anything is broken. Its errors have codes, and are for the
+	// author of the drill.
 	Prepare(ctx context.Context, w *World) error
 	// Run makes what the check needs while load and faults are on, until ctx is done, and joins what it started.
 	Run(ctx context.Context, w *World)
-	// Judge says what came of it, after the load has ended and what was broken is mended. A ctx that is done is Unknown.
+	// Judge says what came of it, after the load has ended and what was broken is mended. With a ctx that is done, it is
+	// Unknown unless it is Broken already.
 	Judge(ctx context.Context, w *World) Verdict
 }
 
-// World is what checks see of a drill.
+// World is what checks see of a drill. Caller and Record are required.
 type World struct {
 	Caller *load.Caller
 	Record *load.Recorder // its clock is theirs, too
-	Calls  []load.Call    // of the mix, prepared
+	Mix    load.Mix
 	Seed   uint64
 	// Instances returns the instances of a service as they are now; nil when nothing is known of them.
 	Instances func(ctx context.Context, service string) ([]Instance, error)
@@ -39,12 +43,9 @@ type Instance struct {
 	HTTP string // the address of its own HTTP server, "" if it has none
 }
 
-// New returns the check of an invariant.
-func New(i Invariant) (Checker, error) { return nil, nil }
-
-// Invariant is one of the kinds. Exactly one field is set.
+// Invariant is one of the kinds. Exactly one field besides Name is set.
 type Invariant struct {
-	// Name, if not empty, is the check's name.
+	// Name, if not empty, is what the check is called.
 	Name         string
 	Register     *Register
 	Acknowledged *Acknowledged
@@ -55,60 +56,108 @@ type Invariant struct {
 	Func         *Func
 }
 
-// Register has clients write and read a few keys alongside the load, and checks that one order of them explains every
-// answer (linearizability, by porcupine). A write without an answer may happen at any time after it was sent.
-type Register struct {
-	Keys    int           // 0 is 5
-	Clients int           // 0 is 3
-	Every   time.Duration // the pause of a client between its calls, on average; 0 is 50 ms
-	// Write is called with {{.key}} and {{.value}}, which is a number that nothing else writes, and Read with {{.key}}, and
-	// keeps the value as "value". What a Read refuses (a 404, say) was never written.
-	Write, Read load.Call
+// New returns the check of an invariant. The error is INVALID_ARGUMENT.
+func New(i Invariant) (Checker, error) {
+	var out []Checker
+	if i.Register != nil {
+		out = append(out, &register{named: named{i.Name, "register"}, cfg: *i.Register})
+	}
+	if i.Acknowledged != nil {
+		out = append(out, &acknowledged{named: named{i.Name, i.Acknowledged.Call + " is there"}, cfg: *i.Acknowledged})
+	}
+	if i.Once != nil {
+		out = append(out, &once{named: named{i.Name, i.Once.Call + " happens once"}, cfg: *i.Once})
+	}
+	if i.Leader != nil {
+		out = append(out, &leader{named: named{i.Name, "one leader of " + i.Leader.Service}, cfg: *i.Leader})
+	}
+	if i.HTTP != nil {
+		out = append(out, &http{named: named{i.Name, i.HTTP.Call.Method + " " + i.HTTP.Call.Path + i.HTTP.Call.GRPC}, cfg: *i.HTTP})
+	}
+	if i.Command != nil {
+		out = append(out, &command{named: named{i.Name, i.Command.Run}, cfg: *i.Command})
+	}
+	if i.Func != nil {
+		out = append(out, &function{named: named{i.Name, "check"}, cfg: *i.Func})
+	}
+	if len(out) != 1 {
+		return nil, invalid("an invariant is one of register, acknowledged, once, leader, http, command: this is %d of them", len(out))
+	}
+	return out[0], nil
 }
 
-// Acknowledged checks that each call of a kind that was acknowledged is there: At, filled with what that call was made with
-// and what it kept, is answered as it expects.
-type Acknowledged struct {
-	Call   string // in the mix
-	At     load.Call
-	Within time.Duration // how long it is asked again; 0 is 10 s
+func invalid(format string, args ...any) error {
+	return failure.New(failure.InvalidArgument, format, args...)
 }
 
-// Once checks that each call of a kind had its effect at most once, and if it was acknowledged exactly once. Calls with the
-// same value of By, a variable ("key"), are the same. Each of List's answers has to keep the number of effects as "count";
-// without a List, only that acknowledgements of the same call kept the same is checked.
-type Once struct {
-	Call   string
-	By     string // "" is "key"
-	List   *load.Call
-	Within time.Duration // how long it is asked again; 0 is 10 s
+// named is the name of a check: its own, or what it is by kind.
+type named struct{ own, kind string }
+
+func (n named) Name() string {
+	if n.own != "" {
+		return n.own
+	}
+	return n.kind
 }
 
-// Leader asks each instance of a service, over and over, whether it leads, and checks that no two do at a time. Get has to
-// keep "leader" (true or false), and "term" if there is one: a number that grows with each leader.
-//
-// Two answers at different times do not show two leaders at a time. What does is: the same term claimed by two, or one
-// that leads before and after another did in between, with the same term.
-type Leader struct {
-	Service string
-	Get     load.Call     // its Path is asked at each instance's own address
-	Every   time.Duration // 0 is 50 ms
+// wrap says of which check an error is.
+func (n named) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return failure.Wrap(err, failure.CodeOf(err), "%s: %s", n.Name(), failure.From(err).Message)
 }
 
-// HTTP makes a call when the load is over, and checks that it is answered as it expects. No answer at all is unknown.
-type HTTP struct {
-	Call   load.Call
-	Within time.Duration // how long it is asked again; 0 is 10 s
+// passive is a check that does nothing while the drill is on.
+type passive struct{}
+
+func (passive) Run(context.Context, *World) {}
+
+// findings collects what is wrong, the earliest first.
+type findings struct {
+	all []finding
 }
 
-// Command runs a command by sh -c when the load is over: exit code 0 holds, 1 is broken, with a finding on each line of what it
-// says, and anything else is unknown. HOLDFAST_DRILL_RECORD is a file with the samples, a line of JSON each.
-type Command struct {
-	Run     string
-	Timeout time.Duration // 0 is 2 min
+type finding struct {
+	at   time.Duration // 0: not known
+	text string
 }
 
-// Func is a check in Go.
-type Func struct {
-	Judge func(ctx context.Context, w *World) Verdict
+func (f *findings) add(at time.Duration, text string) {
+	f.all = append(f.all, finding{at, text})
+}
+
+// into puts the findings into a verdict, and makes it Broken if there are any.
+func (f *findings) into(v *Verdict) {
+	slices.SortStableFunc(f.all, func(a, b finding) int { return int(a.at - b.at) })
+	for i, x := range f.all {
+		v.Answer = Broken
+		if v.At == 0 {
+			v.At = x.at
+		}
+		if i >= MaxFindings {
+			v.More++
+			continue
+		}
+		v.Findings = append(v.Findings, x.text)
+	}
+}
+
+// wait waits, and reports false if ctx was done first.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+	return ctx.Err() == nil
+}
+
+// orDefault returns d, or what is usual.
+func orDefault(d, usual time.Duration) time.Duration {
+	if d <= 0 {
+		return usual
+	}
+	return d
 }

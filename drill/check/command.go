@@ -1,0 +1,123 @@
+package check
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/drill/load"
+)
+
+// Command runs a command by sh -c when the load is over: exit code 0 holds, 1 is broken, with a finding on each line of what
+// it says on its standard output, and anything else is unknown. Its first line is what it looked at, if it holds.
+// HOLDFAST_DRILL_RECORD is a file with the samples, a line of JSON each ([load.Sample]).
+type Command struct {
+	Run     string
+	Timeout time.Duration // 0 is 2 min
+}
+
+const (
+	defaultCommandTime = 2 * time.Minute
+	maxOutput          = 1 << 20 // bytes that are read of what a command says
+	lastWords          = 2 << 10 // bytes of what it says on its standard error
+)
+
+type command struct {
+	named
+	passive
+	cfg Command
+}
+
+func (c *command) Prepare(context.Context, *World) error {
+	if strings.TrimSpace(c.cfg.Run) == "" {
+		return c.wrap(invalid("it runs nothing"))
+	}
+	return nil
+}
+
+func (c *command) Judge(ctx context.Context, w *World) Verdict {
+	v := Verdict{Name: c.Name(), Answer: Unknown}
+	file, err := record(w.Record)
+	if err != nil {
+		v.Says = line(fmt.Sprintf("the record could not be written: %v", err), maxFinding)
+		return v
+	}
+	defer os.Remove(file) //nolint:errcheck // it is in the directory for what is temporary
+	limit := orDefault(c.cfg.Timeout, defaultCommandTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %v", limit))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", c.cfg.Run) //nolint:gosec // running what the drill says is what it is for
+	cmd.Dir = w.Dir
+	cmd.Env = append(append(os.Environ(), w.Env...), "HOLDFAST_DRILL_RECORD="+file)
+	cmd.WaitDelay = time.Second // a child of it that holds the pipes
+	out, words := &head{max: maxOutput}, &head{max: maxOutput}
+	cmd.Stdout, cmd.Stderr = out, words
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		v.Says = line(context.Cause(ctx).Error(), maxFinding)
+	case err == nil:
+		v.Answer, v.Says = Holds, orText(firstLine(out.Bytes()), "it says yes")
+	case errors.As(err, &exit) && exit.ExitCode() == 1:
+		v.broken(out.Bytes())
+	default:
+		tail := words.Bytes()
+		tail = tail[max(0, len(tail)-lastWords):]
+		v.Says = line(fmt.Sprintf("%v: %s", err, tail), maxFinding)
+	}
+	return v
+}
+
+// broken puts what a command found into its verdict.
+func (v *Verdict) broken(out []byte) {
+	v.Answer = Broken
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	lines.Buffer(nil, maxOutput+1)
+	for lines.Scan() {
+		text := line(lines.Text(), maxFinding)
+		switch {
+		case text == "":
+		case len(v.Findings) < MaxFindings:
+			v.Findings = append(v.Findings, text)
+		default:
+			v.More++
+		}
+	}
+	v.Says = fmt.Sprintf("it says no, with %s", count(len(v.Findings)+v.More, "finding", "findings"))
+}
+
+func firstLine(out []byte) string {
+	first, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
+	return line(string(first), maxFinding)
+}
+
+// record writes the samples to a file of its own.
+func record(r *load.Recorder) (name string, err error) {
+	f, err := os.CreateTemp("", "holdfast-drill-*.jsonl")
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(r.Write(f), f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
+
+// head keeps the beginning of what is written to it.
+type head struct {
+	bytes.Buffer
+
+	max int
+}
+
+func (h *head) Write(p []byte) (int, error) {
+	_, err := h.Buffer.Write(p[:min(len(p), max(0, h.max-h.Len()))])
+	return len(p), err
+}
