@@ -23,6 +23,8 @@ type parser struct {
 	names, runs, addrs []*yaml.Node
 	needs              [][]*yaml.Node
 
+	lags []*yaml.Node // targets of autoscale that are on messages
+
 	policies string                // file or directory, as written; "" for none
 	at       map[string]*yaml.Node // where policies are: by service, and "" for policies
 }

@@ -31,7 +31,7 @@ var reserved = map[string]string{
 }
 
 // set are the variables that the platform gives to every instance.
-var set = []string{"HOLDFAST_REGISTRY", "HOLDFAST_INSTANCE", "HOLDFAST_GRPC_ADDR", "HOLDFAST_HTTP_ADDR", "HOLDFAST_DATA_DIR", "HOLDFAST_POLICIES", "HOLDFAST_QUEUE"}
+var set = []string{"HOLDFAST_REGISTRY", "HOLDFAST_INSTANCE", "HOLDFAST_GRPC_ADDR", "HOLDFAST_HTTP_ADDR", "HOLDFAST_DATA_DIR", "HOLDFAST_POLICIES", "HOLDFAST_QUEUE", "HOLDFAST_AGENT"}
 
 func (p *parser) system(n *yaml.Node) {
 	var members, services *yaml.Node
@@ -69,6 +69,7 @@ func (p *parser) system(n *yaml.Node) {
 	}
 	p.checkAddrs()
 	p.checkNeeds()
+	p.checkLags()
 }
 
 // control reads the control section and returns the node of members, nil if there is none.
@@ -97,7 +98,10 @@ func (p *parser) service(key, n *yaml.Node) {
 		{Name: "env", Read: func(v *yaml.Node) { svc.Env = p.env(v) }},
 		{Name: "policy", Read: func(v *yaml.Node) { p.policy(key, v) }},
 		{Name: "needs", Read: func(v *yaml.Node) { svc.Needs, needs = p.list(v) }},
+		{Name: "state", Read: func(v *yaml.Node) { svc.State = p.state(v) }},
+		{Name: "autoscale", Read: func(v *yaml.Node) { svc.Autoscale = p.autoscale(svc.Name, v) }},
 	})
+	p.checkScaling(&svc, found["autoscale"], found["replicas"])
 	if n.Kind == yaml.MappingNode && found["run"] == nil {
 		p.Problem(key, "%s: no field run: name a Go package directory or a command line", strictyaml.Bare(key.Value))
 	}

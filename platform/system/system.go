@@ -1,6 +1,9 @@
 package system
 
-import "github.com/holdfast-go/holdfast/policy"
+import (
+	"github.com/holdfast-go/holdfast/policy"
+	"github.com/holdfast-go/holdfast/scale"
+)
 
 // Bounds of a system file. They are far above what one machine can run and exist so that a
 // slip of the keyboard (replicas: 1000) is an error and not a hanging machine.
@@ -54,7 +57,8 @@ type Service struct {
 	Name string
 	// Run is a Go package directory or a command line, as written; see Words.
 	Run string
-	// Replicas is the number of instances, from 0 to MaxReplicas; 1 when the file names none.
+	// Replicas is the number of instances to begin with, from 0 to MaxReplicas; 1 when the file names none, or with
+	// Autoscale its Min.
 	Replicas int
 	// HTTP is the host:port on which the platform listens for this service, "" for none.
 	HTTP string
@@ -66,6 +70,11 @@ type Service struct {
 	Env map[string]string
 	// Needs are services that have to be ready before this one is started. No cycles.
 	Needs []string
+	// State is Replicated for a service whose instances keep state among themselves (holdfast.Service.Replicate), each on
+	// a disk of its own and under a name that stays; "" for one that can lose any instance for good.
+	State string
+	// Autoscale is what the number of instances goes by, nil when it is set by hand. Not with State. Replicas is within it.
+	Autoscale *scale.Policy
 }
 
 // Service returns the service of that name.

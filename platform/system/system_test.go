@@ -66,6 +66,12 @@ func outcome(name string, b []byte) string {
 	}
 	for _, svc := range sys.Services {
 		fmt.Fprintf(&out, "%s x %d: %q http %q env %v needs %v\n", svc.Name, svc.Replicas, svc.Words(), svc.HTTP, svc.Env, svc.Needs)
+		if svc.State != "" {
+			fmt.Fprintf(&out, "state of %s: %s\n", svc.Name, svc.State)
+		}
+		if svc.Autoscale != nil {
+			fmt.Fprintf(&out, "autoscale of %s: %+v\n", svc.Name, *svc.Autoscale)
+		}
 	}
 	fmt.Fprintf(&out, "order %v\n", sys.Order())
 	for _, name := range slices.Sorted(maps.Keys(sys.Policies)) {
@@ -249,6 +255,9 @@ func FuzzParse(f *testing.F) {
 		for _, svc := range sys.Services {
 			if len(svc.Words()) == 0 || svc.Replicas < 0 || svc.Replicas > system.MaxReplicas || slices.Contains(svc.Needs, svc.Name) {
 				t.Errorf("%+v", svc)
+			}
+			if a := svc.Autoscale; a != nil && (a.Validate() != nil || svc.State != "" || svc.Replicas < a.Min || svc.Replicas > a.Max) {
+				t.Errorf("%+v, %+v, %v", svc, a, a.Validate())
 			}
 		}
 	})
