@@ -2,18 +2,223 @@ package drill
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
 
+	"go.yaml.in/yaml/v3"
+
+	"github.com/holdfast-go/holdfast/drill/inject"
 	"github.com/holdfast-go/holdfast/internal/strictyaml"
 )
 
-// Problem is one thing that is wrong in a scenario file, Problems all of it.
-type (
-	Problem  = strictyaml.Problem
-	Problems = strictyaml.Problems
+// Bounds of a scenario file.
+const (
+	MaxBytes    = 256 << 10
+	maxName     = 64
+	maxText     = 64 << 10
+	maxCalls    = 100
+	maxSteps    = 1000
+	maxFaults   = 10_000
+	maxChecks   = 50
+	maxRate     = 100_000
+	maxDuration = 24 * time.Hour
+	// Dir is where the drills of a system are, beside its system file, each in a file of its own.
+	Dir = "drills"
 )
 
-// Parse decodes and validates a scenario file. The name is only used in messages. The error, if any, is a Problems with all
-// that is wrong.
+// Problem is one thing that is wrong in a scenario file.
+type Problem = strictyaml.Problem
+
+// Problems is the error of Parse and Load about a file's content: everything that is wrong, in the order of the file.
+type Problems = strictyaml.Problems //nolint:errname // as there
+
+// Parse decodes and validates a scenario file. The name is only used in messages, and to name a drill that does not say how it
+// is called. The error, if any, is a Problems with all that is wrong.
 func Parse(name string, b []byte) (*Scenario, error) {
-	return nil, errors.ErrUnsupported
+	p := &parser{Parser: strictyaml.Parser{File: name}}
+	p.sc.File = name
+	p.Parse(b, MaxBytes, "it has load:, faults: and expect:", "a file is one drill", p.scenario)
+	if problems := p.Problems(); problems != nil {
+		return nil, problems
+	}
+	return &p.sc, nil
+}
+
+// Load reads one scenario file.
+func Load(path string) (*Scenario, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("load drill: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, MaxBytes+1)) // one more, so that Parse sees that it is too much
+	if err != nil {
+		return nil, fmt.Errorf("load drill: %w", err)
+	}
+	return Parse(path, b)
+}
+
+// LoadDir reads every drill of a system, by the names of the files DIR/drills/*.yaml. There are none without that directory.
+// What is wrong in several files is one Problems.
+func LoadDir(dir string) ([]*Scenario, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, Dir, "*.yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("load drills: %w", err)
+	}
+	var out []*Scenario
+	var all Problems
+	names := make(map[string]string)
+	for _, path := range paths {
+		sc, err := Load(path)
+		var problems Problems
+		switch {
+		case errors.As(err, &problems):
+			all = append(all, problems...)
+			continue
+		case errors.Is(err, fs.ErrNotExist):
+			continue // a link to nothing, or just deleted
+		case err != nil:
+			return nil, err
+		}
+		if first, ok := names[sc.Name]; ok {
+			all = append(all, Problem{File: path, Message: fmt.Sprintf("the drill %s is in %s, too", sc.Name, first)})
+		}
+		names[sc.Name] = path
+		out = append(out, sc)
+	}
+	if len(all) > 0 {
+		return nil, all
+	}
+	return out, nil
+}
+
+// parser collects a scenario and its problems. It goes on after each, so that all are found at once.
+type parser struct {
+	strictyaml.Parser
+	sc Scenario
+
+	forNode *yaml.Node
+	ends    []end  // when each fault is over, and where that is written
+	wanted  []want // calls that invariants are about
+	steps   bool   // the load says how long it is
+}
+
+type end struct {
+	at time.Duration
+	n  *yaml.Node
+}
+
+type want struct {
+	call string
+	n    *yaml.Node
+}
+
+var nameRule = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+
+func (p *parser) scenario(n *yaml.Node) {
+	found := p.Mapping(n, "the file", []strictyaml.Field{
+		{Name: "drill", Read: p.name},
+		{Name: "about", Read: func(v *yaml.Node) { p.sc.About, _ = p.Text(v, "about") }},
+		{Name: "for", Read: func(v *yaml.Node) { p.sc.For, p.forNode = p.duration(v, "for"), v }},
+		{Name: "load", Read: p.load},
+		{Name: "faults", Read: p.faults},
+		{Name: "random", Read: p.random},
+		{Name: "expect", Read: p.expect},
+		{Name: "invariants", Read: p.invariants},
+	})
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	if found["drill"] == nil {
+		p.sc.Name = strings.TrimSuffix(filepath.Base(p.File), filepath.Ext(p.File))
+		if !nameRule.MatchString(p.sc.Name) || len(p.sc.Name) > maxName {
+			p.Problem(n, "no field drill: the drill needs a name")
+		}
+	}
+	if p.steps && p.forNode != nil {
+		p.Problem(p.forNode, "for: the steps of the load say how long it lasts; remove one of the two")
+	}
+	p.checkEnds()
+	p.checkWanted()
+}
+
+func (p *parser) name(n *yaml.Node) {
+	s, ok := p.Text(n, "drill")
+	if ok && (!nameRule.MatchString(s) || len(s) > maxName) {
+		p.Problem(n, "drill: bad name %s: lower-case letters, digits and dashes, at most %d", strictyaml.Quote(s), maxName)
+	}
+	p.sc.Name = s
+}
+
+// checkEnds finds faults that the load is too short for.
+func (p *parser) checkEnds() {
+	length := p.sc.complete().For
+	for _, e := range p.ends {
+		if e.at > length {
+			p.Problem(e.n, "the fault is over at %v, after the load, which lasts %v", e.at, length)
+		}
+	}
+}
+
+// checkWanted finds invariants about calls that nobody makes.
+func (p *parser) checkWanted() {
+	var names []string
+	for _, c := range p.sc.Load.Calls {
+		names = append(names, c.Name)
+	}
+	for _, w := range p.wanted {
+		if slices.Contains(names, w.call) {
+			continue
+		}
+		hint := ""
+		if near := strictyaml.Nearest(w.call, names); near != "" {
+			hint = "; did you mean " + near + "?"
+		}
+		p.Problem(w.n, "the load has no call %s%s", strictyaml.Quote(w.call), hint)
+	}
+}
+
+func (p *parser) random(n *yaml.Node) {
+	r := &Random{}
+	p.Mapping(n, "random", []strictyaml.Field{
+		{Name: "every", Read: func(v *yaml.Node) { r.Every = p.duration(v, "every") }},
+		{Name: "kinds", Read: func(v *yaml.Node) {
+			known := make([]string, 0, len(RandomKinds()))
+			for _, k := range RandomKinds() {
+				known = append(known, string(k))
+			}
+			p.list(v, "kinds", len(inject.Kinds()), func(v *yaml.Node) {
+				s, ok := p.Text(v, "kinds")
+				switch {
+				case !ok:
+				case !slices.Contains(known, s):
+					p.Problem(v, "kinds: %s cannot be drawn; want some of %s", strictyaml.Quote(s), strings.Join(known, ", "))
+				default:
+					r.Kinds = append(r.Kinds, inject.Kind(s))
+				}
+			})
+		}},
+		{Name: "spare", Read: func(v *yaml.Node) { r.Spare = p.texts(v, "spare") }},
+	})
+	p.sc.Random = r
+}
+
+func (p *parser) expect(n *yaml.Node) {
+	e := &p.sc.Expect
+	p.Mapping(n, "expect", []strictyaml.Field{
+		{Name: "success", Read: func(v *yaml.Node) { e.Success = p.share(v, "success") }},
+		{Name: "p50", Read: func(v *yaml.Node) { e.P50 = p.duration(v, "p50") }},
+		{Name: "p99", Read: func(v *yaml.Node) { e.P99 = p.duration(v, "p99") }},
+		{Name: "p99.9", Read: func(v *yaml.Node) { e.P999 = p.duration(v, "p99.9") }},
+		{Name: "mask", Read: func(v *yaml.Node) { e.Mask = p.duration(v, "mask") }},
+		{Name: "recover", Read: func(v *yaml.Node) { e.Recover = p.duration(v, "recover") }},
+		{Name: "amplification", Read: func(v *yaml.Node) { e.Amplification = p.number(v, "amplification", 1, 1000) }},
+	})
 }

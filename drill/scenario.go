@@ -3,50 +3,101 @@ package drill
 import (
 	"time"
 
+	"github.com/holdfast-go/holdfast/drill/check"
 	"github.com/holdfast-go/holdfast/drill/inject"
+	"github.com/holdfast-go/holdfast/drill/load"
 )
 
 // Scenario is one drill: the load, what is broken meanwhile, and what has to hold. Parse and Load make it of a file; a
-// program may as well fill it in, and then Validate says what is wrong with it.
+// program may as well fill it in: Run says what is wrong with it.
 type Scenario struct {
 	// Name of the drill: lower-case letters, digits and dashes.
 	Name string
 	// About says in a sentence what is tried, for the report.
 	About string
-	// For is how long load is offered, all of it: calm before the first fault and after the last included. Default 30 s.
+	// For is how long load is offered, all of it: calm before the first fault and after the last included. Zero is as long as
+	// the steps of Load, else until 10 s after the last fault, else DefaultLength.
 	For time.Duration
 
+	// Load is what users do meanwhile. Without calls, it is a GET of each public address; without steps, DefaultRate calls a
+	// second. A single step without a length is a constant rate.
+	Load load.Mix
 	// Faults are what is broken, at times after the load began.
 	Faults []inject.Fault
 	// Random, if not nil, adds faults that are drawn from the seed.
 	Random *Random
 	// Expect are the promises.
 	Expect Expect
+	// Invariants are what has to hold whatever is broken.
+	Invariants []check.Invariant
+
+	// File is where the scenario comes from, "" for none. LeftOut is what it leaves out though it could have it, and why.
+	File    string
+	LeftOut []string
 }
 
-// Random draws faults. It is a pure function of it, the seed, the system and the length of the drill: see [Draw].
+// What is taken where a scenario does not say.
+const (
+	DefaultLength = 30 * time.Second
+	DefaultRate   = 50 // calls a second
+	// Calm is how long nothing is broken at the beginning, and Settle at the end, where that is not said.
+	Calm   = 5 * time.Second
+	Settle = 10 * time.Second
+	// DefaultSuccess is expected where nothing is: 99.99 %.
+	DefaultSuccess = 0.9999
+)
+
+// Random draws faults: see [Draw].
 type Random struct {
 	// Every is the mean time from the beginning of one fault to the next. Default 3 s.
 	Every time.Duration
-	// Kinds to draw from. Empty means all that need no privileges, no network namespaces and nothing of the system's own.
+	// Kinds to draw from. Empty is [RandomKinds].
 	Kinds []inject.Kind
 	// Spare are services and instances that are left alone.
 	Spare []string
-	// From and Until bound when faults begin and, Until, when the last of them is over; zero is 5 s after the beginning, and
-	// 10 s before the end.
-	From, Until time.Duration
 }
 
 // Expect are the promises of a drill. A zero field promises nothing.
 type Expect struct {
-	// Success is the least share of calls that may succeed, in (0, 1], of those that neither were refused.
+	// Success is the least share of the calls that has to succeed, in (0, 1]. Calls that were refused do not count.
 	Success float64
 	// P50, P99 and P999 are the longest that calls may take, from when they were due.
 	P50, P99, P999 time.Duration
-	// Mask is the longest time after the beginning of a fault in which calls may fail.
+	// Mask is the longest time after the beginning, or the end, of a fault in which calls may fail.
 	Mask time.Duration
-	// Recover is the longest time after the beginning of a fault until p99 is back.
+	// Recover is the longest time after the beginning, or the end, of a fault until p99 is back.
 	Recover time.Duration
-	// Amplification is the most attempts a call may take on average.
+	// Amplification is the most attempts that a call may take on average.
 	Amplification float64
+}
+
+// complete fills in what a scenario does not say, as far as that does not take the system. It returns a copy.
+func (s Scenario) complete() Scenario {
+	if s.For == 0 {
+		s.For = s.Load.Length()
+	}
+	if s.For == 0 && len(s.Faults) > 0 {
+		for _, f := range s.Faults {
+			s.For = max(s.For, f.At+f.For+Settle)
+		}
+	}
+	if s.For == 0 {
+		s.For = DefaultLength
+	}
+	switch {
+	case len(s.Load.Steps) == 0:
+		s.Load.Steps = []load.Step{{For: s.For, From: DefaultRate, To: DefaultRate}}
+	case s.Load.Length() < s.For:
+		last := s.Load.Steps[len(s.Load.Steps)-1]
+		rest := load.Step{For: s.For - s.Load.Length(), From: last.To, To: last.To}
+		if last.For == 0 { // a constant rate
+			s.Load.Steps = []load.Step{rest}
+		} else {
+			s.Load.Steps = append(s.Load.Steps[:len(s.Load.Steps):len(s.Load.Steps)], rest)
+		}
+	}
+	if s.Expect == (Expect{}) && len(s.Invariants) == 0 {
+		s.Expect.Success = DefaultSuccess
+	}
+	return s
 }

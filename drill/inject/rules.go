@@ -34,6 +34,7 @@ func Kinds() []Kind {
 type Problem struct {
 	Field   string // as in a scenario file: "share"; the kind's own name for its target or mode; "" for the fault as a whole
 	Message string
+	Missing string // the field that is missing, if that is the problem; Field is "" then
 }
 
 // use says how a kind uses a field.
@@ -107,7 +108,7 @@ func (k Kind) Lasts() bool {
 func (f Fault) Validate() []Problem {
 	r, ok := rules(f.Kind)
 	if !ok {
-		return []Problem{{"", fmt.Sprintf("%q is no kind of fault", string(f.Kind))}}
+		return []Problem{{Message: fmt.Sprintf("%q is no kind of fault", string(f.Kind))}}
 	}
 	v := &validator{kind: f.Kind}
 	v.fields(f, r)
@@ -122,7 +123,11 @@ type validator struct {
 }
 
 func (v *validator) add(field, format string, args ...any) {
-	v.problems = append(v.problems, Problem{field, fmt.Sprintf(format, args...)})
+	v.problems = append(v.problems, Problem{Field: field, Message: fmt.Sprintf(format, args...)})
+}
+
+func (v *validator) missing(field, format string, args ...any) {
+	v.problems = append(v.problems, Problem{Missing: field, Message: fmt.Sprintf(format, args...)})
 }
 
 // fields holds what is set against the rule of the kind.
@@ -133,12 +138,12 @@ func (v *validator) fields(f Fault, r rule) {
 		case u == no && set:
 			v.add(field, "%s: %s does not take it", field, kind)
 		case u == must && !set:
-			v.add("", "%s: %s is missing", kind, missing)
+			v.missing(field, "%s: %s is missing", kind, missing)
 		}
 	}
 	switch {
 	case r.target == must && len(f.Target) == 0:
-		v.add("", "%s: whom? name an instance, a service, SERVICE/all or *", kind)
+		v.missing(kind, "%s: whom? name an instance, a service, SERVICE/all or *", kind)
 	case r.target == no && len(f.Target) > 0:
 		v.add(kind, "%s: takes no target", kind)
 	}
@@ -147,7 +152,7 @@ func (v *validator) fields(f Fault, r rule) {
 		check(no, "from", len(f.From) > 0, "")
 		check(no, "to", len(f.To) > 0, "")
 	} else if len(f.From) == 0 && len(f.Between) == 0 {
-		v.add("", "%s: from is missing, whose connections", kind)
+		v.missing("from", "%s: from is missing, whose connections", kind)
 	}
 	for _, field := range []struct {
 		name, means string
@@ -301,7 +306,7 @@ func (v *validator) together(f Fault) {
 			if wiped {
 				v.add("for", "for: what is wiped is wiped; it takes no for")
 			} else {
-				v.add("", "%s: for, how long it lasts, is missing", f.Kind)
+				v.missing("for", "%s: for, how long it lasts, is missing", f.Kind)
 			}
 		}
 	}

@@ -1,0 +1,383 @@
+package drill
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdfast-go/holdfast/drill/check"
+	"github.com/holdfast-go/holdfast/drill/inject"
+	"github.com/holdfast-go/holdfast/drill/load"
+	"github.com/holdfast-go/holdfast/drill/report"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/platform/control"
+)
+
+// session is one run of a scenario.
+type session struct {
+	cfg Config
+	sc  Scenario
+	rec *load.Recorder
+
+	info    control.Info
+	world   inject.World
+	faults  []inject.Resolved // in the order of their beginnings
+	applier inject.Applier
+	caller  *load.Caller
+	load    *load.Load
+	checks  []check.Checker
+	eyes    *check.World
+	grpc    *direct
+
+	began    bool
+	length   time.Duration // how long load was offered
+	verdicts []check.Verdict
+	lanes    lanes
+	attempts attempts
+
+	mu       sync.Mutex // guards what follows, and calls of cfg.Progress
+	happened []report.Fault
+	broken   []string
+}
+
+// prepare looks whether the drill can be run, and draws what is to be drawn, before anything is broken.
+func (s *session) prepare(ctx context.Context) error {
+	if err := s.waitReady(ctx); err != nil {
+		return err
+	}
+	if err := s.checkCalm(ctx); err != nil {
+		return err
+	}
+	if err := s.draw(); err != nil {
+		return err
+	}
+	s.target()
+	if len(s.sc.Load.Calls) == 0 {
+		s.sc.Load.Calls = defaultCalls(s.info)
+	}
+	if len(s.sc.Load.Calls) == 0 {
+		return failure.New(failure.FailedPrecondition, "the drill has no calls, and the system no public address that could be called by itself; write load: calls:")
+	}
+	s.sc.Load.Seed = s.cfg.Seed
+	var err error
+	if s.load, err = load.New(ctx, s.sc.Load, s.caller); err != nil {
+		return err
+	}
+	return s.prepareChecks(ctx)
+}
+
+// waitReady waits until every service has the instances that it should have.
+func (s *session) waitReady(ctx context.Context) error {
+	return s.waitWell(ctx, func(info control.Info, instances []control.Instance) {
+		s.info, s.world = info, inject.WorldOf(info, instances)
+		s.lanes.begin(instances)
+	})
+}
+
+// waitWell waits until the system is well and hands it to done.
+func (s *session) waitWell(ctx context.Context, done func(control.Info, []control.Instance)) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for told := false; ; {
+		info, instances, missing, err := s.look(ctx)
+		switch {
+		case err != nil:
+			return err
+		case missing == "":
+			done(info, instances)
+			return nil
+		case !told:
+			s.tell("waiting for "+missing, false)
+			told = true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return failure.New(failure.FailedPrecondition, "the system is not well: %s", missing)
+		}
+	}
+}
+
+// look says what is missing, "" if nothing is.
+func (s *session) look(ctx context.Context) (control.Info, []control.Instance, string, error) {
+	info, err := s.cfg.Control.System(ctx)
+	if err != nil {
+		return info, nil, "", err
+	}
+	instances, err := s.cfg.Control.Instances(ctx)
+	if err != nil {
+		return info, nil, "", err
+	}
+	if info.State != control.Ready {
+		return info, instances, fmt.Sprintf("%s, which is %s", info.System, info.State), nil
+	}
+	var missing []string
+	for _, i := range instances {
+		if i.State != "ready" && i.State != "draining" && i.State != "stopped" {
+			missing = append(missing, fmt.Sprintf("%s, which is %s", i.ID, i.State))
+		}
+	}
+	for _, svc := range info.Services {
+		if svc.Ready < svc.Replicas && len(missing) == 0 {
+			missing = append(missing, fmt.Sprintf("%s, of which %d of %d are ready", svc.Name, svc.Ready, svc.Replicas))
+		}
+	}
+	return info, instances, strings.Join(missing, "; "), nil
+}
+
+// checkCalm refuses a system that somebody else is breaking.
+func (s *session) checkCalm(ctx context.Context) error {
+	faults, err := s.cfg.Control.Faults(ctx)
+	if err != nil {
+		return err
+	}
+	if len(faults) > 0 {
+		return failure.New(failure.FailedPrecondition, "something is broken already: %s; is another drill running?", faults[0].What)
+	}
+	return nil
+}
+
+// draw decides who is hit.
+func (s *session) draw() error {
+	faults := slices.Clone(s.sc.Faults)
+	if s.sc.Random != nil {
+		faults = append(faults, Draw(*s.sc.Random, s.world, s.cfg.Seed, s.sc.For)...)
+	}
+	slices.SortStableFunc(faults, func(a, b inject.Fault) int { return int(a.At - b.At) })
+	for i, f := range faults {
+		rng := rand.New(rand.NewPCG(s.cfg.Seed, uint64(i))) //nolint:gosec // the same seed has to hit the same ones
+		r, err := inject.Resolve(f, s.world, rng)
+		if err != nil {
+			return err
+		}
+		s.faults = append(s.faults, r)
+	}
+	s.applier = inject.Applier{
+		Control: s.cfg.Control, Note: "drill " + s.sc.Name, Dir: s.info.Dir, Env: s.environ(), Guard: s.cfg.Guard,
+	}
+	return nil
+}
+
+// target makes what calls go out by.
+func (s *session) target() {
+	t := load.Target{Edges: make(map[string]string), GRPC: s.cfg.GRPC, HTTP: s.cfg.HTTP}
+	for _, svc := range s.info.Services {
+		if svc.HTTP != "" {
+			t.Edges[svc.Name] = "http://" + svc.HTTP
+		}
+	}
+	if t.GRPC == nil {
+		s.grpc = newDirect(s.cfg.Control)
+		t.GRPC = s.grpc.service
+	}
+	s.caller = load.NewCaller(t)
+}
+
+// defaultCalls are what is called where a scenario says nothing: each public address.
+func defaultCalls(info control.Info) (out []load.Call) {
+	for _, svc := range info.Services {
+		if svc.HTTP != "" {
+			out = append(out, load.Call{Name: "get " + svc.Name, Weight: 1, Method: http.MethodGet, Path: "/", Edge: svc.Name})
+		}
+	}
+	return out
+}
+
+func (s *session) prepareChecks(ctx context.Context) error {
+	s.eyes = &check.World{
+		Caller: s.caller, Record: s.rec, Mix: s.sc.Load, Seed: s.cfg.Seed, Dir: s.info.Dir, Env: s.environ(),
+		Instances: func(ctx context.Context, service string) ([]check.Instance, error) {
+			found, err := s.cfg.Control.InstancesOf(ctx, service)
+			out := make([]check.Instance, 0, len(found))
+			for _, i := range found {
+				out = append(out, check.Instance{ID: i.ID, HTTP: i.Addrs["http"]})
+			}
+			return out, err
+		},
+	}
+	for _, inv := range s.sc.Invariants {
+		c, err := check.New(inv)
+		if err != nil {
+			return err
+		}
+		if err := c.Prepare(ctx, s.eyes); err != nil {
+			return failure.Wrap(err, failure.CodeOf(err), "%s: %s", c.Name(), says(err))
+		}
+		s.checks = append(s.checks, c)
+	}
+	return nil
+}
+
+// drill offers load, breaks, mends, and judges.
+func (s *session) drill(ctx context.Context) error {
+	s.rec.Start()
+	s.began = true
+	s.tell(fmt.Sprintf("load: %s for %v", rates(s.sc.Load), s.sc.For), false)
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	var watchers sync.WaitGroup
+	watchers.Go(func() { s.lanes.follow(watching, s.cfg.Control, s.rec.Began()) })
+	watchers.Go(func() { s.attempts.follow(watching, s.cfg.Control) })
+	watchers.Go(func() { s.progress(watching) })
+	defer watchers.Wait()
+	defer stopWatching()
+
+	offering, stopOffering := context.WithCancel(ctx)
+	defer stopOffering()
+	var under sync.WaitGroup
+	for _, c := range s.checks {
+		under.Go(func() { c.Run(offering, s.eyes) })
+	}
+	for _, f := range s.faults {
+		under.Go(func() { s.suffer(offering, f) })
+	}
+	s.load.Run(ctx, s.rec)
+	s.length = s.rec.Now()
+	stopOffering()
+	under.Wait() // everything is mended
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.waitWell(ctx, func(control.Info, []control.Instance) {}); err != nil {
+		s.tell("after the drill "+says(err), true)
+	}
+	s.judgeChecks(ctx)
+	return nil
+}
+
+func rates(mix load.Mix) string {
+	if len(mix.Steps) == 1 && mix.Steps[0].From == mix.Steps[0].To {
+		return fmt.Sprintf("%g calls a second", mix.Steps[0].From)
+	}
+	return fmt.Sprintf("up to %g calls a second", mix.Peak())
+}
+
+// suffer makes one fault happen at its time, and mends it.
+func (s *session) suffer(ctx context.Context, f inject.Resolved) {
+	if !sleep(ctx, f.At-s.rec.Now()) {
+		return
+	}
+	i := s.begun(f)
+	active, err := s.applier.Begin(ctx, f)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		s.ended(i, nil) // the end of the load came in between
+		return
+	case err != nil:
+		s.ended(i, err)
+		return
+	}
+	if f.Kind.Lasts() && f.For > 0 {
+		sleep(ctx, f.For)
+	}
+	mending, cancel := context.WithTimeout(context.WithoutCancel(ctx), mendTime)
+	defer cancel()
+	s.ended(i, active.End(mending))
+}
+
+// begun notes that a fault begins, and returns its place.
+func (s *session) begun(f inject.Resolved) int {
+	s.mu.Lock()
+	s.happened = append(s.happened, report.Fault{Kind: string(f.Kind), What: f.What, Target: f.Targets, Begun: s.rec.Now()})
+	s.broken = append(s.broken, f.What)
+	i := len(s.happened) - 1
+	s.mu.Unlock()
+	s.tell(f.What, false)
+	return i
+}
+
+func (s *session) ended(i int, err error) {
+	s.mu.Lock()
+	f := &s.happened[i]
+	now := s.rec.Now()
+	if inject.Kind(f.Kind).Lasts() || inject.Kind(f.Kind) == inject.Restart {
+		f.Ended = now
+	}
+	if err != nil {
+		f.Error = says(err)
+	}
+	if at := slices.Index(s.broken, f.What); at >= 0 {
+		s.broken = slices.Delete(s.broken, at, at+1)
+	}
+	what, lasted := f.What, f.Ended > 0
+	s.mu.Unlock()
+	switch {
+	case err != nil:
+		s.tell(what+": "+says(err), true)
+	case lasted:
+		s.tell("over: "+what, false)
+	}
+}
+
+func (s *session) judgeChecks(ctx context.Context) {
+	for _, c := range s.checks {
+		s.tell("checking: "+c.Name(), false)
+		judging, cancel := context.WithTimeout(ctx, judgeTime)
+		v := c.Judge(judging, s.eyes)
+		cancel()
+		s.verdicts = append(s.verdicts, v)
+		s.tell(fmt.Sprintf("%s: %s", v.Name, v.Says), v.Answer != check.Holds)
+	}
+}
+
+// progress tells once a second how far it is.
+func (s *session) progress(ctx context.Context) {
+	if s.cfg.Progress == nil {
+		return
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.tell("", false)
+		}
+	}
+}
+
+// tell says what has happened.
+func (s *session) tell(message string, bad bool) {
+	if s.cfg.Progress == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := Progress{For: s.sc.For, Broken: slices.Clone(s.broken), Message: message, Bad: bad}
+	if s.began {
+		t := s.rec.Tally()
+		p.At, p.Calls, p.Failed, p.Refused = s.rec.Now(), t.OK+t.Failed+t.Refused, t.Failed, t.Refused
+	}
+	s.cfg.Progress(p)
+}
+
+func (s *session) close() {
+	if s.caller != nil {
+		s.caller.Close()
+	}
+	if s.grpc != nil {
+		s.grpc.close()
+	}
+}
+
+// sleep waits, and reports whether it did so before ctx was done.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
