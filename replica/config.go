@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -50,6 +51,13 @@ type Config struct {
 	ServerTLS, ClientTLS *tls.Config
 	// Insecure allows plaintext beyond loopback: everyone on the way can read and change the state.
 	Insecure bool
+
+	// Dial makes the connections to other members, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Disk, if set, is asked before each operation on a file that what was acknowledged is in: op is "write" for one that
+	// takes space, "sync", or "change" for the rest. What it returns is what the operation returns instead of being made. It is for
+	// tests and drills of what a disk does that is full, slow or broken. Called by several goroutines at once. nil: nobody is asked.
+	Disk func(op string) error
 
 	// Election is how long a member hears nothing from its leader before it asks for an election, at least; at most it is
 	// twice as long. 0: 1 s. Shorter than a long pause of a process (collection, a busy disk, a migration of its virtual

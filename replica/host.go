@@ -84,7 +84,11 @@ func newHost(cfg Config, s seams) (*Host, error) {
 }
 
 func (h *Host) open(s seams) (err error) {
-	if h.wal, err = wal.Open(s.fs, filepath.Join(h.cfg.Dir, "log"), wal.Config{SegmentBytes: h.cfg.SegmentBytes, Ahead: s.fs == disk.OS()}); err != nil {
+	ahead := s.fs == disk.OS()
+	if h.cfg.Disk != nil {
+		s.fs = disk.Failing(s.fs, h.cfg.Disk)
+	}
+	if h.wal, err = wal.Open(s.fs, filepath.Join(h.cfg.Dir, "log"), wal.Config{SegmentBytes: h.cfg.SegmentBytes, Ahead: ahead}); err != nil {
 		h.wal = nil
 		return err
 	}
@@ -110,7 +114,7 @@ func (h *Host) open(s seams) (err error) {
 		Self: h.cfg.Name, Handler: (*handler)(h), Store: h.snaps, SnapshotRate: max(0, h.cfg.SnapshotRate), Logger: h.log,
 		Silence: max(time.Second, 3*h.cfg.Election),
 		Dial: func(addr string) (*grpc.ClientConn, error) {
-			return rpc.Direct(addr, rpc.ClientConfig{TLS: h.cfg.ClientTLS, Insecure: h.cfg.Insecure, Options: s.dial})
+			return rpc.Direct(addr, rpc.ClientConfig{TLS: h.cfg.ClientTLS, Insecure: h.cfg.Insecure, Dial: h.cfg.Dial, Options: s.dial})
 		},
 	})
 	h.net.Register(h.server)

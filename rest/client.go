@@ -1,10 +1,12 @@
 package rest
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -57,6 +59,8 @@ type ClientConfig struct {
 	// negative keeps nothing. It bounds the memory of one call. Of a request that may not run twice at most 64 KiB are
 	// kept, for an instance that was too busy to begin with it.
 	MaxReplayBytes int64
+	// Dial makes the connections to instances, as net.Dialer.DialContext does, which it is if nil. It has a second for each.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger receives what no request reports: instances that become unreachable or are ejected, and are back. nil means
 	// slog.Default().
 	Logger *slog.Logger

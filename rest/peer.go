@@ -31,6 +31,7 @@ type peer struct {
 	id, addr  string
 	node      *balance.Node
 	transport *http.Transport
+	connect   func(ctx context.Context, network, address string) (net.Conn, error)
 	insecure  bool // plaintext beyond loopback is allowed
 	secure    bool // TLS
 
@@ -47,6 +48,9 @@ type peer struct {
 // newPeer returns a peer that calls failed whenever a connection for a request could not be made.
 func newPeer(id, addr, service string, node *balance.Node, cfg *ClientConfig, failed func(*peer, error)) *peer {
 	p := &peer{id: id, addr: addr, node: node, insecure: cfg.Insecure, secure: cfg.TLS != nil, gone: make(chan struct{})}
+	if p.connect = cfg.Dial; p.connect == nil {
+		p.connect = (&net.Dialer{}).DialContext
+	}
 	p.transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			c, err := p.dial(ctx)
@@ -85,8 +89,9 @@ func (p *peer) dial(ctx context.Context) (net.Conn, error) {
 			}
 		}
 	}
-	d := net.Dialer{Timeout: dialTimeout}
-	c, err := d.DialContext(ctx, "tcp", p.addr)
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	c, err := p.connect(ctx, "tcp", p.addr)
 	if err != nil {
 		return nil, err
 	}

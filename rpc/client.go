@@ -124,5 +124,5 @@ func DialOptions(reg *registry.Registry, cfg ClientConfig) []grpc.DialOption {
 		// Addresses come from the registry, and are those of machines that are reached directly.
 		grpc.WithNoProxy(),
 	}
-	return append(opts, d.cfg.Options...)
+	return append(append(opts, d.cfg.dialer()...), d.cfg.Options...)
 }

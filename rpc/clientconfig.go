@@ -1,10 +1,12 @@
 package rpc
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
@@ -28,6 +30,9 @@ type ClientConfig struct {
 	TLS *tls.Config
 	// Insecure allows plaintext beyond loopback: everyone on the way can read and change the calls.
 	Insecure bool
+
+	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Balance is how an instance is chosen for each attempt, and when one is left alone for a while.
 	Balance balance.Config
@@ -104,6 +109,19 @@ func (m MethodPolicy) apply(p resilience.Policy) resilience.Policy {
 		p.Hedge.Delay = m.Hedge.Delay
 	}
 	return p
+}
+
+// dialer is Dial as an option, for a list that goes on.
+func (c ClientConfig) dialer() []grpc.DialOption {
+	if c.Dial == nil {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		if path, ok := strings.CutPrefix(address, "unix:"); ok {
+			return c.Dial(ctx, "unix", strings.TrimPrefix(path, "//"))
+		}
+		return c.Dial(ctx, "tcp", address)
+	})}
 }
 
 func (c ClientConfig) defaults() ClientConfig {

@@ -14,7 +14,7 @@ import (
 
 // Direct returns a connection to the one server at addr (host:port), for programs whose parts know each other one by one,
 // such as the members of a replicated group. It has the TLS and loopback rules of a [Client], its keepalive and bounds,
-// and nothing else of it: no retries, hedges, balancing or deadlines. Of cfg only TLS, Insecure and Options are used.
+// and nothing else of it: no retries, hedges, balancing or deadlines. Of cfg only TLS, Insecure, Dial and Options are used.
 // Without a ServerName in TLS, the server must present a certificate for the host of addr.
 //
 // It begins to connect with the first call. Calls fail at once while the server is not reachable; it is tried again after
@@ -30,7 +30,7 @@ func Direct(addr string, cfg ClientConfig) (*grpc.ClientConn, error) {
 	case cfg.Insecure:
 		creds = insecure.NewCredentials()
 	}
-	opts := append([]grpc.DialOption{
+	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
@@ -43,7 +43,8 @@ func Direct(addr string, cfg ClientConfig) (*grpc.ClientConn, error) {
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithNoProxy(),
-	}, cfg.Options...)
+	}
+	opts = append(append(opts, cfg.dialer()...), cfg.Options...)
 	// The resolver that connects to what it is given: names are looked up by the dialler, each time anew.
 	conn, err := grpc.NewClient("passthrough:///"+addr, opts...)
 	if err != nil {

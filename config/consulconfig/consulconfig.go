@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -34,6 +35,8 @@ type Config struct {
 	// Token is Consul's ACL token. It needs key:read for the prefix, and key:write to put and delete. TokenFile is a file
 	// with the token instead, which is read again every few seconds.
 	Token, TokenFile string
+	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Validate reports everything that is wrong with c.
@@ -60,7 +63,7 @@ func (c Config) Validate() error {
 }
 
 func (c Config) client() consul.Config {
-	return consul.Config{Agents: c.Agents, TLS: c.TLS, Insecure: c.Insecure, Token: c.Token, TokenFile: c.TokenFile}
+	return consul.Config{Agents: c.Agents, TLS: c.TLS, Insecure: c.Insecure, Token: c.Token, TokenFile: c.TokenFile, Dial: c.Dial}
 }
 
 // Driver implements driver.Store on Consul.

@@ -10,6 +10,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"net"
 )
 
 // Bounds that package config checks before a driver is asked. Every store takes what is within them.
@@ -83,6 +84,8 @@ type Opener interface {
 type OpenOptions struct {
 	// Insecure allows plaintext beyond loopback.
 	Insecure bool
+	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Listing is everything a store has below a prefix at one moment.

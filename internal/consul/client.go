@@ -50,6 +50,8 @@ type Config struct {
 	Insecure bool
 	// Token is the ACL token, or TokenFile the file that has it, which is read again every few seconds.
 	Token, TokenFile string
+	// Dial makes the connections; nil is net.Dialer's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Validate reports everything that is wrong with c.
@@ -82,6 +84,18 @@ func (c Config) Validate() error {
 func loopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// dial makes connections, or gives up.
+func (c Config) dial() func(ctx context.Context, network, address string) (net.Conn, error) {
+	if c.Dial == nil {
+		return (&net.Dialer{Timeout: attemptTimeout, KeepAlive: 5 * time.Second}).DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		return c.Dial(ctx, network, address)
+	}
 }
 
 // Client speaks to the agents of one datacenter. Safe for concurrent use.
@@ -125,7 +139,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.pool = &http.Transport{
 		// No proxy: agents are neighbours, and a proxy for the web is not the way to them.
-		DialContext:            (&net.Dialer{Timeout: attemptTimeout, KeepAlive: 5 * time.Second}).DialContext,
+		DialContext:            cfg.dial(),
 		TLSClientConfig:        cfg.TLS.Clone(),
 		TLSHandshakeTimeout:    callTimeout,
 		MaxIdleConnsPerHost:    8,

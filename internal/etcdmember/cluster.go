@@ -32,6 +32,8 @@ type Config struct {
 	Insecure bool
 	// Username and Password, when etcd's authentication is on.
 	Username, Password string
+	// Dial makes the connections; nil is net.Dialer's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Client, when set, is used for its endpoints, TLS, credentials and dial options instead of the fields above. Own
 	// connections are made, one per member. Close leaves the client alone.
 	Client *clientv3.Client

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -76,6 +77,15 @@ func newMember(cluster *Cluster, endpoint string, cfg Config) *member {
 			}
 			return m.newSession(conn, conn.Close), nil
 		}
+		options := []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectMax},
+			MinConnectTimeout: attemptTimeout,
+		})}
+		if cfg.Dial != nil {
+			options = append(options, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+				return cfg.Dial(ctx, "tcp", address)
+			}))
+		}
 		c, err := clientv3.New(clientv3.Config{
 			Context: cluster.ctx, Endpoints: []string{endpoint}, TLS: cfg.TLS, Username: cfg.Username, Password: cfg.Password,
 			DialTimeout:          attemptTimeout, // of the first authentication; nothing else waits in New
@@ -83,10 +93,7 @@ func newMember(cluster *Cluster, endpoint string, cfg Config) *member {
 			DialKeepAliveTimeout: 2 * time.Second,
 			MaxUnaryRetries:      2,            // one more, with a new token
 			Logger:               zap.NewNop(), // what fails is an error of the call, and logged once by whoever made it
-			DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-				Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectMax},
-				MinConnectTimeout: attemptTimeout,
-			})},
+			DialOptions:          options,
 		})
 		if err != nil {
 			return nil, err

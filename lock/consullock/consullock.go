@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -61,6 +62,8 @@ type Config struct {
 	// Token is Consul's ACL token. It needs key:write on the prefix and session:write on the agent's node. TokenFile is a
 	// file with the token instead, which is read again every few seconds.
 	Token, TokenFile string
+	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// MinTTL is what the servers have as session_ttl_min; default 10 s, Consul's. Shorter TTLs are made as long.
 	MinTTL time.Duration
 	// LockDelay is Consul's, for sessions that did not end by themselves; default the TTL, at most a minute, negative for
@@ -95,7 +98,7 @@ func (c Config) Validate() error {
 }
 
 func (c Config) client() consul.Config {
-	return consul.Config{Agents: c.Agents, TLS: c.TLS, Insecure: c.Insecure, Token: c.Token, TokenFile: c.TokenFile}
+	return consul.Config{Agents: c.Agents, TLS: c.TLS, Insecure: c.Insecure, Token: c.Token, TokenFile: c.TokenFile, Dial: c.Dial}
 }
 
 // Driver implements driver.Engine on Consul.

@@ -45,6 +45,9 @@ func (o Opener) OpenLocks(url string, options driver.OpenOptions) (driver.Engine
 	}
 	c := o.config(u)
 	c.Insecure = c.Insecure || options.Insecure
+	if options.Dial != nil {
+		c.Dial = options.Dial
+	}
 	client, err := u.Apply(c.client())
 	if err != nil {
 		return nil, fmt.Errorf("consul locks: %w", err)

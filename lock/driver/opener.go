@@ -1,5 +1,10 @@
 package driver
 
+import (
+	"context"
+	"net"
+)
+
 // Opener opens engines by their URL. A program links the engines it can use by naming their Openers
 // (holdfast.Drivers), so that one it does not use costs it nothing.
 type Opener interface {
@@ -16,4 +21,6 @@ type Opener interface {
 type OpenOptions struct {
 	// Insecure allows plaintext beyond loopback.
 	Insecure bool
+	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }

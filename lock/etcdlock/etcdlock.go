@@ -59,6 +59,8 @@ type Config struct {
 	Insecure bool
 	// Username and Password, when etcd's authentication is on. The user needs read and write on the prefix.
 	Username, Password string
+	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Client, when set, is used for its endpoints, TLS, credentials and dial options instead of the fields above
 	// (Prefix aside). Own connections are made, one per member. Close leaves the client alone.
 	Client *clientv3.Client
@@ -70,7 +72,7 @@ func (c Config) Validate() error { return c.cluster("").Validate("etcd locks") }
 func (c Config) cluster(prefix string) etcdmember.Config {
 	return etcdmember.Config{
 		Endpoints: c.Endpoints, TLS: c.TLS, Insecure: c.Insecure, Username: c.Username, Password: c.Password,
-		Client: c.Client, Probe: prefix,
+		Dial: c.Dial, Client: c.Client, Probe: prefix,
 	}
 }
 

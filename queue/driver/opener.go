@@ -1,6 +1,10 @@
 package driver
 
-import "log/slog"
+import (
+	"context"
+	"log/slog"
+	"net"
+)
 
 // Opener opens engines by their URL. A program links the engines it can use by naming their Openers
 // (holdfast.Drivers), so that one it does not use costs it nothing.
@@ -20,6 +24,8 @@ type OpenOptions struct {
 	Name string
 	// Insecure allows plaintext beyond loopback.
 	Insecure bool
+	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger takes what the engine's client has to say; nil discards it.
 	Logger *slog.Logger
 }

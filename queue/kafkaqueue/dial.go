@@ -33,8 +33,10 @@ func (c Config) exposed(address string) error {
 func (c Config) dial() func(ctx context.Context, network, address string) (net.Conn, error) {
 	dial := c.Dial
 	switch {
-	case c.TLS != nil:
+	case c.TLS != nil && dial == nil:
 		dial = (&tls.Dialer{Config: c.TLS}).DialContext
+	case c.TLS != nil:
+		dial = overTLS(dial, c.TLS)
 	case dial == nil:
 		dial = (&net.Dialer{}).DialContext
 	}
@@ -54,5 +56,25 @@ func (c Config) dial() func(ctx context.Context, network, address string) (net.C
 			cause = errors.New(dns.Error()) // a name that is gone while its broker restarts
 		}
 		return nil, &net.OpError{Op: op.Op, Net: op.Net, Source: op.Source, Addr: op.Addr, Err: away{cause}}
+	}
+}
+
+// overTLS is tls.Dialer for connections that another one than net.Dialer makes.
+func overTLS(dial func(ctx context.Context, network, address string) (net.Conn, error), cfg *tls.Config) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		cfg := cfg.Clone()
+		if cfg.ServerName == "" {
+			cfg.ServerName, _, _ = net.SplitHostPort(address)
+		}
+		secure := tls.Client(conn, cfg)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		return secure, nil
 	}
 }

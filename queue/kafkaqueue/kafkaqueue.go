@@ -86,7 +86,7 @@ type Config struct {
 	RevokeWait time.Duration
 	// Logger takes what the client has to say; nil discards it.
 	Logger *slog.Logger
-	// Dial makes connections; nil is net.Dialer. It is not used with TLS.
+	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil. With TLS, that is spoken on what it makes.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	useTLS       bool

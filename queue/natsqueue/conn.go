@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -107,6 +108,9 @@ func (l *link) dial() {
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.isDown(err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.log.Warn("nats", "error", err) }),
 	}
+	if l.cfg.Dial != nil {
+		options = append(options, nats.SetCustomDialer(dialer{l.cfg.Dial}))
+	}
 	servers := make([]string, 0, len(l.cfg.Servers))
 	t, err := l.cfg.tlsConfig()
 	for ; err != nil; t, err = l.cfg.tlsConfig() { // the file may be written later
@@ -156,6 +160,18 @@ func (l *link) dial() {
 	if closed {
 		l.conn.Close()
 	}
+}
+
+// dialer makes connections for a client that gives it no time.
+type dialer struct {
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Dial implements nats.CustomDialer.
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	return d.dial(ctx, network, address)
 }
 
 func (l *link) token() string {

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -57,6 +58,8 @@ type Config struct {
 	Name string
 	// Logger takes what happens to the connection; nil discards it.
 	Logger *slog.Logger
+	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	caFile string
 	useTLS bool

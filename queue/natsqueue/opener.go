@@ -39,6 +39,9 @@ func (o Opener) OpenQueue(url string, options driver.OpenOptions) (driver.Engine
 		return nil, errors.New("the queue's URL " + err.Error())
 	}
 	c.Insecure = c.Insecure || options.Insecure
+	if options.Dial != nil {
+		c.Dial = options.Dial
+	}
 	if options.Name != "" {
 		c.Name = options.Name
 	}

@@ -1,6 +1,7 @@
 package rabbitqueue
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -46,6 +47,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// Logger takes what happens to the connections; nil discards it.
 	Logger *slog.Logger
+	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Validate reports everything that is wrong with c.

@@ -134,8 +134,11 @@ func (d *dialer) open(ctx context.Context, endpoint string) (*connection, error)
 	parent := ctx
 	ctx, cancel := context.WithTimeout(parent, dialTimeout)
 	defer cancel()
-	var nd net.Dialer
-	plain, err := nd.DialContext(ctx, "tcp", endpoint)
+	dial := d.cfg.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	plain, err := dial(ctx, "tcp", endpoint)
 	if err != nil {
 		return nil, err
 	}

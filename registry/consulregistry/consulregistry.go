@@ -22,6 +22,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -50,6 +51,8 @@ type Config struct {
 	// Token is Consul's ACL token. It needs service:write for what is announced, service:read and node:read for what is
 	// watched. TokenFile is a file with the token instead, which is read again every few seconds.
 	Token, TokenFile string
+	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// ReapAfter is how long an instance that does not keep its check alive is still in Consul, as critical; default
 	// and minimum one minute, which are Consul's. It is no candidate meanwhile.
 	ReapAfter time.Duration
@@ -77,7 +80,7 @@ func (c Config) Validate() error {
 }
 
 func (c Config) client() consul.Config {
-	return consul.Config{Agents: c.Agents, TLS: c.TLS, Insecure: c.Insecure, Token: c.Token, TokenFile: c.TokenFile}
+	return consul.Config{Agents: c.Agents, TLS: c.TLS, Insecure: c.Insecure, Token: c.Token, TokenFile: c.TokenFile, Dial: c.Dial}
 }
 
 // nameLike reports whether s can be part of a service's name.

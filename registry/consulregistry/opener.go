@@ -45,6 +45,9 @@ func (o Opener) OpenRegistry(url string, options driver.OpenOptions) (driver.Reg
 	}
 	c := o.config(u)
 	c.Insecure = c.Insecure || options.Insecure
+	if options.Dial != nil {
+		c.Dial = options.Dial
+	}
 	client, err := u.Apply(c.client())
 	if err != nil {
 		return nil, fmt.Errorf("consul registry: %w", err)
