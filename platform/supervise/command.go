@@ -51,6 +51,15 @@ func (s *Supervisor) Freeze(id string) error { return s.command(id, cmdFreeze) }
 // Thaw lets a frozen instance go on.
 func (s *Supervisor) Thaw(id string) error { return s.command(id, cmdThaw) }
 
+// Slow lets an instance run only a share of the time, from 0.01 to below 1, by stopping and continuing its process a few times
+// in a tenth of a second; 0 is all of it again. It is no freeze: the instance's state does not show it. It ends with the process.
+func (s *Supervisor) Slow(id string, share float64) error {
+	if share != 0 && (!(share >= 0.01) || share >= 1) {
+		return failure.New(failure.OutOfRange, "%s: a share of %v is not from 0.01 to below 1, nor 0", id, share)
+	}
+	return s.order(id, event{kind: cmdSlow, share: share})
+}
+
 // Abort kills all processes at once, whatever they are about to finish, and from then on nothing is started. It is for those
 // who cannot wait for the stop that the end of Run's context began; Run still ends by its context.
 func (s *Supervisor) Abort() {
@@ -74,7 +83,9 @@ func (s *Supervisor) Abort() {
 	told.Wait()
 }
 
-func (s *Supervisor) command(id string, k kind) error {
+func (s *Supervisor) command(id string, k kind) error { return s.order(id, event{kind: k}) }
+
+func (s *Supervisor) order(id string, e event) error {
 	s.mu.Lock()
 	var found *instance
 	for _, g := range s.groups {
@@ -86,7 +97,7 @@ func (s *Supervisor) command(id string, k kind) error {
 	if found == nil {
 		return failure.New(failure.NotFound, "no instance %q", id)
 	}
-	return found.command(k)
+	return found.order(e)
 }
 
 // WaitReady blocks until every instance of the services (none named: of all services) is ready. It ends early with a
@@ -361,6 +372,71 @@ func (s *Supervisor) takeAway(ctx context.Context, i *instance, err error) error
 		return errors.Join(err, stop)
 	}
 	return errors.Join(err, s.awaitGone(context.WithoutCancel(ctx), i))
+}
+
+// Replace stops members of a fixed group, all at once, calls between when they are gone, and starts them again, also if between
+// fails. It returns when all are ready, or with the first error. Errors are those of Restart, and between's.
+func (s *Supervisor) Replace(ctx context.Context, service string, ids []string, between func() error) error {
+	g, err := s.begin(service)
+	if err != nil {
+		return err
+	}
+	defer s.end(g)
+	var members []*Member
+	for n := range g.Members {
+		if slices.Contains(ids, g.Members[n].ID) {
+			members = append(members, &g.Members[n])
+		}
+	}
+	if len(members) < len(ids) {
+		return failure.New(failure.FailedPrecondition, "%s has not all of %s in a fixed group", service, strings.Join(ids, ", "))
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// From here on not ctx: a member that was stopped and not started would be missing for good.
+	if err := s.stopMembers(context.WithoutCancel(ctx), g, members); err != nil {
+		return err
+	}
+	err = between()
+	s.mu.Lock()
+	if s.life != running {
+		s.mu.Unlock()
+		return errors.Join(err, errStopping)
+	}
+	var next []*instance
+	for _, m := range members {
+		next = append(next, s.launch(g, 0, m))
+	}
+	s.broadcast()
+	s.mu.Unlock()
+	for _, i := range next {
+		err = errors.Join(err, s.awaitOne(ctx, i))
+	}
+	return err
+}
+
+// stopMembers returns when the members are gone.
+func (s *Supervisor) stopMembers(ctx context.Context, g *group, members []*Member) error {
+	s.mu.Lock()
+	var old []*instance
+	for _, m := range members {
+		if i := g.member(m.ID); i != nil {
+			old = append(old, i)
+		}
+	}
+	s.mu.Unlock()
+	for _, i := range old {
+		if err := i.command(cmdStop); err != nil {
+			return err
+		}
+	}
+	for _, i := range old {
+		if err := s.awaitGone(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // restartMembers restarts the members of a fixed group in their places.

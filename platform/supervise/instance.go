@@ -36,6 +36,7 @@ type instance struct {
 	netns   *os.File          // the namespace of its processes; nil for that of this one
 	network []string          // what they are told of it
 	timers  []*time.Timer
+	pace    *time.Timer // nil if the process was never slowed
 	sink    sink
 
 	readers sync.WaitGroup // of the output of processes
@@ -95,6 +96,9 @@ func (i *instance) run() {
 	for _, t := range i.timers {
 		t.Stop()
 	}
+	if i.pace != nil {
+		i.pace.Stop()
+	}
 	i.readers.Wait() // at most the second that reap leaves them
 	i.sink.close()
 	i.s.remove(i)
@@ -110,14 +114,16 @@ func (i *instance) send(msg message) {
 }
 
 // command sends an event and waits until what it asks for has been begun.
-func (i *instance) command(k kind) error {
+func (i *instance) command(k kind) error { return i.order(event{kind: k}) }
+
+func (i *instance) order(e event) error {
 	reply := make(chan error, 1)
-	i.send(message{event: event{kind: k}, reply: reply})
+	i.send(message{event: e, reply: reply})
 	select {
 	case err := <-reply:
 		return err
 	case <-i.done:
-		if k == cmdStop {
+		if e.kind == cmdStop {
 			return nil
 		}
 		return failure.New(failure.FailedPrecondition, "%s has ended", i.id)
@@ -160,6 +166,12 @@ func (i *instance) act(a action) {
 		i.after(time.Until(i.m.retryAt), message{event: event{kind: evRetry}})
 	case doGrace:
 		i.after(i.s.cfg.StopTimeout, message{event: event{kind: evGrace}, proc: i.proc})
+	case doPace:
+		if i.pace != nil {
+			i.pace.Stop()
+		}
+		msg := message{event: event{kind: evPace}, proc: i.proc}
+		i.pace = time.AfterFunc(i.m.pause(), func() { i.send(msg) })
 	case doFinish:
 		// The loop of run ends by the phase.
 	}

@@ -23,6 +23,11 @@ type machine struct {
 	// ended: the process that was started has ended but not been reaped, because others of its group still run. Only
 	// while Draining: they may finish.
 	ended bool
+	// share is how much of the time the process is let run, by stopping it in between; 0 is all of it. Only with a process, and gone
+	// with it. paused: it is stopped for that. resumed: it was let go on for good, and that it goes on has not been seen yet, so that
+	// what is seen of stops is old.
+	share           float64
+	paused, resumed bool
 	// silent: nobody holds the output of the process open any more, so its group is taken to be gone.
 	silent bool
 	// killed: SIGKILL was sent. The end of the process says nothing about its health, and nobody is left to finish.
@@ -53,6 +58,8 @@ const (
 	cmdKill                 // SIGKILL, then start again
 	cmdFreeze
 	cmdThaw
+	cmdSlow // to event.share
+	evPace  // it is time to stop or to go on
 )
 
 // event is an input of step.
@@ -61,6 +68,7 @@ type event struct {
 	now    time.Time
 	reason string  // of evFailed
 	jitter float64 // in [0,1)
+	share  float64 // of cmdSlow
 }
 
 // action is something to be done now, in order.
@@ -76,6 +84,7 @@ const (
 	doReap                    // SIGKILL to what is left of the group, reap, stop probing
 	doRetry                   // evRetry at retryAt
 	doGrace                   // evGrace after the stop timeout
+	doPace                    // evPace after pause
 	doFinish                  // the last one: there is nothing more to come
 )
 
@@ -116,8 +125,14 @@ func (m *machine) step(e event) []action {
 			m.phase, m.readyAt = Ready, e.now
 		}
 	case evStopped:
-		m.frozen = m.running()
+		if m.share == 0 && !m.resumed {
+			m.frozen = m.running()
+		}
 	case evContinued:
+		if m.resumed || m.share > 0 {
+			m.resumed = false
+			return nil
+		}
 		return m.thawed()
 	case evEnded:
 		m.ended = true
@@ -146,8 +161,8 @@ func (m *machine) step(e event) []action {
 func (m *machine) command(e event) []action {
 	switch {
 	case e.kind == cmdStop && (m.phase == Starting || m.phase == Ready):
-		// SIGTERM waits in a stopped process until it goes on.
-		m.phase, m.frozen = Draining, false
+		// SIGTERM waits in a stopped process until it goes on. A slowed one is slow in ending, too.
+		m.phase, m.frozen, m.paused = Draining, false, false
 		return []action{doTerminate, doThaw, doGrace}
 	case e.kind == cmdStop && (m.phase == Backoff || m.phase == ""):
 		m.phase, m.retryAt = Stopped, time.Time{}
@@ -160,12 +175,67 @@ func (m *machine) command(e event) []action {
 		m.killed = true
 		return []action{doKill}
 	case e.kind == cmdFreeze:
-		m.frozen = true
+		m.frozen, m.resumed = true, false
 		return []action{doFreeze}
 	case e.kind == cmdThaw:
+		m.paused = false
 		return append([]action{doThaw}, m.thawed()...)
+	case e.kind == cmdSlow:
+		return m.slow(e.share)
+	case e.kind == evPace:
+		return m.paced()
 	}
 	return nil
+}
+
+// slow begins, changes or ends the stopping in between.
+func (m *machine) slow(share float64) []action {
+	was := m.share
+	m.share = share
+	switch {
+	case share > 0 && was == 0:
+		m.resumed = false
+		return []action{doPace}
+	case share == 0 && m.paused:
+		m.paused = false
+		if !m.frozen {
+			m.resumed = true
+			return []action{doThaw}
+		}
+	}
+	return nil
+}
+
+// paced lets the process stop or go on. One that is frozen stays as it is.
+func (m *machine) paced() []action {
+	switch {
+	case m.share == 0:
+		return nil
+	case m.frozen:
+		return []action{doPace}
+	case m.paused:
+		m.paused = false
+		return []action{doThaw, doPace}
+	}
+	m.paused = true
+	return []action{doFreeze, doPace}
+}
+
+const (
+	// paceTime is how long a slowed process takes to run and to stop once: long enough that the kernel's own time slices do
+	// not matter, short enough that it looks slow and not frozen.
+	paceTime = 40 * time.Millisecond
+	// paceRun is the least that it is let run.
+	paceRun = 2 * time.Millisecond
+)
+
+// pause is how long the process runs or stays stopped now.
+func (m *machine) pause() time.Duration {
+	run := max(paceRun, time.Duration(m.share*float64(paceTime)))
+	if !m.paused {
+		return run
+	}
+	return time.Duration(float64(run) * (1 - m.share) / m.share)
 }
 
 // start begins the life of a new process.

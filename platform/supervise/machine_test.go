@@ -21,12 +21,12 @@ var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 var kindNames = map[string]kind{
 	"start": evStart, "started": evStarted, "failed": evFailed, "ready": evReady, "stopped": evStopped,
 	"continued": evContinued, "ended": evEnded, "silent": evSilent, "retry": evRetry, "grace": evGrace,
-	"STOP": cmdStop, "KILL": cmdKill, "FREEZE": cmdFreeze, "THAW": cmdThaw,
+	"STOP": cmdStop, "KILL": cmdKill, "FREEZE": cmdFreeze, "THAW": cmdThaw, "SLOW": cmdSlow, "FULL": cmdSlow, "pace": evPace,
 }
 
 var actionNames = []string{
 	doStart: "start", doProbe: "probe", doTerminate: "terminate", doKill: "kill", doFreeze: "freeze", doThaw: "thaw",
-	doReap: "reap", doRetry: "retry", doGrace: "grace", doFinish: "finish",
+	doReap: "reap", doRetry: "retry", doGrace: "grace", doFinish: "finish", doPace: "pace",
 }
 
 // TestMachineTranscripts replays the events of each transcript ("@TIME EVENT") and compares what the machine decides.
@@ -73,7 +73,11 @@ func replay(t *testing.T, script string) string {
 		if err != nil || !ok {
 			t.Fatalf("bad line %q", line)
 		}
-		actions := m.step(event{kind: k, now: epoch.Add(d), jitter: 0.5, reason: "no such file"})
+		e := event{kind: k, now: epoch.Add(d), jitter: 0.5, reason: "no such file"}
+		if name == "SLOW" {
+			e.share = 0.25
+		}
+		actions := m.step(e)
 		fmt.Fprintf(&out, "%s\n    %s", line, m.visible())
 		if m.restarts() > 0 {
 			fmt.Fprintf(&out, " (restart %d)", m.restarts())
@@ -82,6 +86,9 @@ func replay(t *testing.T, script string) string {
 			names := make([]string, len(actions))
 			for i, a := range actions {
 				names[i] = actionNames[a]
+				if a == doPace {
+					names[i] += fmt.Sprintf(" in %s", m.pause())
+				}
 				if a == doRetry {
 					names[i] += fmt.Sprintf(" at %s", m.retryAt.Sub(epoch))
 				}
@@ -100,6 +107,8 @@ type world struct {
 	silent   bool // the output is closed
 	retry    bool // a timer runs
 	grace    bool
+	pace     bool
+	stopped  bool // the process, by a signal of ours
 	finished bool
 	starts   int
 	reaps    int
@@ -145,9 +154,18 @@ func TestMachineProperties(t *testing.T) {
 	})
 }
 
+// strange reports events after which the model does not know whether the process is stopped: somebody else let it go on.
+func (w *world) strange(e event) bool {
+	if e.kind == evContinued {
+		w.stopped = false
+		return true
+	}
+	return false
+}
+
 // possible is what can happen now.
 func (w *world) possible() []kind {
-	kinds := []kind{cmdStop, cmdKill, cmdFreeze, cmdThaw}
+	kinds := []kind{cmdStop, cmdKill, cmdFreeze, cmdThaw, cmdSlow}
 	if w.process {
 		kinds = append(kinds, evStopped, evContinued, evReady)
 		if !w.ended {
@@ -163,6 +181,9 @@ func (w *world) possible() []kind {
 	if w.grace {
 		kinds = append(kinds, evGrace)
 	}
+	if w.pace {
+		kinds = append(kinds, evPace)
+	}
 	return kinds
 }
 
@@ -176,6 +197,10 @@ func apply(t *rapid.T, m *machine, w *world, e event, startFails bool) {
 		w.retry = false
 	case evGrace:
 		w.grace = false
+	case evPace:
+		w.pace = false
+	case cmdSlow:
+		e.share = rapid.SampledFrom([]float64{0, 0.01, 0.5}).Draw(t, "share")
 	default:
 	}
 	var next []event
@@ -198,6 +223,18 @@ func apply(t *rapid.T, m *machine, w *world, e event, startFails bool) {
 			if !w.process {
 				t.Fatalf("%s without a process", actionNames[a])
 			}
+			switch a {
+			case doFreeze:
+				w.stopped = true
+			case doThaw:
+				w.stopped = false
+			default:
+			}
+		case doPace:
+			if p := m.pause(); !w.process || p < paceRun || p > time.Second {
+				t.Fatalf("pace in %s", p)
+			}
+			w.pace = true
 		case doReap:
 			if !w.process {
 				t.Fatal("nothing to reap")
@@ -220,5 +257,12 @@ func apply(t *rapid.T, m *machine, w *world, e event, startFails bool) {
 	}
 	for _, e := range next {
 		apply(t, m, w, e, false)
+	}
+	// Nobody stays stopped whom no one stops; who is slowed goes on with the next pace.
+	if w.process && w.stopped && !m.frozen && !m.paused && !w.strange(e) {
+		t.Fatalf("left stopped: %+v", m)
+	}
+	if m.share > 0 && w.process && !w.pace {
+		t.Fatal("slowed without a pace")
 	}
 }
