@@ -29,7 +29,7 @@ func (a *acknowledged) Prepare(ctx context.Context, w *World) error {
 		a.cfg.At.Name = a.cfg.Call + " at"
 		a.at, err = w.Caller.Prepare(ctx, vars, a.cfg.At)
 	}
-	return a.wrap(err)
+	return err
 }
 
 func (a *acknowledged) Judge(ctx context.Context, w *World) Verdict {

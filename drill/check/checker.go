@@ -100,14 +100,6 @@ func (n named) Name() string {
 	return n.kind
 }
 
-// wrap says of which check an error is.
-func (n named) wrap(err error) error {
-	if err == nil {
-		return nil
-	}
-	return failure.Wrap(err, failure.CodeOf(err), "%s: %s", n.Name(), failure.From(err).Message)
-}
-
 // passive is a check that does nothing while the drill is on.
 type passive struct{}
 

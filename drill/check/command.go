@@ -36,7 +36,7 @@ type command struct {
 
 func (c *command) Prepare(context.Context, *World) error {
 	if strings.TrimSpace(c.cfg.Run) == "" {
-		return c.wrap(invalid("it runs nothing"))
+		return invalid("it runs nothing")
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ type function struct {
 
 func (f *function) Prepare(context.Context, *World) error {
 	if f.cfg.Judge == nil {
-		return f.wrap(invalid("it has no function"))
+		return invalid("it has no function")
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ type http struct {
 
 func (h *http) Prepare(ctx context.Context, w *World) (err error) {
 	h.ask, err = w.Caller.Prepare(ctx, nil, h.cfg.Call)
-	return h.wrap(err)
+	return err
 }
 
 func (h *http) Judge(ctx context.Context, w *World) Verdict {

@@ -57,25 +57,25 @@ func (l *leader) Prepare(ctx context.Context, w *World) error {
 	l.cfg.Get.Name = "leader of " + l.cfg.Service
 	l.seen = make(map[string]bool)
 	if w.Instances == nil {
-		return l.wrap(invalid("nothing is known of instances here"))
+		return invalid("nothing is known of instances here")
 	}
 	if l.cfg.Get.Keep["leader"] == "" || l.cfg.Get.Keep["term"] == "" {
-		return l.wrap(invalid("it keeps leader and term: keep: {leader: leader, term: term}"))
+		return invalid("it keeps leader and term: keep: {leader: leader, term: term}")
 	}
 	if l.cfg.Get.GRPC != "" || len(l.cfg.Get.Path) == 0 || l.cfg.Get.Path[0] != '/' {
-		return l.wrap(invalid("it is a path of HTTP"))
+		return invalid("it is a path of HTTP")
 	}
 	all, err := w.Instances(ctx, l.cfg.Service)
 	if err != nil {
-		return l.wrap(err)
+		return err
 	}
 	for _, i := range all {
 		if i.HTTP != "" {
 			_, err := l.at(ctx, w, i)
-			return l.wrap(err)
+			return err
 		}
 	}
-	return l.wrap(invalid("no instance of %s has an address for HTTP", l.cfg.Service))
+	return invalid("no instance of %s has an address for HTTP", l.cfg.Service)
 }
 
 // at returns the question to one instance.

@@ -43,7 +43,7 @@ func (o *once) Prepare(ctx context.Context, w *World) error {
 		o.cfg.List.Name = o.cfg.Call + " list"
 		o.list, err = w.Caller.Prepare(ctx, vars, *o.cfg.List)
 	}
-	return o.wrap(err)
+	return err
 }
 
 // group are the calls that are the same.

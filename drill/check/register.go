@@ -64,22 +64,22 @@ func (r *register) Prepare(ctx context.Context, w *World) error {
 	c.Keys, c.Clients, c.Values = orNumber(c.Keys, defaultKeys), orNumber(c.Clients, defaultClients), orNumber(c.Values, defaultValues)
 	c.Every = orDefault(c.Every, defaultEvery)
 	if c.Keys > maxKeys || c.Clients > maxClients {
-		return r.wrap(invalid("at most %d keys and %d clients", maxKeys, maxClients))
+		return invalid("at most %d keys and %d clients", maxKeys, maxClients)
 	}
 	if c.Read.Keep["value"] == "" {
-		return r.wrap(invalid("read does not keep value: keep: {value: PATH}"))
+		return invalid("read does not keep value: keep: {value: PATH}")
 	}
 	c.Write.Name, c.Read.Name = "write", "read"
 	var err error
 	if r.write, err = w.Caller.Prepare(ctx, []string{"key", "value"}, c.Write); err != nil {
-		return r.wrap(err)
+		return err
 	}
 	r.read, err = w.Caller.Prepare(ctx, []string{"key"}, c.Read)
 	r.slots = make([]slot, c.Keys)
 	for i := range r.slots {
 		r.slots[i].key = r.newKey(w)
 	}
-	return r.wrap(err)
+	return err
 }
 
 func orNumber(n, usual int) int {
