@@ -37,8 +37,8 @@ type spec struct {
 	Name, Dir string
 	// Queue and Store are URLs.
 	Queue, Store string
-	// Messages are all that are published, as many of each of Keys, at Rate a second, by all publishers; Index is which of
-	// them this is.
+	// Messages are all that are published, as many of each of Keys, at Rate a second, by all publishers; 0: until there is a
+	// file named enough in Dir. Index is which of the publishers this is.
 	Messages, Keys, Rate, Index int
 	// Deadline is that of one publication. What is not confirmed by then is published again.
 	Deadline time.Duration
@@ -125,8 +125,11 @@ func publish(ctx context.Context, s spec, q *queue.Queue) error {
 	failed := make([]error, s.Workers)
 	for i := range s.Workers {
 		wg.Go(func() {
-			for seq := 1; seq <= each; seq++ {
+			for seq := 1; s.Messages == 0 || seq <= each; seq++ {
 				for _, j := range share(len(mine), i, s.Workers) {
+					if s.Messages == 0 && told(s.Dir) {
+						return
+					}
 					p := payload{Key: mine[j], Seq: seq, Pad: "a message as others are, of about two hundred bytes in all, with its headers"}
 					if failed[i] = limit.Wait(ctx); failed[i] == nil {
 						failed[i] = confirmed(ctx, topic, p, s.Deadline, diary)
@@ -140,6 +143,14 @@ func publish(ctx context.Context, s spec, q *queue.Queue) error {
 	}
 	wg.Wait()
 	return errors.Join(failed...)
+}
+
+// enough is the file that tells publishers to end.
+const enough = "enough"
+
+func told(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, enough))
+	return err == nil
 }
 
 // confirmed publishes p until that is confirmed, and writes down what it was told.

@@ -81,15 +81,16 @@ func TestJudge(t *testing.T) {
 		{Payload: msg(2, 1), At: second(2)},
 		{Payload: msg(2, 2), Code: "DEADLINE_EXCEEDED"},
 	}, []happened{
-		{msg(1, 1), second(1)},
-		{msg(2, 2), second(2)}, // not confirmed, and before the first
-		{msg(2, 1), second(3)},
-		{msg(1, 3), second(7)},
-		{msg(1, 2), second(8)},
-		{msg(1, 3), second(9)}, // again: has been counted
+		{msg(1, 1), second(1), ""},
+		{msg(2, 2), second(2), ""}, // not confirmed, and before the first
+		{msg(2, 1), second(3), ""},
+		{msg(1, 3), second(7), ""},
+		{msg(1, 2), second(8), ""},
+		{msg(1, 3), second(9), ""}, // again: has been counted
 	}, map[string]int{"1-1": 3, "1-2": 1})
 	if v.confirmed != 5 || v.refused != 2 || v.lost != 1 || len(v.examples) != 1 || v.examples[0] != "1-4" || v.unasked != 1 || v.twice != 1 ||
-		v.disorder != 2 || v.deliveries != 4 || v.again != 2 || v.longest != 4*time.Second || v.took != 8*time.Second || v.slowest != time.Second {
+		v.disorder != 2 || v.deliveries != 4 || v.again != 2 || v.longest != 4*time.Second || v.took != 8*time.Second || v.slowest != time.Second ||
+		v.oldest != 6*time.Second || v.oldestID != "1-2" {
 		t.Errorf("got %+v", v)
 	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -36,9 +38,8 @@ var cuts = []struct {
 func partition(ctx context.Context, w *world) error {
 	length, rate := w.r.Long(cutOff, 2*time.Second), 200
 	calm := w.r.Long(10*time.Second, 2*time.Second)
-	// As many as come between the cuts, and some for when all is over.
-	messages := rate * int((time.Duration(len(cuts)+2) * calm).Seconds())
-	if err := w.start(ctx, spec{Messages: max(keys, messages-messages%keys), Keys: keys, Rate: rate, Deadline: deadline}, true); err != nil {
+	// Publishers go on for as long as it takes: there must be something to confirm after each cut.
+	if err := w.start(ctx, spec{Keys: keys, Rate: rate, Deadline: deadline}, true); err != nil {
 		return err
 	}
 	for _, c := range cuts {
@@ -48,6 +49,12 @@ func partition(ctx context.Context, w *world) error {
 		if err := w.cut(ctx, c.name, c.cut, length); err != nil {
 			return err
 		}
+	}
+	if !pause(ctx, calm) {
+		return context.Cause(ctx)
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, enough), nil, 0o600); err != nil {
+		return fmt.Errorf("tell publishers to end: %w", err)
 	}
 	if err := w.settle(ctx); err != nil {
 		return err

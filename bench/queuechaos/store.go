@@ -103,13 +103,14 @@ func (s *store) count(ctx context.Context) (n int, err error) {
 
 // happened is an effect.
 type happened struct {
-	payload payload
-	at      time.Time
+	payload  payload
+	at       time.Time
+	consumer string
 }
 
 // effects returns all in the order in which they were written.
 func (s *store) effects(ctx context.Context) (out []happened, err error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT k, seq, at FROM effects ORDER BY n")
+	rows, err := s.db.QueryContext(ctx, "SELECT k, seq, at, consumer FROM effects ORDER BY n")
 	if err != nil {
 		return nil, fmt.Errorf("effects: %w", err)
 	}
@@ -117,7 +118,7 @@ func (s *store) effects(ctx context.Context) (out []happened, err error) {
 	for rows.Next() {
 		var h happened
 		var at int64
-		if err := rows.Scan(&h.payload.Key, &h.payload.Seq, &at); err != nil {
+		if err := rows.Scan(&h.payload.Key, &h.payload.Seq, &at, &h.consumer); err != nil {
 			return nil, fmt.Errorf("effects: %w", err)
 		}
 		h.at = time.Unix(0, at)

@@ -18,7 +18,7 @@ type world struct {
 	dir   string
 	begun time.Time
 
-	messages   int // that are to be published
+	messages   int // that are to be published, 0 for as many as there were tried
 	broker     *broker.Broker
 	store      *store
 	publishers []*broker.Process
@@ -176,7 +176,9 @@ func (w *world) judge(ctx context.Context) (verdict, error) {
 		return verdict{}, err
 	}
 	v := judge(all, effects, delivered)
-	v.messages = w.messages
+	if v.messages = w.messages; v.messages == 0 {
+		v.messages = tried(all)
+	}
 	engine, err := w.broker.Open("queuechaos")
 	if err != nil {
 		return v, err //nolint:wrapcheck // says it all
@@ -189,6 +191,13 @@ func (w *world) judge(ctx context.Context) (verdict, error) {
 	v.dead, v.waiting = int(lag.Dead), int(lag.Waiting+lag.Unsettled)
 	if v.lost > 0 {
 		w.say("lost: %v; files in %s", v.examples, filepath.Base(w.dir))
+	}
+	if v.oldestID != "" {
+		w.say("message %s waited for longest: %v", v.oldestID, v.oldest.Round(time.Millisecond))
+	}
+	for _, o := range v.late {
+		w.say("out of order: %s by %s at %.2f s, after %s by %s at %.2f s", o.it.payload.id(), o.it.consumer, o.it.at.Sub(w.begun).Seconds(),
+			o.by.payload.id(), o.by.consumer, o.by.at.Sub(w.begun).Seconds())
 	}
 	return v, nil
 }
