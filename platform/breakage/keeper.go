@@ -43,6 +43,8 @@ type System interface {
 	// Replicas is how many instances a service should have, and Scale changes that and waits for it.
 	Replicas(service string) int
 	Scale(ctx context.Context, service string, replicas int) error
+	// HoldScale keeps others from scaling a service by themselves, until release is called.
+	HoldScale(service string) (release func())
 	// Publish tells whoever watches.
 	Publish(control.Event)
 }

@@ -16,6 +16,8 @@ type scaling struct {
 	has    int // what was last asked for
 	busy   bool
 	err    error
+
+	release func() // of those who would scale it by themselves
 }
 
 // scale makes services have as many instances as the newest fault wants, and as many as before when there is none any
@@ -33,7 +35,7 @@ func (k *Keeper) scale(faults []control.Fault) {
 	for service := range wanted {
 		if k.scales[service] == nil {
 			n := k.sys.Replicas(service)
-			k.scales[service] = &scaling{before: n, has: n}
+			k.scales[service] = &scaling{before: n, has: n, release: k.sys.HoldScale(service)}
 		}
 	}
 	for service, s := range k.scales {
@@ -48,7 +50,7 @@ func (k *Keeper) scale(faults []control.Fault) {
 			s.busy = true
 			k.wg.Go(func() { k.rescale(service, s) })
 		case !ok:
-			delete(k.scales, service)
+			k.forget(service)
 		}
 	}
 }
@@ -79,8 +81,14 @@ func (k *Keeper) rescale(service string, s *scaling) {
 		}
 	}
 	if !k.scaled(service) {
-		delete(k.scales, service)
+		k.forget(service)
 	}
+}
+
+// forget is called with mu held.
+func (k *Keeper) forget(service string) {
+	k.scales[service].release()
+	delete(k.scales, service)
 }
 
 // scaled reports whether a fault changes the scale of a service, with mu held.
@@ -91,13 +99,6 @@ func (k *Keeper) scaled(service string) bool {
 		}
 	}
 	return false
-}
-
-// Scales reports whether a fault changes the scale of a service now: whoever scales it for other reasons has to wait.
-func (k *Keeper) Scales(service string) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.scales[service] != nil
 }
 
 // Rescaled tells that somebody else has changed the scale of a service: that is how it is to be after the fault, too.

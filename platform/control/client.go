@@ -108,7 +108,17 @@ func (c *Client) Restart(ctx context.Context, target string) ([]string, error) {
 
 // Scale sets the number of instances of a service and returns when it is reached.
 func (c *Client) Scale(ctx context.Context, service string, replicas int) error {
-	return c.call(ctx, http.MethodPost, "/v1/scale", scaleRequest{service, &replicas}, &scaleAnswer{})
+	return c.call(ctx, http.MethodPost, "/v1/scale", scaleRequest{Service: service, Replicas: &replicas}, &scaleAnswer{})
+}
+
+// Autoscale gives a service that was scaled by hand back to being scaled by its load, and returns how many instances it has
+// now. A service that the system file does not say so of is a failure.FailedPrecondition.
+func (c *Client) Autoscale(ctx context.Context, service string) (replicas int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var answer scaleAnswer
+	err = c.call(ctx, http.MethodPost, "/v1/scale", scaleRequest{Service: service, Auto: true}, &answer)
+	return answer.Replicas, err
 }
 
 // Inject begins a fault and returns it when it is in force; see [Breaker]. It has to be renewed before its lease runs out.

@@ -110,7 +110,16 @@ func TestScale(t *testing.T) {
 	if err := c.Scale(t.Context(), "mail", 0); err != nil {
 		t.Error(err)
 	}
-	equal(t, "calls", f.called(), []string{"scale orders 3", "scale mail 0"})
+	if n, err := c.Autoscale(t.Context(), "orders"); err != nil || n != 2 {
+		t.Errorf("%d, %v", n, err)
+	}
+	equal(t, "calls", f.called(), []string{"scale orders 3", "scale mail 0", "autoscale orders"})
+	if _, err := c.Autoscale(t.Context(), "mail"); failure.CodeOf(err) != failure.FailedPrecondition {
+		t.Errorf("autoscale of what has none: %v", err)
+	}
+	if _, err := c.Autoscale(t.Context(), "control"); failure.CodeOf(err) != failure.InvalidArgument {
+		t.Errorf("autoscale of control members: %v", err)
+	}
 	for name, call := range map[string]error{
 		"no service \"oders\"; did you mean orders?": c.Scale(t.Context(), "oders", 1),
 		"no service \"orders-1\"":                    c.Scale(t.Context(), "orders-1", 1),

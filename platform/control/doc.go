@@ -13,6 +13,7 @@
 //	POST /v1/thaw     {"target": "orders"}              {"instances": ["orders-1", "orders-2"]}
 //	POST /v1/restart  {"target": "orders"}              {"instances": ["orders-1", "orders-2"]}
 //	POST /v1/scale    {"service": "orders", "replicas": 3}  {"service": "orders", "replicas": 3}
+//	POST /v1/scale    {"service": "orders", "auto": true}   {"service": "orders", "replicas": 3}
 //	POST /v1/down     {}                                {}
 //
 // A target is an instance ("orders-1"), a service ("orders"), or "control" and "control-1" for the members of

@@ -83,6 +83,13 @@ func (f *fakeSystem) Scale(_ context.Context, service string, n int) error {
 	return f.call("scale", service, string(rune('0'+n)))
 }
 
+func (f *fakeSystem) Autoscale(service string) error {
+	if service != "orders" {
+		return failure.New(failure.FailedPrecondition, "%s is not scaled by itself: there is no autoscale at it in the system file", service)
+	}
+	return f.call("autoscale", service)
+}
+
 func (f *fakeSystem) Down() { _ = f.call("down", "") }
 
 func (f *fakeSystem) Logs(ctx context.Context, q control.LogQuery, emit func(control.LogLine) error) error {

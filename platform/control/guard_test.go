@@ -103,6 +103,7 @@ func TestBadRequestsAreAnswered(t *testing.T) {
 		{"an unknown member", post("/v1/kill", `{"instance": "orders-1"}`), 400, "unknown field"},
 		{"two values", post("/v1/kill", `{"target": "orders-1"}{}`), 400, "more than one JSON value"},
 		{"a wrong type", post("/v1/scale", `{"service": "orders", "replicas": "three"}`), 400, "replicas"},
+		{"a number and none", post("/v1/scale", `{"service": "orders", "replicas": 3, "auto": true}`), 400, "both"},
 		{"a missing number", post("/v1/scale", `{"service": "orders"}`), 400, "replicas is missing"},
 		{"too many", post("/v1/scale", `{"service": "orders", "replicas": 1000000}`), 400, "replicas must be from 0 to"},
 		{"a large body", post("/v1/kill", `{"target": "`+strings.Repeat("x", 20<<10)+`"}`), 400, "larger than 16384 bytes"},

@@ -183,14 +183,25 @@ func (h *handler) scale(w http.ResponseWriter, r *http.Request) {
 	if err == nil && req.Service == ControlService {
 		err = failure.New(failure.InvalidArgument, "the number of control members is set in the system file and does not change while it runs")
 	}
-	if err == nil {
+	if err == nil && req.Auto {
+		err = h.system.Autoscale(req.Service)
+	} else if err == nil {
 		err = h.system.Scale(r.Context(), req.Service, *req.Replicas)
 	}
 	if err != nil {
 		failure.WriteProblem(w, err)
 		return
 	}
-	answer(w, scaleAnswer{req.Service, *req.Replicas})
+	done := scaleAnswer{Service: req.Service}
+	for _, s := range h.system.Info().Services {
+		if s.Name == req.Service {
+			done.Replicas = s.Replicas
+		}
+	}
+	if req.Replicas != nil {
+		done.Replicas = *req.Replicas
+	}
+	answer(w, done)
 }
 
 func (h *handler) down(w http.ResponseWriter, r *http.Request) {

@@ -27,10 +27,11 @@ type targetRequest struct {
 	All    bool   `json:"all,omitempty"`
 }
 
-// scaleRequest is the body of scale. Replicas is a pointer to tell 0 from nothing.
+// scaleRequest is the body of scale: one of Replicas and Auto. Replicas is a pointer to tell 0 from nothing.
 type scaleRequest struct {
 	Service  string `json:"service"`
-	Replicas *int   `json:"replicas"`
+	Replicas *int   `json:"replicas,omitempty"`
+	Auto     bool   `json:"auto,omitempty"`
 }
 
 func parseTarget(body io.Reader) (targetRequest, error) {
@@ -49,7 +50,12 @@ func parseScale(body io.Reader) (scaleRequest, error) {
 	if err := checkName("service", req.Service); err != nil {
 		return scaleRequest{}, err
 	}
-	if req.Replicas == nil {
+	switch {
+	case req.Auto && req.Replicas != nil:
+		return scaleRequest{}, failure.New(failure.InvalidArgument, "replicas and auto are both there; a service has a number or is scaled by its load")
+	case req.Auto:
+		return req, nil
+	case req.Replicas == nil:
 		return scaleRequest{}, failure.New(failure.InvalidArgument, "replicas is missing")
 	}
 	if n := *req.Replicas; n < 0 || n > MaxReplicas {

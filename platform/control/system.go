@@ -30,8 +30,12 @@ type System interface {
 	// restart is begun.
 	Restart(ctx context.Context, service string, instances []string) error
 	// Scale sets how many instances the service should have and returns when the change has been made:
-	// added instances are ready, removed ones have drained and ended.
+	// added instances are ready, removed ones have drained and ended. A service that is scaled by its load is from then
+	// on left at that number, until Autoscale.
 	Scale(ctx context.Context, service string, replicas int) error
+	// Autoscale gives a service back to being scaled by its load, as the system file says, and returns at once. It does nothing
+	// to one that is, and is a failure.FailedPrecondition for one of which the file says nothing.
+	Autoscale(service string) error
 	// Down begins to stop the system and returns at once.
 	Down()
 
@@ -82,6 +86,20 @@ type Service struct {
 	Replicas int    `json:"replicas"`       // wanted
 	Ready    int    `json:"ready"`          // of those, ready now
 	HTTP     string `json:"http,omitempty"` // address at which the platform listens for it
+
+	Autoscale *Autoscale `json:"autoscale,omitempty"` // nil for one that is not scaled by its load
+}
+
+// Autoscale is how a service is scaled by its load.
+type Autoscale struct {
+	Min int `json:"min"`
+	Max int `json:"max"`
+	// Wish is how many instances its metrics ask for now, which they have to do for a while; 0 while that is not known.
+	Wish int `json:"wish,omitempty"`
+	// Why names the metric that asks for most: "in-flight 45 per instance, target 20".
+	Why string `json:"why,omitempty"`
+	// Paused is why the number is left alone at the moment, empty if it is not: "set to 5 by hand".
+	Paused string `json:"paused,omitempty"`
 }
 
 // ControlService is the name under which the members of the control plane are listed and addressed. No
@@ -122,10 +140,12 @@ type LogLine struct {
 }
 
 // EventRestarted and EventScaled are the State of the event that follows, for the service, all others of a restart or
-// of a change of scale that has been made.
+// of a change of scale that has been made. EventScaling is that of the event which comes before those of a change that the
+// service's load has brought about: its message says why.
 const (
 	EventRestarted = "restarted"
 	EventScaled    = "scaled"
+	EventScaling   = "scaling"
 )
 
 // EventFaultBegun and EventFaultEnded are the State of events about faults; Event.Fault names it.

@@ -34,6 +34,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-go/holdfast/admission"
@@ -93,6 +94,8 @@ type Config struct {
 	// MaxConnsPerClient bounds those of one IP address (IPv6: of a /64), this machine's own excepted. 0 means a tenth of
 	// MaxConns, negative no bound. With TrustForwarded there is none: they are all the proxy's.
 	MaxConnsPerClient int
+	// Dial makes the connections to instances, as net.Dialer.DialContext does, which it is if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Policy rules the attempts. The zero value means the defaults of package resilience, with at least 1 s for an attempt.
 	// Its Timeout is not used: there is the one above.
 	Policy resilience.Policy
@@ -137,6 +140,9 @@ type Edge struct {
 	server    *rest.Server
 	transport *rest.Transport
 	proxy     *httputil.ReverseProxy
+
+	inFlight atomic.Int64
+	served   atomic.Uint64
 }
 
 // New listens on addr at once, so that a taken port is an error here, and forwards to the instances that reg knows of
@@ -155,6 +161,7 @@ func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error
 		TLS:        cfg.ClientTLS,
 		Insecure:   cfg.Insecure,
 		Wait:       cfg.Wait,
+		Dial:       cfg.Dial,
 		Logger:     cfg.Logger,
 	}
 	if err := client.Validate(); err != nil {
@@ -195,6 +202,9 @@ func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error
 
 // Addr returns the address the edge listens on.
 func (e *Edge) Addr() net.Addr { return e.server.Addr() }
+
+// Load returns how many requests are being forwarded, and how many have been, whatever the answer was.
+func (e *Edge) Load() (inFlight int, served uint64) { return int(e.inFlight.Load()), e.served.Load() }
 
 // Name implements lifecycle.Namer.
 func (e *Edge) Name() string { return "edge " + e.service + " " + e.Addr().String() }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/cli"
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -33,7 +34,10 @@ type fakeSystem struct {
 
 func (f *fakeSystem) Info() control.Info {
 	return control.Info{System: "shop", State: control.Ready, Since: f.now, PID: 100, Dir: "examples/shop", Config: f.config, Queue: f.queue, Services: []control.Service{
-		{Name: "catalog", Replicas: 1, Ready: 1}, {Name: "orders", Replicas: 2, Ready: 1}, {Name: "gateway", Replicas: 0, HTTP: "127.0.0.1:8080"},
+		{Name: "catalog", Replicas: 1, Ready: 1}, {
+			Name: "orders", Replicas: 2, Ready: 1,
+			Autoscale: &control.Autoscale{Min: 2, Max: 8, Wish: 5, Why: "in-flight 45 per instance, target 20"},
+		}, {Name: "gateway", Replicas: 0, HTTP: "127.0.0.1:8080"},
 	}}
 }
 
@@ -88,6 +92,13 @@ func (f *fakeSystem) Scale(_ context.Context, service string, n int) error {
 	f.event(service, service+"-3", "ready", service+"-3 ready (pid 201)")
 	f.event(service, "", control.EventScaled, service+" scaled")
 	return f.call("scale", service, string(rune('0'+n)))
+}
+
+func (f *fakeSystem) Autoscale(service string) error {
+	if service != "orders" {
+		return failure.New(failure.FailedPrecondition, "%s is not scaled by itself: there is no autoscale at it in the system file", service)
+	}
+	return f.call("autoscale", service)
 }
 
 func (f *fakeSystem) Down() {

@@ -9,6 +9,6 @@
 //	       go build   and   control members                                at the same time
 //	       services by waves, each wave when all before it are ready
 //	       ready
-//	stop   edges, then services, last wave first, then control members, then the control API, so that
+//	stop   faults are mended, then edges, then services, last wave first, then control members, then the control API, so that
 //	       whoever asked for the end can watch it
 package host

@@ -11,7 +11,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-go/holdfast/internal/fault"
 	"github.com/holdfast-go/holdfast/lifecycle"
+	"github.com/holdfast-go/holdfast/platform/agent"
+	"github.com/holdfast-go/holdfast/platform/autoscale"
+	"github.com/holdfast-go/holdfast/platform/breakage"
 	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/platform/edge"
 	"github.com/holdfast-go/holdfast/platform/netns"
@@ -43,11 +47,11 @@ type Config struct {
 
 // Host is one system on this machine. Its methods may be called at once; Run once.
 type Host struct {
-	cfg     Config
-	sys     *system.System
-	members []supervise.Member
-	url     string // of the registry
-	queue   string // URL of the engine for messages; "" for none
+	cfg   Config
+	sys   *system.System
+	plane plane
+	url   string // of the registry
+	queue string // URL of the engine for messages; "" for none
 
 	net    *netns.Network // nil without Netns
 	api    *control.Server
@@ -57,7 +61,13 @@ type Host struct {
 	reg    *registry.Registry
 	edges  []*edge.Edge
 
+	agent    *agent.Server
+	injector *fault.Injector // what the platform itself suffers
+	keeper   *breakage.Keeper
+
 	policies policies
+	scaler   *autoscale.Scaler // nil if no service is scaled by its load
+	lags     *lags             // what the scaler asks; nil without it
 
 	feed     *feed
 	downOnce sync.Once
@@ -79,7 +89,9 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 	h := &Host{
 		cfg: cfg, sys: cfg.System, url: cfg.System.Registry, progress: newProgress(cfg.System, time.Now()),
 		feed: newFeed(), down: make(chan struct{}), seen: make(map[string]supervise.Phase), pumped: make(chan struct{}),
+		injector: fault.New(),
 	}
+	h.keeper = breakage.New(broken{h}, breakage.Config{Logger: cfg.Logger})
 	defer func() {
 		if err != nil {
 			_ = h.Close()
@@ -88,10 +100,13 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if h.api, err = control.NewServer(h, control.Config{Addr: cfg.Control, Logger: cfg.Logger}); err != nil {
 		return nil, explainControl(ctx, cfg.Control, err)
 	}
+	if h.agent, err = agent.Listen(agent.Config{Logger: cfg.Logger}); err != nil {
+		return nil, err
+	}
 	supervised := supervise.Config{
 		Dir:      cfg.Data,
 		Guardian: append(slices.Clone(cfg.Self), "guard"),
-		Env:      cfg.Env,
+		Env:      append(slices.Clone(cfg.Env), h.agent.Env()),
 		Logger:   cfg.Logger,
 	}
 	if cfg.Netns {
@@ -111,7 +126,7 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 		if err != nil {
 			return nil, err
 		}
-		h.members, h.url, h.queue = p.members, p.registry, p.queue
+		h.plane, h.url, h.queue = p, p.registry, p.queue
 	}
 	if h.net != nil {
 		if err := nameServices(h.net, h.sys.Services); err != nil {
@@ -124,7 +139,7 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 		}
 		h.queue = h.sys.Queue
 	}
-	if h.driver, err = openDriver(h.url, h.insecure()); err != nil {
+	if h.driver, err = openDriver(h.url, h.insecure(), h.dial()); err != nil {
 		return nil, err
 	}
 	h.reg = registry.New(h.driver, registry.Config{CacheDir: filepath.Join(cfg.Data, "registry"), Logger: cfg.Logger})
@@ -138,11 +153,14 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 		if h.net != nil && !cfg.Insecure && !loopback(s.HTTP) { // Insecure below is about the instances
 			return nil, explainEdge(s, false, errors.New("beyond loopback"))
 		}
-		e, err := edge.New(h.reg, s.Name, s.HTTP, edge.Config{Idempotency: s.Idempotency, Policies: h.policies.live, Insecure: h.insecure(), Logger: cfg.Logger})
+		e, err := edge.New(h.reg, s.Name, s.HTTP, edge.Config{Idempotency: s.Idempotency, Policies: h.policies.live, Insecure: h.insecure(), Dial: h.dial(), Logger: cfg.Logger})
 		if err != nil {
 			return nil, explainEdge(s, cfg.Insecure, err)
 		}
 		h.edges = append(h.edges, e)
+	}
+	if err = h.openScaler(); err != nil {
+		return nil, err
 	}
 	return h, nil
 }
@@ -160,6 +178,9 @@ func (h *Host) Close() error {
 	if h.sup != nil {
 		h.events.Stop()
 		errs = append(errs, h.sup.Close())
+	}
+	if h.agent != nil {
+		errs = append(errs, h.agent.Close())
 	}
 	if h.api != nil {
 		errs = append(errs, h.api.Close())
@@ -204,20 +225,20 @@ func (h *Host) Run(ctx context.Context) error {
 		cancel()
 	})
 
-	parts := []lifecycle.Component{h.api, lifecycle.Named("events", lifecycle.Func(h.pump)), h.sup}
+	parts := []lifecycle.Component{h.api, lifecycle.Named("events", lifecycle.Func(h.pump)), h.agent, h.sup}
 	if c := h.policies.component(); c != nil {
 		parts = append(parts, c)
 	}
 	for _, e := range h.edges {
 		parts = append(parts, e)
 	}
+	parts = append(parts, lifecycle.Named("faults", lifecycle.Func(h.keepFaults))) // mended before anything is stopped
 	parts = append(parts, lifecycle.Named("start", lifecycle.Func(func(ctx context.Context) error {
 		if err := h.start(ctx); err != nil && ctx.Err() == nil {
 			h.fail(err)
 			return nil // what has been started goes down again
 		}
-		<-ctx.Done()
-		return nil
+		return h.autoscale(ctx)
 	})))
 	// No delay between drain and stop: only the edges drain, and their users have nowhere else to go.
 	err := lifecycle.Config{DrainDelay: -1, StopTimeout: stopTimeout, Logger: h.cfg.Logger}.Run(ctx, parts...)

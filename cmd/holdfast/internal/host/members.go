@@ -23,6 +23,9 @@ import (
 type plane struct {
 	members         []supervise.Member
 	registry, queue string
+	// reach is where others reach a member, by its ID; clients and queues are what the services connect to.
+	reach           map[string][]string
+	clients, queues []string
 }
 
 // chooseMembers gives each control member its addresses, the same as in the last run on the same data, in a network of
@@ -50,8 +53,15 @@ func chooseMembers(data string, network *netns.Network, n int, queue bool) (p pl
 		}
 		p.queue = natsqueue.Scheme + "://" + strings.Join(queues, ",") + "?token-file=" + url.QueryEscape(token)
 	}
+	p.clients, p.reach = clients, make(map[string][]string)
+	if queue {
+		p.queues = queues
+	}
 	p.registry = "etcd://" + strings.Join(clients, ",")
 	for _, id := range ids {
+		for what := range networkPorts {
+			p.reach[id] = append(p.reach[id], addrs[id+" "+what])
+		}
 		m := supervise.Member{
 			ID: id,
 			// etcd speaks gRPC, and its health service says SERVING once the member has written through the others.

@@ -123,7 +123,7 @@ func FuzzOpenDriver(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, url string) {
-		d, err := openDriver(url, false)
+		d, err := openDriver(url, false, nil)
 		if err == nil {
 			if err := d.Close(); err != nil {
 				t.Errorf("close of %q: %v", url, err)

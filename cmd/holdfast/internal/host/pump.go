@@ -21,6 +21,7 @@ func (h *Host) pump(ctx context.Context) error {
 			<-ctx.Done()
 			return nil
 		}
+		h.keeper.Changed()
 		h.Progress() // notes when a service was ready first
 		if e.Dropped > 0 {
 			h.feed.publish(control.Event{Time: e.Time, Message: fmt.Sprintf("%s lost: this machine is very busy", count(e.Dropped, "event"))})

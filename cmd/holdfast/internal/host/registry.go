@@ -7,19 +7,20 @@ import (
 	"strings"
 
 	"github.com/holdfast-go/holdfast/drivers"
+	"github.com/holdfast-go/holdfast/internal/fault"
 	"github.com/holdfast-go/holdfast/registry/driver"
 	"github.com/holdfast-go/holdfast/registry/etcdregistry"
 	"github.com/holdfast-go/holdfast/registry/staticregistry"
 )
 
 // openDriver opens the registry at url for the edges, without calling it. The services open it for themselves, by the
-// same URL.
-func openDriver(url string, insecure bool) (driver.Registry, error) {
+// same URL. Its connections are made by dial.
+func openDriver(url string, insecure bool, dial fault.DialFunc) (driver.Registry, error) {
 	scheme, rest, _ := strings.Cut(url, ":")
 	switch scheme {
 	case "etcd":
 		members, prefix, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
-		return etcdregistry.Open(etcdregistry.Config{Endpoints: strings.Split(members, ","), Prefix: prefix, Insecure: insecure})
+		return etcdregistry.Open(etcdregistry.Config{Endpoints: strings.Split(members, ","), Prefix: prefix, Insecure: insecure, Dial: dial})
 	case "static":
 		return staticregistry.Parse(url)
 	}
@@ -30,7 +31,7 @@ func openDriver(url string, insecure bool) (driver.Registry, error) {
 			continue
 		}
 		if o.Scheme() == scheme {
-			return o.OpenRegistry(url, driver.OpenOptions{Insecure: insecure})
+			return o.OpenRegistry(url, driver.OpenOptions{Insecure: insecure, Dial: dial})
 		}
 		known = append(known, o.Scheme())
 	}

@@ -14,7 +14,7 @@ import (
 // The edges look where the services are, who get the same URL.
 func TestTheRegistrysURLMayHaveAPrefix(t *testing.T) {
 	server := etcdtest.Start(t)
-	edges, err := openDriver("etcd://"+server.Addr()+"/team/services", false)
+	edges, err := openDriver("etcd://"+server.Addr()+"/team/services", false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestOpenDriverKnowsItsSchemes(t *testing.T) {
 		"static:web=http@127.0.0.1:1": true, "etcd://127.0.0.1:1,127.0.0.1:2": true, "etcd://127.0.0.1:1/": true,
 		"etcd://127.0.0.1": false, "consul://127.0.0.1:1/dc1?prefix=x-": true, "consul://127.0.0.1": false, "nats://127.0.0.1:1": false, "": false,
 	} {
-		d, err := openDriver(url, false)
+		d, err := openDriver(url, false, nil)
 		if (err == nil) != ok {
 			t.Errorf("%q: %v", url, err)
 		}

@@ -79,14 +79,14 @@ func (h *Host) compile(ctx context.Context) (map[string][]string, error) {
 }
 
 func (h *Host) startMembers(ctx context.Context) error {
-	if len(h.members) == 0 {
+	if len(h.plane.members) == 0 {
 		return nil
 	}
 	h.began(control.ControlService)
 	err := h.sup.Add(supervise.Group{
 		Service: control.ControlService,
 		Command: append(append([]string(nil), h.cfg.Self...), "member"),
-		Members: h.members,
+		Members: h.plane.members,
 	})
 	if err != nil {
 		return err

@@ -30,7 +30,9 @@ func (h *Host) Info() control.Info {
 	}
 	for _, s := range p.Services {
 		if s.Name != control.ControlService {
-			info.Services = append(info.Services, control.Service{Name: s.Name, Replicas: s.Wanted, Ready: s.Ready, HTTP: s.HTTP})
+			info.Services = append(info.Services, control.Service{
+				Name: s.Name, Replicas: s.Wanted, Ready: s.Ready, HTTP: s.HTTP, Autoscale: h.scaling(s.Name),
+			})
 		}
 	}
 	return info
@@ -91,6 +93,26 @@ func (h *Host) Scale(ctx context.Context, service string, n int) error {
 	if err := h.up("scale"); err != nil {
 		return err
 	}
+	say := func(message string) {
+		h.feed.publish(control.Event{Time: time.Now(), Service: service, Message: service + message})
+	}
+	was := h.scaler.Pause(service, fmt.Sprintf("set to %d by hand", n))
+	if was {
+		say(" is not scaled by its load from now on; scale " + service + " auto gives it back")
+	}
+	err := h.resize(ctx, service, n, fmt.Sprintf("%s scaled to %d", service, n))
+	if h.sup.Replicas(service) == n {
+		h.keeper.Rescaled(service, n) // what a fault set is over
+	}
+	if was && h.sup.Replicas(service) != n { // refused: it is as it was
+		_ = h.scaler.Resume(service)
+		say(" is scaled by its load again")
+	}
+	return err
+}
+
+// resize changes how many instances a service has, and says so in the words of done.
+func (h *Host) resize(ctx context.Context, service string, n int, done string) error {
 	h.service(service, func(s *ServiceStatus) { s.Wanted = n })
 	if err := h.sup.Scale(ctx, service, n); err != nil {
 		// Refused, or begun and not yet done: the supervisor knows.
@@ -98,7 +120,7 @@ func (h *Host) Scale(ctx context.Context, service string, n int) error {
 		h.service(service, func(s *ServiceStatus) { s.Wanted = wanted })
 		return h.answer(err)
 	}
-	h.finished(service, control.EventScaled, fmt.Sprintf("%s scaled to %d", service, n))
+	h.finished(service, control.EventScaled, done)
 	return nil
 }
 
