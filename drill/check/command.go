@@ -14,8 +14,9 @@ import (
 	"github.com/holdfast-go/holdfast/drill/load"
 )
 
-// Command runs a command by sh -c when the load is over: exit code 0 holds, 1 is broken, with a finding on each line of what
-// it says on its standard output, and anything else is unknown. Its first line is what it looked at, if it holds.
+// Command runs a command by sh -c when the load is over: exit code 0 holds, and the first line that it says is what it looked
+// at; 1 is broken, with a finding on each line of its standard output; anything else is unknown, as is 1 without a finding: it
+// is also what a shell, or go run, makes of a program that could not be started, or could not tell.
 // HOLDFAST_DRILL_RECORD is a file with the samples, a line of JSON each ([load.Sample]).
 type Command struct {
 	Run     string
@@ -65,7 +66,7 @@ func (c *command) Judge(ctx context.Context, w *World) Verdict {
 		v.Says = line(context.Cause(ctx).Error(), maxFinding)
 	case err == nil:
 		v.Answer, v.Says = Holds, orText(firstLine(out.Bytes()), "it says yes")
-	case errors.As(err, &exit) && exit.ExitCode() == 1:
+	case errors.As(err, &exit) && exit.ExitCode() == 1 && firstLine(out.Bytes()) != "":
 		v.broken(out.Bytes())
 	default:
 		tail := words.Bytes()

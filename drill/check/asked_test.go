@@ -1,0 +1,223 @@
+package check_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-go/holdfast/drill/check"
+	"github.com/holdfast-go/holdfast/drill/load"
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+var checkout = load.Call{Name: "checkout", Path: "/orders", Key: "{{uuid}}", Keep: map[string]string{"order": "id"}}
+
+// sample is a checkout.
+func sample(key string, o load.Outcome, order string) load.Sample {
+	s := load.Sample{Call: "checkout", Due: time.Second, Outcome: o, Vars: map[string]string{"key": key, "customer": "c-" + key}}
+	if order != "" {
+		s.Kept = map[string]string{"order": order}
+	}
+	return s
+}
+
+func TestWhatWasAcknowledgedIsThere(t *testing.T) {
+	t.Parallel()
+	there := &check.Acknowledged{Call: "checkout", At: load.Call{Path: "/orders/{{.order}}"}}
+	synctest.Test(t, func(t *testing.T) {
+		late := time.Now().Add(5 * time.Second)
+		shop := func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/orders/lost", r.URL.Path == "/orders/late" && time.Now().Before(late):
+				w.WriteHeader(http.StatusNotFound)
+			case r.URL.Path == "/orders/down":
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		}
+		for _, c := range []struct {
+			orders []string
+			want   check.Answer
+			says   string
+		}{
+			{[]string{"a", "b", "late"}, check.Holds, "3 calls were acknowledged, 0 of them not there"},
+			{[]string{"a", "lost", "down"}, check.Broken, "3 calls were acknowledged, 1 of them not there"},
+			{[]string{"a", "down"}, check.Unknown, "1 could not be asked after: 503"},
+			{nil, check.Unknown, "no call was acknowledged"},
+		} {
+			w := world(shop, checkout)
+			w.Record.Add(sample("f", load.Failed, ""))
+			w.Record.Add(sample("r", load.Refused, ""))
+			for _, o := range c.orders {
+				w.Record.Add(sample(o, load.OK, o))
+			}
+			v := judge(t, w, check.Invariant{Acknowledged: there}, 0)
+			if v.Answer != c.want || !strings.Contains(v.Says, c.says) {
+				t.Errorf("%v: %+v", c.orders, v)
+			}
+			if c.want == check.Broken && (len(v.Findings) != 1 || !strings.Contains(v.Findings[0], "order=lost") || v.At != time.Second) {
+				t.Errorf("%+v", v)
+			}
+		}
+		w := world(shop, checkout)
+		for i := range 50 {
+			s := sample(fmt.Sprint(i), load.OK, "lost")
+			s.Due = time.Duration(50-i) * time.Second
+			w.Record.Add(s)
+		}
+		if v := judge(t, w, check.Invariant{Acknowledged: there}, 0); len(v.Findings) != check.MaxFindings || v.More != 30 || v.At != time.Second {
+			t.Errorf("%d findings and %d more, first at %v", len(v.Findings), v.More, v.At)
+		}
+	})
+}
+
+func TestACallHappensOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		shop := func(w http.ResponseWriter, r *http.Request) {
+			var n int
+			switch who := r.URL.Query().Get("customer"); who {
+			case "c-down":
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			case "c-late":
+				if time.Since(begin) > 3*time.Second {
+					n = 1
+				}
+			default:
+				n = strings.Count(who, "x")
+			}
+			_, _ = fmt.Fprintf(w, `{"orders": [%s]}`, strings.TrimSuffix(strings.Repeat("1,", n), ","))
+		}
+		list := &load.Call{Path: "/orders?customer={{.customer}}", Keep: map[string]string{"count": "orders.#"}}
+		for _, c := range []struct {
+			samples []load.Sample
+			want    check.Answer
+			says    string
+		}{
+			{[]load.Sample{sample("x", load.OK, "1"), sample("late", load.OK, "2"), sample("r", load.Refused, ""), sample("f", load.Failed, ""), sample("ax", load.Failed, "")}, check.Holds, "5 calls"},
+			{[]load.Sample{sample("x", load.OK, "1"), sample("x", load.OK, "1")}, check.Holds, "1 call, 1 of them made more than once"},
+			{[]load.Sample{sample("x", load.OK, "1"), sample("x", load.OK, "2")}, check.Broken, "acknowledged twice, as map[order:1] and as map[order:2]"},
+			{[]load.Sample{sample("xx", load.OK, "1")}, check.Broken, "order=1 customer=c-xx key=xx happened 2 times"},
+			{[]load.Sample{sample("xx", load.Failed, "")}, check.Broken, "happened 2 times"},
+			{[]load.Sample{sample("a", load.OK, "1")}, check.Broken, "acknowledged and did not happen"},
+			{[]load.Sample{sample("x", load.Refused, "")}, check.Broken, "was refused"},
+			{[]load.Sample{sample("down", load.OK, "1"), sample("x", load.OK, "1")}, check.Unknown, "1 could not be counted: 503"},
+			{[]load.Sample{sample("down", load.OK, "1"), sample("xx", load.OK, "1")}, check.Broken, "happened 2 times"},
+			{nil, check.Unknown, "no call was made"},
+		} {
+			w := world(shop, checkout)
+			for _, s := range c.samples {
+				w.Record.Add(s)
+			}
+			v := judge(t, w, check.Invariant{Once: &check.Once{Call: "checkout", List: list}}, 0)
+			if v.Answer != c.want || !strings.Contains(v.Says+strings.Join(v.Findings, " "), c.says) {
+				t.Errorf("%+v is not %s, %q", v, c.want, c.says)
+			}
+		}
+	})
+}
+
+func TestAQuestionAtTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for status, want := range map[int]check.Answer{200: check.Holds, 409: check.Broken, 500: check.Unknown, 429: check.Unknown} {
+			v := judge(t, world(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }),
+				check.Invariant{HTTP: &check.HTTP{Call: load.Call{Path: "/ok"}}}, 0)
+			if v.Answer != want || !strings.Contains(v.Says, fmt.Sprint(status)) {
+				t.Errorf("%d: %+v", status, v)
+			}
+		}
+	})
+}
+
+func TestWhatIsWrongWithAnInvariantIsSaid(t *testing.T) {
+	t.Parallel()
+	w := world(func(http.ResponseWriter, *http.Request) {}, checkout)
+	for want, i := range map[string]check.Invariant{
+		"is one of register":                   {},
+		"this is 2 of them":                    {HTTP: &check.HTTP{}, Func: &check.Func{}},
+		"has no call chekout; it has checkout": {Acknowledged: &check.Acknowledged{Call: "chekout"}},
+		"{{.nobody}} is not known":             {Acknowledged: &check.Acknowledged{Call: "checkout", At: load.Call{Path: "/{{.nobody}}"}}},
+		"told apart by id":                     {Once: &check.Once{Call: "checkout", By: "id"}},
+		"list does not keep count":             {Once: &check.Once{Call: "checkout", List: &load.Call{Path: "/"}}},
+		"read does not keep value":             {Register: &check.Register{Write: load.Call{Path: "/"}, Read: load.Call{Path: "/"}}},
+		"{{.value}} is not known here":         {Register: &check.Register{Write: load.Call{Path: "/"}, Read: load.Call{Path: "/{{.value}}", Keep: map[string]string{"value": "v"}}}},
+		"at most 1000 keys":                    {Register: &check.Register{Keys: 5000}},
+		"it runs nothing":                      {Command: &check.Command{Run: " "}},
+		"it has no function":                   {Func: &check.Func{}},
+		"nothing is known of instances":        {Leader: &check.Leader{Service: "orders"}},
+		"begins with / or http://":             {HTTP: &check.HTTP{Call: load.Call{Path: "x"}}},
+	} {
+		c, err := check.New(i)
+		if err == nil {
+			err = c.Prepare(t.Context(), w)
+		}
+		if !errors.Is(err, failure.InvalidArgument) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, which does not say %q", err, want)
+		}
+	}
+}
+
+func TestAFunctionJudges(t *testing.T) {
+	t.Parallel()
+	w := world(func(http.ResponseWriter, *http.Request) {})
+	for name, c := range map[string]struct {
+		judge func(context.Context, *check.World) check.Verdict
+		want  check.Answer
+	}{
+		"holds": {func(context.Context, *check.World) check.Verdict {
+			return check.Verdict{Answer: check.Holds, Says: "fine"}
+		}, check.Holds},
+		"panics":  {func(context.Context, *check.World) check.Verdict { panic("no") }, check.Unknown},
+		"nothing": {func(context.Context, *check.World) check.Verdict { return check.Verdict{} }, check.Unknown},
+		"much": {func(context.Context, *check.World) check.Verdict {
+			return check.Verdict{Answer: check.Broken, Says: "no", Findings: make([]string, 100)}
+		}, check.Broken},
+	} {
+		v := judge(t, w, check.Invariant{Name: name, Func: &check.Func{Judge: c.judge}}, 0)
+		if v.Name != name || v.Answer != c.want || len(v.Findings)+v.More != 0 && (len(v.Findings) != check.MaxFindings || v.More != 80) {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+}
+
+func TestACommandJudges(t *testing.T) {
+	t.Parallel()
+	for run, c := range map[string]struct {
+		want check.Answer
+		says string
+	}{
+		"echo all is well; echo more":      {check.Holds, "all is well"},
+		"true":                             {check.Holds, "it says yes"},
+		"echo one; echo; echo two; exit 1": {check.Broken, "one two"},
+		"seq 30; exit 1":                   {check.Broken, "with 30 findings"},
+		"exit 1":                           {check.Unknown, "exit status 1"},
+		"echo sorry >&2; exit 2":           {check.Unknown, "exit status 2: sorry"},
+		"no-such-program":                  {check.Unknown, "exit status 127"},
+		"sleep 60":                         {check.Unknown, "longer than 1s"},
+		`test "$GREETING" = hi && test "$(pwd -P)" = "$HERE"`:               {check.Holds, ""},
+		`grep -q '"call":"checkout".*"order":"1"' "$HOLDFAST_DRILL_RECORD"`: {check.Holds, ""},
+	} {
+		t.Run(run, func(t *testing.T) {
+			t.Parallel()
+			w := world(func(http.ResponseWriter, *http.Request) {})
+			w.Dir = t.TempDir()
+			w.Env = []string{"GREETING=hi", "HERE=" + w.Dir}
+			w.Record.Add(sample("x", load.OK, "1"))
+			limit := 30 * time.Second
+			if c.want == check.Unknown && strings.HasPrefix(run, "sleep") {
+				limit = time.Second
+			}
+			v := judge(t, w, check.Invariant{Command: &check.Command{Run: run, Timeout: limit}}, 0)
+			if v.Answer != c.want || !strings.Contains(v.Says+" "+strings.Join(v.Findings, " "), c.says) {
+				t.Errorf("%+v", v)
+			}
+		})
+	}
+}

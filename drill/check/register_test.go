@@ -1,0 +1,211 @@
+package check_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-go/holdfast/drill/check"
+	"github.com/holdfast-go/holdfast/drill/load"
+)
+
+// store is a system that keeps numbers: what it does wrong is a test's.
+type store struct {
+	mu    sync.Mutex
+	now   map[string]json.Number
+	was   map[string]json.Number // before that
+	calls int
+
+	wrong func(s *store, call int, w http.ResponseWriter, r *http.Request) (done bool)
+}
+
+func (s *store) handle(w http.ResponseWriter, r *http.Request) {
+	// It takes effect in the middle.
+	time.Sleep(5 * time.Millisecond)
+	done := s.act(w, r)
+	if done == nil {
+		time.Sleep(5 * time.Millisecond)
+		return
+	}
+	<-done.Done()
+}
+
+func (s *store) act(w http.ResponseWriter, r *http.Request) (silent context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	if s.wrong != nil && s.wrong(s, s.calls, w, r) {
+		return nil
+	}
+	if r.Method == http.MethodPut {
+		s.put(w, r)
+		if s.calls%50 == 0 { // now and then, an answer is lost
+			return r.Context()
+		}
+		return nil
+	}
+	s.get(w, r, s.now)
+	return nil
+}
+
+func (s *store) put(w http.ResponseWriter, r *http.Request) {
+	var body struct{ Value json.Number }
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if s.now == nil {
+		s.now, s.was = make(map[string]json.Number), make(map[string]json.Number)
+	}
+	s.was[r.URL.Path], s.now[r.URL.Path] = s.now[r.URL.Path], body.Value
+}
+
+func (s *store) get(w http.ResponseWriter, r *http.Request, of map[string]json.Number) {
+	v, ok := of[r.URL.Path]
+	if !ok || v == "" {
+		http.NotFound(w, r)
+		return
+	}
+	_, _ = fmt.Fprintf(w, `{"value": %s}`, v)
+}
+
+var registerCalls = check.Register{
+	Keys: 2, Every: 20 * time.Millisecond, Values: 60,
+	Write: load.Call{Method: "PUT", Path: "/{{.key}}", Body: map[string]any{"value": "{{.value}}"}, Timeout: time.Second},
+	Read:  load.Call{Path: "/{{.key}}", Keep: map[string]string{"value": "value"}, Refused: []string{"404"}},
+}
+
+func register(t *testing.T, s *store) check.Verdict {
+	t.Helper()
+	return judge(t, world(s.handle), check.Invariant{Register: &registerCalls}, 10*time.Second)
+}
+
+func TestARegisterThatIsOneHolds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := new(store)
+		v := register(t, s)
+		if v.Answer != check.Holds || !strings.Contains(v.Says, "; linearizable") {
+			t.Errorf("%+v", v)
+		}
+		if strings.Contains(v.Says, " 0 writes without an answer") || len(s.now) <= 2 {
+			t.Errorf("no write was without an answer, or no key was replaced: %s; %d keys", v.Says, len(s.now))
+		}
+	})
+}
+
+func TestARegisterThatIsNoneIsFound(t *testing.T) {
+	t.Parallel()
+	for name, wrong := range map[string]func(s *store, call int, w http.ResponseWriter, r *http.Request) bool{
+		"a stale read": func(s *store, call int, w http.ResponseWriter, r *http.Request) bool {
+			if call < 200 || r.Method == http.MethodPut || s.was[r.URL.Path] == "" {
+				return false
+			}
+			s.get(w, r, s.was)
+			return true
+		},
+		"a lost write": func(s *store, call int, _ http.ResponseWriter, r *http.Request) bool {
+			return r.Method == http.MethodPut && call%40 == 0
+		},
+		"a write that happens twice": func(s *store, call int, _ http.ResponseWriter, r *http.Request) bool {
+			if call%60 == 0 && s.was[r.URL.Path] != "" {
+				s.now[r.URL.Path] = s.was[r.URL.Path]
+			}
+			return false
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				v := register(t, &store{wrong: wrong})
+				if v.Answer != check.Broken || v.At == 0 {
+					t.Fatalf("%+v", v)
+				}
+				if len(v.History) < 2 || len(v.History) > 6 {
+					t.Errorf("what nothing explains is %d operations: %+v", len(v.History), v.History)
+				}
+				if !contradicts(v.History) {
+					t.Errorf("this could be: %+v", v.History)
+				}
+			})
+		})
+	}
+}
+
+// contradicts finds the contradiction in words of its own: a read that ended up with what was overwritten before it began, by
+// a write that began after the one it read had ended, or by one that was read before; or with nothing though something had been
+// written.
+func contradicts(ops []check.Operation) bool {
+	ended := func(o check.Operation) time.Duration {
+		if o.Ended == 0 {
+			return 1 << 62
+		}
+		return o.Ended
+	}
+	for _, r := range ops {
+		if r.Write {
+			continue
+		}
+		var from check.Operation // who wrote what was read; the zero operation for nothing
+		for _, w := range ops {
+			if w.Write && w.Value == r.Value {
+				from = w
+			}
+		}
+		for _, o := range ops {
+			newer := o.Value != r.Value && o.Begun > ended(from) || !o.Write && o.Value != r.Value && r.Value == "" ||
+				o.Value != r.Value && from.Value == ""
+			if o.Write && newer && ended(o) < r.Begun {
+				return true
+			}
+			// Read in between: what stood there was overwritten, and stands there again.
+			if !o.Write && o.Value != r.Value && ended(o) < r.Begun {
+				for _, first := range ops {
+					if !first.Write && first.Value == r.Value && ended(first) < o.Begun {
+						return true
+					}
+				}
+				for _, w := range ops {
+					if w.Write && w.Value == o.Value && w.Begun > ended(from) {
+						return true
+					}
+				}
+			}
+		}
+	}
+	return false
+}
+
+func TestTheLastWriteIsMissed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := new(store)
+		end := time.Now().Add(10*time.Second + time.Millisecond)
+		s.wrong = func(s *store, _ int, _ http.ResponseWriter, _ *http.Request) bool {
+			if time.Now().After(end) { // the load is over, and everything is lost
+				clear(s.now)
+			}
+			return false
+		}
+		if v := register(t, s); v.Answer != check.Broken {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
+func TestARegisterThatNeverAnswersIsUnknown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		down := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
+		v := judge(t, world(down), check.Invariant{Register: &registerCalls}, time.Second)
+		if v.Answer != check.Unknown {
+			t.Errorf("%+v", v)
+		}
+	})
+}
