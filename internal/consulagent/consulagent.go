@@ -6,10 +6,10 @@ package consulagent
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +20,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/holdfast-go/holdfast/internal/ports"
 )
 
 // Version is that of tools/consul/go.mod.
@@ -69,8 +71,8 @@ type Config struct {
 // Agent is one agent. Its addresses stay the same over restarts. Methods are for one goroutine, Addr and Freeze aside.
 type Agent struct {
 	cfg   Config
-	id    string // by which it is told from another agent that took its port
-	ports ports
+	id    string          // by which it is told from another agent that took its port
+	ports *ports.Reserved // of HTTP, of the server, of gossip
 
 	mu   sync.Mutex
 	proc *process // nil while it does not run
@@ -85,7 +87,7 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 	for range startTries {
 		a := &Agent{cfg: cfg, id: newID()}
 		var err error
-		if a.ports, err = reserve(); err == nil {
+		if a.ports, err = ports.Reserve(3); err == nil {
 			if err = a.Start(ctx); err == nil {
 				return a, nil
 			}
@@ -100,15 +102,13 @@ func Start(ctx context.Context, cfg Config) (*Agent, error) {
 }
 
 // Addr returns the host:port of its HTTP API.
-func (a *Agent) Addr() string { return loopback(a.ports.http) }
+func (a *Agent) Addr() string { return a.ports.Addr(0) }
 
 // Name returns the name of its node.
 func (a *Agent) Name() string { return a.cfg.Name }
 
 // Gossip returns the address to join.
-func (a *Agent) Gossip() string { return loopback(a.ports.gossip) }
-
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+func (a *Agent) Gossip() string { return a.ports.Addr(2) }
 
 // Start starts it again after Kill, on the data that it has, and waits as the function Start does.
 func (a *Agent) Start(ctx context.Context) error {
@@ -134,8 +134,8 @@ func (a *Agent) args() []string {
 	hcl := "disable_update_check = true\nleave_on_terminate = false\nperformance { raft_multiplier = 1 }\n" + a.cfg.HCL
 	args := []string{
 		"agent", "-node", a.cfg.Name, "-node-id", a.id, "-bind", "127.0.0.1", "-client", "127.0.0.1", "-log-level", "warn", "-hcl", hcl,
-		"-http-port", strconv.Itoa(a.ports.http), "-server-port", strconv.Itoa(a.ports.server),
-		"-serf-lan-port", strconv.Itoa(a.ports.gossip),
+		"-http-port", strconv.Itoa(a.ports.Port(0)), "-server-port", strconv.Itoa(a.ports.Port(1)),
+		"-serf-lan-port", strconv.Itoa(a.ports.Port(2)),
 		"-serf-wan-port", "-1", "-dns-port", "-1", "-grpc-port", "-1", "-grpc-tls-port", "-1",
 	}
 	switch {
@@ -179,7 +179,7 @@ func (a *Agent) Leader(ctx context.Context) (string, error) {
 }
 
 // Leads reports whether leader, as Leader returned it, is this agent.
-func (a *Agent) Leads(leader string) bool { return leader == loopback(a.ports.server) }
+func (a *Agent) Leads(leader string) bool { return leader == a.ports.Addr(1) }
 
 func (a *Agent) poll(ctx context.Context, p *process, path string, good func(body string) bool) error {
 	tick := time.NewTicker(pollEvery)
@@ -242,7 +242,7 @@ func (a *Agent) Kill() {
 // Close ends it and gives back its ports. It is idempotent.
 func (a *Agent) Close() {
 	a.Kill()
-	a.ports.release()
+	a.ports.Release()
 }
 
 // Wipe removes what it has on disk. It must not run.
@@ -307,4 +307,12 @@ func (p *process) why() error {
 		return errPortTaken
 	}
 	return fmt.Errorf("it ended: %w:\n%s", p.err, b[max(0, len(b)-2000):])
+}
+
+// newID returns a UUID.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // which does not fail
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/holdfast-go/holdfast/internal/ports"
 )
 
 // Cluster is brokers of which each is a controller, too.
@@ -37,12 +39,12 @@ func startCluster(ctx context.Context, dir string, n int) (Cluster, error) {
 	var c Cluster
 	var voters []string
 	for i := range n {
-		p, err := reserve(3)
+		p, err := ports.Reserve(3)
 		if err != nil {
 			return c, fmt.Errorf("start kafka: %w", err)
 		}
 		c = append(c, &Broker{cfg: Config{Dir: dir, id: i + 1, ports: p, brokers: n}, ports: p})
-		voters = append(voters, fmt.Sprintf("%d@%s", i+1, loopback(p.controller())))
+		voters = append(voters, fmt.Sprintf("%d@%s", i+1, p.Addr(1)))
 	}
 	for _, b := range c {
 		b.cfg.voters = strings.Join(voters, ",")

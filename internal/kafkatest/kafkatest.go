@@ -11,7 +11,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +21,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/holdfast-go/holdfast/internal/ports"
 )
 
 // Version is that of tools/kafka/pom.xml.
@@ -65,7 +66,7 @@ type Config struct {
 	Properties map[string]string
 
 	id      int
-	ports   *ports
+	ports   *ports.Reserved // of clients, of controllers, of clients with TLS
 	voters  string
 	brokers int
 }
@@ -74,7 +75,7 @@ type Config struct {
 // aside.
 type Broker struct {
 	cfg   Config
-	ports *ports
+	ports *ports.Reserved
 
 	mu   sync.Mutex
 	proc *process // nil while it does not run
@@ -84,12 +85,12 @@ type Broker struct {
 func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	var errs []error
 	for range startTries {
-		p, err := reserve(3)
+		p, err := ports.Reserve(3)
 		if err != nil {
 			return nil, fmt.Errorf("start kafka: %w", err)
 		}
 		cfg.id, cfg.ports, cfg.brokers = 1, p, 1
-		cfg.voters = "1@" + loopback(p.controller())
+		cfg.voters = "1@" + p.Addr(1)
 		b := &Broker{cfg: cfg, ports: p}
 		if err = b.Start(ctx); err == nil {
 			return b, nil
@@ -105,7 +106,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 }
 
 // Addr returns the host:port that it listens at.
-func (b *Broker) Addr() string { return loopback(b.ports.client()) }
+func (b *Broker) Addr() string { return b.ports.Addr(0) }
 
 // URL returns that of package kafkaqueue.
 func (b *Broker) URL() string {
@@ -242,7 +243,7 @@ func (b *Broker) Kill() {
 // Close ends it and gives back its ports. It is idempotent.
 func (b *Broker) Close() {
 	b.Kill()
-	b.ports.release()
+	b.ports.Release()
 }
 
 // Wipe removes what it has on disk. It must not run.
@@ -271,5 +272,3 @@ func (b *Broker) Log() string {
 	}
 	return strings.TrimSpace(string(text[max(0, len(text)-4000):]))
 }
-
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

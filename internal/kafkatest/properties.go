@@ -25,7 +25,7 @@ import (
 type Secure struct{ User, Password string }
 
 // SecureAddr returns the host:port of Config.Secure.
-func (b *Broker) SecureAddr() string { return loopback(b.ports.secure()) }
+func (b *Broker) SecureAddr() string { return b.ports.Addr(2) }
 
 // CAFile returns the path of what to trust at SecureAddr.
 func (b *Broker) CAFile() string { return b.file("pem") }
@@ -51,7 +51,7 @@ func (b *Broker) properties() (string, error) {
 		"controller.quorum.fetch.timeout.ms":       "1000",
 		"broker.session.timeout.ms":                session,
 		"broker.heartbeat.interval.ms":             "300",
-		"listeners":                                "PLAINTEXT://" + b.Addr() + ",CONTROLLER://" + loopback(b.ports.controller()),
+		"listeners":                                "PLAINTEXT://" + b.Addr() + ",CONTROLLER://" + b.ports.Addr(1),
 		"advertised.listeners":                     "PLAINTEXT://" + advertise,
 		"listener.security.protocol.map":           "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL",
 		"inter.broker.listener.name":               "PLAINTEXT",

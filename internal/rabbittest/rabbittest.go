@@ -22,6 +22,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/holdfast-go/holdfast/internal/ports"
 	"github.com/holdfast-go/holdfast/internal/proxytest"
 )
 
@@ -51,7 +52,7 @@ type Config struct {
 // goroutine, Addr, URL, PID, Freeze and Thaw aside.
 type Broker struct {
 	cfg   Config
-	ports ports
+	ports *ports.Reserved // of clients, of nodes among each other, of epmd
 
 	mu   sync.Mutex
 	epmd *process // the node's name service: Erlang does not start without
@@ -71,7 +72,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	var errs []error
 	for range startTries {
 		b := &Broker{cfg: cfg}
-		if b.ports, err = reserve(); err == nil {
+		if b.ports, err = ports.Reserve(3); err == nil {
 			if err = b.Start(ctx); err == nil {
 				return b, nil
 			}
@@ -88,7 +89,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 func program(name string) string { return filepath.Join(programs, name) }
 
 // Addr returns the host:port that clients connect to.
-func (b *Broker) Addr() string { return loopback(b.ports.amqp) }
+func (b *Broker) Addr() string { return b.ports.Addr(0) }
 
 // URL returns what the driver takes.
 func (b *Broker) URL() string { return "amqp://" + b.Addr() }
@@ -102,8 +103,6 @@ func (b *Broker) PID() int {
 	}
 	return b.node.cmd.Process.Pid
 }
-
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // Start starts it again after Kill, on the data that it has, and waits as the function Start does.
 func (b *Broker) Start(ctx context.Context) error {
@@ -152,7 +151,7 @@ func (b *Broker) names(ctx context.Context) error {
 	if p != nil && !p.ended() {
 		return nil
 	}
-	p, err := launch(exec.Command("epmd", "-port", strconv.Itoa(b.ports.epmd), "-address", "127.0.0.1"), b.path("epmd.log"))
+	p, err := launch(exec.Command("epmd", "-port", strconv.Itoa(b.ports.Port(2)), "-address", "127.0.0.1"), b.path("epmd.log"))
 	if err != nil {
 		return err
 	}
@@ -160,7 +159,7 @@ func (b *Broker) names(ctx context.Context) error {
 	b.epmd = p
 	b.mu.Unlock()
 	return p.poll(ctx, func() error {
-		c, err := net.DialTimeout("tcp", loopback(b.ports.epmd), time.Second)
+		c, err := net.DialTimeout("tcp", b.ports.Addr(2), time.Second)
 		if err == nil {
 			c.Close()
 		}
@@ -179,16 +178,16 @@ func (b *Broker) command(name string, args ...string) *exec.Cmd {
 	}
 	cmd.Env = append(cmd.Env,
 		"HOME="+b.cfg.Dir, // where the cookie is
-		"RABBITMQ_NODENAME=hf"+strconv.Itoa(b.ports.amqp)+"@localhost",
+		"RABBITMQ_NODENAME=hf"+strconv.Itoa(b.ports.Port(0))+"@localhost",
 		"RABBITMQ_MNESIA_BASE="+b.path("data"),
 		"RABBITMQ_LOG_BASE="+b.cfg.Dir,
 		"RABBITMQ_CONFIG_FILE="+b.path("rabbitmq"),
 		"RABBITMQ_ENABLED_PLUGINS_FILE="+b.path("plugins"),
 		"RABBITMQ_PID_FILE="+b.path("pid"),
 		"RABBITMQ_CONF_ENV_FILE=/dev/null",
-		"RABBITMQ_DIST_PORT="+strconv.Itoa(b.ports.dist),
+		"RABBITMQ_DIST_PORT="+strconv.Itoa(b.ports.Port(1)),
 		"ERL_EPMD_ADDRESS=127.0.0.1",
-		"ERL_EPMD_PORT="+strconv.Itoa(b.ports.epmd))
+		"ERL_EPMD_PORT="+strconv.Itoa(b.ports.Port(2)))
 	if name == "rabbitmq-server" {
 		// detached makes the script become the node instead of its parent, so that what is killed here is the node.
 		cmd.Env = append(cmd.Env, "detached=true",
@@ -271,7 +270,7 @@ func (b *Broker) Close() {
 	if p != nil {
 		p.kill()
 	}
-	b.ports.release()
+	b.ports.Release()
 }
 
 // Freeze stops the node without ending it, until Thaw.
