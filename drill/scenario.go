@@ -1,6 +1,8 @@
 package drill
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-go/holdfast/drill/check"
@@ -34,6 +36,43 @@ type Scenario struct {
 	// File is where the scenario comes from, "" for none. LeftOut is what it leaves out though it could have it, and why.
 	File    string
 	LeftOut []string
+	// Lenient leaves out, with a line in LeftOut, faults that the processes of this system cannot be made to suffer. Without
+	// it they make it impossible to judge.
+	Lenient bool
+}
+
+// Length returns how long load is offered.
+func (s Scenario) Length() time.Duration { return s.complete().For }
+
+// Last returns the scenario with a load of so long: steps that are longer are cut, and the last rate of those that are shorter
+// goes on. Faults that it is too short for are left out.
+func (s Scenario) Last(d time.Duration) Scenario {
+	s = s.complete()
+	s.For = d
+	var steps []load.Step
+	var sum time.Duration
+	for _, step := range s.Load.Steps {
+		if rest := d - sum; step.For > rest {
+			step.To = step.From + (step.To-step.From)*rest.Seconds()/step.For.Seconds()
+			step.For = rest
+		}
+		if step.For > 0 {
+			steps = append(steps, step)
+		}
+		sum += step.For
+	}
+	s.Load.Steps = steps
+	var faults []inject.Fault
+	for _, f := range s.Faults {
+		if f.At+f.For <= d {
+			faults = append(faults, f)
+		}
+	}
+	if left := len(s.Faults) - len(faults); left > 0 {
+		s.LeftOut = append(slices.Clone(s.LeftOut), fmt.Sprintf("%d faults that are over after %v", left, d))
+	}
+	s.Faults = faults
+	return s.complete()
 }
 
 // What is taken where a scenario does not say.

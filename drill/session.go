@@ -53,6 +53,9 @@ func (s *session) prepare(ctx context.Context) error {
 	if err := s.checkCalm(ctx); err != nil {
 		return err
 	}
+	if err := s.findForeign(ctx); err != nil {
+		return err
+	}
 	if err := s.draw(); err != nil {
 		return err
 	}
@@ -144,10 +147,39 @@ func (s *session) checkCalm(ctx context.Context) error {
 	return nil
 }
 
+// findForeign finds out which services are not Holdfast's: none of their processes speaks to the platform. One that does has
+// begun to within a moment of being ready.
+func (s *session) findForeign(ctx context.Context) error {
+	for range 10 {
+		stats, err := s.cfg.Control.Stats(ctx)
+		if err != nil {
+			return err
+		}
+		foreign := 0
+		for i := range s.world.Services {
+			svc := &s.world.Services[i]
+			svc.Foreign = svc.Name == control.ControlService || !slices.ContainsFunc(svc.Instances, func(id string) bool {
+				_, speaks := stats.Instances[id]
+				return speaks
+			})
+			if svc.Foreign && svc.Name != control.ControlService {
+				foreign++
+			}
+		}
+		if foreign == 0 || !sleep(ctx, 200*time.Millisecond) {
+			break
+		}
+	}
+	return ctx.Err()
+}
+
 // draw decides who is hit.
 func (s *session) draw() error {
 	faults := slices.Clone(s.sc.Faults)
 	if s.sc.Random != nil {
+		if err := s.sc.Random.validate(s.world); err != nil {
+			return err
+		}
 		faults = append(faults, Draw(*s.sc.Random, s.world, s.cfg.Seed, s.sc.For)...)
 	}
 	slices.SortStableFunc(faults, func(a, b inject.Fault) int { return int(a.At - b.At) })
@@ -157,12 +189,29 @@ func (s *session) draw() error {
 		if err != nil {
 			return err
 		}
+		if why := s.cannot(r); why != "" && s.sc.Lenient {
+			s.sc.LeftOut = append(slices.Clone(s.sc.LeftOut), r.What+": "+why)
+			continue
+		}
 		s.faults = append(s.faults, r)
+	}
+	if len(s.faults) == 0 && len(faults) > 0 {
+		return failure.New(failure.FailedPrecondition, "nothing of it can be done here: %s", s.sc.LeftOut[len(s.sc.LeftOut)-1])
 	}
 	s.applier = inject.Applier{
 		Control: s.cfg.Control, Note: "drill " + s.sc.Name, Dir: s.info.Dir, Env: s.environ(), Guard: s.cfg.Guard,
 	}
 	return nil
+}
+
+// cannot says why a fault cannot be done, "" if it can.
+func (s *session) cannot(r inject.Resolved) string {
+	for _, id := range r.Targets {
+		if svc, ok := s.world.Of(id); ok && svc.Name != control.ControlService && !s.world.Can(r.Kind, svc) {
+			return svc.Name + " is not Holdfast's, and does not do this to itself (start the system with --netns for what is about the network)"
+		}
+	}
+	return ""
 }
 
 // target makes what calls go out by.

@@ -7,11 +7,14 @@ import (
 	"strings"
 
 	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/platform/system"
 )
 
 // World is whom faults can be about: the services of a system and their instances.
 type World struct {
 	Services []Service
+	// Network says that each instance has a network of its own, so that connections of foreign processes suffer, too.
+	Network bool
 }
 
 // Service is a service of a World, or the control plane, whose name is "control".
@@ -19,11 +22,15 @@ type Service struct {
 	Name      string
 	Instances []string // IDs, in the order of their numbers
 	Public    bool     // users reach it over HTTP
+	// Replicated says that its instances keep state among themselves, so that most of them have to be there, as far as known.
+	Replicated bool
+	// Foreign says that its processes do not suffer what a process has to do to itself: they are not Holdfast's.
+	Foreign bool
 }
 
 // WorldOf is the world of a running system. Instances that are on their way out are not in it.
 func WorldOf(info control.Info, instances []control.Instance) World {
-	var w World
+	w := World{Network: info.Network != ""}
 	add := func(name string, public bool) {
 		s := Service{Name: name, Public: public}
 		for _, i := range instances {
@@ -69,6 +76,19 @@ func (w World) Of(id string) (Service, bool) {
 	return Service{}, false
 }
 
+// Can reports whether faults of a kind can be done to a service: whether its processes have to help with it, and do.
+func (w World) Can(k Kind, s Service) bool {
+	switch k {
+	case Partition, Latency, Bandwidth, Reset:
+		return !s.Foreign || w.Network
+	case Loss:
+		return w.Network
+	case Errors, Disk, Memory, Clock:
+		return !s.Foreign
+	}
+	return true
+}
+
 // Minority is how many of n instances can be lost while more than half stay: 1 of 3, 2 of 5, none of 2.
 func Minority(n int) int { return max(0, (n-1)/2) }
 
@@ -78,4 +98,22 @@ func (w World) names() []string {
 		out[i] = s.Name
 	}
 	return out
+}
+
+// WorldOfFile is the world of a system as its file has it, before it runs.
+func WorldOfFile(sys *system.System) World {
+	var w World
+	add := func(s Service, n int) {
+		for i := range n {
+			s.Instances = append(s.Instances, s.Name+"-"+strconv.Itoa(i+1))
+		}
+		w.Services = append(w.Services, s)
+	}
+	for _, s := range sys.Services {
+		add(Service{Name: s.Name, Public: s.HTTP != "", Replicated: s.State == system.Replicated}, s.Replicas)
+	}
+	if sys.Control.Members > 0 {
+		add(Service{Name: control.ControlService}, sys.Control.Members)
+	}
+	return w
 }

@@ -71,8 +71,12 @@ func Main(p Process) int {
 	if err == nil {
 		err = a.lostOutput()
 	}
-	if err == nil {
+	var verdict *verdictError
+	switch {
+	case err == nil:
 		return exitOK
+	case errors.As(err, &verdict):
+		return verdict.verdict.ExitCode() // all has been said
 	}
 	fmt.Fprintf(p.Err, "%s: %s\n", strings.TrimSpace(cmd.CommandPath()), a.explain(cmd, err))
 	return exitCode(err)
@@ -151,7 +155,7 @@ that work.`,
 	})
 	root.AddCommand(
 		a.upCommand(), a.psCommand(), a.logsCommand(), a.killCommand(), a.freezeCommand(), a.thawCommand(), a.restartCommand(),
-		a.scaleCommand(), a.policyCommand(), a.queueCommand(), a.downCommand(), a.versionCommand(), a.completionCommand(), a.memberCommand(), a.guardCommand(),
+		a.scaleCommand(), a.policyCommand(), a.queueCommand(), a.drillCommand(), a.drillGuardCommand(), a.downCommand(), a.versionCommand(), a.completionCommand(), a.memberCommand(), a.guardCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())
 	for _, cmd := range root.Commands() {
@@ -203,10 +207,11 @@ func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(fo
 // exitCode tells wrong use from failure. What the control API calls a wrong argument was typed here.
 func exitCode(err error) int {
 	var wrong *usageError
+	var not *couldNotError
 	var problems system.Problems
 	var refused *failure.Error
 	switch {
-	case errors.As(err, &wrong), errors.As(err, &problems):
+	case errors.As(err, &wrong), errors.As(err, &problems), errors.As(err, &not):
 		return exitUsage
 	case errors.As(err, &refused) && (refused.Code == failure.InvalidArgument || refused.Reason == control.ReasonUnknown):
 		return exitUsage

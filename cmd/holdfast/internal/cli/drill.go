@@ -1,0 +1,460 @@
+//go:build unix
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/terminal"
+	"github.com/holdfast-go/holdfast/drill"
+	"github.com/holdfast-go/holdfast/drill/inject"
+	"github.com/holdfast-go/holdfast/drill/report"
+	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/platform/system"
+)
+
+// drillOptions are the flags of drill.
+type drillOptions struct {
+	all, random       bool
+	seed              uint64
+	length, every     time.Duration
+	json, junit, html string
+	up                upOptions
+}
+
+func (a *app) drillCommand() *cobra.Command {
+	var opts drillOptions
+	cmd := &cobra.Command{
+		Use:   "drill [flags] [SYSTEM [NAME...]]",
+		Short: "Break a system on purpose, and say whether anybody noticed",
+		Long: `Offers a system load, breaks it meanwhile, and says with numbers whether its users would have noticed: how many calls
+failed and why, for how long, what became of p99, and whether what has to hold held. What is broken is mended at the end,
+whatever happens.
+
+SYSTEM is a directory with a system.yaml, or such a file (default: this directory). If it runs at the control address, it
+is drilled as it is; otherwise it is started for this, with data of its own, and stopped afterwards.
+
+NAME is a drill: a file in SYSTEM/drills, or one of the standard set, which every system has. "drill list" lists them. Without
+a NAME it is quick: a minute with one of each. With --random faults are drawn from a seed; with a NAME, too, the load and
+what is expected are those of that drill.
+
+Exit codes: 0 nobody noticed, 1 users noticed, 2 it could not be run or judged.`,
+		Example: `  holdfast drill examples/shop                          a minute with one of each
+  holdfast drill examples/shop kill-each                one drill
+  holdfast drill --random --for 10m examples/shop       whatever comes, for ten minutes
+  holdfast drill --random --seed 7 --for 10m examples/shop   the same again
+  holdfast drill --all --html drills.html examples/shop everything, with a page about it
+  holdfast drill list examples/shop                     which drills there are`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("seed") {
+				opts.seed = uint64(rand.Uint32N(1_000_000)) //nolint:gosec // any will do, and a short one is typed again more easily
+			}
+			return a.drill(cmd.Context(), args, opts)
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.BoolVar(&opts.all, "all", false, "every drill: the system's own and the standard set")
+	f.BoolVar(&opts.random, "random", false, "faults that are drawn from the seed, instead of those of NAME")
+	f.Uint64Var(&opts.seed, "seed", 0, "`N` that everything is drawn from; the same one does the same again (default: another one each time)")
+	f.DurationVar(&opts.length, "for", 0, "`TIME` that load is offered (default: what the drill says)")
+	f.DurationVar(&opts.every, "every", 0, "mean `TIME` between random faults (default 3s)")
+	f.StringVar(&opts.html, "html", "", "write the report to `FILE` as a page that needs nothing else")
+	f.StringVar(&opts.json, "json", "", "write the report to `FILE` as JSON; - is standard output, and nothing else goes there")
+	f.StringVar(&opts.junit, "junit", "", "write the report to `FILE` as JUnit XML; - as for --json")
+	f.StringVar(&opts.up.data, "data", "", "`DIR` for what the system keeps, if it is started (default: one that is deleted afterwards)")
+	f.StringVar(&opts.up.queue, "queue", "", "`URL` of an engine for messages, if it is started; see up")
+	f.BoolVar(&opts.up.noBuild, "no-build", false, "take the programs that are in --data, if it is started")
+	f.BoolVar(&opts.up.netns, "netns", false, "give each instance a network namespace, if it is started; see up")
+	cmd.AddCommand(a.drillListCommand(), a.drillInitCommand())
+	for _, sub := range cmd.Commands() {
+		sub.DisableFlagsInUseLine = true
+	}
+	return cmd
+}
+
+// drill runs the drills that are named.
+func (a *app) drill(ctx context.Context, args []string, opts drillOptions) error {
+	path, names := ".", []string(nil)
+	if len(args) > 0 {
+		path, names = args[0], args[1:]
+	}
+	sys, err := system.Load(path)
+	if err != nil {
+		return couldNot(explainLoad(path, err))
+	}
+	set, err := drillsOf(sys)
+	if err != nil {
+		return couldNot(err)
+	}
+	chosen, err := set.choose(names, opts)
+	if err != nil {
+		return couldNot(err)
+	}
+	out, err := a.openReports(opts)
+	if err != nil {
+		return couldNot(err)
+	}
+	defer out.close()
+	view := a.newDrillView(out.quiet())
+	guard, err := a.startDrillGuard()
+	if err != nil {
+		return couldNot(err)
+	}
+	defer guard.close()
+	stop, err := a.startForDrill(ctx, sys, path, opts.up, guard, view)
+	if err != nil {
+		return couldNot(err)
+	}
+	reports := a.runDrills(ctx, chosen, path, opts, guard, view)
+	err = stop()
+	if errors.Is(err, errStillUp) {
+		view.line(err.Error())
+		err = nil
+	}
+	if err := errors.Join(err, out.write(reports)); err != nil {
+		return couldNot(err)
+	}
+	if len(reports) > 1 {
+		view.summary(reports)
+	}
+	if verdict := report.Worst(reports...); verdict != report.NobodyNoticed {
+		return &verdictError{verdict}
+	}
+	return nil
+}
+
+// runDrills runs one after the other, and stops at the first that was interrupted.
+func (a *app) runDrills(ctx context.Context, chosen []*drill.Scenario, path string, opts drillOptions, guard *drillGuard, view *drillView) (reports []*report.Report) {
+	c := a.client()
+	defer c.Close()
+	for _, sc := range chosen {
+		if ctx.Err() != nil {
+			break
+		}
+		view.begin(sc, opts.seed)
+		r := drill.Run(ctx, sc, drill.Config{
+			Control: c, Addr: a.control, Seed: opts.seed, Command: a.drillAgain(sc, path, opts), Version: version(),
+			Progress: view.progress, Guard: guard.guard,
+		})
+		view.end(r)
+		reports = append(reports, r)
+	}
+	return reports
+}
+
+// drillAgain is the command that does the same again.
+func (a *app) drillAgain(sc *drill.Scenario, path string, opts drillOptions) string {
+	words := []string{"drill"}
+	if opts.random {
+		words = append(words, "--random")
+	}
+	words = append(words, fmt.Sprintf("--seed %d", opts.seed))
+	if opts.length > 0 {
+		words = append(words, "--for "+opts.length.String())
+	}
+	if opts.every > 0 {
+		words = append(words, "--every "+opts.every.String())
+	}
+	if opts.up.netns {
+		words = append(words, "--netns")
+	}
+	if opts.up.queue != "" {
+		words = append(words, "--queue "+withoutPassword(opts.up.queue))
+	}
+	words = append(words, path)
+	if !opts.random || sc.Name != randomName {
+		words = append(words, sc.Name)
+	}
+	return a.command(strings.Join(words, " "))
+}
+
+// randomName is the drill whose load and promises random faults have where none is named.
+const randomName = "random"
+
+// drillSet are the drills of a system.
+type drillSet struct {
+	own, standard []*drill.Scenario
+	leftOut       []string
+}
+
+// drillsOf reads the system's own drills, and makes the standard set. One of its own replaces the one of that name.
+func drillsOf(sys *system.System) (drillSet, error) {
+	own, err := drill.LoadDir(sys.Dir)
+	var problems drill.Problems
+	switch {
+	case errors.As(err, &problems):
+		return drillSet{}, usage("the drills have problems\n%s", problems.Error())
+	case err != nil:
+		return drillSet{}, err
+	}
+	set := drillSet{own: own}
+	standard, leftOut := drill.Standard(inject.WorldOfFile(sys), set.find(drill.StandardName))
+	set.leftOut = leftOut
+	for _, sc := range standard {
+		if set.find(sc.Name) == nil {
+			set.standard = append(set.standard, sc)
+		}
+	}
+	return set, nil
+}
+
+func (d drillSet) all() []*drill.Scenario { return slices.Concat(d.own, d.standard) }
+
+func (d drillSet) find(name string) *drill.Scenario {
+	for _, sc := range d.all() {
+		if sc.Name == name {
+			return sc
+		}
+	}
+	return nil
+}
+
+func (d drillSet) names() (out []string) {
+	for _, sc := range d.all() {
+		out = append(out, sc.Name)
+	}
+	return out
+}
+
+// random is what random faults come to where no drill is named: the system's own one of that name, else the load of the
+// standard set.
+func (d drillSet) random() *drill.Scenario {
+	sc := cmp.Or(d.find(randomName), d.find(drill.StandardName), &drill.Scenario{})
+	changed := *sc
+	changed.Name, changed.About = randomName, cmp.Or(changed.About, "Whatever comes.")
+	if sc.Name == drill.StandardName {
+		changed.About = "Whatever comes."
+	}
+	if len(changed.Load.Steps) == 0 && changed.For == 0 {
+		changed.For = time.Minute
+	}
+	return &changed
+}
+
+// choose returns the drills that are meant.
+func (d drillSet) choose(names []string, opts drillOptions) (out []*drill.Scenario, err error) {
+	switch {
+	case opts.all && (len(names) > 0 || opts.random):
+		return nil, usage("--all are all of them: it goes with neither NAME nor --random")
+	case opts.length < 0 || opts.length > 24*time.Hour || opts.every < 0:
+		return nil, usage("--for and --every want a time, of a day at most")
+	case opts.all:
+		out = d.all()
+	case len(names) == 0 && opts.random:
+		out = []*drill.Scenario{d.random()}
+	case len(names) == 0:
+		quick := d.find("quick")
+		if quick == nil {
+			return nil, usage("no service has several instances, so nobody could stand in for anybody; name a drill: %s", strings.Join(d.names(), ", "))
+		}
+		out = []*drill.Scenario{quick}
+	}
+	for _, name := range names {
+		sc := d.find(name)
+		if sc == nil {
+			known := d.names()
+			hint := ""
+			if near := control.Suggest(name, known); near != "" {
+				hint = "did you mean " + near + "? "
+			}
+			return nil, usage("no drill %q; %sdrills: %s", name, hint, strings.Join(known, ", "))
+		}
+		out = append(out, sc)
+	}
+	for i, sc := range out {
+		out[i] = adapt(sc, opts)
+	}
+	return out, nil
+}
+
+// adapt lets flags replace what the drill says.
+func adapt(sc *drill.Scenario, opts drillOptions) *drill.Scenario {
+	changed := *sc
+	if opts.random {
+		random := drill.Random{}
+		if sc.Random != nil {
+			random = *sc.Random
+		}
+		random.Every = cmp.Or(opts.every, random.Every)
+		changed.Faults, changed.Random = nil, &random
+	}
+	if opts.length > 0 {
+		changed = changed.Last(opts.length)
+	}
+	return &changed
+}
+
+// verdictError ends the program with the verdict's exit code. All has been said.
+type verdictError struct{ verdict report.Verdict }
+
+func (v *verdictError) Error() string { return v.verdict.String() }
+
+// couldNotError is why no drill was run.
+type couldNotError struct{ err error }
+
+func (c *couldNotError) Error() string { return c.err.Error() }
+func (c *couldNotError) Unwrap() error { return c.err }
+
+func couldNot(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &couldNotError{err}
+}
+
+func (a *app) drillListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list [SYSTEM]",
+		Short: "List the drills of a system",
+		Long: `Lists the drills in SYSTEM/drills and the standard set, which every system has, as far as it can be expected to stand it. What is
+left out is said with its reason.`,
+		Example: `  holdfast drill list examples/shop`,
+		Args:    atMost(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			path := "."
+			if len(args) == 1 {
+				path = args[0]
+			}
+			sys, err := system.Load(path)
+			if err != nil {
+				return explainLoad(path, err)
+			}
+			set, err := drillsOf(sys)
+			if err != nil {
+				return err
+			}
+			a.printDrills(set)
+			return nil
+		},
+	}
+}
+
+func (a *app) printDrills(set drillSet) {
+	section := func(title string, drills []*drill.Scenario) {
+		if len(drills) == 0 {
+			return
+		}
+		a.printf("%s", a.out.Paint(terminal.Bold, title))
+		rows := make([][]string, 0, len(drills))
+		for _, sc := range drills {
+			rows = append(rows, []string{"  " + sc.Name, age(sc.Length()), terminal.Clean(sc.About)})
+		}
+		for _, line := range table(rows) {
+			a.printf("%s", line)
+		}
+	}
+	section("the system's own", set.own)
+	section("the standard set", set.standard)
+	if len(set.leftOut) > 0 {
+		a.printf("%s", a.out.Paint(terminal.Bold, "left out"))
+		for _, line := range set.leftOut {
+			a.printf("  %s", line)
+		}
+	}
+}
+
+// drillReports are the files that reports go to, opened before anything is broken.
+type drillReports struct {
+	files []drillReport
+	out   io.Writer
+}
+
+type drillReport struct {
+	path  string // "-" is standard output
+	file  *os.File
+	write func(io.Writer, ...*report.Report) error
+}
+
+func (a *app) openReports(opts drillOptions) (*drillReports, error) {
+	r := &drillReports{out: output{a}}
+	for _, want := range []drillReport{
+		{path: opts.html, write: report.HTML}, {path: opts.json, write: report.JSON}, {path: opts.junit, write: report.JUnit},
+	} {
+		switch {
+		case want.path == "":
+			continue
+		case want.path == "-" && r.quiet():
+			r.close()
+			return nil, usage("only one report can go to standard output")
+		case want.path != "-":
+			f, err := os.CreateTemp(filepath.Dir(want.path), filepath.Base(want.path)+".*")
+			if err != nil {
+				r.close()
+				return nil, usage("%v", errors.Unwrap(err))
+			}
+			want.file = f
+		}
+		r.files = append(r.files, want)
+	}
+	return r, nil
+}
+
+// quiet reports whether standard output belongs to a report.
+func (r *drillReports) quiet() bool {
+	return slices.ContainsFunc(r.files, func(f drillReport) bool { return f.path == "-" })
+}
+
+// write writes them all, each whole or not at all.
+func (r *drillReports) write(reports []*report.Report) (err error) {
+	for _, f := range r.files {
+		if f.file == nil {
+			err = errors.Join(err, f.write(r.out, reports...))
+			continue
+		}
+		wrong := f.write(f.file, reports...)
+		wrong = errors.Join(wrong, f.file.Chmod(0o644), f.file.Close())
+		if wrong == nil {
+			wrong = os.Rename(f.file.Name(), f.path)
+		}
+		if wrong != nil {
+			err = errors.Join(err, fmt.Errorf("write %s: %w", f.path, wrong))
+		}
+	}
+	return err
+}
+
+// close takes away what was not written.
+func (r *drillReports) close() {
+	for _, f := range r.files {
+		if f.file != nil {
+			_ = f.file.Close()
+			if err := os.Remove(f.file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				continue // it is a temporary file that the user will see
+			}
+		}
+	}
+}
+
+func (a *app) drillInitCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "init [SYSTEM]",
+		Short:   "Write drills for a system",
+		Example: `  holdfast drill init examples/shop`,
+		Args:    atMost(1),
+		RunE:    func(_ *cobra.Command, args []string) error { return usage("not yet") },
+	}
+}
+
+// withoutPassword is a URL as it may be shown.
+func withoutPassword(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "URL"
+	}
+	return u.Redacted()
+}

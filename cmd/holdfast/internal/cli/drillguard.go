@@ -1,0 +1,155 @@
+//go:build unix
+
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-go/holdfast/drill/inject"
+	"github.com/holdfast-go/holdfast/platform/control"
+)
+
+// drillGuard is a process that undoes what no lease does, if this one is killed: what commands and requests of a drill have
+// done, and that a system was started for it.
+type drillGuard struct {
+	cmd   *exec.Cmd
+	mu    sync.Mutex // guards what follows
+	pipe  io.WriteCloser
+	enc   *json.Encoder
+	count int
+}
+
+// guardMessage is a line to the guard: something to undo, that it has been undone, or what to stop at the end.
+type guardMessage struct {
+	ID   int            `json:"id,omitempty"`
+	Undo *inject.Undo   `json:"undo,omitempty"`
+	Done bool           `json:"done,omitempty"`
+	Down *guardedSystem `json:"down,omitempty"`
+}
+
+// guardedSystem is a system that was started for the drill.
+type guardedSystem struct {
+	PID  int    `json:"pid"`
+	Addr string `json:"addr"`
+}
+
+func (a *app) startDrillGuard() (*drillGuard, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program, to guard the drill: %w", err)
+	}
+	cmd := exec.Command(self, append(append([]string{}, a.SelfArgs...), "drill-guard")...)
+	cmd.Env = a.Environ()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // neither Ctrl-C nor the end of the terminal is for it
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("guard the drill: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("guard the drill: %w", err)
+	}
+	return &drillGuard{cmd: cmd, pipe: pipe, enc: json.NewEncoder(pipe)}, nil
+}
+
+// guard is told of something that has to be undone.
+func (g *drillGuard) guard(u inject.Undo) (undone func(), err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.count++
+	id := g.count
+	if err := g.enc.Encode(guardMessage{ID: id, Undo: &u}); err != nil {
+		return nil, fmt.Errorf("the guard of the drill is gone: %w", err)
+	}
+	return func() { g.send(guardMessage{ID: id, Done: true}) }, nil
+}
+
+// down is told that a system was started, by which process and with which control address; 0 if it has been stopped.
+func (g *drillGuard) down(pid int, addr string) {
+	g.send(guardMessage{Down: &guardedSystem{PID: pid, Addr: addr}})
+}
+
+func (g *drillGuard) send(m guardMessage) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_ = g.enc.Encode(m) // a guard that is gone guards nothing
+}
+
+// close lets the guard go, and waits until it has undone what is left.
+func (g *drillGuard) close() {
+	g.mu.Lock()
+	_ = g.pipe.Close()
+	g.mu.Unlock()
+	_ = g.cmd.Wait()
+}
+
+// drillGuardCommand is that process.
+func (a *app) drillGuardCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "drill-guard",
+		Hidden:  true,
+		Short:   "Undo what a drill that was killed has left (drill does)",
+		Example: "  holdfast drill-guard < PIPE",
+		Args:    atMost(0),
+		RunE:    func(*cobra.Command, []string) error { return guardDrill(a.In, a.Environ()) },
+	}
+}
+
+// guardDrill reads until the drill has ended, and undoes what it has not.
+func guardDrill(r io.Reader, env []string) error {
+	open := make(map[int]inject.Undo)
+	var order []int
+	var system guardedSystem
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 4096), 1<<20)
+	for lines.Scan() {
+		var m guardMessage
+		if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
+			continue // cut off in the middle, as by kill -9
+		}
+		switch {
+		case m.Down != nil:
+			system = *m.Down
+		case m.Done:
+			delete(open, m.ID)
+		case m.Undo != nil:
+			open[m.ID] = *m.Undo
+			order = append(order, m.ID)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for i := len(order) - 1; i >= 0; i-- { // the last is undone first
+		u, ok := open[order[i]]
+		if !ok {
+			continue
+		}
+		if u.Run != "" {
+			_ = inject.RunCommand(ctx, u.Run, u.Dir, env) // nobody is left whom its error could be told
+		}
+		if u.Request != nil {
+			for _, base := range u.Requests {
+				_ = u.Request.Send(ctx, base)
+			}
+		}
+	}
+	if system.PID == 0 {
+		return nil
+	}
+	c := control.NewClient(system.Addr)
+	defer c.Close()
+	if info, err := c.System(ctx); err == nil && info.PID == system.PID {
+		_ = c.Down(ctx)
+	}
+	return nil
+}
