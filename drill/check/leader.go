@@ -196,7 +196,7 @@ func twoLeaders(claims []claim) (wrong findings, terms int) {
 	next := 0
 	var latest claim
 	for _, c := range byBegun {
-		for next < len(claims) && claims[next].ended <= c.begun {
+		for next < len(claims) && claims[next].ended < c.begun {
 			if claims[next].term > latest.term {
 				latest = claims[next]
 			}

@@ -61,7 +61,7 @@ func TestOneLeadsAtATime(t *testing.T) {
 				led.Go(func() {
 					for _, p := range c.phases {
 						g.lead(p)
-						time.Sleep(time.Second)
+						<-time.After(time.Second)
 					}
 				})
 				v := judge(t, w, check.Invariant{Leader: &check.Leader{

@@ -27,10 +27,10 @@ type store struct {
 
 func (s *store) handle(w http.ResponseWriter, r *http.Request) {
 	// It takes effect in the middle.
-	time.Sleep(5 * time.Millisecond)
+	<-time.After(5 * time.Millisecond)
 	done := s.act(w, r)
 	if done == nil {
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 		return
 	}
 	<-done.Done()

@@ -129,7 +129,7 @@ func TestAServiceThatDoesNotAnswerIsUnavailable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // it never opened
+	defer conn.Close()
 	c := load.NewCaller(load.Target{GRPC: func(string) (grpc.ClientConnInterface, error) { return conn, nil }})
 	if _, err := c.Prepare(t.Context(), nil, load.Call{GRPC: "shop/grpc.health.v1.Health/Check"}); !errors.Is(err, failure.Unavailable) {
 		t.Errorf("%v", err)

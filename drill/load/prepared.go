@@ -75,7 +75,7 @@ func (c *Caller) Prepare(ctx context.Context, vars []string, call Call) (*Prepar
 
 // says is what is wrong, in one line.
 func says(err error) string {
-	if all, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // joined just before
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
 		var out []string
 		for _, e := range all.Unwrap() {
 			out = append(out, says(e))

@@ -42,7 +42,7 @@ func TestLoadDoesNotWaitForAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		run := func(took time.Duration) []load.Sample {
-			_, out := offer(t, t.Context(), func(http.ResponseWriter, *http.Request) { time.Sleep(took) }, load.Mix{
+			_, out := offer(t, t.Context(), func(http.ResponseWriter, *http.Request) { <-time.After(took) }, load.Mix{
 				Steps: constant(200, 10*time.Second), Seed: 1, Vars: map[string]string{"who": "{{int 1 9}}"},
 				Calls: []load.Call{{Name: "a", Weight: 1, Path: "/{{.who}}"}, {Name: "b", Weight: 3, Path: "/{{int 1 5}}"}, {Name: "none", Path: "/"}},
 			})
@@ -109,7 +109,7 @@ func TestWhatWasDueWhileNothingRanIsLate(t *testing.T) {
 		var first atomic.Bool
 		_, samples := offer(t, t.Context(), func(http.ResponseWriter, *http.Request) {
 			if first.CompareAndSwap(false, true) {
-				time.Sleep(5 * time.Second)
+				<-time.After(5 * time.Second)
 			}
 		}, load.Mix{Steps: constant(20, 4*time.Second), Calls: []load.Call{{Name: "a", Weight: 1, Path: "/"}}})
 		if samples[0].Took != 5*time.Second {

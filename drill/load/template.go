@@ -190,11 +190,9 @@ func number(popular bool, args []token) (action, error) {
 	}
 	span := to - from
 	return func(d Draw) Value {
-		n := int64(0)
+		n := d.Rand.Int64N(span + 1)
 		if popular {
 			n = int64(mathrand.NewZipf(d.Rand, 1.1, 1, uint64(span)).Uint64()) //nolint:gosec // at most span
-		} else {
-			n = d.Rand.Int64N(span + 1)
 		}
 		return Value{strconv.FormatInt(from+n, 10), true}
 	}, nil
