@@ -30,7 +30,7 @@ func ask(ctx context.Context, p *load.Prepared, d load.Draw, vars load.Values, w
 		if enough(s) {
 			return s
 		}
-		if ctx.Err() == nil || !answered(last) {
+		if ctx.Err() == nil || last.Status == "" {
 			last = s // what was said says more than that there was no time to say it
 		}
 		if !wait(ctx, askEvery) {
