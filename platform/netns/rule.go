@@ -17,11 +17,13 @@ const (
 	Everyone = "*"
 )
 
-// Rule is what becomes of packets on their way from some to others, in that direction alone. All rules that match add up:
-// delays are summed, the lowest rate holds, and a packet has to survive each loss.
+// Rule is what becomes of packets on their way from some to others. All rules that match add up: delays are summed, the lowest
+// rate holds, and a packet has to survive each loss.
 type Rule struct {
 	// From and To are IDs, or Everyone.
 	From, To []string
+	// Both is for packets of the other direction, too.
+	Both bool
 	// Cut loses every packet.
 	Cut bool
 	// Loss is the share of packets that are lost, in [0, 1].
@@ -43,13 +45,14 @@ type Rule struct {
 // set makes to the second: CutOut is about packets from the first to the second, CutIn about those of the other way, and the
 // rest about both.
 func Rules(from, to []string, s fault.Shape) []Rule {
-	there := Rule{
-		From: from, To: to, Cut: s.CutOut, Loss: s.Loss, Delay: s.Delay, Jitter: s.Jitter, Rate: s.Rate,
-		Refuse: s.Refuse, Reset: s.Reset || s.ResetEvery > 0, ResetEvery: s.ResetEvery,
-	}
-	back := there
-	back.From, back.To, back.Cut, back.Refuse = to, from, s.CutIn, false
-	return slices.DeleteFunc([]Rule{there, back}, Rule.empty)
+	return slices.DeleteFunc([]Rule{
+		{From: from, To: to, Cut: s.CutOut, Refuse: s.Refuse},
+		{From: to, To: from, Cut: s.CutIn},
+		{
+			From: from, To: to, Both: true, Loss: s.Loss, Delay: s.Delay, Jitter: s.Jitter, Rate: s.Rate,
+			Reset: s.Reset || s.ResetEvery > 0, ResetEvery: s.ResetEvery,
+		},
+	}, Rule.empty)
 }
 
 // Validate says what is wrong with a rule.
@@ -72,7 +75,9 @@ func (r Rule) empty() bool {
 	return !r.Cut && r.Loss == 0 && r.Delay == 0 && r.Jitter == 0 && r.Rate == 0 && !r.Refuse && !r.Reset
 }
 
-func (r Rule) matches(from, to string) bool { return names(r.From, from) && names(r.To, to) }
+func (r Rule) matches(from, to string) bool {
+	return names(r.From, from) && names(r.To, to) || r.Both && names(r.From, to) && names(r.To, from)
+}
 
 func names(ids []string, id string) bool {
 	return slices.Contains(ids, id) || slices.Contains(ids, Everyone)
