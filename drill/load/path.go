@@ -17,6 +17,7 @@ const maxKept = 4 << 10 // bytes of a value that is kept
 //	items.0.sku                       an element of a list
 //	items.#                           how many elements there are
 //	items.#(product=mug).quantity     of the first element that has it; what is after = may have {{.variables}}
+//	items.#(product!=mug)#            how many elements have another, or none
 //	@header.Location, @status, @body  what is beside the body, or all of it
 //
 // After all of it, " ?? 0" is the value when there is none (null is none). Lists and objects are kept as JSON. A value
@@ -28,9 +29,10 @@ type Path struct {
 
 type step struct {
 	name  string // or a number
-	count bool
-	field string // of the element that is looked for
+	count bool   // of all elements, or of those that are looked for
+	field string // of the elements that are looked for
 	want  Template
+	not   bool
 }
 
 // CompilePath reads a path. The error is INVALID_ARGUMENT.
@@ -51,8 +53,13 @@ func CompilePath(text string) (Path, error) {
 		if inner, ok := strings.CutPrefix(rest, "#("); ok {
 			condition, after, closed := strings.Cut(inner, ")")
 			field, want, equals := strings.Cut(condition, "=")
+			field, not := strings.CutSuffix(field, "!")
+			after, all := strings.CutPrefix(after, "#")
 			if !closed || !equals || field == "" || after != "" && after[0] != '.' {
-				return Path{}, invalid("%q: an element is #(name=text)", cut(text, 80))
+				return Path{}, invalid("%q: an element is #(name=text) or #(name!=text)", cut(text, 80))
+			}
+			if all && after != "" {
+				return Path{}, invalid("%q: nothing goes after #", cut(text, 80))
 			}
 			t, err := Compile(want)
 			if err != nil {
@@ -61,7 +68,7 @@ func CompilePath(text string) (Path, error) {
 			if slices.ContainsFunc(t.parts, func(p part) bool { return p.action != nil }) {
 				return Path{}, invalid("%q: nothing is drawn in a path: it may have {{.variables}}", cut(text, 80))
 			}
-			p.steps = append(p.steps, step{field: field, want: t})
+			p.steps = append(p.steps, step{field: field, want: t, not: not, count: all})
 			rest, more = strings.CutPrefix(after, ".")
 			continue
 		}
@@ -161,16 +168,16 @@ func (s step) into(at any, vars Values) (any, bool) {
 		return v, ok && s.field == ""
 	case []any:
 		switch {
+		case s.field != "":
+			found := s.matching(at, vars)
+			if s.count {
+				return json.Number(strconv.Itoa(len(found))), true
+			}
+			if len(found) > 0 {
+				return found[0], true
+			}
 		case s.count:
 			return json.Number(strconv.Itoa(len(at))), true
-		case s.field != "":
-			want := s.want.Fill(Draw{}, vars).Text
-			for _, e := range at {
-				object, _ := e.(map[string]any)
-				if v, ok := valueOf(object[s.field]); ok && v.Text == want {
-					return e, true
-				}
-			}
 		default:
 			if i, err := strconv.Atoi(s.name); err == nil && i >= 0 && i < len(at) {
 				return at[i], true
@@ -178,6 +185,19 @@ func (s step) into(at any, vars Values) (any, bool) {
 		}
 	}
 	return nil, false
+}
+
+// matching returns the elements that are looked for.
+func (s step) matching(all []any, vars Values) (out []any) {
+	want := s.want.Fill(Draw{}, vars).Text
+	for _, e := range all {
+		object, _ := e.(map[string]any)
+		v, ok := valueOf(object[s.field])
+		if (ok && v.Text == want) != s.not {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 func valueOf(v any) (Value, bool) {
