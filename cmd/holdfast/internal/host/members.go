@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-go/holdfast/internal/diskfile"
@@ -59,7 +61,7 @@ func chooseMembers(data string, network *netns.Network, n int, queue bool) (p pl
 	}
 	p.registry = "etcd://" + strings.Join(clients, ",")
 	for _, id := range ids {
-		for what := range networkPorts {
+		for _, what := range slices.Sorted(maps.Keys(networkPorts)) {
 			p.reach[id] = append(p.reach[id], addrs[id+" "+what])
 		}
 		m := supervise.Member{
