@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -86,18 +87,33 @@ func newChart(r *Report) *chart {
 		}
 		c.Ticks = append(c.Ticks, level{At: pct(t.share(k.At)), Label: k.Label, Odd: i%2 == 1, Anchor: anchor})
 	}
-	for i, f := range r.Faults {
-		if i >= maxFaults {
-			break
-		}
-		c.Bands = append(c.Bands, t.box(f.Begun, f.Ended, "", r.faultTitle(f)))
-	}
+	c.bands(r, t)
 	c.calls(r, t)
 	c.latency(r, t)
 	c.faults(r, t)
 	c.instances(r, t)
 	c.rows(r, t)
 	return c
+}
+
+// bands are where faults are in force. Of many, only where any is: they would cover each other and all else.
+func (c *chart) bands(r *Report, t timeline) {
+	if len(r.Faults) <= 2*maxFaultLanes {
+		for _, f := range r.Faults {
+			c.Bands = append(c.Bands, t.box(f.Begun, f.Ended, "", ""))
+		}
+		return
+	}
+	byTime := slices.SortedStableFunc(slices.Values(r.Faults), func(a, b Fault) int { return cmp.Compare(a.Begun, b.Begun) })
+	from, to := byTime[0].Begun, byTime[0].Ended
+	for _, f := range byTime[1:] {
+		if f.Begun > max(from, to) {
+			c.Bands = append(c.Bands, t.box(from, to, "", ""))
+			from, to = f.Begun, f.Ended
+		}
+		to = max(to, f.Ended)
+	}
+	c.Bands = append(c.Bands, t.box(from, to, "", ""))
 }
 
 func (r *Report) faultTitle(f Fault) string {
@@ -317,6 +333,8 @@ func (c *chart) instances(r *Report, t timeline) {
 			}
 			l.Boxes = append(l.Boxes, t.box(ph.From, end, class, text))
 		}
+		// What is short is drawn wider than it is, and must not be covered by what is long.
+		slices.SortStableFunc(l.Boxes, func(a, b box) int { return cmp.Compare(order(a), order(b)) })
 		c.Lanes = append(c.Lanes, l)
 	}
 	for _, s := range append(known[:len(known):len(known)], "other") {
@@ -324,6 +342,13 @@ func (c *chart) instances(r *Report, t timeline) {
 			c.States = append(c.States, s)
 		}
 	}
+}
+
+func order(b box) int {
+	if b.Class == known[0] {
+		return 0
+	}
+	return 1
 }
 
 func (c *chart) rows(r *Report, t timeline) {

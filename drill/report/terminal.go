@@ -3,12 +3,9 @@ package report
 import (
 	"fmt"
 	"io"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Screen is what a report is written to for people to read. The zero value is 80 columns, 40 rows, no colours.
@@ -71,90 +68,6 @@ func Summary(w io.Writer, s Screen, reports ...*Report) error {
 	return err
 }
 
-// printer collects lines of at most width columns.
-type printer struct {
-	Screen
-
-	width, height int
-	room          int // lines that are left for lists
-	lines         []string
-}
-
-// colors are of the eight that every theme makes readable.
-var colors = [...]string{kept: "32", missed: "31", unknown: "33"}
-
-const dim, bold = "2", "1"
-
-func newPrinter(s Screen) *printer {
-	p := &printer{Screen: s, width: 80, height: 40}
-	if s.Width > 0 {
-		p.width = min(120, max(40, s.Width))
-	}
-	if s.Height > 0 {
-		p.height = s.Height
-	}
-	return p
-}
-
-func (p *printer) String() string { return strings.Join(p.lines, "\n") + "\n" }
-
-func (p *printer) line(text string) { p.lines = append(p.lines, strings.TrimRight(text, " ")) }
-
-func (p *printer) paint(style, text string) string {
-	if !p.Color || text == "" {
-		return text
-	}
-	return "\x1b[" + style + "m" + text + "\x1b[0m"
-}
-
-func (p *printer) mark(m mark) string {
-	sign := m.Sign()
-	if p.ASCII {
-		sign = [...]string{"+", "x", "?"}[m]
-	}
-	return p.paint(colors[m], sign)
-}
-
-// fit makes text from outside one line of at most columns.
-func (p *printer) fit(text string, columns int) string {
-	text = clean(text, maxText)
-	if runes(text) <= columns {
-		return text
-	}
-	end := "…"
-	if p.ASCII {
-		end = "..."
-	}
-	cut := max(0, columns-runes(end))
-	for i := range text {
-		if cut == 0 {
-			return text[:i] + end
-		}
-		cut--
-	}
-	return text
-}
-
-// wrap writes text over lines, the first of which begins with lead and the others with as many blanks.
-func (p *printer) wrap(lead, text string, most int) {
-	indent := strings.Repeat(" ", columnsOf(lead))
-	columns := max(20, p.width-len(indent))
-	words := strings.Fields(clean(text, maxText))
-	for n := 0; len(words) > 0 && n < most; n++ {
-		line := p.fit(words[0], columns)
-		used := 1
-		for used < len(words) && runes(line)+1+runes(words[used]) <= columns {
-			line += " " + words[used]
-			used++
-		}
-		if n == most-1 && used < len(words) {
-			line = p.fit(strings.Join(words, " "), columns)
-		}
-		p.line(lead + line)
-		lead, words = indent, words[used:]
-	}
-}
-
 func (p *printer) head(r *Report) {
 	v := r.Verdict()
 	text := strings.ToUpper(v.String())
@@ -178,122 +91,6 @@ func (p *printer) head(r *Report) {
 			p.line(fmt.Sprintf("  and %d more reasons", len(reasons)-3))
 		}
 	}
-}
-
-var (
-	sparks      = []rune("▁▂▃▄▅▆▇█")
-	sparksASCII = []rune("_.-=+*#@")
-)
-
-// spark is one character for v of most.
-func (p *printer) spark(v, most float64) string {
-	set := sparks
-	if p.ASCII {
-		set = sparksASCII
-	}
-	if v <= 0 || most <= 0 {
-		return " "
-	}
-	return string(set[min(len(set)-1, int(v/most*float64(len(set))))])
-}
-
-// chart draws the timeline in four lines.
-func (p *printer) chart(r *Report) {
-	const left, right = 10, 12
-	if len(r.Timeline) == 0 || r.Figures.Calls == 0 {
-		return
-	}
-	t := newTimeline(r, p.width-left-right)
-	var calls, failed, slow, broken strings.Builder
-	most, peak, failures := 0.0, time.Duration(0), 0
-	low := time.Duration(math.MaxInt64)
-	for i, b := range t.bins {
-		most = max(most, t.rate(i, b.OK+b.Failed+b.Refused))
-		peak = max(peak, b.P99)
-		if b.P99 > 0 {
-			low = min(low, b.P99)
-		}
-		failures += b.Failed
-	}
-	during := t.during(r.Faults)
-	for i, b := range t.bins {
-		calls.WriteString(p.spark(t.rate(i, b.OK+b.Failed+b.Refused), most))
-		switch {
-		case b.Failed == 0:
-			failed.WriteString(p.glyph("·", "."))
-		case b.Failed < 10:
-			failed.WriteString(strconv.Itoa(b.Failed))
-		default:
-			failed.WriteString(p.glyph("█", "#"))
-		}
-		// A logarithm: a peak of seconds would hide what is a hundred milliseconds.
-		slow.WriteString(p.spark(logShare(b.P99, low, peak), 1))
-		switch during[i] {
-		case 0:
-			broken.WriteString(" ")
-		case 1:
-			broken.WriteString(p.glyph("▒", "-"))
-		default:
-			broken.WriteString(p.glyph("▓", "="))
-		}
-	}
-	row := func(name, style string, b *strings.Builder, said string) {
-		p.line(pad(name, left) + p.paint(style, b.String()) + "  " + p.paint(dim, p.fit(said, right-2)))
-	}
-	p.line("")
-	row("calls/s", "36", &calls, "≤ "+digits(most))
-	if failures > 0 {
-		row("failed", colors[missed], &failed, count(failures))
-	}
-	row("p99", "34", &slow, "≤ "+span(peak))
-	if len(r.Faults) > 0 {
-		row("broken", "33", &broken, counted(len(r.Faults), "fault"))
-	}
-	axis := []rune(strings.Repeat(" ", len(t.bins)+right))
-	free := 0
-	for _, k := range t.ticks(max(2, len(t.bins)/10)) {
-		at := int(t.share(k.At) * float64(len(t.bins)))
-		if at < free || at+runes(k.Label) > len(axis) {
-			continue
-		}
-		copy(axis[at:], []rune(k.Label))
-		free = at + runes(k.Label) + 1
-	}
-	p.line(strings.Repeat(" ", left) + p.paint(dim, strings.TrimRight(string(axis), " ")))
-}
-
-// during counts the faults that are in force in each bin.
-func (t timeline) during(faults []Fault) []int {
-	out := make([]int, len(t.bins))
-	for _, f := range faults {
-		first := int(max(0, f.Begun) / t.step)
-		last := first
-		if f.lasting() {
-			last = int((f.Ended - 1) / t.step)
-		}
-		for i := first; i <= last && i < len(out); i++ {
-			out[i]++
-		}
-	}
-	return out
-}
-
-// logShare is where d is between low and high by order of magnitude, more than 0 for what is more than nothing.
-func logShare(d, low, high time.Duration) float64 {
-	if d <= 0 {
-		return 0
-	}
-	if high <= low {
-		return 0.05
-	}
-	return max(0.05, math.Log(float64(d)/float64(low))/math.Log(float64(high)/float64(low)))
-}
-
-func (p *printer) glyph(text, ascii string) string {
-	if p.ASCII {
-		return ascii
-	}
-	return text
 }
 
 func (p *printer) promises(r *Report) {
@@ -348,7 +145,7 @@ func (p *printer) why(r *Report) {
 	p.line(p.paint(bold, "why calls failed"))
 	n := p.take(len(groups), 4)
 	for _, g := range groups[:n] {
-		p.wrap(fmt.Sprintf("%5s× ", count(g.Calls)), strings.Join(g.Kinds, ", ")+": "+g.Explain, 2)
+		p.wrap(fmt.Sprintf("%5s%s ", count(g.Calls), p.glyph("×", "x")), strings.Join(g.Kinds, ", ")+": "+g.Explain, 2)
 	}
 	if len(groups) > n || r.unshown() > 0 {
 		p.line(p.fit(fmt.Sprintf("       and %s, %s not looked at one by one", counted(len(groups)-n, "other reason"), counted(r.unshown(), "call")), p.width))
@@ -437,31 +234,4 @@ func (p *printer) tail(r *Report) {
 		p.wrap("", fmt.Sprintf("This machine held up the drill itself for up to %s; times have that in them.", span(r.HeldUp)), 2)
 	}
 	p.line(p.paint(dim, "again: ") + clean(r.Command, maxText)) // not cut: it is there to be copied
-}
-
-// columnsOf counts the runes of text that was painted.
-func columnsOf(text string) int {
-	n := 0
-	for i := 0; i < len(text); i++ {
-		if text[i] == 0x1b {
-			if end := strings.IndexByte(text[i:], 'm'); end > 0 {
-				i += end
-				continue
-			}
-		}
-		if text[i]&0xC0 != 0x80 {
-			n++
-		}
-	}
-	return n
-}
-
-func runes(text string) int { return utf8.RuneCountInString(text) }
-
-func pad(text string, columns int) string {
-	return text + strings.Repeat(" ", max(0, columns-runes(text)))
-}
-
-func padLeft(text string, columns int) string {
-	return strings.Repeat(" ", max(0, columns-runes(text))) + text
 }

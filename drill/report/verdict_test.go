@@ -1,0 +1,63 @@
+package report_test
+
+import (
+	"testing"
+
+	"github.com/holdfast-go/holdfast/drill/check"
+	"github.com/holdfast-go/holdfast/drill/report"
+)
+
+func TestVerdict(t *testing.T) {
+	met := report.Expectation{Name: "success", Goal: "all", Value: "all", Kept: true}
+	for name, c := range map[string]struct {
+		change func(*report.Report)
+		want   report.Verdict
+	}{
+		"all is well":                     {func(*report.Report) {}, report.NobodyNoticed},
+		"an expectation was missed":       {func(r *report.Report) { r.Expectations[0].Kept = false }, report.UsersNoticed},
+		"an invariant is broken":          {func(r *report.Report) { r.Invariants[0].Answer = check.Broken }, report.UsersNoticed},
+		"an invariant is unknown":         {func(r *report.Report) { r.Invariants[0].Answer = check.Unknown }, report.CouldNotRun},
+		"an answer that is none":          {func(r *report.Report) { r.Invariants[0].Answer = "" }, report.CouldNotRun},
+		"an expectation cannot be judged": {func(r *report.Report) { r.Expectations[0].Unknown = "held up" }, report.CouldNotRun},
+		"a fault could not be done":       {func(r *report.Report) { r.Faults[0].Error = "refused" }, report.CouldNotRun},
+		"nothing was expected":            {func(r *report.Report) { r.Expectations, r.Invariants = nil, nil }, report.CouldNotRun},
+		"it was broken off": {func(r *report.Report) {
+			r.CouldNot, r.Expectations[0].Kept = "interrupted", false
+		}, report.CouldNotRun},
+		"what is broken counts more than what is unknown": {func(r *report.Report) {
+			r.Invariants[0].Answer, r.Expectations[0].Kept = check.Unknown, false
+		}, report.UsersNoticed},
+	} {
+		r := &report.Report{
+			Expectations: []report.Expectation{met}, Invariants: []check.Verdict{{Name: "stock", Answer: check.Holds}},
+			Faults: []report.Fault{{What: "kill"}},
+		}
+		c.change(r)
+		if got := r.Verdict(); got != c.want || got.ExitCode() != int(c.want) {
+			t.Errorf("%s: %v, exit code %d; want %v", name, got, got.ExitCode(), c.want)
+		}
+		if reasons := r.Reasons(); (len(reasons) == 0) != (c.want == report.NobodyNoticed) {
+			t.Errorf("%s: the reasons are %q", name, reasons)
+		}
+	}
+}
+
+func TestWorst(t *testing.T) {
+	good, bad, not := sample(), badSample(), notRun()
+	for _, c := range []struct {
+		of   []*report.Report
+		want report.Verdict
+	}{
+		{nil, report.CouldNotRun},
+		{[]*report.Report{good, good}, report.NobodyNoticed},
+		{[]*report.Report{good, not}, report.CouldNotRun},
+		{[]*report.Report{not, bad, good}, report.UsersNoticed},
+	} {
+		if got := report.Worst(c.of...); got != c.want {
+			t.Errorf("the worst of %d is %v, want %v", len(c.of), got, c.want)
+		}
+	}
+	if got := report.Verdict(7).ExitCode(); got != 2 {
+		t.Errorf("an unknown verdict ends with %d", got)
+	}
+}
