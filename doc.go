@@ -37,4 +37,5 @@
 //	HOLDFAST_LOG           text          text or json
 //	HOLDFAST_LOG_LEVEL     info          debug, info, warn or error
 //	HOLDFAST_INSECURE      false         allow plaintext beyond loopback
+//	HOLDFAST_AGENT         (none)        socket of the platform, which sets it, for drills and autoscaling
 package holdfast

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,8 +15,10 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/holdfast-go/holdfast/admission"
 	"github.com/holdfast-go/holdfast/config"
 	configdriver "github.com/holdfast-go/holdfast/config/driver"
+	"github.com/holdfast-go/holdfast/internal/fault"
 	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/lock"
 	lockdriver "github.com/holdfast-go/holdfast/lock/driver"
@@ -80,6 +83,8 @@ type Config struct {
 	// those of Settings unless they are set.
 	Replica replica.Config
 
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // of drivers; nil is net.Dialer's
+
 	// Logger is used by everything above that has none of its own. Default: as Settings say, to standard error, with
 	// the names of service and instance as OpenTelemetry calls them, since "service" and "instance" are those of others.
 	Logger *slog.Logger
@@ -97,6 +102,7 @@ type Service struct {
 	eng  driver.Registry // nil if it is the caller's
 	mux  *http.ServeMux
 
+	faults   *fault.Injector // nil outside of a platform
 	tasks    *lifecycle.Supervisor
 	policies *policies
 	locks    locks
@@ -108,6 +114,7 @@ type Service struct {
 	handles  bool
 	clients  map[string]*rpc.Client
 	http     *rest.Transport
+	loads    []load // of the servers
 	state    state
 	madeUp   bool         // Settings.Instance is of this process alone
 	host     *replicating // nil before Replicate
@@ -115,6 +122,12 @@ type Service struct {
 
 // maxClients bounds what Dial keeps, should somebody take names from outside.
 const maxClients = 1024
+
+// load is of what can be told how much it does.
+type load interface {
+	Counts() (inFlight int, handled uint64)
+	Stats() admission.Stats
+}
 
 type registration struct {
 	desc *grpc.ServiceDesc
@@ -146,6 +159,7 @@ func New(name string, options ...Option) *Service {
 		o(&s.cfg)
 	}
 	s.defaults()
+	s.follow()
 	s.open()
 	s.tasks = lifecycle.NewSupervisor(s.cfg.Tasks)
 	s.locks.leads = newLeaders(s.cfg.Tasks)

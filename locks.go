@@ -196,7 +196,7 @@ func openLocksAt(c *Config, url string, derived bool) (lockdriver.Engine, error)
 		if err != nil {
 			return nil, wrongSetting("HOLDFAST_LOCK", url, err)
 		}
-		return o.OpenLocks(url, lockdriver.OpenOptions{Insecure: c.Settings.Insecure})
+		return o.OpenLocks(url, lockdriver.OpenOptions{Insecure: c.Settings.Insecure, Dial: c.dial})
 	}
 }
 
@@ -207,7 +207,7 @@ func openEtcdLocks(c *Config, url string, derived bool) (lockdriver.Engine, erro
 	if err != nil {
 		return nil, wrongSetting("HOLDFAST_LOCK", url, err)
 	}
-	cfg.TLS, cfg.Insecure, cfg.Username, cfg.Password = c.Etcd.TLS, c.Etcd.Insecure, c.Etcd.Username, c.Etcd.Password
+	cfg.TLS, cfg.Insecure, cfg.Username, cfg.Password, cfg.Dial = c.Etcd.TLS, c.Etcd.Insecure, c.Etcd.Username, c.Etcd.Password, c.Etcd.Dial
 	if derived {
 		cfg.Client = c.Etcd.Client
 		if cfg.Prefix == "" {

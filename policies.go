@@ -254,7 +254,7 @@ func openLive(c *Config, url string, derived bool) (configdriver.Store, error) {
 		if err != nil {
 			return nil, fmt.Errorf("live settings: %q %w", redacted(url), err)
 		}
-		return o.OpenStore(url, configdriver.OpenOptions{Insecure: c.Settings.Insecure})
+		return o.OpenStore(url, configdriver.OpenOptions{Insecure: c.Settings.Insecure, Dial: c.dial})
 	}
 }
 
@@ -267,7 +267,7 @@ func liveEtcd(c *Config, url string, derived bool) (etcdconfig.Config, error) {
 	}
 	cfg := etcdconfig.Config{
 		Endpoints: where.Endpoints, Prefix: where.Prefix, TLS: c.Etcd.TLS, Insecure: c.Etcd.Insecure,
-		Username: c.Etcd.Username, Password: c.Etcd.Password,
+		Username: c.Etcd.Username, Password: c.Etcd.Password, Dial: c.Etcd.Dial,
 	}
 	if !derived {
 		return cfg, nil

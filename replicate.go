@@ -90,7 +90,15 @@ func (s *Service) openReplica(r *replicating) (*replica.Host, error) {
 	if cfg.Failed == nil {
 		cfg.Failed = r.fail
 	}
-	return replica.NewHost(cfg)
+	var err error
+	if cfg.Addr, cfg.Listener, err = s.listenOn(cfg.Addr, cfg.Listener); err != nil {
+		return nil, fmt.Errorf("replica listen: %w", err)
+	}
+	host, err := replica.NewHost(cfg)
+	if err != nil && s.faults != nil {
+		_ = cfg.Listener.Close()
+	}
+	return host, err
 }
 
 // onLoopback reports whether only this machine reaches the host.

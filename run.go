@@ -103,20 +103,46 @@ func (s *Service) listen() (servers []*serving, endpoints map[string]string, err
 		endpoints[protocol] = addr
 	}
 	if len(s.services) > 0 {
-		srv, err := rpc.NewServer(s.cfg.RPCServer)
+		srv, err := s.newRPCServer()
 		add("grpc", srv, err)
 		if err == nil {
+			s.watch(srv)
 			for _, r := range s.services {
 				srv.RegisterService(r.desc, r.impl)
 			}
 		}
 	}
 	if s.handles {
-		srv, err := rest.NewServer(problems{s.mux}, s.cfg.HTTPServer)
+		srv, err := s.newHTTPServer()
 		add("http", srv, err)
+		if err == nil {
+			s.watch(srv.Handler())
+		}
 	}
 	errs = append(errs, s.host.endpoint(endpoints, s.cfg.Settings.Advertise))
 	return servers, endpoints, errors.Join(errs...)
+}
+
+func (s *Service) newRPCServer() (srv *rpc.Server, err error) {
+	cfg := s.cfg.RPCServer
+	if cfg.Addr, cfg.Listener, err = s.listenOn(cfg.Addr, cfg.Listener); err != nil {
+		return nil, fmt.Errorf("rpc listen: %w", err)
+	}
+	if srv, err = rpc.NewServer(cfg); err != nil && s.faults != nil {
+		_ = cfg.Listener.Close()
+	}
+	return srv, err
+}
+
+func (s *Service) newHTTPServer() (srv *rest.Server, err error) {
+	cfg := s.cfg.HTTPServer
+	if cfg.Addr, cfg.Listener, err = s.listenOn(cfg.Addr, cfg.Listener); err != nil {
+		return nil, fmt.Errorf("rest listen: %w", err)
+	}
+	if srv, err = rest.NewServer(s.failing(problems{s.mux}), cfg); err != nil && s.faults != nil {
+		_ = cfg.Listener.Close()
+	}
+	return srv, err
 }
 
 // components are in the order of the start; the stop is the reverse: leaders, subscriptions, servers, tasks, then out of the registry.
@@ -205,6 +231,7 @@ func (p *presence) Run(ctx context.Context) error {
 // Close ends what Dial, HTTPClient and the registry hold. Run calls it; call it only for a Service that is never run.
 // It is idempotent.
 func (s *Service) Close() error {
+	defer s.faults.Close() //nolint:errcheck // it has none; without s.mu, which stats wants
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == closed {

@@ -59,6 +59,9 @@ type Settings struct {
 	// Queue is the engine of messages: nats://…, one of Drivers (kafka://…, amqp://…), or "memory" for this process alone. ""
 	// is memory, too.
 	Queue string
+	// Agent is the unix socket of the platform that has started this process, which sets it: it is told there how the process
+	// is, and drills say what it is to suffer. "" is none.
+	Agent string
 }
 
 // setting is one row of the table, which is what ReadSettings goes by and what WriteSettings prints.
@@ -189,6 +192,10 @@ func table() []setting {
 			if s.Insecure, err = strconv.ParseBool(v); err != nil {
 				return errors.New("is neither true nor false")
 			}
+			return nil
+		}},
+		{"HOLDFAST_AGENT", "(none)", "socket of the platform, which sets it, for drills and autoscaling", func(s *Settings, v string) error {
+			s.Agent = v
 			return nil
 		}},
 	}

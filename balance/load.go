@@ -33,8 +33,8 @@ const (
 // median of recent ones that found about as many calls in the server as there are now, since a server that has just become
 // busy is not as fast as it was. The zero value is ready. Safe for concurrent use.
 type Load struct {
-	inFlight atomic.Int64
-	last     atomic.Int64 // when it was asked last, in Unix nanoseconds
+	counts atomic.Uint64 // how many have ended, times underway, and how many are in flight
+	last   atomic.Int64  // when it was asked last, in Unix nanoseconds
 
 	mu    sync.Mutex
 	level [levels]struct {
@@ -45,13 +45,22 @@ type Load struct {
 	moved time.Time // when a call ended, or the first began
 }
 
+// underway is more than there can be in flight. What is above it in 64 bits lasts for years.
+const underway = 1 << 20
+
 // Start counts a call as in flight, and returns how many there were before it, which is for Done.
-func (l *Load) Start() (inFlight int) { return int(l.inFlight.Add(1)) - 1 }
+func (l *Load) Start() (inFlight int) { return int((l.counts.Add(1) - 1) % underway) }
+
+// Counts returns how many calls are in flight, and how many have ended.
+func (l *Load) Counts() (inFlight int, ended uint64) {
+	n := l.counts.Load()
+	return int(n % underway), n / underway
+}
 
 // Done ends a call that began at start, when Start returned inFlight. answered is false for calls that were shed, failed
 // at once, or are streams: their duration is no latency.
 func (l *Load) Done(now, start time.Time, inFlight int, answered bool) {
-	l.inFlight.Add(-1)
+	l.counts.Add(underway - 1)
 	if !answered || now.UnixNano()-l.last.Load() > int64(asked) {
 		return
 	}
@@ -66,7 +75,8 @@ func (l *Load) Done(now, start time.Time, inFlight int, answered bool) {
 // Report returns the load as of now. Its latency is not known until calls have been answered after the first report.
 func (l *Load) Report(now time.Time) Report {
 	before := l.last.Swap(now.UnixNano())
-	r := Report{InFlight: max(int(l.inFlight.Load()), 0)}
+	inFlight, _ := l.Counts()
+	r := Report{InFlight: inFlight}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r.InFlight == 0 || now.UnixNano()-before > int64(asked) {

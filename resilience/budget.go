@@ -47,6 +47,8 @@ type Budget struct {
 
 	flying   atomic.Int64 // calls that have begun and not ended
 	replaced float64      // lost and replaced, of late: leaks away at what is in flight per replacement
+
+	calls, attempts uint64 // that were begun, in all
 }
 
 // NewBudget returns a budget with its Burst in it. Zero fields of p are the defaults.
@@ -159,7 +161,25 @@ func (b *Budget) begin(now time.Time, n int) bool {
 	defer b.mu.Unlock()
 	b.refill(now)
 	b.call()
+	b.calls++
+	b.attempts++
 	return n > 0 && b.hold(n)
+}
+
+// again is Hold, and counts an attempt beyond the first.
+func (b *Budget) again(now time.Time, n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.attempts++
+	b.refill(now)
+	return n > 0 && b.hold(n)
+}
+
+// Counts returns how many calls were made with the budget, and in how many attempts, since it was made.
+func (b *Budget) Counts() (calls, attempts uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.calls, b.attempts
 }
 
 // end is the end of a call that has begun.

@@ -197,8 +197,8 @@ func (c *Call) plan(now time.Time, s Summary, f *flight) Plan {
 	case p.Number == 0:
 		c.begun = true
 		f.holding = b.begin(now, hold)
-	case hold > 0:
-		f.holding = b.Hold(now, hold)
+	default:
+		f.holding = b.again(now, hold)
 	}
 	if f.holding {
 		p.Deadline, p.Bounded = now.Add(t), true

@@ -112,6 +112,8 @@ type Transport struct {
 	targets map[string]*target
 	closed  bool
 	loops   sync.WaitGroup
+
+	calls, attempts uint64 // of targets that were forgotten
 }
 
 // NewTransport returns a Transport over the services of reg. A wrong value in cfg is reported by every call: use
@@ -217,9 +219,23 @@ func (t *Transport) forget(now time.Time) bool {
 	if age(oldest) < unused {
 		return false
 	}
+	calls, attempts := oldest.terms.budget.Counts()
+	t.calls, t.attempts = t.calls+calls, t.attempts+attempts
 	delete(t.targets, oldest.service)
 	t.loops.Go(oldest.close)
 	return true
+}
+
+// Counts returns how many calls were made, and in how many attempts.
+func (t *Transport) Counts() (calls, attempts uint64) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	calls, attempts = t.calls, t.attempts
+	for _, g := range t.targets {
+		n, m := g.terms.budget.Counts()
+		calls, attempts = calls+n, attempts+m
+	}
+	return calls, attempts
 }
 
 // CloseIdleConnections closes the connections that no request uses, those of an instance with requests in flight as soon as

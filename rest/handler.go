@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/holdfast-go/holdfast/admission"
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/resilience"
@@ -46,6 +47,13 @@ func (h *Handler) Draining() bool { return h.draining.Load() }
 // EndStreams ends the contexts that Stream gave out, so that endless answers do not hold up a server that is being shut
 // down. A Server does so by itself; with a server of your own, pass it to http.Server.RegisterOnShutdown.
 func (h *Handler) EndStreams() { h.stop(ErrStopping) }
+
+// Stats returns what is known of the load. Requests for the health path are not in it.
+func (h *Handler) Stats() admission.Stats { return h.gate.controller.Stats() }
+
+// Counts returns how many requests are being handled, and how many were, those that were turned away not counted, whether
+// Admission is on or off. Requests for the health path are not counted.
+func (h *Handler) Counts() (inFlight int, handled uint64) { return h.gate.load.Counts() }
 
 // exchange is what this package knows of one request; it travels in the request's context.
 type exchange struct {

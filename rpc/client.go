@@ -42,6 +42,7 @@ const Scheme = "holdfast"
 type Client struct {
 	service string
 	conn    *grpc.ClientConn
+	dialer  *dialer
 }
 
 // Dial returns a client of service, whose instances it follows in reg. It begins to connect and does not wait: the
@@ -54,12 +55,13 @@ func Dial(reg *registry.Registry, service string, cfg ClientConfig) (*Client, er
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("rpc dial %s: %w", service, err)
 	}
-	conn, err := grpc.NewClient(Scheme+":///"+service, DialOptions(reg, cfg)...)
+	d := &dialer{cfg: cfg.defaults()}
+	conn, err := grpc.NewClient(Scheme+":///"+service, d.options(reg)...)
 	if err != nil {
 		return nil, fmt.Errorf("rpc dial %s: %w", service, err)
 	}
 	conn.Connect()
-	return &Client{service: service, conn: conn}, nil
+	return &Client{service: service, conn: conn, dialer: d}, nil
 }
 
 // Invoke performs a unary call. Generated stubs call it.
@@ -74,6 +76,16 @@ func (c *Client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 
 // Service returns the name of the service.
 func (c *Client) Service() string { return c.service }
+
+// Counts returns how many calls were made, and in how many attempts. Probes and health checks are not counted.
+func (c *Client) Counts() (calls, attempts uint64) {
+	c.dialer.targets.Range(func(_, t any) bool {
+		n, m := t.(*target).budget.Counts()
+		calls, attempts = calls+n, attempts+m
+		return true
+	})
+	return calls, attempts
+}
 
 // Conn returns the connection underneath, with the same behaviour, for what wants a *grpc.ClientConn.
 func (c *Client) Conn() *grpc.ClientConn { return c.conn }
@@ -93,7 +105,11 @@ func (c *Client) Close() error {
 // Targets of other schemes get the deadline and the retries, and all attempts go where grpc-go sends them.
 // Call it once for each grpc.NewClient. What Validate would reject in cfg is replaced by its default.
 func DialOptions(reg *registry.Registry, cfg ClientConfig) []grpc.DialOption {
-	d := &dialer{cfg: cfg.defaults()}
+	return (&dialer{cfg: cfg.defaults()}).options(reg)
+}
+
+func (d *dialer) options(reg *registry.Registry) []grpc.DialOption {
+	cfg := d.cfg
 	creds := newLoopbackCredentials()
 	switch {
 	case cfg.TLS != nil:

@@ -28,8 +28,7 @@ const (
 )
 
 // serverOptions: cfg has its defaults.
-func serverOptions(cfg ServerConfig, end *ending) []grpc.ServerOption {
-	h := newHandling(cfg, end)
+func serverOptions(cfg ServerConfig, h *handling) []grpc.ServerOption {
 	opts := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{h.unary}, cfg.UnaryInterceptors...)...),
 		grpc.ChainStreamInterceptor(append([]grpc.StreamServerInterceptor{h.stream}, cfg.StreamInterceptors...)...),

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
+
+	"github.com/holdfast-go/holdfast/admission"
 )
 
 // stopGrace is how long handlers may take to return once their calls have been cut.
@@ -25,6 +27,7 @@ type Server struct {
 	health *health.Server
 	ready  chan struct{}
 	ending *ending
+	gate   *gate
 	start  sync.Once
 }
 
@@ -46,9 +49,11 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("rpc listen %s: %w", lis.Addr(), err)
 	}
 	end := newEnding()
+	h := newHandling(cfg, end)
 	s := &Server{
 		cfg:    cfg,
-		grpc:   grpc.NewServer(serverOptions(cfg, end)...),
+		grpc:   grpc.NewServer(serverOptions(cfg, h)...),
+		gate:   h.gate,
 		lis:    lis,
 		health: health.NewServer(),
 		ready:  make(chan struct{}),
@@ -99,6 +104,13 @@ func (s *Server) SetServing(service string, serving bool) {
 	}
 	s.health.SetServingStatus(service, status)
 }
+
+// Stats returns what is known of the load. Health checks, reflection and streams beyond their beginning are not in it.
+func (s *Server) Stats() admission.Stats { return s.gate.controller.Stats() }
+
+// Counts returns how many unary calls are being handled, and how many were, those that were turned away not counted, whether
+// Admission is on or off. Health checks and reflection are not counted.
+func (s *Server) Counts() (inFlight int, handled uint64) { return s.gate.load.Counts() }
 
 // Drain answers "not serving" to health checks from now on and returns at once. Calls are served as before.
 func (s *Server) Drain(context.Context) error {
@@ -190,5 +202,6 @@ func (s *Server) served(err error) error {
 // ServerOptions returns what makes a *grpc.Server of one's own behave as a Server does while it serves; listening,
 // health, reflection and draining remain with its owner. Addr and Listener are not used.
 func ServerOptions(cfg ServerConfig) []grpc.ServerOption {
-	return serverOptions(cfg.defaults(), newEnding())
+	cfg = cfg.defaults()
+	return serverOptions(cfg, newHandling(cfg, newEnding()))
 }

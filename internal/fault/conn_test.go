@@ -414,7 +414,7 @@ func TestWhateverTheRulesNothingIsLostOrTurnedAround(t *testing.T) {
 							return
 						}
 						rest = rest[k:]
-						time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond)
+						<-time.After(time.Duration(rnd.IntN(20)) * time.Millisecond)
 					}
 					done <- nil
 				}()
@@ -429,7 +429,7 @@ func TestWhateverTheRulesNothingIsLostOrTurnedAround(t *testing.T) {
 			}
 			for _, s := range steps {
 				p.inj.Set(to(s.shape))
-				time.Sleep(s.after)
+				<-time.After(s.after)
 			}
 			p.inj.Set(Plan{})
 			begun := time.Now()

@@ -59,6 +59,8 @@ type follower struct {
 	stats func() Stats
 	log   *slog.Logger
 	once  sync.Once
+
+	suffers bool
 }
 
 // begin lets go what waits for the first plan.
@@ -68,7 +70,8 @@ func (f *follower) run(ctx context.Context) {
 	delay := backoff.Backoff{Base: 50 * time.Millisecond, Max: time.Second}
 	for ctx.Err() == nil {
 		planned, err := f.session(ctx)
-		f.inj.Set(Plan{}) // nothing stays broken when the platform is gone
+		f.tellOf(&Plan{}) // nothing stays broken when the platform is gone
+		f.inj.Set(Plan{})
 		if ctx.Err() != nil {
 			return
 		}
@@ -78,6 +81,17 @@ func (f *follower) run(ctx context.Context) {
 		}
 		backoff.Pause(ctx, delay.Next())
 	}
+}
+
+// tellOf logs when it begins to suffer, and when that is over: who reads the log of what happens has to know why.
+func (f *follower) tellOf(p *Plan) {
+	switch s := p.something(); {
+	case s && !f.suffers:
+		f.log.Info("suffering on purpose: the platform has a drill")
+	case !s && f.suffers:
+		f.log.Info("no longer suffering on purpose")
+	}
+	f.suffers = p.something()
 }
 
 // session is one connection to the agent. planned: there was a plan.
@@ -105,9 +119,7 @@ func (f *follower) session(ctx context.Context) (planned bool, err error) {
 		if m.Plan == nil {
 			continue // of a later version
 		}
-		if !planned || m.Plan.something() {
-			f.log.Debug("a plan of faults", "seq", m.Seq)
-		}
+		f.tellOf(m.Plan)
 		f.inj.Set(*m.Plan)
 		f.begin()
 		planned = true

@@ -166,7 +166,7 @@ func TestAnAgentThatTakesNothingIsLeft(t *testing.T) {
 		i := a.follow()
 		a.accept()
 		a.plan(1, to(Shape{CutOut: true}))
-		time.Sleep(10 * time.Minute) // the window fills with stats
+		<-time.After(10 * time.Minute) // the window fills with stats
 		if i.plan.Load().something() {
 			t.Error("the plan outlives an agent that hangs")
 		}
