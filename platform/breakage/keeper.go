@@ -132,6 +132,9 @@ func (k *Keeper) mendAll(ctx context.Context) error {
 		k.end(0, "the system stops")
 	}
 	k.treat()
+	for service := range k.scales {
+		k.forget(service) // a system that stops has no scale
+	}
 	waits := k.pending()
 	k.mu.Unlock()
 	waitFor(ctx, waits)

@@ -87,8 +87,10 @@ func (k *Keeper) rescale(service string, s *scaling) {
 
 // forget is called with mu held.
 func (k *Keeper) forget(service string) {
-	k.scales[service].release()
-	delete(k.scales, service)
+	if s := k.scales[service]; s != nil {
+		s.release()
+		delete(k.scales, service)
+	}
 }
 
 // scaled reports whether a fault changes the scale of a service, with mu held.

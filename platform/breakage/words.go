@@ -47,6 +47,9 @@ func describe(r control.FaultRequest) string {
 
 func describeLink(l control.Link) string {
 	from, to := ends(l.From), ends(l.To)
+	if from == everybodyElse {
+		from = "everybody"
+	}
 	var what []string
 	switch {
 	case l.CutOut && l.CutIn:
@@ -78,13 +81,14 @@ func describeLink(l control.Link) string {
 	if l.Loss > 0 {
 		say(percent(l.Loss) + " of the packets lost")
 	}
+	made := " that " + from + " " + plural(l.From, "makes", "make") + " to " + to
 	if l.Refuse {
-		say("new connections refused")
+		what = append(what, "connections"+made+" are refused")
 	}
 	if l.ResetEvery > 0 {
-		say("connections reset every " + l.ResetEvery.String())
+		what = append(what, "connections"+made+" are reset every "+l.ResetEvery.String())
 	} else if l.Reset {
-		say("connections reset")
+		what = append(what, "connections"+made+" are reset")
 	}
 	return strings.Join(what, ", ")
 }
@@ -120,11 +124,20 @@ func describeDisk(d control.Disk) string {
 	return strings.Join(what, " and ")
 }
 
+const everybodyElse = "everybody else"
+
 func ends(names []string) string {
 	if slices.Contains(names, control.Everybody) {
-		return "everybody else"
+		return everybodyElse
 	}
-	return list(names)
+	named := slices.Clone(names)
+	for n, end := range named {
+		switch end {
+		case control.EdgeEnd, control.RegistryEnd, control.QueueEnd:
+			named[n] = "the " + end
+		}
+	}
+	return list(named)
 }
 
 // list names at most four.
