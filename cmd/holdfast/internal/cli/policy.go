@@ -402,7 +402,8 @@ func (a *app) withStore(ctx context.Context, opts *policyOptions, f func(context
 			return fmt.Errorf("the system %s has no live settings", info.System)
 		}
 	}
-	d, err := holdfast.OpenLive(url, opts.insecure, drivers.All()...)
+	// In a network of namespaces only this machine is.
+	d, err := holdfast.OpenLive(url, opts.insecure || info.Network != "", drivers.All()...)
 	if err != nil {
 		return usage("%v", err)
 	}

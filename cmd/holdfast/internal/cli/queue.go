@@ -189,7 +189,7 @@ func noGroup(groups []driver.Group, topic, group string) error {
 func (a *app) withQueue(ctx context.Context, opts *queueOptions, timeout time.Duration, f func(context.Context, *queue.Queue) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	url := cmp.Or(opts.queue, a.Getenv("HOLDFAST_QUEUE"))
+	url, insecure := cmp.Or(opts.queue, a.Getenv("HOLDFAST_QUEUE")), opts.insecure
 	if url == "" {
 		c := a.client()
 		defer c.Close()
@@ -200,6 +200,7 @@ func (a *app) withQueue(ctx context.Context, opts *queueOptions, timeout time.Du
 		if url = info.Queue; url == "" {
 			return fmt.Errorf("the system %s has no engine for messages; name one with --queue", info.System)
 		}
+		insecure = insecure || info.Network != "" // a network that only this machine is in
 	}
 	opener, err := host.QueueOpener(url)
 	if err != nil {
@@ -208,7 +209,7 @@ func (a *app) withQueue(ctx context.Context, opts *queueOptions, timeout time.Du
 	if err := opener.CheckURL(url); err != nil {
 		return usage("the queue's URL %v", err)
 	}
-	engine, err := opener.OpenQueue(url, driver.OpenOptions{Name: "holdfast queue", Insecure: opts.insecure, Logger: slog.New(slog.DiscardHandler)})
+	engine, err := opener.OpenQueue(url, driver.OpenOptions{Name: "holdfast queue", Insecure: insecure, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return usage("%v", err)
 	}
