@@ -211,21 +211,28 @@ func (c *chart) latency(r *Report, t timeline) {
 
 // frame is a scale around low and high that ends at 1, 2 or 5 of an order of magnitude, and has one of ten in it.
 func frame(low, high time.Duration) (bottom, top time.Duration) {
-	bottom, top = time.Microsecond, 2*time.Microsecond
-	for unit := time.Microsecond; unit < time.Hour; unit *= 10 {
-		for _, m := range [...]time.Duration{1, 2, 5} {
-			if m*unit <= low {
-				bottom = m * unit
-			}
-			if top < high {
-				top = m * unit
-			}
+	bottom, top = time.Microsecond, time.Microsecond
+	for _, round := range rounds() {
+		if round <= low {
+			bottom = round
+		}
+		if top < high {
+			top = round
 		}
 	}
 	if top < 12*bottom { // lines of one order of magnitude have no other to be seen against
 		bottom, top = bottom/5, bottom*12
 	}
 	return max(1, bottom), top
+}
+
+// rounds are the durations that a scale may end at: 1, 2 and 5 µs, and so on up to hours.
+func rounds() []time.Duration {
+	var out []time.Duration
+	for unit := time.Microsecond; unit < time.Hour; unit *= 10 {
+		out = append(out, unit, 2*unit, 5*unit)
+	}
+	return out
 }
 
 // path is a line through the middles of the bins that have a value. A bin alone is a short line.

@@ -99,6 +99,7 @@ func answerMark(a check.Answer) mark {
 		return kept
 	case check.Broken:
 		return missed
+	case check.Unknown:
 	}
 	return unknown
 }
@@ -109,6 +110,7 @@ func (v Verdict) mark() mark {
 		return kept
 	case UsersNoticed:
 		return missed
+	case CouldNotRun:
 	}
 	return unknown
 }
