@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
+
+	"github.com/holdfast-go/holdfast/examples/shop/internal/audit"
 )
 
 // book is what the customers know of their orders. Every checkout is by a customer of its own, so that an order too many
@@ -21,20 +24,15 @@ type book struct {
 
 // entry is one checkout. Customer, Card and Items are its request's body and do not change; the rest belongs to the book.
 type entry struct {
-	Customer string `json:"customer"`
-	Card     string `json:"card,omitempty"`
-	Items    []item `json:"items"`
+	Customer string       `json:"customer"`
+	Card     string       `json:"card,omitempty"`
+	Items    []audit.Item `json:"items"`
 
 	key   string
 	order string // as acknowledged
 	final bool   // acknowledged or refused
 	// failed says that it was refused because the payment has failed before the order was acknowledged.
 	failed bool
-}
-
-type item struct {
-	Product  string `json:"product"`
-	Quantity int    `json:"quantity"`
 }
 
 func (b *book) open() *entry {
@@ -89,6 +87,19 @@ func (b *book) unanswered() []*entry {
 		if !e.final {
 			out = append(out, e)
 		}
+	}
+	return out
+}
+
+// customers returns what the audit holds the shop's books against.
+func (b *book) customers() audit.Customers {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := audit.Customers{Prefix: b.prefix, Changed: slices.Clone(b.changed)}
+	for _, e := range b.entries {
+		out.Checkouts = append(out.Checkouts, audit.Checkout{
+			Customer: e.Customer, Card: e.Card, Items: e.Items, Order: e.order, Final: e.final, Failed: e.failed,
+		})
 	}
 	return out
 }

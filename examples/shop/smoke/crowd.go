@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-go/holdfast/examples/shop/internal/audit"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 )
 
@@ -142,7 +143,7 @@ func (c *crowd) checkout() func(context.Context) {
 		e.Card = shop.CardThatFails
 	}
 	for _, i := range c.random.Perm(len(c.products))[:1+c.random.IntN(3)] {
-		e.Items = append(e.Items, item{c.products[i].ID, 1 + c.random.IntN(2)})
+		e.Items = append(e.Items, audit.Item{Product: c.products[i].ID, Quantity: 1 + c.random.IntN(2)})
 	}
 	twice, again := c.random.IntN(10) == 0, c.random.IntN(10) == 0
 	pause := time.Duration(c.random.IntN(3000)) * time.Millisecond

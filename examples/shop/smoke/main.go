@@ -24,6 +24,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/holdfast-go/holdfast/examples/shop/internal/audit"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -99,10 +100,10 @@ func run(ctx context.Context, cfg config) (good bool, err error) {
 	}
 	record.enter("repeats")
 	crowd.repeatOpen(ctx, time.Minute)
-	audit, took, err := auditBooks(ctx, info, crowd.book)
+	found, took, err := audit.Run(ctx, info.Registry, info.Queue, crowd.book.customers())
 	if err != nil {
 		return false, fmt.Errorf("audit: %w", err)
 	}
 	record.settled = took
-	return report(os.Stdout, record, director, audit), nil
+	return report(os.Stdout, record, director, found), nil
 }

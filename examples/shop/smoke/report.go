@@ -7,10 +7,12 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"github.com/holdfast-go/holdfast/examples/shop/internal/audit"
 )
 
 // report prints what happened, and reports whether it was good.
-func report(w io.Writer, r *record, d *director, a *audit) bool {
+func report(w io.Writer, r *record, d *director, a *audit.Audit) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fmt.Fprintln(w)
@@ -26,20 +28,11 @@ func report(w io.Writer, r *record, d *director, a *audit) bool {
 	v.say("checkouts done while it was frozen", "%d", frozen[checkout][fine]+frozen[repeat][fine])
 	v.say("lists without stock (shown as unknown)", "%d", r.blanks())
 	v.zero("killed instances that did not come back", len(d.gone))
-	v.say("checkouts: acknowledged, refused", "%d: %d, %d", a.checkouts, a.acknowledged, a.refused)
-	v.say("  of them cancelled, since the payment failed later", "%d", a.cancelled)
-	v.list("checkouts without an answer in the end", a.unanswered)
-	v.list("acknowledged orders missing", a.missing)
-	v.list("orders doubled", a.doubled)
-	v.list("charges doubled or wrong", a.charges)
-	v.list("products whose stock is not conserved", a.stock)
-	v.list("orders unfinished", a.unfinished)
-	v.list("orders paid and not shipped", a.unshipped)
-	v.list("orders shipped twice, wrong, or without being paid", a.shipped)
-	v.list("customers not told", a.untold)
-	v.list("customers told twice, or what is not so", a.told)
-	v.list("totals that do not add up", a.counted)
-	v.list("groups with dead letters", a.dead)
+	v.say("checkouts: acknowledged, refused", "%d: %d, %d", a.Checkouts, a.Acknowledged, a.Refused)
+	v.say("  of them cancelled, since the payment failed later", "%d", a.Cancelled)
+	for _, l := range a.Lists() {
+		v.list(l.Name, l.Lines)
+	}
 	v.say("nothing on its way any more, after the last request", "%v", r.settled.Round(100*time.Millisecond))
 	fmt.Fprintf(w, "\ncame back after a kill: %s\n", d.recovered())
 	if len(r.examples) > 0 {

@@ -1,4 +1,4 @@
-package main
+package audit
 
 import (
 	"fmt"
@@ -11,12 +11,10 @@ import (
 )
 
 // compareOrders holds the orders of our customers against what they know of them.
-func (a *audit) compareOrders(all []*orderspb.Order, b *book) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (a *Audit) compareOrders(all []*orderspb.Order, c Customers) {
 	byID, stands := make(map[string]*orderspb.Order), make(map[string]int)
 	for _, o := range all {
-		if !strings.HasPrefix(o.GetCustomer(), b.prefix) {
+		if !strings.HasPrefix(o.GetCustomer(), c.Prefix) {
 			continue
 		}
 		byID[o.GetId()] = o
@@ -25,47 +23,48 @@ func (a *audit) compareOrders(all []*orderspb.Order, b *book) {
 			stands[o.GetCustomer()]++
 		case orderspb.Status_STATUS_REJECTED:
 			if o.GetPlaced() {
-				a.cancelled++
+				a.Cancelled++
 			}
 		default:
-			a.unfinished = append(a.unfinished, fmt.Sprintf("%s of %s is %s", o.GetId(), o.GetCustomer(), o.GetStatus()))
+			a.Unfinished = append(a.Unfinished, fmt.Sprintf("%s of %s is %s", o.GetId(), o.GetCustomer(), o.GetStatus()))
 		}
 	}
-	for name, e := range b.entries {
-		a.checkouts++
-		o := byID[e.order]
+	for _, e := range c.Checkouts {
+		name := e.Customer
+		a.Checkouts++
+		o := byID[e.Order]
 		switch {
-		case e.order == "" && e.final:
-			a.refused++
-			if e.failed && e.Card == "" {
-				a.missing = append(a.missing, fmt.Sprintf("%s was refused for a payment that has to work", name))
+		case e.Order == "" && e.Final:
+			a.Refused++
+			if e.Failed && e.Card == "" && !c.PaymentsFail {
+				a.Missing = append(a.Missing, fmt.Sprintf("%s was refused for a payment that has to work", name))
 			}
 			if stands[name] > 0 {
-				a.doubled = append(a.doubled, fmt.Sprintf("%s was refused and has %d orders", name, stands[name]))
+				a.Doubled = append(a.Doubled, fmt.Sprintf("%s was refused and has %d orders", name, stands[name]))
 			}
-		case e.order == "":
-			a.open++
-			a.unanswered = append(a.unanswered, fmt.Sprintf("%s never got an answer", name))
+		case e.Order == "":
+			a.Open++
+			a.Unanswered = append(a.Unanswered, fmt.Sprintf("%s never got an answer", name))
 		default:
-			a.acknowledged++
-			if o == nil || !e.became(o) || !sameItems(o, e) {
-				a.missing = append(a.missing, fmt.Sprintf("%s was promised %s: it is %v", name, e.order, o))
+			a.Acknowledged++
+			if o == nil || !c.became(e, o) || !sameItems(o, e) {
+				a.Missing = append(a.Missing, fmt.Sprintf("%s was promised %s: it is %v", name, e.Order, o))
 			}
 		}
 		if stands[name] > 1 {
-			a.doubled = append(a.doubled, fmt.Sprintf("%s has %d orders", name, stands[name]))
+			a.Doubled = append(a.Doubled, fmt.Sprintf("%s has %d orders", name, stands[name]))
 		}
 	}
-	for _, key := range b.changed {
-		a.doubled = append(a.doubled, fmt.Sprintf("key %s was acknowledged as two orders", key))
+	for _, key := range c.Changed {
+		a.Doubled = append(a.Doubled, fmt.Sprintf("key %s was acknowledged as two orders", key))
 	}
 }
 
 // became reports whether o is what the acknowledged order has to be: there, unless it was to be cancelled.
-func (e *entry) became(o *orderspb.Order) bool {
+func (c Customers) became(e Checkout, o *orderspb.Order) bool {
 	s := o.GetStatus()
 	if s == orderspb.Status_STATUS_REJECTED {
-		return e.Card == shop.CardThatFails && o.GetReason() == shop.ErrPaymentFailed.Reason
+		return (c.PaymentsFail || e.Card == shop.CardThatFails) && o.GetReason() == shop.ErrPaymentFailed.Reason
 	}
 	if s == orderspb.Status_STATUS_PAID || s == orderspb.Status_STATUS_CONFIRMED {
 		return e.Card == ""
@@ -73,7 +72,7 @@ func (e *entry) became(o *orderspb.Order) bool {
 	return true // on its way
 }
 
-func sameItems(o *orderspb.Order, e *entry) bool {
+func sameItems(o *orderspb.Order, e Checkout) bool {
 	quantities := make(map[string]int)
 	for _, line := range o.GetLines() {
 		quantities[line.GetProduct()] = int(line.GetQuantity())
@@ -87,7 +86,7 @@ func sameItems(o *orderspb.Order, e *entry) bool {
 }
 
 // compareCharges holds all charges against all orders: by order, and by customer, of whom each of ours orders once.
-func (a *audit) compareCharges(all []*orderspb.Order, charges []*paymentpb.Charge) {
+func (a *Audit) compareCharges(all []*orderspb.Order, charges []*paymentpb.Charge) {
 	type books struct{ orders, charges, ordered, charged int64 }
 	customers := make(map[string]*books)
 	of := func(customer string) *books {
@@ -112,14 +111,14 @@ func (a *audit) compareCharges(all []*orderspb.Order, charges []*paymentpb.Charg
 	}
 	for name, c := range customers {
 		if c.orders != c.charges || c.ordered != c.charged {
-			a.charges = append(a.charges, fmt.Sprintf("%s has %d orders for %d and %d charges for %d", name, c.orders, c.ordered, c.charges, c.charged))
+			a.Charges = append(a.Charges, fmt.Sprintf("%s has %d orders for %d and %d charges for %d", name, c.orders, c.ordered, c.charges, c.charged))
 		}
 	}
 }
 
 // compareStock holds the stock against reservations, and what is sold and set aside against orders: what was set aside for
 // one that was cancelled is back.
-func (a *audit) compareStock(all []*orderspb.Order, stock *inventorypb.AuditResponse) {
+func (a *Audit) compareStock(all []*orderspb.Order, stock *inventorypb.AuditResponse) {
 	sold, onTheWay := make(map[string]int64), false
 	for _, o := range all {
 		switch o.GetStatus() {
@@ -135,7 +134,7 @@ func (a *audit) compareStock(all []*orderspb.Order, stock *inventorypb.AuditResp
 	for _, p := range stock.GetProducts() {
 		if p.GetAvailable() < 0 || p.GetInitial() != p.GetAvailable()+p.GetReserved()+p.GetSold() || p.GetSold() != sold[p.GetProduct()] ||
 			p.GetReserved() != 0 && !onTheWay {
-			a.stock = append(a.stock, fmt.Sprintf("%s: %d at first, %d left, %d reserved, %d sold, %d in orders",
+			a.Stock = append(a.Stock, fmt.Sprintf("%s: %d at first, %d left, %d reserved, %d sold, %d in orders",
 				p.GetProduct(), p.GetInitial(), p.GetAvailable(), p.GetReserved(), p.GetSold(), sold[p.GetProduct()]))
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package audit
 
 import (
 	"fmt"
@@ -26,7 +26,7 @@ func undone(o *orderspb.Order) bool {
 }
 
 // compareParcels holds parcels against orders: one for each that is paid, with what was ordered, and none for any other.
-func (a *audit) compareParcels(all []*orderspb.Order, parcels []*shippingpb.Parcel) {
+func (a *Audit) compareParcels(all []*orderspb.Order, parcels []*shippingpb.Parcel) {
 	of := make(map[string][]*shippingpb.Parcel)
 	for _, p := range parcels {
 		of[p.GetOrder()] = append(of[p.GetOrder()], p)
@@ -36,17 +36,17 @@ func (a *audit) compareParcels(all []*orderspb.Order, parcels []*shippingpb.Parc
 		delete(of, o.GetId())
 		switch {
 		case stands(o) && len(sent) == 0:
-			a.unshipped = append(a.unshipped, fmt.Sprintf("%s of %s is paid and has no parcel", o.GetId(), o.GetCustomer()))
+			a.Unshipped = append(a.Unshipped, fmt.Sprintf("%s of %s is paid and has no parcel", o.GetId(), o.GetCustomer()))
 		case stands(o) && len(sent) > 1:
-			a.shipped = append(a.shipped, fmt.Sprintf("%s of %s has %d parcels", o.GetId(), o.GetCustomer(), len(sent)))
+			a.Shipped = append(a.Shipped, fmt.Sprintf("%s of %s has %d parcels", o.GetId(), o.GetCustomer(), len(sent)))
 		case stands(o) && !sameParcel(o, sent[0]):
-			a.shipped = append(a.shipped, fmt.Sprintf("%s of %s has another parcel than was ordered: %v", o.GetId(), o.GetCustomer(), sent[0]))
+			a.Shipped = append(a.Shipped, fmt.Sprintf("%s of %s has another parcel than was ordered: %v", o.GetId(), o.GetCustomer(), sent[0]))
 		case !stands(o) && len(sent) > 0:
-			a.shipped = append(a.shipped, fmt.Sprintf("%s of %s is %s and has %d parcels", o.GetId(), o.GetCustomer(), o.GetStatus(), len(sent)))
+			a.Shipped = append(a.Shipped, fmt.Sprintf("%s of %s is %s and has %d parcels", o.GetId(), o.GetCustomer(), o.GetStatus(), len(sent)))
 		}
 	}
 	for order, sent := range of {
-		a.shipped = append(a.shipped, fmt.Sprintf("%d parcels for %s, which is no order", len(sent), order))
+		a.Shipped = append(a.Shipped, fmt.Sprintf("%d parcels for %s, which is no order", len(sent), order))
 	}
 }
 
@@ -62,7 +62,7 @@ func sameParcel(o *orderspb.Order, p *shippingpb.Parcel) bool {
 }
 
 // compareSent holds what customers were told against what became of their orders.
-func (a *audit) compareSent(all []*orderspb.Order, sent []*notificationspb.Sent) {
+func (a *Audit) compareSent(all []*orderspb.Order, sent []*notificationspb.Sent) {
 	of := make(map[string][]string)
 	for _, s := range sent {
 		of[s.GetOrder()] = append(of[s.GetOrder()], s.GetAbout())
@@ -82,23 +82,23 @@ func (a *audit) compareSent(all []*orderspb.Order, sent []*notificationspb.Sent)
 		delete(of, o.GetId())
 		for _, about := range due {
 			if !slices.Contains(told, about) {
-				a.untold = append(a.untold, fmt.Sprintf("%s was not told that %s was %s", o.GetCustomer(), o.GetId(), about))
+				a.Untold = append(a.Untold, fmt.Sprintf("%s was not told that %s was %s", o.GetCustomer(), o.GetId(), about))
 			}
 		}
 		for i, about := range told {
 			if !slices.Contains(due, about) || slices.Contains(told[:i], about) {
-				a.told = append(a.told, fmt.Sprintf("%s, which is %s: its customer was told %v", o.GetId(), o.GetStatus(), told))
+				a.Told = append(a.Told, fmt.Sprintf("%s, which is %s: its customer was told %v", o.GetId(), o.GetStatus(), told))
 				break
 			}
 		}
 	}
 	for order, told := range of {
-		a.told = append(a.told, fmt.Sprintf("of %s, which is no order, was told %v", order, told))
+		a.Told = append(a.Told, fmt.Sprintf("of %s, which is no order, was told %v", order, told))
 	}
 }
 
 // compareTotals holds what was counted of events against the orders themselves.
-func (a *audit) compareTotals(all []*orderspb.Order, got *analyticspb.TotalsResponse) {
+func (a *Audit) compareTotals(all []*orderspb.Order, got *analyticspb.TotalsResponse) {
 	var want analyticspb.TotalsResponse
 	want.Revenue, want.Sold = make(map[string]int64), make(map[string]int64)
 	for _, o := range all {
@@ -128,7 +128,7 @@ func (a *audit) compareTotals(all []*orderspb.Order, got *analyticspb.TotalsResp
 		{"sold", got.GetSold(), want.GetSold(), maps.Equal(got.GetSold(), want.GetSold())},
 	} {
 		if !c.same {
-			a.counted = append(a.counted, fmt.Sprintf("%s: %v were counted, it is %v", c.what, c.got, c.want))
+			a.Counted = append(a.Counted, fmt.Sprintf("%s: %v were counted, it is %v", c.what, c.got, c.want))
 		}
 	}
 }
