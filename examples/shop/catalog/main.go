@@ -17,7 +17,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	db, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints)
+	db, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints, svc.Dialer())
 	if err != nil {
 		log.Fatal(err)
 	}

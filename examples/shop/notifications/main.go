@@ -14,7 +14,7 @@ import (
 
 func main() {
 	svc := holdfast.New("notifications", events.Engines())
-	db, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints)
+	db, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints, svc.Dialer())
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 func main() {
 	svc := holdfast.New("payment", events.Engines())
-	settings, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints)
+	settings, err := kv.OpenEtcd(svc.Settings().EtcdEndpoints, svc.Dialer())
 	if err != nil {
 		log.Fatal(err)
 	}

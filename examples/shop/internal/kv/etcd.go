@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -37,9 +39,9 @@ type Etcd struct {
 	pulse  pulse
 }
 
-// OpenEtcd returns a KV on the cluster with these endpoints (host:port). It does not wait for the cluster: that need
-// not be there yet.
-func OpenEtcd(endpoints []string) (*Etcd, error) {
+// OpenEtcd returns a KV on the cluster with these endpoints (host:port), to which dial connects: a Service's Dialer. It does
+// not wait for the cluster: that need not be there yet.
+func OpenEtcd(endpoints []string, dial func(ctx context.Context, network, address string) (net.Conn, error)) (*Etcd, error) {
 	if len(endpoints) == 0 {
 		return nil, errors.New("open etcd: no endpoints: HOLDFAST_REGISTRY is not an etcd:// URL")
 	}
@@ -50,6 +52,9 @@ func OpenEtcd(endpoints []string) (*Etcd, error) {
 		PermitWithoutStream:  true,
 		MaxUnaryRetries:      1, // a single attempt: the retrying is done here, and by one layer only
 		Logger:               zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return dial(ctx, "tcp", address)
+		})},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open etcd %v: %w", endpoints, err)

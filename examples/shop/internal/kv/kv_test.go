@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func TestContract(t *testing.T) {
 
 func openEtcd(t *testing.T, server *etcdtest.Server) *kv.Etcd {
 	t.Helper()
-	db, err := kv.OpenEtcd([]string{server.Addr()})
+	db, err := kv.OpenEtcd([]string{server.Addr()}, (&net.Dialer{}).DialContext)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +256,7 @@ func TestADeadStoreIsUnavailableAndComesBack(t *testing.T) {
 }
 
 func TestWithoutEndpointsNothingOpens(t *testing.T) {
-	if _, err := kv.OpenEtcd(nil); err == nil {
+	if _, err := kv.OpenEtcd(nil, (&net.Dialer{}).DialContext); err == nil {
 		t.Fatal("no error")
 	}
 	if err := (kv.Entry{Key: "k", Value: []byte("{")}).Decode(new(int)); !errors.Is(err, failure.DataLoss) {
