@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -71,8 +72,46 @@ func (s *session) prepare(ctx context.Context) error {
 	if s.load, err = load.New(ctx, s.sc.Load, s.caller); err != nil {
 		return err
 	}
-	return s.prepareChecks(ctx)
+	if err := s.prepareChecks(ctx); err != nil {
+		return err
+	}
+	return s.waitIdle(ctx)
 }
+
+// waitIdle waits until a system that has just been started, or drilled, is busy with itself no more: what a calm system is like
+// is what all else is compared with. It does not wait for ever.
+func (s *session) waitIdle(ctx context.Context) error {
+	var before time.Duration
+	for i := range 1 + int(idleTime/time.Second) {
+		stats, err := s.cfg.Control.Stats(ctx)
+		if err != nil {
+			return err
+		}
+		cpu := stats.Edge.CPU
+		for _, i := range stats.Instances {
+			cpu += i.CPU
+		}
+		busy := cpu - before
+		if i > 0 && busy.Seconds() < idleShare*float64(runtime.NumCPU()) {
+			break
+		}
+		if i == 2 {
+			s.tell(fmt.Sprintf("waiting until %s is idle: it uses %.1f processors", s.info.System, busy.Seconds()), false)
+		}
+		before = cpu
+		if !sleep(ctx, time.Second) {
+			break
+		}
+	}
+	return ctx.Err()
+}
+
+const (
+	// idleTime is how long a drill waits for a system to be idle, and idleShare the share of the machine's processors below
+	// which it is.
+	idleTime  = 20 * time.Second
+	idleShare = 0.3
+)
 
 // waitReady waits until every service has the instances that it should have.
 func (s *session) waitReady(ctx context.Context) error {
@@ -337,7 +376,11 @@ func (s *session) begun(f inject.Resolved) int {
 	s.broken = append(s.broken, f.What)
 	i := len(s.happened) - 1
 	s.mu.Unlock()
-	s.tell(f.What, false)
+	long := ""
+	if f.For > 0 {
+		long = " for " + f.For.String()
+	}
+	s.tell(f.What+long, false)
 	return i
 }
 

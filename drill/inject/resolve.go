@@ -19,7 +19,7 @@ type Resolved struct {
 	// Links are the connections that suffer: those that an instance of From makes to one of To, and the other way round. An
 	// end is instances, Edge, or "*", which is everybody else.
 	Links []Link
-	// What says it in words: "kill -9 orders-2".
+	// What says it in words, without for how long: "kill -9 orders-2".
 	What string
 }
 

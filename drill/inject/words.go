@@ -9,56 +9,53 @@ import (
 
 // say puts a fault into the words that a report has for it.
 func (r Resolved) say() string {
-	who, long := list(r.Targets), ""
-	if r.For > 0 {
-		long = " for " + r.For.String()
-	}
+	who := list(r.Targets)
 	switch r.Kind {
 	case Kill:
 		return "kill -9 " + who
 	case Freeze:
-		return "freeze " + who + long
+		return "freeze " + who
 	case SlowCPU:
-		return fmt.Sprintf("slow %s down to %s of the processor%s", who, percent(r.Share), long)
+		return fmt.Sprintf("slow %s down to %s of the processor", who, percent(r.Share))
 	case Restart:
 		return "restart " + who
 	case Scale:
-		return fmt.Sprintf("scale %s to %d%s", who, r.Replicas, long)
+		return fmt.Sprintf("scale %s to %d", who, r.Replicas)
 	case Partition:
-		return r.sayPartition() + long
+		return r.sayPartition()
 	case Latency:
 		delay := r.Delay.String()
 		if r.Jitter > 0 {
 			delay += " to " + (r.Delay + r.Jitter).String()
 		}
-		return fmt.Sprintf("%s of latency between %s%s", delay, r.ends(), long)
+		return fmt.Sprintf("%s of latency between %s", delay, r.ends())
 	case Bandwidth:
-		return fmt.Sprintf("%s a second between %s%s", bytes(r.Rate), r.ends(), long)
+		return fmt.Sprintf("%s a second between %s", bytes(r.Rate), r.ends())
 	case Loss:
-		return fmt.Sprintf("lose %s of the packets between %s%s", percent(r.Share), r.ends(), long)
+		return fmt.Sprintf("lose %s of the packets between %s", percent(r.Share), r.ends())
 	case Reset:
 		every := ""
 		if r.Every > 0 {
-			every = ", every " + r.Every.String() + long
+			every = ", every " + r.Every.String()
 		}
 		return fmt.Sprintf("reset the connections between %s%s", r.ends(), every)
 	case Errors:
-		return r.sayErrors(who) + long
+		return r.sayErrors(who)
 	case Disk:
 		return map[string]string{
 			"full": "fill the disk of " + who, "failing": "let the disk of " + who + " fail",
 			"slow": fmt.Sprintf("slow each sync of %s by %s", who, r.Delay),
-		}[r.Mode] + long
+		}[r.Mode]
 	case Memory:
-		return fmt.Sprintf("take %s of memory in %s%s", bytes(r.Bytes), who, long)
+		return fmt.Sprintf("take %s of memory in %s", bytes(r.Bytes), who)
 	case Clock:
-		return fmt.Sprintf("turn the clock of %s by %s%s", who, signed(r.Jump), long)
+		return fmt.Sprintf("turn the clock of %s by %s", who, signed(r.Jump))
 	case Registry, Broker:
-		return r.sayEngine() + long
+		return r.sayEngine()
 	case Command:
-		return "run " + cut(r.Run) + long
+		return "run " + cut(r.Run)
 	case HTTP:
-		return fmt.Sprintf("%s %s at %s%s", r.Request.Method, cut(r.Request.Path), who, long)
+		return fmt.Sprintf("%s %s at %s", r.Request.Method, cut(r.Request.Path), who)
 	}
 	return string(r.Kind)
 }
