@@ -117,10 +117,7 @@ func (c *chart) bands(r *Report, t timeline) {
 }
 
 func (r *Report) faultTitle(f Fault) string {
-	text := clean(f.What, 512) + ", at " + moment(f.Begun, r.Length)
-	if f.lasting() {
-		text += " for " + span(f.Ended-f.Begun)
-	}
+	text := clean(f.words(), 512) + ", at " + moment(f.Begun, r.Length)
 	if f.Failed > 0 {
 		text += fmt.Sprintf(": %s failed, masked after %s", counted(f.Failed, "call"), span(f.Mask))
 	}

@@ -185,10 +185,7 @@ func (p *printer) broken(r *Report) {
 	p.line("")
 	p.line(p.paint(bold, pad(p.fit(title, when+what+3), when+what+4)) + p.paint(dim, "failed  masked after"))
 	for _, f := range worst {
-		text := f.What
-		if f.lasting() {
-			text += " for " + span(f.Ended-f.Begun)
-		}
+		text := f.words()
 		line := padLeft(moment(f.Begun, r.Length), when) + "  " + pad(p.fit(text, what), what)
 		if f.Error != "" {
 			p.line(line + " " + p.mark(unknown) + " " + p.fit(f.Error, 24))
