@@ -42,7 +42,7 @@ type Config struct {
 type Network interface {
 	// Place returns the address of an instance and the namespace that its processes are started
 	// in. It is asked before each start, and its answer for an ID must not change. The file stays
-	// the Network's.
+	// the Network's; nil is for the namespace of this process.
 	Place(id string) (netip.Addr, *os.File, error)
 }
 

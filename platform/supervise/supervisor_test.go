@@ -8,10 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -367,4 +369,51 @@ func TestEnvironment(t *testing.T) {
 	if slices.Contains(said, "B=config") {
 		t.Errorf("B twice in %q", said)
 	}
+}
+
+// elsewhere is a network in which instances are at another address of this machine.
+type elsewhere struct{ asked atomic.Int32 }
+
+func (e *elsewhere) Place(id string) (netip.Addr, *os.File, error) {
+	if id == "nowhere-1" {
+		return netip.Addr{}, nil, errors.New("no room")
+	}
+	e.asked.Add(1)
+	return netip.MustParseAddr("127.0.0.77"), nil, nil
+}
+
+// In a network of its own an instance is told where it is, before every start, and keeps that.
+func TestNetworkSaysWhereInstancesAre(t *testing.T) {
+	cfg := config(t.TempDir())
+	apart := &elsewhere{}
+	cfg.Network = apart
+	s := running(t, cfg)
+	check(t, s.Add(supervise.Group{Service: "shop", Command: []string{"sh", "-c", "env; echo that is all; exec sleep 1000"}, Replicas: 1}))
+	said := func(times int) (all []string) {
+		t.Helper()
+		eventually(t, "printed", func() bool {
+			lines, _, err := s.Logs("shop", 1000, false)
+			check(t, err)
+			all = texts(lines)
+			return len(slices.DeleteFunc(slices.Clone(all), func(l string) bool { return l != "that is all" })) == times
+		})
+		return all
+	}
+	for _, want := range []string{
+		"HOLDFAST_GRPC_ADDR=127.0.0.77:50051", "HOLDFAST_HTTP_ADDR=127.0.0.77:8080", "HOLDFAST_REPLICA_ADDR=127.0.0.77:0", "HOLDFAST_INSECURE=true",
+	} {
+		if all := said(1); !slices.Contains(all, want) {
+			t.Errorf("no %s in %q", want, all)
+		}
+	}
+	check(t, s.Kill("shop-1"))
+	said(2)
+	if n := apart.asked.Load(); n != 2 {
+		t.Errorf("it was asked %d times for 2 starts", n)
+	}
+	if addr := state(t, s, "shop-1").Addrs["http"]; addr != "127.0.0.77:8080" {
+		t.Errorf("it is at %s", addr)
+	}
+	check(t, s.Add(childGroup("nowhere", 1, "http")))
+	eventually(t, "said why", func() bool { return strings.Contains(state(t, s, "nowhere-1").Reason, "no room") })
 }
