@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/holdfast-go/holdfast/bench/echo/echopb"
+	"github.com/holdfast-go/holdfast/internal/fault"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/registry/staticregistry"
 	"github.com/holdfast-go/holdfast/rpc"
@@ -49,7 +50,13 @@ func open(ctx context.Context, s settings) (ways []way, closeAll func(), err err
 		return nil, nil, err
 	}
 	closers = append(closers, stop)
-	holdfastAddr, stop, err := holdfastServer(ctx)
+	holdfastAddr, stop, err := holdfastServer(ctx, nil)
+	if err != nil {
+		return nil, closeAll, err
+	}
+	closers = append(closers, stop)
+	injector := fault.New() // as in a process that a platform has started
+	followingAddr, stop, err := holdfastServer(ctx, injector)
 	if err != nil {
 		return nil, closeAll, err
 	}
@@ -65,9 +72,10 @@ func open(ctx context.Context, s settings) (ways []way, closeAll func(), err err
 	}{
 		{"bare", dialBare, bareAddr, 0, false},
 		{"deadline", dialBare, bareAddr, 5 * time.Second, false},
-		{"holdfast", dialHoldfast, holdfastAddr, 0, false},
-		{"holdfast client", dialHoldfast, bareAddr, 0, true},
+		{"holdfast", dialHoldfast(nil), holdfastAddr, 0, false},
+		{"holdfast client", dialHoldfast(nil), bareAddr, 0, true},
 		{"holdfast server", dialBare, holdfastAddr, 0, true},
+		{"holdfast under drills", dialHoldfast(injector), followingAddr, 0, true},
 	} {
 		if w.split && !s.split && s.only != w.name || s.only != "" && s.only != w.name {
 			continue
@@ -112,8 +120,12 @@ func bareServer() (addr string, stop func(), err error) {
 	return lis.Addr().String(), func() { srv.Stop(); <-done }, nil
 }
 
-func holdfastServer(ctx context.Context) (addr string, stop func(), err error) {
-	srv, err := rpc.NewServer(rpc.ServerConfig{})
+func holdfastServer(ctx context.Context, injector *fault.Injector) (addr string, stop func(), err error) {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, fmt.Errorf("holdfast server: %w", err)
+	}
+	srv, err := rpc.NewServer(rpc.ServerConfig{Listener: injector.Listen(lis)})
 	if err != nil {
 		return "", nil, fmt.Errorf("holdfast server: %w", err)
 	}
@@ -136,13 +148,18 @@ func dialBare(addr string) (grpc.ClientConnInterface, func(), error) {
 	return conn, func() { _ = conn.Close() }, nil
 }
 
-func dialHoldfast(addr string) (grpc.ClientConnInterface, func(), error) {
+// dialHoldfast returns what makes clients whose connections go through injector.
+func dialHoldfast(injector *fault.Injector) func(addr string) (grpc.ClientConnInterface, func(), error) {
+	return func(addr string) (grpc.ClientConnInterface, func(), error) { return newClient(addr, injector) }
+}
+
+func newClient(addr string, injector *fault.Injector) (grpc.ClientConnInterface, func(), error) {
 	driver := staticregistry.New(map[string][]registry.Instance{
 		"echo": {{ID: "echo-1", Endpoints: map[string]string{"grpc": addr}}},
 	})
 	quiet := slog.New(slog.DiscardHandler)
 	reg := registry.New(driver, registry.Config{Logger: quiet})
-	client, err := rpc.Dial(reg, "echo", rpc.ClientConfig{Logger: quiet})
+	client, err := rpc.Dial(reg, "echo", rpc.ClientConfig{Logger: quiet, Dial: injector.Dial(nil)})
 	if err != nil {
 		return nil, nil, errors.Join(err, reg.Close(), driver.Close())
 	}
