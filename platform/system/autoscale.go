@@ -3,6 +3,7 @@ package system
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -183,6 +184,39 @@ func (p *parser) state(n *yaml.Node) string {
 		return ""
 	}
 	return s
+}
+
+// serves reads what a service serves: one protocol, a list of them, or none.
+func (p *parser) serves(n *yaml.Node) []string {
+	items := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		items = n.Content
+	}
+	out := []string{}
+	for _, item := range items {
+		s, ok := p.Text(item, "serves")
+		switch {
+		case !ok:
+			return nil
+		case s == "none" && len(items) == 1:
+			return out
+		case s == "none":
+			p.Problem(item, "serves: none goes with no other")
+			return nil
+		case s != GRPC && s != HTTP:
+			p.Problem(item, "serves: there is no %s; want grpc, http, [grpc, http] or none", strictyaml.Bare(s))
+			return nil
+		case slices.Contains(out, s):
+			p.Problem(item, "serves: %s is in the list twice", s)
+			return nil
+		}
+		out = append(out, s)
+	}
+	if len(out) == 0 {
+		p.Problem(n, "serves: the list is empty; write none")
+		return nil
+	}
+	return out
 }
 
 // checkScaling finds an autoscale section that does not go with the rest of the service, and gives the service its first

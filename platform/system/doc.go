@@ -36,5 +36,10 @@
 // cannot have autoscale: its members vote, and what shrinks by itself could take a majority with it. Nor would it be faster
 // with more of them, since each keeps all of it.
 //
+// # What a service serves
+//
+// serves: grpc, http, [grpc, http] or none says what the instances serve. It is for where the processes do not tell by
+// themselves, as on Kubernetes; left out, it is http for a service with http: and grpc for any other.
+//
 // [holdfast.Service.Replicate]: https://pkg.go.dev/github.com/holdfast-go/holdfast#Service.Replicate
 package system

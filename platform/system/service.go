@@ -98,9 +98,13 @@ func (p *parser) service(key, n *yaml.Node) {
 		{Name: "env", Read: func(v *yaml.Node) { svc.Env = p.env(v) }},
 		{Name: "policy", Read: func(v *yaml.Node) { p.policy(key, v) }},
 		{Name: "needs", Read: func(v *yaml.Node) { svc.Needs, needs = p.list(v) }},
+		{Name: "serves", Read: func(v *yaml.Node) { svc.Serves = p.serves(v) }},
 		{Name: "state", Read: func(v *yaml.Node) { svc.State = p.state(v) }},
 		{Name: "autoscale", Read: func(v *yaml.Node) { svc.Autoscale = p.autoscale(svc.Name, v) }},
 	})
+	if v := found["serves"]; v != nil && svc.Serves != nil && svc.HTTP != "" && !slices.Contains(svc.Serves, HTTP) {
+		p.Problem(v, "serves: http is missing, although there is an address for it")
+	}
 	p.checkScaling(&svc, found["autoscale"], found["replicas"])
 	if n.Kind == yaml.MappingNode && found["run"] == nil {
 		p.Problem(key, "%s: no field run: name a Go package directory or a command line", strictyaml.Bare(key.Value))

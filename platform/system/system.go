@@ -70,6 +70,8 @@ type Service struct {
 	Env map[string]string
 	// Needs are services that have to be ready before this one is started. No cycles.
 	Needs []string
+	// Serves are the protocols that the instances serve, GRPC and HTTP, as the file says; see Protocols.
+	Serves []string
 	// State is Replicated for a service whose instances keep state among themselves (holdfast.Service.Replicate), each on
 	// a disk of its own and under a name that stays; "" for one that can lose any instance for good.
 	State string
@@ -85,6 +87,24 @@ func (s *System) Service(name string) (Service, bool) {
 		}
 	}
 	return Service{}, false
+}
+
+// What a service can serve.
+const (
+	GRPC = "grpc"
+	HTTP = "http"
+)
+
+// Protocols are what the instances serve, in the order in which they are asked how they are: Serves, or without that HTTP for a
+// service with an address for HTTP, and GRPC for any other. It is empty for one that says that it serves none.
+func (s Service) Protocols() []string {
+	switch {
+	case s.Serves != nil:
+		return s.Serves
+	case s.HTTP != "":
+		return []string{HTTP}
+	}
+	return []string{GRPC}
 }
 
 // Words is Run split into the program and its arguments. Words are separated by blanks; quotes

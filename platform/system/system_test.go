@@ -66,6 +66,9 @@ func outcome(name string, b []byte) string {
 	}
 	for _, svc := range sys.Services {
 		fmt.Fprintf(&out, "%s x %d: %q http %q env %v needs %v\n", svc.Name, svc.Replicas, svc.Words(), svc.HTTP, svc.Env, svc.Needs)
+		if svc.Serves != nil {
+			fmt.Fprintf(&out, "%s serves %v\n", svc.Name, svc.Protocols())
+		}
 		if svc.State != "" {
 			fmt.Fprintf(&out, "state of %s: %s\n", svc.Name, svc.State)
 		}
