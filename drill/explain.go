@@ -1,8 +1,13 @@
 package drill
 
 import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/holdfast-go/holdfast/drill/inject"
 	"github.com/holdfast-go/holdfast/drill/load"
 	"github.com/holdfast-go/holdfast/drill/report"
 	"github.com/holdfast-go/holdfast/platform/control"
@@ -11,19 +16,257 @@ import (
 // after is for how long a fault that is over, or that does not last, is still looked at when a call fails.
 const after = 5 * time.Second
 
-// failures are the calls that failed, each with what was broken then and why it failed as far as is known.
-func failures(r *report.Report, samples []load.Sample) (out []report.Failure, more int) {
+// failures are calls that failed, each with what was broken then and why it failed as far as is known. If there are more than a
+// report takes, each kind of failure is there with some, spread over the drill.
+func failures(r *report.Report, samples []load.Sample, e *explainer) (out []report.Failure, more int) {
+	type kind struct{ call, status string }
+	of := make(map[kind][]load.Sample)
+	var kinds []kind
+	total := 0
 	for _, s := range samples {
 		if s.Outcome != load.Failed {
 			continue
 		}
-		if len(out) == report.MaxFailures {
-			more++
-			continue
+		k := kind{s.Call, s.Status}
+		if of[k] == nil {
+			kinds = append(kinds, k)
 		}
-		out = append(out, report.Failure{Sample: s, Explain: s.Error})
+		of[k] = append(of[k], s)
+		total++
 	}
-	return out, more
+	var chosen []load.Sample
+	for i, k := range kinds {
+		room := (report.MaxFailures - len(chosen)) / (len(kinds) - i) // what others leave is shared by those that come
+		chosen = append(chosen, spread(of[k], room)...)
+	}
+	slices.SortStableFunc(chosen, func(a, b load.Sample) int { return int(a.Due - b.Due) })
+	for _, s := range chosen {
+		out = append(out, report.Failure{Sample: s, During: during(r.Faults, s), Explain: e.explain(s)})
+	}
+	return out, total - len(out)
 }
 
-func advise(r *report.Report, sc Scenario, info control.Info) []string { return nil }
+// spread takes at most n, as far from each other as can be.
+func spread(samples []load.Sample, n int) []load.Sample {
+	if len(samples) <= n {
+		return samples
+	}
+	out := make([]load.Sample, 0, n)
+	for i := range n {
+		out = append(out, samples[i*len(samples)/n])
+	}
+	return out
+}
+
+// during are the faults that were in force while a call was under way, or had begun or ended not long before.
+func during(faults []report.Fault, s load.Sample) (out []string) {
+	for _, f := range faults {
+		if inForce(f, s) {
+			out = append(out, f.What)
+		}
+	}
+	return out
+}
+
+func inForce(f report.Fault, s load.Sample) bool {
+	return f.Begun <= s.Due+s.Took && s.Due <= max(f.Begun, f.Ended)+after
+}
+
+// explainer knows what explains a failure. It only reads.
+type explainer struct {
+	faults   []report.Fault
+	lanes    []report.Instance
+	services map[string][]string // instances, by service
+	calls    map[string]load.Call
+	first    time.Duration // when the first fault began; 0 is never
+}
+
+func newExplainer(r *report.Report, sc Scenario, w inject.World) *explainer {
+	e := &explainer{faults: r.Faults, lanes: r.Instances, services: make(map[string][]string), calls: make(map[string]load.Call)}
+	for _, s := range w.Services {
+		e.services[s.Name] = s.Instances
+	}
+	for _, c := range sc.Load.Calls {
+		e.calls[c.Name] = c
+	}
+	for _, f := range r.Faults {
+		if e.first == 0 || f.Begun < e.first {
+			e.first = f.Begun
+		}
+	}
+	return e
+}
+
+// explain says in plain words why a call failed, as far as that is known: what came back, what was broken then, and what is
+// wrong with it if all could have gone well.
+func (e *explainer) explain(s load.Sample) string {
+	sentences := []string{e.answer(s)}
+	switch {
+	case wrongCall(s):
+		if len(e.faults) == 0 || s.Due+s.Took < e.first {
+			sentences = append(sentences, "Nothing was broken yet: it is the call that is wrong, or what it expects.")
+		} else {
+			sentences = append(sentences, "An answer like this is about the call, not about what is broken; if it is right, the drill should list it under refused.")
+		}
+	case e.first == 0 || s.Due+s.Took < e.first:
+		sentences = append(sentences, "Nothing was broken yet: the system fails by itself.")
+	default:
+		sentences = append(sentences, e.circumstances(s)...)
+	}
+	return strings.Join(sentences, " ")
+}
+
+// problem is what an answer says of itself: RFC 9457, as Holdfast and others write it.
+type problem struct {
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+	Code   string `json:"code"`
+	Errors []struct {
+		Field       string `json:"field"`
+		Description string `json:"description"`
+	} `json:"errors"`
+}
+
+// reason is what the answer says, in its own words.
+func reason(s load.Sample) string {
+	text := strings.TrimSpace(s.Error)
+	var p problem
+	if strings.HasPrefix(text, "{") && json.Unmarshal([]byte(text), &p) == nil && p.Detail+p.Title != "" {
+		text = p.Detail
+		if text == "" {
+			text = p.Title
+		}
+		for _, e := range p.Errors {
+			text += "; " + e.Field + " " + e.Description
+		}
+	}
+	if s.Status != "" {
+		text = strings.TrimPrefix(text, s.Status+": ")
+	}
+	text = strings.Join(strings.Fields(text), " ")
+	if r := []rune(text); len(r) > 300 {
+		text = string(r[:299]) + "…"
+	}
+	return strings.TrimRight(text, ".")
+}
+
+// answer says what came back.
+func (e *explainer) answer(s load.Sample) string {
+	why := reason(s)
+	if why != "" {
+		why = ": " + why
+	}
+	took := brief(s.Took)
+	switch s.Status {
+	case "":
+		if isTimeout(s.Error) {
+			return fmt.Sprintf("No answer within %s; it may have been carried out%s.", took, why)
+		}
+		if strings.Contains(s.Error, "refused") {
+			return fmt.Sprintf("Nobody listened%s.", why)
+		}
+		return fmt.Sprintf("The connection broke after %s, before an answer came; it may have been carried out%s.", took, why)
+	case "503", "UNAVAILABLE":
+		return fmt.Sprintf("The system said after %s that it cannot do this now%s.", took, why)
+	case "504", "DEADLINE_EXCEEDED":
+		return fmt.Sprintf("The system gave up after %s%s.", took, why)
+	case "429", "RESOURCE_EXHAUSTED":
+		return fmt.Sprintf("The system turned it away after %s, to have room for others%s.", took, why)
+	case "500", "INTERNAL", "UNKNOWN":
+		return fmt.Sprintf("The system failed after %s, in a way that nobody has thought of%s.", took, why)
+	case "502":
+		return fmt.Sprintf("The answer was lost on the way, after %s%s.", took, why)
+	}
+	return fmt.Sprintf("The answer was %s after %s%s.", s.Status, took, why)
+}
+
+func isTimeout(text string) bool {
+	return strings.Contains(text, "deadline exceeded") || strings.Contains(text, "Timeout") || strings.Contains(text, "timeout")
+}
+
+// wrongCall reports whether the answer is about the call, and not about how the system is.
+func wrongCall(s load.Sample) bool {
+	switch s.Status {
+	case "400", "401", "403", "404", "405", "406", "409", "410", "411", "412", "413", "414", "415", "422",
+		"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "FAILED_PRECONDITION", "OUT_OF_RANGE", "UNIMPLEMENTED", "UNAUTHENTICATED":
+		return true
+	}
+	return strings.HasPrefix(s.Status, "2") || strings.HasPrefix(s.Status, "3") || s.Status == "OK"
+}
+
+// circumstances say how the system was while the call was under way.
+func (e *explainer) circumstances(s load.Sample) (out []string) {
+	for _, name := range sortedKeys(e.services) {
+		ids := e.services[name]
+		hit := e.hit(ids, s)
+		if len(hit) == 0 {
+			continue
+		}
+		who := strings.Join(hit, ", ")
+		switch n := len(ids); {
+		case name == control.ControlService && len(hit) > inject.Minority(n):
+			out = append(out, fmt.Sprintf("The control plane, which is registry and broker, was away or impaired (%s).", who))
+		case len(hit) == n && n == 1:
+			out = append(out, fmt.Sprintf("%s was the only instance of %s, and was hit: nobody could stand in for it.", who, name))
+		case len(hit) == n:
+			out = append(out, fmt.Sprintf("All %d instances of %s were hit: nobody could stand in for them.", n, name))
+		case n >= 3 && len(hit) > inject.Minority(n):
+			out = append(out, fmt.Sprintf("%d of the %d instances of %s were hit (%s): what they keep together takes most of them.", len(hit), n, name, who))
+		default:
+			out = append(out, fmt.Sprintf("%s was hit, while %d of %s were well.", who, n-len(hit), name))
+		}
+	}
+	if len(out) == 0 {
+		return append(out, "Nothing was broken at the time, or just before: the system failed by itself, or had not recovered yet.")
+	}
+	if unsafeCall(e.calls[s.Call]) && (s.Status == "" || s.Status == "502" || s.Status == "503" || s.Status == "UNAVAILABLE" || s.Status == "UNKNOWN") {
+		out = append(out, "It has no idempotency key, so nobody may send it again: it could happen twice.")
+	}
+	return out
+}
+
+// hit are those of some instances that a fault hit while a call was under way, or that were not ready.
+func (e *explainer) hit(ids []string, s load.Sample) (out []string) {
+	for _, id := range ids {
+		bad := slices.ContainsFunc(e.faults, func(f report.Fault) bool {
+			return slices.Contains(f.Target, id) && f.Begun <= s.Due+s.Took && s.Due <= max(f.Begun, f.Ended)+slot
+		})
+		if bad || e.away(id, s) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// away reports whether an instance was not ready at any time while a call was under way.
+func (e *explainer) away(id string, s load.Sample) bool {
+	for _, lane := range e.lanes {
+		if lane.ID != id {
+			continue
+		}
+		for i, p := range lane.Phases {
+			until := time.Duration(1<<63 - 1)
+			if i+1 < len(lane.Phases) {
+				until = lane.Phases[i+1].From
+			}
+			if p.State != "ready" && p.From <= s.Due+s.Took && s.Due <= until {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// unsafeCall reports whether a call may not be repeated by whoever does not know what it does.
+func unsafeCall(c load.Call) bool {
+	return (c.Method == "POST" || c.Method == "PATCH" || c.GRPC != "") && c.Key == ""
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/holdfast-go/holdfast/drill/inject"
 	"github.com/holdfast-go/holdfast/drill/load"
 	"github.com/holdfast-go/holdfast/drill/report"
 )
@@ -43,14 +44,25 @@ func (s *session) report() *report.Report {
 	s.mu.Unlock()
 	tally := s.rec.Tally()
 	r.HeldUp = tally.HeldUp
-	judge(r, s.sc, s.rec.Samples(), s.attempts.amplification())
-	r.Figures.Calls, r.Figures.OK, r.Figures.Failed, r.Figures.Refused = tally.OK+tally.Failed+tally.Refused, tally.OK, tally.Failed, tally.Refused
-	r.Advice = advise(r, s.sc, s.info)
+	judge(r, s.sc, s.world, s.named(s.rec.Samples()), s.attempts.amplification())
+	if tally.Dropped > 0 {
+		r.LeftOut = append(slices.Clone(r.LeftOut), fmt.Sprintf("%d calls beyond %d, which were made and are in no figure", tally.Dropped, load.MaxSamples))
+	}
 	return r
 }
 
+// named replaces addresses of instances that answered by their names.
+func (s *session) named(samples []load.Sample) []load.Sample {
+	for i := range samples {
+		if id := s.lanes.at(samples[i].Instance); id != "" {
+			samples[i].Instance = id
+		}
+	}
+	return samples
+}
+
 // judge fills in what follows from the samples and the faults. It is pure, but for r.
-func judge(r *report.Report, sc Scenario, samples []load.Sample, amplification float64) {
+func judge(r *report.Report, sc Scenario, w inject.World, samples []load.Sample, amplification float64) {
 	turns := turnsOf(r.Faults)
 	mask(r.Faults, turns, samples)
 	r.Figures = figures(samples)
@@ -71,7 +83,8 @@ func judge(r *report.Report, sc Scenario, samples []load.Sample, amplification f
 	}
 	r.Timeline = timeline(samples, r.Length)
 	r.Expectations = expectations(sc.Expect, r.Figures, len(turns) > 0, r.HeldUp)
-	r.Failed, r.MoreFailed = failures(r, samples)
+	r.Failed, r.MoreFailed = failures(r, samples, newExplainer(r, sc, w))
+	r.Advice = advise(r, sc, w, samples)
 }
 
 // figures are those of some calls. Times are of calls that were answered: what failed has failed, however fast.

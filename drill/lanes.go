@@ -17,15 +17,19 @@ const maxPhases = 2000
 type lanes struct {
 	mu    sync.Mutex
 	lanes []report.Instance
+	addrs map[string]string // who is at an address: instances keep theirs
 }
 
 // begin notes how instances are before the drill.
 func (l *lanes) begin(instances []control.Instance) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lanes = nil
+	l.lanes, l.addrs = nil, make(map[string]string)
 	for _, i := range instances {
 		l.lanes = append(l.lanes, report.Instance{ID: i.ID, Phases: []report.Phase{{State: i.State, PID: i.PID}}})
+		for _, addr := range i.Addrs {
+			l.addrs[addr] = i.ID
+		}
 	}
 }
 
@@ -40,6 +44,13 @@ func (l *lanes) follow(ctx context.Context, c Control, began time.Time) {
 		})
 		sleep(ctx, 200*time.Millisecond)
 	}
+}
+
+// at returns the instance at an address, "" if there was none before the drill.
+func (l *lanes) at(addr string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.addrs[addr]
 }
 
 func (l *lanes) add(id string, at time.Duration, state string) {

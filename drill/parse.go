@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -41,8 +42,11 @@ type Problems = strictyaml.Problems //nolint:errname // as there
 
 // Parse decodes and validates a scenario file. The name is only used in messages, and to name a drill that does not say how it
 // is called. The error, if any, is a Problems with all that is wrong.
-func Parse(name string, b []byte) (*Scenario, error) {
-	p := &parser{Parser: strictyaml.Parser{File: name}}
+func Parse(name string, b []byte) (*Scenario, error) { return parse(name, b, nil) }
+
+// parse is Parse for a file of a system that has a base: see LoadDir.
+func parse(name string, b []byte, base *Scenario) (*Scenario, error) {
+	p := &parser{Parser: strictyaml.Parser{File: name}, base: base}
 	p.sc.File = name
 	p.Parse(b, MaxBytes, "it has load:, faults: and expect:", "a file is one drill", p.scenario)
 	if problems := p.Problems(); problems != nil {
@@ -51,8 +55,8 @@ func Parse(name string, b []byte) (*Scenario, error) {
 	return &p.sc, nil
 }
 
-// Load reads one scenario file.
-func Load(path string) (*Scenario, error) {
+// read reads one file.
+func read(path string, base *Scenario) (*Scenario, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("load drill: %w", err)
@@ -62,21 +66,29 @@ func Load(path string) (*Scenario, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load drill: %w", err)
 	}
-	return Parse(path, b)
+	return parse(path, b, base)
 }
 
-// LoadDir reads every drill of a system, by the names of the files DIR/drills/*.yaml. There are none without that directory.
-// What is wrong in several files is one Problems.
+// LoadDir reads every drill of a system: the files DIR/drills/*.yaml. There are none without that directory. What is wrong in
+// several files is one Problems.
+//
+// If one of them is standard.yaml, the others take from it what they do not say: one without calls has its calls and vars, one
+// without a rate its rate, one without expect its promises; its invariants are added to those of each drill with its calls.
 func LoadDir(dir string) ([]*Scenario, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, Dir, "*.yaml"))
 	if err != nil {
 		return nil, fmt.Errorf("load drills: %w", err)
 	}
+	standard := filepath.Join(dir, Dir, StandardName+".yaml")
+	if i := slices.Index(paths, standard); i > 0 { // the others are made of it
+		paths = slices.Insert(slices.Delete(paths, i, i+1), 0, standard)
+	}
 	var out []*Scenario
 	var all Problems
+	var base *Scenario
 	names := make(map[string]string)
 	for _, path := range paths {
-		sc, err := Load(path)
+		sc, err := read(path, base)
 		var problems Problems
 		switch {
 		case errors.As(err, &problems):
@@ -89,6 +101,9 @@ func LoadDir(dir string) ([]*Scenario, error) {
 		}
 		if first, ok := names[sc.Name]; ok {
 			all = append(all, Problem{File: path, Message: fmt.Sprintf("the drill %s is in %s, too", sc.Name, first)})
+		}
+		if path == standard {
+			base = sc
 		}
 		names[sc.Name] = path
 		out = append(out, sc)
@@ -104,6 +119,7 @@ type parser struct {
 	strictyaml.Parser
 	sc Scenario
 
+	base    *Scenario // what is taken from it where the file does not say
 	forNode *yaml.Node
 	ends    []end  // when each fault is over, and where that is written
 	wanted  []want // calls that invariants are about
@@ -145,8 +161,33 @@ func (p *parser) scenario(n *yaml.Node) {
 	if p.steps && p.forNode != nil {
 		p.Problem(p.forNode, "for: the steps of the load say how long it lasts; remove one of the two")
 	}
+	p.takeBase()
 	p.checkEnds()
 	p.checkWanted()
+}
+
+// takeBase takes from the base what the file does not say.
+func (p *parser) takeBase() {
+	if p.base == nil {
+		return
+	}
+	mix := &p.sc.Load
+	if len(mix.Steps) == 0 {
+		// The base's own length is for it alone.
+		mix.Steps = slices.Clone(p.base.Load.Steps)
+	}
+	if p.sc.Expect == (Expect{}) {
+		p.sc.Expect = p.base.Expect
+	}
+	if len(mix.Calls) > 0 {
+		return
+	}
+	mix.Calls = slices.Clone(p.base.Load.Calls)
+	vars := make(map[string]string)
+	maps.Copy(vars, p.base.Load.Vars)
+	maps.Copy(vars, mix.Vars)
+	mix.Vars = vars
+	p.sc.Invariants = append(p.sc.Invariants, p.base.Invariants...)
 }
 
 func (p *parser) name(n *yaml.Node) {

@@ -40,8 +40,8 @@ type Config struct {
 	// Progress, if not nil, is told what happens, and about once a second how far it is. It is called by one goroutine at a
 	// time and must not block for long.
 	Progress func(Progress)
-	// GRPC returns a connection to a service for calls over gRPC. nil: over the addresses of its instances as the system has
-	// them, without TLS, in turn.
+	// GRPC returns a connection to a service for calls over gRPC. nil, or a nil connection: over the addresses of its instances
+	// as the system has them, without TLS, in turn.
 	GRPC func(service string) (grpc.ClientConnInterface, error)
 	// HTTP, if not nil, makes the requests to public addresses.
 	HTTP http.RoundTripper

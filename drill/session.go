@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/holdfast-go/holdfast/drill/check"
 	"github.com/holdfast-go/holdfast/drill/inject"
 	"github.com/holdfast-go/holdfast/drill/load"
@@ -261,9 +263,14 @@ func (s *session) target() {
 			t.Edges[svc.Name] = "http://" + svc.HTTP
 		}
 	}
-	if t.GRPC == nil {
-		s.grpc = newDirect(s.cfg.Control)
-		t.GRPC = s.grpc.service
+	s.grpc = newDirect(s.cfg.Control)
+	t.GRPC = func(service string) (grpc.ClientConnInterface, error) {
+		if s.cfg.GRPC != nil {
+			if conn, err := s.cfg.GRPC(service); conn != nil || err != nil {
+				return conn, err
+			}
+		}
+		return s.grpc.service(service)
 	}
 	s.caller = load.NewCaller(t)
 }

@@ -83,19 +83,18 @@ func (r Resolved) sayPartition() string {
 }
 
 func (r Resolved) sayErrors(who string) string {
-	what := "calls"
+	what := percent(cmp.Or(r.Share, 1)) + " of the calls of " + who
 	if len(r.Methods) > 0 {
-		what = "calls of " + cut(strings.Join(r.Methods, ", "))
+		what += " to " + cut(strings.Join(r.Methods, ", "))
 	}
-	share := percent(cmp.Or(r.Share, 1))
 	if r.Code == NoCode {
-		return fmt.Sprintf("%s handles %s of its %s %s late", who, share, what, r.Delay)
+		return fmt.Sprintf("hold up %s by %s", what, r.Delay)
 	}
 	late := ""
 	if r.Delay > 0 {
 		late = " after " + r.Delay.String()
 	}
-	return fmt.Sprintf("%s fails %s of its %s with %s%s", who, share, what, cmp.Or(r.Code, DefaultCode), late)
+	return fmt.Sprintf("fail %s with %s%s", what, cmp.Or(r.Code, DefaultCode), late)
 }
 
 func (r Resolved) sayEngine() string {
