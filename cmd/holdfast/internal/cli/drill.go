@@ -142,6 +142,8 @@ func (a *app) drill(ctx context.Context, args []string, opts drillOptions) error
 func (a *app) runDrills(ctx context.Context, chosen []*drill.Scenario, path string, opts drillOptions, guard *drillGuard, view *drillView) (reports []*report.Report) {
 	c := a.client()
 	defer c.Close()
+	conns := &drillConns{ctx: ctx, control: c}
+	defer conns.close()
 	for _, sc := range chosen {
 		if ctx.Err() != nil {
 			break
@@ -149,7 +151,7 @@ func (a *app) runDrills(ctx context.Context, chosen []*drill.Scenario, path stri
 		view.begin(sc, opts.seed)
 		r := drill.Run(ctx, sc, drill.Config{
 			Control: c, Addr: a.control, Seed: opts.seed, Command: a.drillAgain(sc, path, opts), Version: version(),
-			Progress: view.progress, Guard: guard.guard,
+			Progress: view.progress, Guard: guard.guard, GRPC: conns.dial,
 		})
 		view.end(r)
 		reports = append(reports, r)
