@@ -198,3 +198,19 @@ func TestHCLChooses(t *testing.T) {
 		t.Errorf("old answers are enough to pick %d", got)
 	}
 }
+
+func TestALoadCounts(t *testing.T) {
+	var l Load
+	var now time.Time
+	for range 3 {
+		l.Start()
+	}
+	l.Done(now, now, 0, true)
+	l.Done(now, now, 1, false)
+	if in, ended := l.Counts(); in != 1 || ended != 2 {
+		t.Errorf("%d in flight, %d ended", in, ended)
+	}
+	if before := l.Start(); before != 1 {
+		t.Errorf("%d before it", before)
+	}
+}

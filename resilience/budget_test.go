@@ -310,3 +310,22 @@ func TestBudgetCountsWhatIsInFlight(t *testing.T) {
 		})
 	})
 }
+
+func TestABudgetCountsCallsAndAttempts(t *testing.T) {
+	b := NewBudget(BudgetPolicy{})
+	now := time.Unix(1, 0)
+	for n := range 3 { // with one, two and three attempts
+		c := Begin(Spec{Policy: &Policy{MaxAttempts: 3}, Budget: b, Deadline: now.Add(time.Minute), Safe: true})
+		for range n + 1 {
+			p, stop := c.Next(now, 0)
+			if stop != StopDone {
+				t.Fatal(stop)
+			}
+			c.Done(now, p, Unsent, -1, 0)
+		}
+		c.End(now)
+	}
+	if calls, attempts := b.Counts(); calls != 3 || attempts != 6 {
+		t.Errorf("%d calls, %d attempts", calls, attempts)
+	}
+}

@@ -11,6 +11,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/holdfast-go/holdfast/internal/memnet"
+	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/registry/memregistry"
 	"github.com/holdfast-go/holdfast/rpc"
 )
 
@@ -70,3 +72,38 @@ func TestDirectRefusesPlaintextBeyondLoopback(t *testing.T) {
 type elsewhere struct{ net.Conn }
 
 func (elsewhere) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 1} }
+
+func TestConnectionsAreMadeByWhatTheConfigurationGives(t *testing.T) {
+	dialled := make(chan string, 100)
+	cfg := rpc.ClientConfig{Dial: func(_ context.Context, network, address string) (net.Conn, error) {
+		dialled <- network + " " + address
+		return nil, net.ErrClosed
+	}}
+	engine := memregistry.New()
+	reg := registry.New(engine, registry.Config{})
+	defer engine.Close()
+	defer reg.Close()
+	for target, want := range map[string]string{"passthrough:///127.0.0.1:1": "tcp 127.0.0.1:1", "unix:///a/socket": "unix /a/socket", "unix:socket": "unix socket"} {
+		conn, err := grpc.NewClient(target, rpc.DialOptions(reg, cfg)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Connect()
+		if got := <-dialled; got != want {
+			t.Errorf("%s: dialled %q, want %q", target, got, want)
+		}
+		conn.Close()
+		for len(dialled) > 0 {
+			<-dialled
+		}
+	}
+	conn, err := rpc.Direct("127.0.0.1:2", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Connect()
+	if got := <-dialled; got != "tcp 127.0.0.1:2" {
+		t.Errorf("dialled %q", got)
+	}
+}
