@@ -21,6 +21,8 @@ type identity struct {
 	Cluster map[string]string `json:"cluster"`
 	// Joined is set once the member was ready: from then on its data must not be lost.
 	Joined bool `json:"joined"`
+	// Joins is set by Replace, until then: the cluster is there already, and knows of this member.
+	Joins bool `json:"joins,omitempty"`
 }
 
 // dataDir is the directory of one member.
@@ -72,7 +74,7 @@ func (d *dataDir) check(b []byte) error {
 		// It may have voted and acknowledged what it does not know any more.
 		return errors.New("has lost its data: the member cannot come back as the one it was")
 	}
-	d.id.Joined = was.Joined
+	d.id.Joined, d.id.Joins = was.Joined, was.Joins
 	return checkDB(filepath.Join(d.etcd(), "snap", "db"))
 }
 
@@ -97,7 +99,7 @@ func (d *dataDir) joined() error {
 	if d.id.Joined {
 		return nil
 	}
-	d.id.Joined = true
+	d.id.Joined, d.id.Joins = true, false
 	return d.write()
 }
 

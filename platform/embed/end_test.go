@@ -35,7 +35,7 @@ func TestALeaderThatIsLeftAloneEnds(t *testing.T) {
 			Name: name, DataDir: t.TempDir(), ClientAddr: clients[i], PeerAddr: cluster[name], Cluster: cluster,
 		}.withDefaults()
 		started.Go(func() {
-			server, err := start(cfg, newBridge(slog.New(slog.DiscardHandler)), newStreams())
+			server, err := start(cfg, false, newBridge(slog.New(slog.DiscardHandler)), newStreams())
 			if err != nil {
 				t.Error(err)
 				return

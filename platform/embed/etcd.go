@@ -33,7 +33,7 @@ type EtcdConfig struct {
 	// Name of the member, unique in the cluster.
 	Name string
 	// DataDir is the member's own directory. A member that is started on it again is the same member; a directory of
-	// another member or cluster is refused, and so is one that has lost its data.
+	// another member or cluster is refused, and so is one that has lost its data; see Replace.
 	DataDir string
 	// ClientAddr and PeerAddr are IP:port to listen on. Plaintext, so loopback only unless Insecure is set.
 	ClientAddr, PeerAddr string
@@ -86,11 +86,11 @@ func (e *Etcd) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("etcd %s: %w", cfg.Name, err)
 	}
-	if !dir.id.Joined {
+	if !dir.id.Joined && !dir.id.Joins {
 		waitTurn(ctx, cfg)
 	}
 	streams, log := newStreams(), newBridge(cfg.Logger.With("member", cfg.Name))
-	server, err := start(cfg, log, streams)
+	server, err := start(cfg, dir.id.Joins, log, streams)
 	if err != nil {
 		return fmt.Errorf("etcd %s: %w", cfg.Name, err)
 	}
@@ -217,7 +217,7 @@ func checkAddr(what, s string, insecure bool) error {
 }
 
 // start starts a server. etcd answers some errors of its data by a panic, which is made an error here.
-func start(cfg EtcdConfig, log *bridge, streams *streams) (server *etcd.Etcd, err error) {
+func start(cfg EtcdConfig, joins bool, log *bridge, streams *streams) (server *etcd.Etcd, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			server, err = nil, fmt.Errorf("data directory %s: %s", cfg.DataDir, log.reason(v))
@@ -230,7 +230,7 @@ func start(cfg EtcdConfig, log *bridge, streams *streams) (server *etcd.Etcd, er
 		}
 	}
 	shrinkWAL()
-	return etcd.StartEtcd(settings(cfg, log, streams))
+	return etcd.StartEtcd(settings(cfg, joins, log, streams))
 }
 
 func checkFree(what, addr string) error {
@@ -245,7 +245,7 @@ func checkFree(what, addr string) error {
 }
 
 // settings translates a configuration. What is not mentioned is etcd's default.
-func settings(cfg EtcdConfig, log *bridge, streams *streams) *etcd.Config {
+func settings(cfg EtcdConfig, joins bool, log *bridge, streams *streams) *etcd.Config {
 	c := etcd.NewConfig()
 	c.Name, c.Dir = cfg.Name, cfg.DataDir
 	client, peer := []url.URL{httpURL(cfg.ClientAddr)}, []url.URL{httpURL(cfg.PeerAddr)}
@@ -259,6 +259,9 @@ func settings(cfg EtcdConfig, log *bridge, streams *streams) *etcd.Config {
 	slices.Sort(initial) // a configuration should look the same each time it is logged
 	c.InitialCluster = strings.Join(initial, ",")
 	c.ClusterState = etcd.ClusterStateFlagNew // ignored when there is data
+	if joins {
+		c.ClusterState = etcd.ClusterStateFlagExisting
+	}
 
 	c.TickMs = uint(cfg.Heartbeat.Milliseconds())
 	c.ElectionMs = uint(cfg.Election.Milliseconds())

@@ -187,8 +187,3 @@ func hostsOf(engine string) []string {
 	}
 	return hosts
 }
-
-// Wipe implements control.System.
-func (h *Host) Wipe(context.Context, []string) error {
-	return failure.New(failure.Unimplemented, "not yet")
-}

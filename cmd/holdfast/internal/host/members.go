@@ -28,6 +28,8 @@ type plane struct {
 	// reach is where others reach a member, by its ID; clients and queues are what the services connect to.
 	reach           map[string][]string
 	clients, queues []string
+	ids             []string          // in the order of members and clients
+	peers           map[string]string // etcd's peer addresses by ID
 }
 
 // chooseMembers gives each control member its addresses, the same as in the last run on the same data, in a network of
@@ -55,12 +57,13 @@ func chooseMembers(data string, network *netns.Network, n int, queue bool) (p pl
 		}
 		p.queue = natsqueue.Scheme + "://" + strings.Join(queues, ",") + "?token-file=" + url.QueryEscape(token)
 	}
-	p.clients, p.reach = clients, make(map[string][]string)
+	p.ids, p.clients, p.reach, p.peers = ids, clients, make(map[string][]string), make(map[string]string)
 	if queue {
 		p.queues = queues
 	}
 	p.registry = "etcd://" + strings.Join(clients, ",")
 	for _, id := range ids {
+		p.peers[id] = addrs[id+" peer"]
 		for _, what := range slices.Sorted(maps.Keys(networkPorts)) {
 			p.reach[id] = append(p.reach[id], addrs[id+" "+what])
 		}

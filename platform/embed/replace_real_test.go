@@ -1,0 +1,41 @@
+//go:build real
+
+package embed_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/holdfast-go/holdfast/platform/embed"
+)
+
+// A member that has lost its data does not come back as the one that it was; one that is put in its place gets
+// everything from the others, and counts.
+func TestRealReplace(t *testing.T) {
+	members := cluster(t)
+	put(t, client(t, members...), "k", "v")
+	lost := members[1]
+	lost.stop(t)
+	check(t, os.RemoveAll(filepath.Join(lost.cfg.DataDir, "member")))
+	contains(t, runError(t, lost.cfg), "has lost its data")
+
+	others := []string{members[0].cfg.ClientAddr, members[2].cfg.ClientAddr}
+	check(t, embed.Replace(soon(t), lost.cfg, others))
+	check(t, embed.Replace(soon(t), lost.cfg, others)) // as after one that was given up
+	back := run(t, lost.cfg)
+	waitReady(t, back)
+	if got := get(t, client(t, back), "k"); got != "v" {
+		t.Errorf("got %q", got)
+	}
+	// Without it there would be no majority now.
+	members[0].stop(t)
+	put(t, client(t, back, members[2]), "k", "two")
+	// It is the same one from now on.
+	back.stop(t)
+	again := run(t, lost.cfg)
+	waitReady(t, again)
+	if got := get(t, client(t, again), "k"); got != "two" {
+		t.Errorf("got %q", got)
+	}
+}
