@@ -1,0 +1,235 @@
+package kubernetes_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/platform/kubernetes"
+	"github.com/holdfast-go/holdfast/platform/system"
+	"github.com/holdfast-go/holdfast/scale"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files in testdata")
+
+// options are what testdata/NAME.yaml is exported with.
+var options = map[string]kubernetes.Options{
+	"shop": {
+		Image:    "registry.example.com/{system}/{service}:1.4.2",
+		Registry: "etcd://etcd-0.etcd:2379,etcd-1.etcd:2379,etcd-2.etcd:2379", Queue: "nats://nats:4222?token-file=/home/me/token",
+		Insecure: true,
+	},
+	"elastic": {Image: "{service}", Namespace: "prod", StorageClass: "fast", Storage: "10Gi", Metrics: map[scale.Metric]string{scale.InFlight: "calls_in_flight"}},
+}
+
+func load(t *testing.T, name string) *system.System {
+	t.Helper()
+	file := filepath.Join("testdata", name+".yaml")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys, err := system.Parse(file, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sys
+}
+
+func export(t *testing.T, name string) (*kubernetes.Export, string) {
+	t.Helper()
+	e, err := kubernetes.New(load(t, name), options[name])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := e.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	return e, out.String()
+}
+
+func TestGolden(t *testing.T) {
+	for name := range options {
+		e, out := export(t, name)
+		got := "# Notes:\n#  - " + strings.Join(e.Notes, "\n#  - ") + "\n\n" + out
+		file := filepath.Join("testdata", name+".golden")
+		if *update {
+			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s differs (-update rewrites it); got:\n%s", file, got)
+		}
+	}
+}
+
+// decode reads a document strictly: a field that is unknown to the types of Kubernetes, or there twice, is an error.
+func decode(t *testing.T, doc string) runtime.Object {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv2.AddToScheme, policyv1.AddToScheme, networkingv1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dec := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme, scheme, json.SerializerOptions{Yaml: true, Strict: true})
+	object, _, err := dec.Decode([]byte(doc), nil, nil)
+	if err != nil {
+		t.Fatalf("%v in:\n%s", err, doc)
+	}
+	return object
+}
+
+// TestDecodesStrictly: everything that is written is read back by the types of Kubernetes, each field known to them.
+func TestDecodesStrictly(t *testing.T) {
+	kinds := make(map[string]int)
+	for name := range options {
+		_, out := export(t, name)
+		for _, doc := range strings.Split(out, "\n---\n") {
+			if strings.Contains(doc, "keda.sh/v1alpha1") {
+				continue // no types of Kubernetes
+			}
+			object := decode(t, doc)
+			kinds[object.GetObjectKind().GroupVersionKind().Kind]++
+			pod := podOf(object)
+			if pod == nil {
+				continue
+			}
+			checkPod(t, *pod)
+		}
+	}
+	for _, kind := range []string{
+		"Namespace", "ConfigMap", "Deployment", "StatefulSet", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy",
+	} {
+		if kinds[kind] == 0 {
+			t.Errorf("no %s in %v", kind, kinds)
+		}
+	}
+}
+
+func podOf(object runtime.Object) *corev1.PodTemplateSpec {
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		return &o.Spec.Template
+	case *appsv1.StatefulSet:
+		return &o.Spec.Template
+	}
+	return nil
+}
+
+// checkPod checks what every pod has to have so that nobody notices when it ends, and that it may run where pods are restricted.
+func checkPod(t *testing.T, pod corev1.PodTemplateSpec) {
+	t.Helper()
+	c := pod.Spec.Containers[0]
+	env := make(map[string]corev1.EnvVar)
+	for _, e := range c.Env {
+		if _, twice := env[e.Name]; twice {
+			t.Errorf("%s: %s twice", c.Name, e.Name)
+		}
+		env[e.Name] = e
+	}
+	delay := kubernetes.InsideDelay
+	if env["HOLDFAST_DRAIN_DELAY"].Value == kubernetes.OutsideDelay.String() {
+		delay = kubernetes.OutsideDelay
+	} else if env["HOLDFAST_DRAIN_DELAY"].Value != delay.String() {
+		t.Errorf("%s: drain delay %q", c.Name, env["HOLDFAST_DRAIN_DELAY"].Value)
+	}
+	if grace := *pod.Spec.TerminationGracePeriodSeconds; float64(grace) <= (delay + kubernetes.StopTimeout).Seconds() {
+		t.Errorf("%s is killed after %d s, and may take %s to end", c.Name, grace, delay+kubernetes.StopTimeout)
+	}
+	if env["HOLDFAST_INSTANCE"].ValueFrom == nil || env["HOLDFAST_ADVERTISE"].ValueFrom == nil {
+		t.Errorf("%s does not know its name or address", c.Name)
+	}
+	if !*pod.Spec.SecurityContext.RunAsNonRoot || *c.SecurityContext.AllowPrivilegeEscalation || len(c.SecurityContext.Capabilities.Drop) == 0 {
+		t.Errorf("%s is not restricted", c.Name)
+	}
+	mounts := make(map[string]bool)
+	for _, m := range c.VolumeMounts {
+		mounts[m.Name] = true
+	}
+	for _, v := range pod.Spec.Volumes {
+		if !mounts[v.Name] {
+			t.Errorf("%s does not mount %s", c.Name, v.Name)
+		}
+		delete(mounts, v.Name)
+	}
+	delete(mounts, "data") // a claim of a StatefulSet
+	if len(mounts) > 0 {
+		t.Errorf("%s mounts what is not there: %v", c.Name, mounts)
+	}
+}
+
+// TestNoSecretIsWritten: neither what looks like one in the environment nor the content of a file.
+func TestNoSecretIsWritten(t *testing.T) {
+	_, out := export(t, "elastic")
+	for _, secret := range []string{"hunter2", "s3cr3t", "/home/me"} {
+		if strings.Contains(out, secret) {
+			t.Errorf("%q is in what was written", secret)
+		}
+	}
+	_, out = export(t, "shop")
+	if strings.Contains(out, "/home/me") {
+		t.Error("a path of the machine that exports is in what was written")
+	}
+}
+
+func TestNamesThatMeet(t *testing.T) {
+	sys, err := system.Parse("system.yaml", []byte(`
+system: s
+services:
+  a: {run: ./a, replicas: 3, state: replicated}
+  a-members: {run: ./b, http: 127.0.0.1:8080}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = kubernetes.New(sys, kubernetes.Options{Image: "{service}", Registry: "etcd://e:2379", Queue: "none"})
+	if err == nil || !strings.Contains(err.Error(), "two objects would be called Service a-members") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSaysEverythingThatIsMissing(t *testing.T) {
+	_, err := kubernetes.New(load(t, "shop"), kubernetes.Options{Namespace: "Prod!", Storage: "much"})
+	want := `namespace: "Prod!" is not a name: lower-case letters, digits and dashes
+storage: "much" is no size such as 2Gi
+image: is missing: name your images, with {service} in place of the name, such as registry.example.com/shop/{service}:1.0
+registry: is missing: the control members of the system file are for one machine; name your etcd or Consul, such as etcd://etcd-0.etcd:2379,etcd-1.etcd:2379,etcd-2.etcd:2379
+queue: is missing: the control members of the system file carried the messages; name your engine, such as nats://nats:4222, or none`
+	if failure.CodeOf(err) != failure.InvalidArgument || failure.From(err).Message != want {
+		t.Errorf("%v", err)
+	}
+	for _, o := range []kubernetes.Options{
+		{Image: "shop:1", Registry: "etcd://e:2379", Queue: "none"},
+		{Image: "{service} {version}", Registry: "etcd://e:2379", Queue: "none"},
+		{Image: "{service}", Registry: "etcd://me:secret@e:2379", Queue: "none"},
+		{Image: "{service}", Registry: "etcd", Queue: "none"},
+		{Image: "{service}", Registry: "etcd://e:2379", Queue: "kafka://me:secret@k:9092"},
+		{Image: "{service}", Registry: "etcd://e:2379", Queue: "carrier-pigeon://k:9092"},
+	} {
+		_, err := kubernetes.New(load(t, "shop"), o)
+		if failure.CodeOf(err) != failure.InvalidArgument || strings.Contains(err.Error(), "secret@") {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+}
