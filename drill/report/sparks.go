@@ -42,6 +42,7 @@ func (p *printer) chart(r *Report) {
 		}
 		failures += b.Failed
 	}
+	low = min(low, peak/20) // or a little more than little would look like much
 	during := t.during(r.Faults)
 	for i, b := range t.bins {
 		calls.WriteString(p.spark(t.rate(i, b.OK+b.Failed+b.Refused), most))

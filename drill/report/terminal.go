@@ -147,8 +147,15 @@ func (p *printer) why(r *Report) {
 	for _, g := range groups[:n] {
 		p.wrap(fmt.Sprintf("%5s%s ", count(g.Calls), p.glyph("×", "x")), strings.Join(g.Kinds, ", ")+": "+g.Explain, 2)
 	}
-	if len(groups) > n || r.unshown() > 0 {
-		p.line(p.fit(fmt.Sprintf("       and %s, %s not looked at one by one", counted(len(groups)-n, "other reason"), counted(r.unshown(), "call")), p.width))
+	var rest []string
+	if more := len(groups) - n; more > 0 {
+		rest = append(rest, counted(more, "other reason"))
+	}
+	if more := r.unshown(); more > 0 {
+		rest = append(rest, counted(more, "call")+" not looked at one by one")
+	}
+	if len(rest) > 0 {
+		p.line(p.fit("       and "+strings.Join(rest, ", "), p.width))
 	}
 }
 

@@ -198,9 +198,9 @@ func (r *Report) unshown() int { return r.MoreFailed + max(0, len(r.Failed)-MaxF
 // lasting reports whether a fault ended at another time than it began.
 func (f Fault) lasting() bool { return f.Ended > f.Begun }
 
-// words are what was done and for how long, which What may say already.
+// words are what was done and for how long, which What may say already. What a restart takes is its own business.
 func (f Fault) words() string {
-	if !f.lasting() || strings.Contains(f.What, " for ") {
+	if !f.lasting() || f.Kind == "restart" || strings.Contains(f.What, " for ") {
 		return f.What
 	}
 	return f.What + " for " + span(f.Ended-f.Begun)
