@@ -37,7 +37,7 @@ var Layers = [][]string{
 	3: {"rpc", "rest", "platform/system", "policy/policystore", "replica", "replica/internal/...", "replica/kv", "replica/shard", "queue/outbox"},
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
-		"platform/agent", "platform/breakage", "platform/netns", "platform/autoscale", "platform/kubernetes",
+		"platform/agent", "platform/breakage", "platform/netns", "platform/wallclock", "platform/autoscale", "platform/kubernetes",
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
 		"config/etcdconfig", "config/fileconfig", "config/consulconfig", "idempotency/etcdidempotency",
 		"lock/etcdlock", "lock/consullock", "lock/replicalock",
