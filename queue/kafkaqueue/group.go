@@ -1,6 +1,7 @@
 package kafkaqueue
 
 import (
+	"container/heap"
 	"context"
 	"slices"
 	"time"
@@ -13,10 +14,13 @@ const (
 	// commitEvery is how far commits are behind what is settled, at most, while the broker is well.
 	commitEvery   = 100 * time.Millisecond
 	commitTimeout = 3 * time.Second
-	// rebalanceTimeout is for how long a rebalance waits for an instance. It is longer than any RevokeWait that makes sense.
-	rebalanceTimeout = time.Minute
-	// watchEvery is how often it is seen whether the topics are still the same.
+	// joinSlack is for how long a rebalance waits for an instance beyond its RevokeWait and its last commit. The client waits
+	// little longer for the answer to a join, which a broker that was killed meanwhile may never give.
+	joinSlack = 3 * time.Second
+	// watchEvery is how often it is seen whether the topics are still the same, and all partitions somebody's.
 	watchEvery = 5 * time.Second
+	// firstWatch is when that is seen first.
+	firstWatch = time.Second
 )
 
 // join returns a new member of the group; r.mu is held, so that it is r.client before it is heard of. Rebalances are cooperative, and never wait for a poll: what a poll returned is
@@ -33,7 +37,7 @@ func (r *receiver) join() (*kgo.Client, context.CancelFunc, error) {
 	}
 	opts := append([]kgo.Opt{
 		kgo.ConsumerGroup(r.group), kgo.ConsumeTopics(r.s.Topic, r.again), kgo.Balancers(kgo.CooperativeStickyBalancer()),
-		kgo.SessionTimeout(session), kgo.HeartbeatInterval(min(session/4, 2*time.Second)), kgo.RebalanceTimeout(rebalanceTimeout),
+		kgo.SessionTimeout(session), kgo.HeartbeatInterval(min(session/4, 2*time.Second)), kgo.RebalanceTimeout(r.d.cfg.RevokeWait + commitTimeout + joinSlack),
 		kgo.DisableAutoCommit(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxWait(time.Second),
 		kgo.OnPartitionsAssigned(mine(r.assigned)), kgo.OnPartitionsRevoked(mine(r.revoked)), kgo.OnPartitionsLost(mine(r.lost)),
 		kgo.OnOffsetsFetched(func(_ context.Context, c *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
@@ -188,7 +192,15 @@ func (r *receiver) warn(p *partition) {
 	}
 	p.leaving = true
 	close(p.revoked)
-	r.ready = slices.DeleteFunc(r.ready, func(it *item) bool { return it.p == p })
+	theirs := func(it *item) bool { return it.p == p }
+	r.ready = slices.DeleteFunc(r.ready, theirs)
+	r.held = slices.DeleteFunc(r.held, theirs)
+	heap.Init(&r.held)
+	r.rouse()
+	if p.paused { // the client would go on pausing it when it is ours again
+		p.paused = false
+		r.client.ResumeFetchPartitions(map[string][]int32{p.topic: {p.partition}})
+	}
 }
 
 // drop is for a partition that is not ours any more.

@@ -40,10 +40,15 @@ func (r *receiver) release(now time.Time) time.Duration {
 		if !it.p.leaving && !it.p.gone {
 			r.ready = append(r.ready, it)
 		}
-		if r.resting && len(r.held) < maxHeld/2 {
-			r.resting = false
-			r.client.ResumeFetchTopics(r.again)
-		}
+		r.rouse()
 	}
 	return 0
+}
+
+// rouse ends the rest if there is room.
+func (r *receiver) rouse() {
+	if r.resting && len(r.held) < maxHeld/2 {
+		r.resting = false
+		r.client.ResumeFetchTopics(r.again)
+	}
 }

@@ -6,4 +6,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// role is what this process does instead of tests, if it is a child of one. It does not return then.
+var role = func() {}
+
+func TestMain(m *testing.M) {
+	role()
+	goleak.VerifyTestMain(m)
+}

@@ -165,6 +165,82 @@ func zombie(t *testing.T, e engine) {
 	}
 }
 
+// TestKilledWhileGivingUp: an instance dies while it is the only one that has a partition to give up, and a process takes its place in
+// the group before anybody has noticed. What it was to give up is handled.
+func TestKilledWhileGivingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { killedWhileGivingUp(t, newFake(t)) })
+}
+
+func killedWhileGivingUp(t *testing.T, e engine) {
+	const members, keys = 3, 40 // and four partitions, two of them for what is given back: one member has two
+	pub := open(t, e)
+	ctx := t.Context()
+	if err := pub.Declare(ctx, driver.Topic{Name: "t", Groups: []string{"g"}, Replicas: 1, Partitions: 2}); err != nil {
+		t.Fatal(err)
+	}
+	name := func(i int) string { return fmt.Sprintf("member-%d", i) }
+	clients, receivers, held := make([]*client, members), make([]driver.Receiver, members), make([][]*driver.Delivery, members)
+	for i := range members {
+		clients[i] = open(t, e)
+		receivers[i] = clients[i].subscribe("t", name(i), 100)
+		pause(4 * time.Second) // until it has its part
+	}
+	for k := range keys {
+		if k%2 == 0 {
+			pub.publish("t", message(fmt.Sprintf("k%d", k), 0))
+			continue
+		}
+		if err := errors.Join(pub.PublishTo(ctx, "t", "g", []*driver.Message{message(fmt.Sprintf("k%d", k), 0)})...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var work sync.WaitGroup
+	for i, r := range receivers {
+		work.Go(func() { held[i] = receive(t, r, keys, 5*time.Second) })
+	}
+	work.Wait()
+	for i, ds := range held {
+		by := map[string]int{}
+		for _, d := range ds {
+			by[fmt.Sprint(d.Revoked)]++
+		}
+		t.Logf("%s has %d messages of %d partitions", name(i), len(ds), len(by))
+	}
+	handling, stop := context.WithCancel(context.Background())
+	var l ledger
+	defer work.Wait()
+	defer stop()
+	last := open(t, e).subscribe("t", "last", 100)
+	work.Go(func() { handle(handling, last, &l) })
+	dying, given := -1, 0
+	for begun := time.Now(); dying < 0; pause(50 * time.Millisecond) {
+		if time.Since(begun) > 20*time.Second {
+			t.Fatal("nobody is told to give anything up")
+		}
+		for i, ds := range held {
+			for _, d := range ds {
+				select {
+				case <-d.Revoked:
+					dying = i
+					given++
+				default:
+				}
+			}
+		}
+	}
+	t.Logf("%s has %d messages, and gives up %d", name(dying), len(held[dying]), given)
+	clients[dying].Cut()
+	died := time.Now()
+	again := open(t, e).subscribe("t", name(dying), 100)
+	work.Go(func() { handle(handling, again, &l) })
+	for l.distinct() < len(held[dying]) {
+		if pause(50 * time.Millisecond); time.Since(died) > 30*time.Second {
+			t.Fatalf("%d of %d that it had are handled %v after it died", l.distinct(), len(held[dying]), time.Since(died))
+		}
+	}
+	t.Logf("all is handled after %v", time.Since(died))
+}
+
 // TestSameName: of two instances with one name both go on, the older one without it.
 func TestSameName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

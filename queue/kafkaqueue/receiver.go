@@ -88,7 +88,9 @@ type receiver struct {
 	endPoll  context.CancelFunc
 	barriers []chan struct{}
 	pumping  bool
-	resting  bool // again is paused, because too much of it is not due
+	resting  bool      // again is paused, because too much of it is not due
+	arrived  bool      // it has seen that partitions are given out since it took its place
+	orphaned time.Time // since when some are nobody's
 	reader   reader
 }
 

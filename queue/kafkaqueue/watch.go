@@ -15,29 +15,35 @@ import (
 
 // ids returns the IDs of topics, which a topic that is created again under its name does not keep.
 func (d *Driver) ids(ctx context.Context, names ...string) (map[string][16]byte, error) {
+	ids, _, err := d.topics(ctx, names...)
+	return ids, err
+}
+
+// topics returns the IDs of topics, and how many partitions they have.
+func (d *Driver) topics(ctx context.Context, names ...string) (ids map[string][16]byte, partitions map[string]int, err error) {
 	meta, err := ask(ctx, d, func(ctx context.Context) (kadm.Metadata, error) { return d.admin.Metadata(ctx, names...) })
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	out := make(map[string][16]byte, len(names))
+	ids, partitions = make(map[string][16]byte, len(names)), make(map[string]int, len(names))
 	for _, name := range names {
 		t, ok := meta.Topics[name]
 		if !ok {
-			return nil, fmt.Errorf("topic %s is not there", name)
+			return nil, nil, fmt.Errorf("topic %s is not there", name)
 		}
 		if t.Err != nil {
-			return nil, fmt.Errorf("topic %s: %w", name, t.Err)
+			return nil, nil, fmt.Errorf("topic %s: %w", name, t.Err)
 		}
-		out[name] = t.ID
+		ids[name], partitions[name] = t.ID, len(t.Partitions)
 	}
-	return out, nil
+	return ids, partitions, nil
 }
 
 // watch sees to it that the topics are there, and that they are the ones we receive from: of a broker that was wiped, the
-// client would wait for the topics it knew for ever.
+// client would wait for the topics it knew for ever. And that each partition is somebody's.
 func (r *receiver) watch() {
-	for {
-		t := time.NewTimer(watchEvery/2 + rand.N(watchEvery))
+	for wait := firstWatch; ; wait = watchEvery {
+		t := time.NewTimer(wait/2 + rand.N(wait))
 		select {
 		case <-t.C:
 		case <-r.life.Done():
@@ -51,7 +57,7 @@ func (r *receiver) watch() {
 }
 
 func (r *receiver) look(ctx context.Context) {
-	ids, err := r.d.ids(ctx, r.s.Topic, r.again)
+	ids, partitions, err := r.d.topics(ctx, r.s.Topic, r.again)
 	if err != nil {
 		if !unknown(err) {
 			return // the broker is away
@@ -62,7 +68,7 @@ func (r *receiver) look(ctx context.Context) {
 		if err := r.d.ensureGroup(ctx, r.s.Topic, r.s.Group); err != nil {
 			return // there is a next time
 		}
-		if ids, err = r.d.ids(ctx, r.s.Topic, r.again); err != nil {
+		if ids, partitions, err = r.d.topics(ctx, r.s.Topic, r.again); err != nil {
 			return
 		}
 	}
@@ -71,7 +77,9 @@ func (r *receiver) look(ctx context.Context) {
 	r.mu.Unlock()
 	if !same {
 		r.rejoin(ids)
+		return
 	}
+	r.orphans(ctx, partitions)
 }
 
 // rejoin begins anew, with a member that knows the topics as they are now.
@@ -111,6 +119,7 @@ func (r *receiver) replace(change func()) {
 		return
 	}
 	r.client, r.quit, r.resting, r.held = client, quit, false, nil
+	r.arrived, r.orphaned = false, time.Time{}
 	if r.endPoll != nil {
 		r.endPoll()
 	}
