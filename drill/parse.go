@@ -231,8 +231,8 @@ func (p *parser) random(n *yaml.Node) {
 	p.Mapping(n, "random", []strictyaml.Field{
 		{Name: "every", Read: func(v *yaml.Node) { r.Every = p.duration(v, "every") }},
 		{Name: "kinds", Read: func(v *yaml.Node) {
-			known := make([]string, 0, len(RandomKinds()))
-			for _, k := range RandomKinds() {
+			known := make([]string, 0, len(drawable()))
+			for _, k := range drawable() {
 				known = append(known, string(k))
 			}
 			p.list(v, "kinds", len(inject.Kinds()), func(v *yaml.Node) {

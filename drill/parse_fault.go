@@ -57,7 +57,7 @@ func (p *parser) fault(n *yaml.Node) (inject.Fault, bool) {
 	}
 	problems := r.f.Validate()
 	for _, problem := range problems {
-		if r.at[problem.Missing] != nil {
+		if there := r.at[problem.Missing]; there != nil && !(there.Kind == yaml.SequenceNode && len(there.Content) == 0) {
 			continue // it is there, and wrong, which has been said
 		}
 		at := n

@@ -2,12 +2,12 @@ package drill
 
 import (
 	"cmp"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/holdfast-go/holdfast/drill/inject"
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -191,15 +191,29 @@ func bearable(n int) int {
 	return inject.Minority(n)
 }
 
+// drawable are all kinds that can be drawn: those that hit an instance, or its connections.
+func drawable() []inject.Kind {
+	return slices.DeleteFunc(inject.Kinds(), func(k inject.Kind) bool {
+		return slices.Contains([]inject.Kind{inject.Scale, inject.Registry, inject.Broker, inject.Command, inject.HTTP}, k)
+	})
+}
+
 // validate says what is wrong with what faults are drawn from.
 func (r Random) validate(w inject.World) error {
 	for _, k := range r.Kinds {
-		if !slices.Contains(inject.Kinds(), k) || slices.Contains([]inject.Kind{inject.Scale, inject.Registry, inject.Broker, inject.Command, inject.HTTP}, k) {
-			return fmt.Errorf("faults of the kind %s cannot be drawn", k)
+		if !slices.Contains(drawable(), k) {
+			return failure.New(failure.InvalidArgument, "random: faults of the kind %q cannot be drawn", string(k))
+		}
+	}
+	for _, name := range r.Spare {
+		_, service := w.Service(name)
+		_, instance := w.Of(name)
+		if !service && !instance {
+			return failure.New(failure.InvalidArgument, "random: spare: the system has no service and no instance %q", name)
 		}
 	}
 	if len(w.Services) == 0 {
-		return fmt.Errorf("the system has no services")
+		return failure.New(failure.FailedPrecondition, "the system has no services")
 	}
 	return nil
 }

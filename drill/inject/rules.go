@@ -295,7 +295,7 @@ func (v *validator) together(f Fault) {
 			field = string(f.Kind)
 		}
 		if !slices.Contains(modes, f.Mode) {
-			v.add(field, "%s: %.20q is not %s", f.Kind, f.Mode, strings.Join(modes, ", "))
+			v.add(field, "%s: %.20q is none of %s", f.Kind, f.Mode, strings.Join(modes, ", "))
 		}
 		if slow := f.Mode == "slow"; slow != (f.Delay > 0) && slices.Contains(modes, f.Mode) {
 			v.add(field, "%s: slow and delay go together", f.Kind)

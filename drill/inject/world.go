@@ -15,6 +15,8 @@ type World struct {
 	Services []Service
 	// Network says that each instance has a network of its own, so that connections of foreign processes suffer, too.
 	Network bool
+	// Clock says that wall clocks can be moved, those of all programs that the platform has built.
+	Clock bool
 }
 
 // Service is a service of a World, or the control plane, whose name is "control".
@@ -30,7 +32,7 @@ type Service struct {
 
 // WorldOf is the world of a running system. Instances that are on their way out are not in it.
 func WorldOf(info control.Info, instances []control.Instance) World {
-	w := World{Network: info.Network != ""}
+	w := World{Network: info.Network != "", Clock: info.Clock}
 	add := func(name string, public bool) {
 		s := Service{Name: name, Public: public}
 		for _, i := range instances {
@@ -83,8 +85,10 @@ func (w World) Can(k Kind, s Service) bool {
 		return !s.Foreign || w.Network
 	case Loss:
 		return w.Network
-	case Errors, Disk, Memory, Clock:
+	case Errors, Disk, Memory:
 		return !s.Foreign
+	case Clock:
+		return w.Clock && s.Name != control.ControlService
 	}
 	return true
 }
