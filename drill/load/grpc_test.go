@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,8 +14,13 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/holdfast-go/holdfast/drill/load"
 	"github.com/holdfast-go/holdfast/failure"
@@ -22,6 +28,18 @@ import (
 
 // serve runs a server with a health service, and returns a caller that knows it as "shop".
 func serve(t *testing.T, reflect func(*grpc.Server), seen func(context.Context)) *load.Caller {
+	t.Helper()
+	conn := dial(t, reflect, seen)
+	return load.NewCaller(load.Target{GRPC: func(service string) (grpc.ClientConnInterface, error) {
+		if service != "shop" {
+			return nil, failure.New(failure.NotFound, "there is no service %s", service)
+		}
+		return conn, nil
+	}})
+}
+
+// dial runs such a server, and returns a connection to it.
+func dial(t *testing.T, reflect func(*grpc.Server), seen func(context.Context)) *grpc.ClientConn {
 	t.Helper()
 	at := bufconn.Listen(1 << 16)
 	s := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
@@ -46,12 +64,7 @@ func serve(t *testing.T, reflect func(*grpc.Server), seen func(context.Context))
 			t.Error(err)
 		}
 	})
-	return load.NewCaller(load.Target{GRPC: func(service string) (grpc.ClientConnInterface, error) {
-		if service != "shop" {
-			return nil, failure.New(failure.NotFound, "there is no service %s", service)
-		}
-		return conn, nil
-	}})
+	return conn
 }
 
 func TestMethodsAreCalledByWhatTheServiceSaysOfThem(t *testing.T) {
@@ -133,5 +146,48 @@ func TestAServiceThatDoesNotAnswerIsUnavailable(t *testing.T) {
 	c := load.NewCaller(load.Target{GRPC: func(string) (grpc.ClientConnInterface, error) { return conn, nil }})
 	if _, err := c.Prepare(t.Context(), nil, load.Call{GRPC: "shop/grpc.health.v1.Health/Check"}); !errors.Is(err, failure.Unavailable) {
 		t.Errorf("%v", err)
+	}
+}
+
+// said is what a server says of itself.
+type said map[string]grpc.ServiceInfo
+
+func (s said) GetServiceInfo() map[string]grpc.ServiceInfo { return s }
+
+func TestAServerSaysWhatItsMethodsAre(t *testing.T) {
+	t.Parallel()
+	method := func(name string, level descriptorpb.MethodOptions_IdempotencyLevel, stream bool) *descriptorpb.MethodDescriptorProto {
+		return &descriptorpb.MethodDescriptorProto{
+			Name: &name, InputType: proto.String(".test.Empty"), OutputType: proto.String(".test.Empty"), ServerStreaming: &stream,
+			Options: &descriptorpb.MethodOptions{IdempotencyLevel: &level},
+		}
+	}
+	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
+		Name: proto.String("test.proto"), Package: proto.String("test"), Syntax: proto.String("proto3"),
+		MessageType: []*descriptorpb.DescriptorProto{{Name: proto.String("Empty")}},
+		Service: []*descriptorpb.ServiceDescriptorProto{{Name: proto.String("Store"), Method: []*descriptorpb.MethodDescriptorProto{
+			method("Put", descriptorpb.MethodOptions_IDEMPOTENT, false), method("Get", descriptorpb.MethodOptions_NO_SIDE_EFFECTS, false),
+			method("Add", descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN, false), method("Watch", descriptorpb.MethodOptions_NO_SIDE_EFFECTS, true),
+		}}},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := new(protoregistry.Files)
+	if err := files.RegisterFile(file); err != nil {
+		t.Fatal(err)
+	}
+	conn := dial(t, func(s *grpc.Server) {
+		reflectionv1.RegisterServerReflectionServer(s, reflection.NewServerV1(reflection.ServerOptions{
+			Services: said{"test.Store": {}, "grpc.reflection.v1.ServerReflection": {}}, DescriptorResolver: files,
+		}))
+	}, func(context.Context) {})
+	got, err := load.Methods(t.Context(), conn)
+	want := []load.Method{{Name: "/test.Store/Add"}, {Name: "/test.Store/Get", Safe: true, Pure: true}, {Name: "/test.Store/Put", Safe: true}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := load.Methods(t.Context(), dial(t, func(*grpc.Server) {}, func(context.Context) {})); !errors.Is(err, failure.InvalidArgument) {
+		t.Errorf("a server that says nothing: %v, %v", got, err)
 	}
 }

@@ -68,21 +68,29 @@ func (t *types) find(ctx context.Context, symbol string) (protoreflect.ServiceDe
 	if err != nil {
 		return nil, explain(err)
 	}
+	if err := t.resolve(); err != nil {
+		return nil, err
+	}
+	d, err := t.known.FindDescriptorByName(protoreflect.FullName(symbol))
+	s, ok := d.(protoreflect.ServiceDescriptor)
+	if err != nil || !ok {
+		return nil, invalid("it has no service %s", cut(symbol, 80))
+	}
+	return s, nil
+}
+
+// resolve makes types of the files.
+func (t *types) resolve() error {
 	set := new(descriptorpb.FileDescriptorSet)
 	for _, f := range t.files {
 		set.File = append(set.File, f)
 	}
 	files, err := protodesc.FileOptions{AllowUnresolvable: true}.NewFiles(set)
 	if err != nil {
-		return nil, failure.New(failure.Internal, "what it says of itself is no description: %s", oneLine(err.Error()))
+		return failure.New(failure.Internal, "what it says of itself is no description: %s", oneLine(err.Error()))
 	}
 	t.known = files
-	d, err := files.FindDescriptorByName(protoreflect.FullName(symbol))
-	s, ok := d.(protoreflect.ServiceDescriptor)
-	if err != nil || !ok {
-		return nil, invalid("it has no service %s", cut(symbol, 80))
-	}
-	return s, nil
+	return nil
 }
 
 func explain(err error) error {
@@ -97,29 +105,42 @@ func explain(err error) error {
 	}
 }
 
+// question asks one thing of a stream.
+func question(s grpc.ClientStream, r *reflectionpb.ServerReflectionRequest) (*reflectionpb.ServerReflectionResponse, error) {
+	answer := new(reflectionpb.ServerReflectionResponse)
+	if err := s.SendMsg(r); err != nil {
+		if why := s.RecvMsg(answer); why != nil { // why it was not sent is what the answer says
+			return nil, why
+		}
+		return nil, err
+	}
+	if err := s.RecvMsg(answer); err != nil {
+		return nil, err
+	}
+	if e := answer.GetErrorResponse(); e != nil {
+		return nil, status.Error(codes.Code(uint32(e.GetErrorCode())), oneLine(e.GetErrorMessage())) //nolint:gosec // any number is a code
+	}
+	return answer, nil
+}
+
+// open opens a stream for questions.
+func open(ctx context.Context, conn grpc.ClientConnInterface, method string) (grpc.ClientStream, error) {
+	return conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+}
+
 // ask asks for the files that a symbol and what it uses are in.
 func (t *types) ask(ctx context.Context, method, symbol string) error {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
-	s, err := t.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+	s, err := open(ctx, t.conn, method)
 	if err != nil {
 		return err
 	}
 	asked := make(map[string]bool)
 	get := func(r *reflectionpb.ServerReflectionRequest) error {
-		if err := s.SendMsg(r); err != nil {
-			// Why it was not sent is what the answer says.
-			if why := s.RecvMsg(new(reflectionpb.ServerReflectionResponse)); why != nil {
-				return why
-			}
+		answer, err := question(s, r)
+		if err != nil {
 			return err
-		}
-		answer := new(reflectionpb.ServerReflectionResponse)
-		if err := s.RecvMsg(answer); err != nil {
-			return err
-		}
-		if e := answer.GetErrorResponse(); e != nil {
-			return status.Error(codes.Code(uint32(e.GetErrorCode())), oneLine(e.GetErrorMessage())) //nolint:gosec // any number is a code
 		}
 		return t.learn(answer.GetFileDescriptorResponse().GetFileDescriptorProto())
 	}

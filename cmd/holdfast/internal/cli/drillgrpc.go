@@ -9,57 +9,85 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/holdfast-go/holdfast"
+	"github.com/holdfast-go/holdfast/drill/load"
 	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/resilience"
+	"github.com/holdfast-go/holdfast/rpc"
 )
 
 // drillConns calls a system's services over gRPC as another service of it would: by the registry, with Holdfast's client, whose
-// retries are part of what the system promises. Services that are not Holdfast's are left to plain gRPC.
+// retries and hedges are part of what the system promises. Services that are not Holdfast's are left to plain gRPC.
 type drillConns struct {
 	ctx     context.Context //nolint:containedctx // that of the drills; dial is called without one
 	control *control.Client
 
-	once   sync.Once
-	client *holdfast.Service
-	err    error
+	mu   sync.Mutex
+	open []*holdfast.Service
 }
 
 // dial returns a connection to a service, nil if it is not Holdfast's.
 func (d *drillConns) dial(service string) (grpc.ClientConnInterface, error) {
-	ctx, cancel := context.WithTimeout(d.ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(d.ctx, 10*time.Second)
 	defer cancel()
-	stats, err := d.control.Stats(ctx)
-	if err != nil {
+	ours, err := d.ours(ctx, service)
+	if err != nil || !ours {
 		return nil, err
 	}
-	instances, err := d.control.InstancesOf(ctx, service)
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range instances {
-		if _, ours := stats.Instances[i.ID]; ours {
-			d.once.Do(func() { d.client, d.err = d.open(ctx) })
-			if d.err != nil {
-				return nil, d.err
-			}
-			return d.client.Dial(service), nil
-		}
-	}
-	return nil, nil //nolint:nilnil // it is not ours
-}
-
-func (d *drillConns) open(ctx context.Context) (*holdfast.Service, error) {
 	info, err := d.control.System(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return holdfast.New("drill", func(c *holdfast.Config) {
+	methods, err := load.Methods(ctx, d.client(info, nil).Dial(service))
+	if err != nil {
+		return nil, err
+	}
+	// Which methods may be repeated is in the code that services are called with; here there is none, so it is asked for.
+	declared := make(map[string]rpc.MethodPolicy, len(methods))
+	for _, m := range methods {
+		p := rpc.MethodPolicy{Safe: m.Safe}
+		if m.Pure {
+			p.Hedge = resilience.HedgePolicy{Share: pureShare}
+		}
+		declared[m.Name] = p
+	}
+	return d.client(info, declared).Dial(service), nil
+}
+
+// pureShare is the share of hedges that calls without side effects have by themselves.
+const pureShare = 0.04
+
+// ours says whether a service's instances are Holdfast's: they speak to the platform.
+func (d *drillConns) ours(ctx context.Context, service string) (bool, error) {
+	stats, err := d.control.Stats(ctx)
+	if err != nil {
+		return false, err
+	}
+	instances, err := d.control.InstancesOf(ctx, service)
+	for _, i := range instances {
+		if _, speaks := stats.Instances[i.ID]; speaks {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// client returns a service that calls others, and has nothing else.
+func (d *drillConns) client(info control.Info, methods map[string]rpc.MethodPolicy) *holdfast.Service {
+	svc := holdfast.New("drill", func(c *holdfast.Config) {
 		c.Settings.Registry, c.Settings.Insecure = info.Registry, info.Network != ""
 		c.Logger = slog.New(slog.DiscardHandler)
-	}), nil
+		c.RPCClient.Methods = methods
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.open = append(d.open, svc)
+	return svc
 }
 
 func (d *drillConns) close() {
-	if d.client != nil {
-		_ = d.client.Close() // its connections have said what there was to say
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, svc := range d.open {
+		_ = svc.Close() // its connections have said what there was to say
 	}
 }
