@@ -154,8 +154,8 @@ that work.`,
 		return usage("%v; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		a.upCommand(), a.psCommand(), a.logsCommand(), a.killCommand(), a.freezeCommand(), a.thawCommand(), a.restartCommand(),
-		a.scaleCommand(), a.policyCommand(), a.queueCommand(), a.drillCommand(), a.drillGuardCommand(), a.downCommand(), a.versionCommand(), a.completionCommand(), a.memberCommand(), a.guardCommand(),
+		a.upCommand(), a.psCommand(), a.logsCommand(), a.eventsCommand(), a.killCommand(), a.freezeCommand(), a.thawCommand(), a.restartCommand(),
+		a.scaleCommand(), a.policyCommand(), a.queueCommand(), a.drillCommand(), a.drillGuardCommand(), a.exportCommand(), a.downCommand(), a.versionCommand(), a.completionCommand(), a.memberCommand(), a.guardCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())
 	for _, cmd := range root.Commands() {

@@ -13,8 +13,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/cli"
+	"github.com/holdfast-go/holdfast/platform/control"
 )
 
 var (
@@ -30,7 +32,7 @@ func timeless(s string) string {
 func TestHelpHasExamples(t *testing.T) {
 	l := &line{}
 	for _, command := range []string{
-		"", "up", "ps", "logs", "kill", "freeze", "thaw", "restart", "scale", "down", "version", "completion", "member", "guard", "policy", "queue",
+		"", "up", "ps", "logs", "events", "kill", "freeze", "thaw", "restart", "scale", "down", "version", "completion", "member", "guard", "policy", "queue", "export",
 	} {
 		name := "help-" + command + ".golden"
 		args := []string{command, "--help"}
@@ -84,6 +86,50 @@ func TestCommands(t *testing.T) {
 			}
 			golden(t, tc.name+".golden", timeless(l.out.String()))
 		})
+	}
+}
+
+func TestPSShowsWhatIsBrokenOnPurpose(t *testing.T) {
+	f, l := serve(t)
+	now := time.Now()
+	f.faults = []control.Fault{
+		{
+			ID: "a-1", FaultRequest: control.FaultRequest{Kind: control.FaultFreeze, Note: "drill leaders-die"}, What: "orders-1 is frozen",
+			Begun: now.Add(-3 * time.Second), Until: now.Add(4 * time.Second),
+		},
+		{
+			ID: "a-2", What: "nothing passes between orders-2 and everybody else", Trouble: "orders-2 is not running",
+			Begun: now.Add(-time.Minute), Until: now.Add(20 * time.Second),
+		},
+	}
+	if code := l.run("ps"); code != 0 {
+		t.Fatal(l.err.String())
+	}
+	golden(t, "ps-faults.golden", timeless(l.out.String()))
+}
+
+func TestEvents(t *testing.T) {
+	for name, args := range map[string][]string{
+		"events": {"events"}, "events-orders": {"events", "orders"}, "events-json": {"events", "--json", "orders"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, l := serve(t)
+			f.event("orders", "orders-1", "frozen", "orders-1 frozen")
+			f.event("catalog", "catalog-1", "ready", "catalog-1 ready (pid 7)")
+			f.events <- control.Event{
+				Time: f.now, Service: "orders", State: control.EventFaultBegun, Fault: "a-1", Message: "broken on purpose: orders-1 is frozen",
+			}
+			f.event("", "", "stopping", "stopping shop")
+			close(f.events)
+			if code := l.run(args...); code != 0 {
+				t.Fatal(l.err.String())
+			}
+			golden(t, name+".golden", timeless(strings.ReplaceAll(l.out.String(), f.now.Format(time.RFC3339Nano), "TIME")))
+		})
+	}
+	_, l := serve(t)
+	if code := l.run("events", "order"); code == 0 || !strings.Contains(l.err.String(), "did you mean orders") {
+		t.Errorf("exit code %d, %s", code, l.err.String())
 	}
 }
 

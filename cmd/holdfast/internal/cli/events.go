@@ -4,9 +4,12 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/terminal"
 	"github.com/holdfast-go/holdfast/platform/control"
@@ -14,6 +17,48 @@ import (
 
 // lastEvent is how long to wait for the event that says that a command is done, after it has answered.
 const lastEvent = time.Second
+
+func (a *app) eventsCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "events [--json] [SERVICE]",
+		Short: "Follow what happens",
+		Long: `Shows what happens to the running system, or to a service or an instance of it, from now on until Ctrl-C: processes that
+start, die and come back, and what is broken on purpose and mended.`,
+		Example: `  holdfast events
+  holdfast events orders
+  holdfast events --json | jq -r 'select(.fault) | .message'`,
+		Args:              atMost(1),
+		ValidArgsFunction: a.completeTargets(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c := a.client()
+			defer c.Close()
+			target := strings.Join(args, "")
+			if target != "" {
+				if _, err := c.InstancesOf(cmd.Context(), target); err != nil { // a name that is wrong would show nothing for ever
+					return err
+				}
+			}
+			lines := json.NewEncoder(output{a})
+			err := c.Events(cmd.Context(), nil, func(e control.Event) error {
+				switch {
+				case target != "" && !belongs(e, target):
+				case asJSON:
+					return lines.Encode(e)
+				default:
+					a.printf("%s", a.eventLine(e))
+				}
+				return a.lostOutput()
+			})
+			if errors.Is(err, context.Canceled) {
+				return nil // Ctrl-C is how following ends
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
+	return cmd
+}
 
 // following prints what happens to a target's service while do runs. It starts do when it is connected, and ends with
 // the event that says that all is done, so that nothing is missed.
@@ -78,6 +123,8 @@ func (a *app) eventLine(e control.Event) string {
 		style = terminal.Cyan
 	case "ready":
 		style = terminal.Green
+	case control.EventFaultBegun:
+		style = terminal.Yellow
 	case "starting", "draining", "stopped":
 		style = terminal.Dim
 	}

@@ -27,6 +27,7 @@ type fakeSystem struct {
 	down   chan struct{}
 	config string // URL of the live settings
 	queue  string // URL of the engine for messages
+	faults []control.Fault
 
 	mu    sync.Mutex
 	calls []string
@@ -236,7 +237,7 @@ func (f *fakeSystem) Renew(_ context.Context, id string) (control.Fault, error) 
 
 func (f *fakeSystem) Mend(_ context.Context, id string) error { return f.call("mend", id) }
 
-func (f *fakeSystem) Faults() []control.Fault { return nil }
+func (f *fakeSystem) Faults() []control.Fault { return f.faults }
 
 func (f *fakeSystem) Wipe(_ context.Context, ids []string) error {
 	return f.call("wipe", strings.Join(ids, ","))

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/terminal"
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -24,7 +25,8 @@ func (a *app) psCommand() *cobra.Command {
 		Short: "List what runs",
 		Long: `Lists every process of the running system: control members first, then services in the order of the system file.
 
-SINCE is how long an instance has been in its state; LAST EXIT says why its process ended last, if it ever did.`,
+SINCE is how long an instance has been in its state; LAST EXIT says why its process ended last, if it ever did. Below it is
+what is broken on purpose, by a drill say, and when that ends if nobody renews it.`,
 		Example: `  holdfast ps
   holdfast ps orders
   holdfast ps --json | jq -r '.[] | select(.state != "ready") | .id'`,
@@ -43,6 +45,11 @@ SINCE is how long an instance has been in its state; LAST EXIT says why its proc
 				return enc.Encode(instances)
 			}
 			a.printInstances(instances, time.Now())
+			faults, err := c.Faults(cmd.Context())
+			if err != nil && failure.CodeOf(err) != failure.NotFound { // the system may be of an older version
+				return err
+			}
+			a.printFaults(faults, time.Now())
 			return nil
 		},
 	}
@@ -73,6 +80,26 @@ func (a *app) printInstances(instances []control.Instance, now time.Time) {
 			line = a.out.Paint(terminal.Dim, line)
 		}
 		a.printf("%s", line)
+	}
+}
+
+// printFaults says what is broken on purpose; nothing if nothing is.
+func (a *app) printFaults(faults []control.Fault, now time.Time) {
+	if len(faults) == 0 {
+		return
+	}
+	a.printf("")
+	a.printf("%s", a.out.Paint(terminal.Yellow, "broken on purpose:"))
+	for _, f := range faults {
+		line := "  " + f.What
+		if f.Note != "" {
+			line += " (" + f.Note + ")"
+		}
+		lease := fmt.Sprintf(", for %s, %s left", age(now.Sub(f.Begun)), age(f.Until.Sub(now).Round(time.Second)))
+		a.printf("%s%s", terminal.Clean(line), a.out.Paint(terminal.Dim, lease))
+		if f.Trouble != "" {
+			a.printf("%s", a.out.Paint(terminal.Red, "    "+terminal.Clean(f.Trouble)))
+		}
 	}
 }
 
