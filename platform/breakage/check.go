@@ -38,7 +38,7 @@ func check(r control.FaultRequest, w World, packets bool) error {
 				WithReason(control.ReasonUnknown, control.Domain)
 		}
 	case control.FaultClock:
-		return failure.New(failure.FailedPrecondition, "the clocks of this system cannot be moved")
+		return checkClocks(r.Targets, w)
 	}
 	return nil
 }
@@ -143,9 +143,9 @@ func trouble(r control.FaultRequest, w World, errs map[string]error) string {
 
 func needsFollower(k control.FaultKind) bool {
 	switch k {
-	case control.FaultNet, control.FaultCalls, control.FaultDisk, control.FaultMemory, control.FaultClock:
+	case control.FaultNet, control.FaultCalls, control.FaultDisk, control.FaultMemory:
 		return true
-	case control.FaultFreeze, control.FaultSlowCPU, control.FaultScale:
+	case control.FaultFreeze, control.FaultSlowCPU, control.FaultScale, control.FaultClock:
 	}
 	return false
 }

@@ -2,6 +2,7 @@ package breakage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/internal/fault"
@@ -25,6 +27,7 @@ type fakeSystem struct {
 	procs    map[string]*fakeProc
 	plans    map[string]fault.Plan // of instances, as the agent keeps them
 	links    map[string]int
+	clocks   map[string]time.Duration
 	replicas map[string]int
 	held     map[string]int
 	events   []string
@@ -47,7 +50,7 @@ type fakeProc struct {
 // newFake makes services with their instances, and three control members.
 func newFake(t *testing.T) *fakeSystem {
 	f := &fakeSystem{
-		t: t, procs: make(map[string]*fakeProc), plans: make(map[string]fault.Plan), links: make(map[string]int),
+		t: t, procs: make(map[string]*fakeProc), plans: make(map[string]fault.Plan), links: make(map[string]int), clocks: make(map[string]time.Duration),
 		replicas: map[string]int{"orders": 3, "cart": 2, "legacy": 1}, held: make(map[string]int), inside: make(map[string]bool),
 		changed: func() {},
 	}
@@ -91,7 +94,7 @@ func (f *fakeSystem) World() World {
 		p := f.procs[id]
 		w.Instances = append(w.Instances, Instance{
 			ID: id, Service: p.service, PID: p.pid, Frozen: p.frozen, Settled: p.pid != 0, Follows: p.pid != 0 && !p.foreign,
-			Addrs: []string{fmt.Sprintf("127.0.0.1:%d", 4000+n)},
+			Clock: !p.foreign, Addrs: []string{fmt.Sprintf("127.0.0.1:%d", 4000+n)},
 		})
 	}
 	return w
@@ -106,6 +109,16 @@ func (f *fakeSystem) SetPackets(id string, links []control.Link) error {
 	if len(links) == 0 {
 		delete(f.links, id)
 	}
+	return nil
+}
+
+func (f *fakeSystem) SetClock(id string, by time.Duration) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if id == "cart-2" {
+		return errors.New("no disk")
+	}
+	f.clocks[id] = by
 	return nil
 }
 

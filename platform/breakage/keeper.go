@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -40,6 +41,8 @@ type System interface {
 	Freeze(instance string) error
 	Thaw(instance string) error
 	Slow(instance string, share float64) error
+	// SetClock makes the wall clock of an instance wrong by so much, also when it is started again; 0 puts it right.
+	SetClock(instance string, by time.Duration) error
 	// Replicas is how many instances a service should have, and Scale changes that and waits for it.
 	Replicas(service string) int
 	Scale(ctx context.Context, service string, replicas int) error
@@ -182,6 +185,10 @@ func (k *Keeper) begin(req control.FaultRequest) (*control.Fault, []<-chan struc
 		}
 	}
 	k.faults = append(k.faults, f)
+	if err := k.setClocks(req); err != nil {
+		k.faults = k.faults[:len(k.faults)-1]
+		return nil, nil, errors.Join(err, k.setClocks(req))
+	}
 	k.sys.Publish(control.Event{
 		Time: now, Service: serviceOf(req, k.sys.World()), State: control.EventFaultBegun, Fault: f.ID, Message: "broken on purpose: " + f.What + note(req),
 	})
@@ -264,6 +271,9 @@ func (k *Keeper) end(n int, why string) {
 		if err := k.sys.SetPackets(f.ID, nil); err != nil {
 			k.cfg.Logger.Error("packets are still lost on purpose", "fault", f.ID, "error", err)
 		}
+	}
+	if err := k.setClocks(f.FaultRequest); err != nil {
+		k.cfg.Logger.Error("a clock is still wrong on purpose", "fault", f.ID, "error", err)
 	}
 	message := "mended: " + f.What + note(f.FaultRequest)
 	if why != "" {

@@ -26,6 +26,8 @@ type Instance struct {
 	Settled bool
 	// Follows is whether it is connected to its agent.
 	Follows bool
+	// Clock is whether its wall clock can be moved.
+	Clock bool
 	// Addrs are all addresses at which others reach it.
 	Addrs []string
 }

@@ -76,7 +76,9 @@ type Info struct {
 	Queue    string    `json:"queue,omitempty"`    // URL of the engine for messages, without secrets
 	// Network is that of the instances if each has a namespace of its own ("10.200.0.0/16"): whoever calls them then does so
 	// beyond loopback. Faults of the network are then about packets.
-	Network  string    `json:"network,omitempty"`
+	Network string `json:"network,omitempty"`
+	// Clock is whether the wall clocks of services that are Go packages can be moved.
+	Clock    bool      `json:"clock,omitempty"`
 	Services []Service `json:"services"` // in the order of the system file; "control" is not among them
 }
 

@@ -33,6 +33,8 @@ type Build struct {
 	Out string
 	// Packages are Go package directories, relative to Dir or absolute.
 	Packages []string
+	// Overlay, if set, is asked for a file for go build -overlay, for the Go that builds a module.
+	Overlay func(goroot string) (file string, err error)
 	// Progress, if set, is called with the import path of each package that had to be compiled, and with "downloading
 	// MODULE VERSION" where a module was missing. Not concurrently.
 	Progress func(what string)
@@ -217,6 +219,13 @@ func moduleOf(dir string) string {
 
 func (b Build) gobuild(ctx context.Context, s step, target string) error {
 	args := []string{"build", "-v", "-o", target}
+	if b.Overlay != nil {
+		file, err := b.overlay(ctx, s.module)
+		if err != nil {
+			return err
+		}
+		args = append(args, "-overlay", file)
+	}
 	for _, dir := range s.dirs {
 		rel, err := filepath.Rel(s.module, dir)
 		if err != nil {
@@ -245,6 +254,17 @@ func (b Build) gobuild(ctx context.Context, s step, target string) error {
 		return ctx.Err()
 	}
 	return &BuildError{Output: said, Err: err}
+}
+
+// overlay asks for the overlay for a module. Which Go builds it stands in its go.mod.
+func (b Build) overlay(ctx context.Context, module string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "env", "GOROOT")
+	cmd.Dir = module
+	goroot, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("find the Go that builds %s: %w", module, err)
+	}
+	return b.Overlay(strings.TrimSpace(string(goroot)))
 }
 
 // follow reports the progress in what go build -v prints, and returns the rest.

@@ -110,3 +110,35 @@ func TestBuildErrors(t *testing.T) {
 	}
 	check(t, run(soon(t)))
 }
+
+// Each module is built with the overlay for its own Go.
+func TestBuildOverlay(t *testing.T) {
+	t.Parallel()
+	dir := tree(t, map[string]string{
+		"go.mod":       "module example.com/shop\n\ngo 1.26\n",
+		"main.go":      says("before"),
+		"over/main.go": says("after"),
+	})
+	overlay := filepath.Join(dir, "overlay.json")
+	check(t, os.WriteFile(overlay, []byte(`{"Replace": {"`+filepath.Join(dir, "main.go")+`": "`+filepath.Join(dir, "over", "main.go")+`"}}`), 0o644))
+	var asked []string
+	b := supervise.Build{
+		Dir: dir, Out: filepath.Join(dir, "out"), Packages: []string{"."},
+		Overlay: func(goroot string) (string, error) {
+			asked = append(asked, goroot)
+			return overlay, nil
+		},
+	}
+	programs, err := b.Run(soon(t))
+	check(t, err)
+	if out, err := exec.Command(programs["."]).CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "after" {
+		t.Errorf("it says %q, %v", out, err)
+	}
+	if len(asked) != 1 || !filepath.IsAbs(asked[0]) {
+		t.Errorf("asked for %q", asked)
+	}
+	b.Overlay = func(string) (string, error) { return "", errors.New("unknown Go") }
+	if _, err := b.Run(soon(t)); err == nil || !strings.Contains(err.Error(), "unknown Go") {
+		t.Errorf("without an overlay: %v", err)
+	}
+}

@@ -80,6 +80,7 @@ Exit codes: 0 nobody noticed, 1 users noticed, 2 it could not be run or judged.`
 	f.StringVar(&opts.up.queue, "queue", "", "`URL` of an engine for messages, if it is started; see up")
 	f.BoolVar(&opts.up.noBuild, "no-build", false, "take the programs that are in --data, if it is started")
 	f.BoolVar(&opts.up.netns, "netns", false, "give each instance a network namespace, if it is started; see up")
+	f.BoolVar(&opts.up.clock, "clock", false, "build the services so that their clocks can be moved, if it is started; see up")
 	cmd.AddCommand(a.drillListCommand(), a.drillInitCommand())
 	for _, sub := range cmd.Commands() {
 		sub.DisableFlagsInUseLine = true
@@ -174,6 +175,9 @@ func (a *app) drillAgain(sc *drill.Scenario, path string, opts drillOptions) str
 	}
 	if opts.up.netns {
 		words = append(words, "--netns")
+	}
+	if opts.up.clock {
+		words = append(words, "--clock")
 	}
 	if opts.up.queue != "" {
 		words = append(words, "--queue "+withoutPassword(opts.up.queue))

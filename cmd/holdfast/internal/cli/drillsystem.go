@@ -82,6 +82,9 @@ func (a *app) startSystem(ctx context.Context, c *control.Client, sys *system.Sy
 	if opts.netns {
 		args = append(args, "--netns")
 	}
+	if opts.clock {
+		args = append(args, "--clock")
+	}
 	cmd := exec.Command(self, append(args, path)...)
 	cmd.Env = a.Environ()
 	cmd.Stdout, cmd.Stderr = log, log

@@ -29,13 +29,14 @@ type upOptions struct {
 	data    string
 	noBuild bool
 	netns   bool
+	clock   bool
 	queue   string
 }
 
 func (a *app) upCommand() *cobra.Command {
 	var opts upOptions
 	cmd := &cobra.Command{
-		Use:   "up [--data DIR] [--queue URL] [--no-build] [--netns] [PATH]",
+		Use:   "up [--data DIR] [--queue URL] [--no-build] [--netns] [--clock] [PATH]",
 		Short: "Run a system until Ctrl-C",
 		Long: `Runs the system of the file system.yaml in PATH (default: this directory), or of the file PATH: builds the services that
 are Go packages, starts the control members, then the services, each after those it needs, and listens where services have
@@ -61,6 +62,7 @@ even if this one is killed with -9. What the system keeps is in the data directo
 	cmd.Flags().StringVar(&opts.data, "data", "", "`DIR` for what the system keeps (default .holdfast/SYSTEM)")
 	cmd.Flags().StringVar(&opts.queue, "queue", "", "`URL` of an engine for messages instead of the one in the system file; or none")
 	cmd.Flags().BoolVar(&opts.netns, "netns", false, "give each instance a network namespace of its own, for drills (Linux, as root); its data is DIR's own, by default .holdfast/SYSTEM-netns")
+	cmd.Flags().BoolVar(&opts.clock, "clock", false, "build the services so that drills can move their wall clocks")
 	cmd.Flags().BoolVar(&opts.noBuild, "no-build", false, "do not build: take the programs that the last run built")
 	return cmd
 }
@@ -97,7 +99,7 @@ func (a *app) up(ctx context.Context, path string, opts upOptions) error {
 	defer func() { _ = log.Close() }()
 	h, err := host.New(ctx, host.Config{
 		System: sys, Data: data, Control: a.control, Self: append([]string{self}, a.SelfArgs...), Version: version(),
-		Env: a.Environ(), NoBuild: opts.noBuild, Netns: opts.netns, Insecure: insecure, Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Env: a.Environ(), NoBuild: opts.noBuild, Netns: opts.netns, Clock: opts.clock, Insecure: insecure, Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		return err

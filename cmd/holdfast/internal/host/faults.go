@@ -110,7 +110,7 @@ func (b broken) World() breakage.World {
 		i := breakage.Instance{
 			ID: s.ID, Service: s.Service, PID: s.PID, Frozen: s.State == supervise.Frozen,
 			Settled: s.State == supervise.Ready || s.State == supervise.Draining,
-			Follows: h.agent.Follows(s.ID), Addrs: slices.Sorted(maps.Values(s.Addrs)),
+			Follows: h.agent.Follows(s.ID), Clock: h.clocks != nil && h.clocks.Follows(s.ID), Addrs: slices.Sorted(maps.Values(s.Addrs)),
 		}
 		if reach := h.plane.reach[s.ID]; reach != nil {
 			i.Addrs = reach
@@ -147,6 +147,9 @@ func (b broken) SetPlan(ctx context.Context, instance string, plan fault.Plan) e
 	}
 	return b.h.agent.SetPlan(ctx, instance, plan)
 }
+
+// SetClock implements breakage.System.
+func (b broken) SetClock(id string, by time.Duration) error { return b.h.clocks.Set(id, by) }
 
 // Freeze implements breakage.System.
 func (b broken) Freeze(id string) error { return b.h.sup.Freeze(id) }

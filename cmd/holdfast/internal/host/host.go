@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-go/holdfast/platform/netns"
 	"github.com/holdfast-go/holdfast/platform/supervise"
 	"github.com/holdfast-go/holdfast/platform/system"
+	"github.com/holdfast-go/holdfast/platform/wallclock"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/registry/driver"
 )
@@ -41,7 +42,9 @@ type Config struct {
 	// Insecure allows edges, and an outside registry, beyond loopback without TLS.
 	Insecure bool
 	// Netns gives each instance a network namespace of its own: Linux, as root.
-	Netns  bool
+	Netns bool
+	// Clock builds the services so that their wall clocks can be moved.
+	Clock  bool
 	Logger *slog.Logger // default: discarded
 }
 
@@ -53,7 +56,8 @@ type Host struct {
 	url   string // of the registry
 	queue string // URL of the engine for messages; "" for none
 
-	net    *netns.Network // nil without Netns
+	net    *netns.Network    // nil without Netns
+	clocks *wallclock.Clocks // nil without Clock
 	api    *control.Server
 	sup    *supervise.Supervisor
 	events *supervise.Events
@@ -127,6 +131,11 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 			return nil, err
 		}
 		h.plane, h.url, h.queue = p, p.registry, p.queue
+	}
+	if cfg.Clock {
+		if h.clocks, err = wallclock.Open(filepath.Join(cfg.Data, "clocks")); err != nil {
+			return nil, err
+		}
 	}
 	if h.net != nil {
 		if err := nameServices(h.net, h.sys.Services); err != nil {

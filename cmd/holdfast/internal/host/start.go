@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/platform/supervise"
 	"github.com/holdfast-go/holdfast/platform/system"
+	"github.com/holdfast-go/holdfast/platform/wallclock"
 )
 
 // start returns when every service is ready, or with the first thing that went wrong.
@@ -47,6 +48,11 @@ func (h *Host) start(ctx context.Context) error {
 // compile returns the command line of every service, after building those that are Go packages.
 func (h *Host) compile(ctx context.Context) (map[string][]string, error) {
 	build := supervise.Build{Dir: h.sys.Dir, Out: filepath.Join(h.cfg.Data, "bin"), Progress: h.compiled}
+	if h.clocks != nil {
+		build.Overlay = func(goroot string) (string, error) {
+			return wallclock.Overlay(goroot, filepath.Join(h.cfg.Data, "clocks-overlay"))
+		}
+	}
 	commands := make(map[string][]string, len(h.sys.Services))
 	for _, svc := range h.sys.Services {
 		words := svc.Words()
@@ -96,6 +102,9 @@ func (h *Host) startMembers(ctx context.Context) error {
 
 func (h *Host) startService(svc system.Service, command []string, wave int) error {
 	env := []string{"HOLDFAST_REGISTRY=" + h.url}
+	if h.clocks != nil {
+		env = append(env, h.clocks.Env())
+	}
 	if h.policies.dir != "" {
 		env = append(env, "HOLDFAST_POLICIES="+h.policies.dir)
 	}

@@ -25,6 +25,7 @@ func (h *Host) Info() control.Info {
 		System: h.sys.Name, State: p.State, Since: p.Begun, PID: os.Getpid(), Version: h.cfg.Version,
 		Dir: h.sys.Dir, Data: h.cfg.Data, Registry: h.url, Config: h.policies.url, Queue: h.queue,
 	}
+	info.Clock = h.clocks != nil
 	if h.net != nil {
 		info.Network = h.net.Subnet().String()
 	}
