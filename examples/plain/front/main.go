@@ -37,7 +37,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // the process ends
 	builder, err := resolver.NewBuilder(client)
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // the process ends
 	greeter := greeterpb.NewGreeterClient(conn)
 
 	mux := http.NewServeMux()

@@ -60,7 +60,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // the process ends
 	leave, err := register(ctx, client, "greeter/"+name, lis.Addr().String())
 	if err != nil {
 		return err
