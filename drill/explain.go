@@ -97,23 +97,19 @@ func newExplainer(r *report.Report, sc Scenario, w inject.World) *explainer {
 	return e
 }
 
-// explain says in plain words why a call failed, as far as that is known: what came back, what was broken then, and what is
-// wrong with it if all could have gone well.
+// explain says in plain words why a call failed, as far as that is known: what was broken then, and what came back. Calls that
+// failed for the same reason have the same explanation.
 func (e *explainer) explain(s load.Sample) string {
-	sentences := []string{e.answer(s)}
+	calm := e.first == 0 || s.Due+s.Took < e.first
 	switch {
+	case wrongCall(s) && calm:
+		return e.answer(s) + " Nothing was broken yet: it is the call that is wrong, or what it expects."
 	case wrongCall(s):
-		if len(e.faults) == 0 || s.Due+s.Took < e.first {
-			sentences = append(sentences, "Nothing was broken yet: it is the call that is wrong, or what it expects.")
-		} else {
-			sentences = append(sentences, "An answer like this is about the call, not about what is broken; if it is right, the drill should list it under refused.")
-		}
-	case e.first == 0 || s.Due+s.Took < e.first:
-		sentences = append(sentences, "Nothing was broken yet: the system fails by itself.")
-	default:
-		sentences = append(sentences, e.circumstances(s)...)
+		return e.answer(s) + " An answer like this is about the call, not about what is broken; if it is right, the drill should list it under refused."
+	case calm:
+		return e.answer(s) + " Nothing was broken yet: the system fails by itself."
 	}
-	return strings.Join(sentences, " ")
+	return strings.Join(append(e.circumstances(s), e.answer(s)), " ")
 }
 
 // problem is what an answer says of itself: RFC 9457, as Holdfast and others write it.
@@ -156,28 +152,27 @@ func (e *explainer) answer(s load.Sample) string {
 	if why != "" {
 		why = ": " + why
 	}
-	took := brief(s.Took)
 	switch s.Status {
 	case "":
-		if isTimeout(s.Error) {
-			return fmt.Sprintf("No answer within %s; it may have been carried out%s.", took, why)
-		}
-		if strings.Contains(s.Error, "refused") {
+		switch {
+		case isTimeout(s.Error):
+			return fmt.Sprintf("No answer came in time; it may have been carried out%s.", why)
+		case strings.Contains(s.Error, "refused"):
 			return fmt.Sprintf("Nobody listened%s.", why)
 		}
-		return fmt.Sprintf("The connection broke after %s, before an answer came; it may have been carried out%s.", took, why)
+		return fmt.Sprintf("The connection broke before an answer came; it may have been carried out%s.", why)
 	case "503", "UNAVAILABLE":
-		return fmt.Sprintf("The system said after %s that it cannot do this now%s.", took, why)
+		return fmt.Sprintf("The system said that it cannot do this now%s.", why)
 	case "504", "DEADLINE_EXCEEDED":
-		return fmt.Sprintf("The system gave up after %s%s.", took, why)
+		return fmt.Sprintf("The system gave up waiting%s.", why)
 	case "429", "RESOURCE_EXHAUSTED":
-		return fmt.Sprintf("The system turned it away after %s, to have room for others%s.", took, why)
+		return fmt.Sprintf("The system turned it away, to have room for others%s.", why)
 	case "500", "INTERNAL", "UNKNOWN":
-		return fmt.Sprintf("The system failed after %s, in a way that nobody has thought of%s.", took, why)
+		return fmt.Sprintf("The system failed in a way that nobody has thought of%s.", why)
 	case "502":
-		return fmt.Sprintf("The answer was lost on the way, after %s%s.", took, why)
+		return fmt.Sprintf("The answer was lost on the way%s.", why)
 	}
-	return fmt.Sprintf("The answer was %s after %s%s.", s.Status, took, why)
+	return fmt.Sprintf("The answer was %s%s.", s.Status, why)
 }
 
 func isTimeout(text string) bool {

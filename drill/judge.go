@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -64,18 +65,19 @@ func (s *session) named(samples []load.Sample) []load.Sample {
 // judge fills in what follows from the samples and the faults. It is pure, but for r.
 func judge(r *report.Report, sc Scenario, w inject.World, samples []load.Sample, amplification float64) {
 	turns := turnsOf(r.Faults)
-	mask(r.Faults, turns, samples)
+	calm := calmOf(samples, r.Faults)
+	limit := threshold(sc.Expect, calm.P99)
+	mask(r.Faults, turns, samples, limit)
 	r.Figures = figures(samples)
 	r.Figures.Amplification = amplification
 	if amplification == 0 {
 		r.Figures.Amplification = attemptsOf(samples)
 	}
-	calm := calmOf(samples, r.Faults)
 	r.Figures.CalmP50, r.Figures.CalmP99 = calm.P50, calm.P99
 	for _, f := range r.Faults {
 		r.Figures.Mask = max(r.Figures.Mask, f.Mask)
 	}
-	r.Figures.Recover = recovery(turns, samples, threshold(sc.Expect, calm.P99))
+	r.Figures.Recover = recovery(turns, samples, limit)
 	for _, c := range sc.Load.Calls {
 		of := slices.Clone(samples)
 		of = slices.DeleteFunc(of, func(s load.Sample) bool { return s.Call != c.Name })
@@ -188,24 +190,27 @@ func turnsOf(faults []report.Fault) []turn {
 	return out
 }
 
-// turnOf is the last turn before a call was over: what it is due to, if it is due to any. -1 is none.
-func turnOf(turns []turn, s load.Sample) int {
-	over := s.Due + s.Took
-	i, exact := slices.BinarySearchFunc(turns, over, func(t turn, at time.Duration) int { return int(t.at - at) })
-	if exact {
-		return i
+// turnOf is what became of a call is due to, if it is due to any: the last turn before it was due; or a later one, if that came
+// when the call had not taken longer yet than calls should. -1 is none.
+func turnOf(turns []turn, s load.Sample, limit time.Duration) int {
+	i, exact := slices.BinarySearchFunc(turns, s.Due, func(t turn, at time.Duration) int { return cmp.Compare(t.at, at) })
+	if !exact {
+		i--
 	}
-	return i - 1
+	for i+1 < len(turns) && turns[i+1].at <= s.Due+s.Took && turns[i+1].at-s.Due < limit {
+		i++
+	}
+	return i
 }
 
-// mask fills in, for each fault, how many calls failed after it began or ended, before anything else did, and how long it was
-// until the last of them had failed.
-func mask(faults []report.Fault, turns []turn, samples []load.Sample) {
+// mask fills in, for each fault, how many calls failed because of it beginning or ending, and how long it was from then until
+// the last of them had failed.
+func mask(faults []report.Fault, turns []turn, samples []load.Sample, limit time.Duration) {
 	for _, s := range samples {
 		if s.Outcome != load.Failed {
 			continue
 		}
-		i := turnOf(turns, s)
+		i := turnOf(turns, s, limit)
 		if i < 0 {
 			continue
 		}
@@ -228,7 +233,7 @@ func threshold(e Expect, calm time.Duration) time.Duration {
 func recovery(turns []turn, samples []load.Sample, limit time.Duration) (longest time.Duration) {
 	slots := make([]map[int][]time.Duration, len(turns))
 	for _, s := range samples {
-		i := turnOf(turns, s)
+		i := turnOf(turns, s, limit)
 		if i < 0 || s.Outcome == load.Failed {
 			continue
 		}
