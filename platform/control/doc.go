@@ -15,6 +15,15 @@
 //	POST /v1/scale    {"service": "orders", "replicas": 3}  {"service": "orders", "replicas": 3}
 //	POST /v1/scale    {"service": "orders", "auto": true}   {"service": "orders", "replicas": 3}
 //	POST /v1/down     {}                                {}
+//	GET  /v1/stats                                      Stats
+//	GET  /v1/faults                                     {"faults": [Fault, …]}
+//	POST /v1/faults        FaultRequest                 Fault
+//	PUT  /v1/faults/ID     {}                           Fault, with a new lease
+//	DELETE /v1/faults/ID                                {}
+//	POST /v1/wipe     {"target": "control-1"}           {"instances": ["control-1"]}
+//
+// What is broken on purpose is under a lease, of 5 s unless the request says otherwise, which has to be renewed: nothing stays
+// broken when whoever broke it is gone. See [Breaker].
 //
 // A target is an instance ("orders-1"), a service ("orders"), or "control" and "control-1" for the members of
 // the control plane. To kill or to freeze a service of several instances takes "all": true, so that nobody

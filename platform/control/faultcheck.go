@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/holdfast-go/holdfast/failure"
 )
@@ -149,8 +150,11 @@ func (c *checker) ttl(d time.Duration) {
 }
 
 func (c *checker) note(note string) {
-	printable := !strings.ContainsFunc(note, func(r rune) bool { return !unicode.IsPrint(r) })
-	c.check(len(note) <= maxNote && printable, "note must be a line of at most %d bytes", maxNote)
+	c.check(len(note) <= maxNote && printable(note), "note must be a line of at most %d bytes", maxNote)
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 func (c *checker) count(what string, n, most int) {
@@ -164,7 +168,7 @@ func (c *checker) targets(ids []string) {
 
 func (c *checker) names(what string, names []string) {
 	for _, n := range names {
-		c.check(n != "" && len(n) <= maxName, "%s: %.140q is empty or longer than %d bytes", what, n, maxName)
+		c.check(n != "" && len(n) <= maxName && printable(n), "%s: %.140q is empty, longer than %d bytes, or not printable", what, n, maxName)
 	}
 }
 
@@ -210,6 +214,6 @@ func (c *checker) calls(at string, r Calls) {
 		if _, after, http := strings.Cut(m, " "); http {
 			path = after
 		}
-		c.check(strings.HasPrefix(path, "/") && len(m) <= maxNote, "%s: methods: %.140q is neither /package.Service/Method nor METHOD /path", at, m)
+		c.check(strings.HasPrefix(path, "/") && len(m) <= maxNote && printable(m), "%s: methods: %.140q is neither /package.Service/Method nor METHOD /path", at, m)
 	}
 }
