@@ -1,6 +1,8 @@
 package report_test
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-go/holdfast/drill/check"
@@ -59,5 +61,20 @@ func TestWorst(t *testing.T) {
 	}
 	if got := report.Verdict(7).ExitCode(); got != 2 {
 		t.Errorf("an unknown verdict ends with %d", got)
+	}
+}
+
+// How long failures lasted says little when they had not ended.
+func TestItSaysThatCallsStillFail(t *testing.T) {
+	for name, at := range map[string]int{"at the end": 1, "before": 10} {
+		r := badSample()
+		r.Timeline[len(r.Timeline)-at].Failed = 3
+		var b bytes.Buffer
+		if err := report.Terminal(&b, r, report.Screen{Width: 120}); err != nil {
+			t.Fatal(err)
+		}
+		if says := strings.Contains(b.String(), "still failed at the end"); says != (at == 1) {
+			t.Errorf("failures %s: %s", name, b.String())
+		}
 	}
 }

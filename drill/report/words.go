@@ -24,6 +24,9 @@ func (r *Report) sentence() string {
 	switch {
 	case f.Failed > 0:
 		what += fmt.Sprintf(". %s failed", count(f.Failed))
+		if r.stillFailing() {
+			what += ", and calls still failed at the end"
+		}
 	case f.Refused > 0:
 		what += ". None failed"
 	default:
@@ -34,6 +37,16 @@ func (r *Report) sentence() string {
 	}
 	return what + "."
 }
+
+// stillFailing reports whether calls failed in the last second: then how long failures lasted is only how long it was looked.
+func (r *Report) stillFailing() bool {
+	return slices.ContainsFunc(r.Timeline, func(s Slice) bool {
+		return s.Failed > 0 && s.From >= r.Length-time.Second-endSlack && s.From <= r.Length
+	})
+}
+
+// endSlack is by how much a drill may be longer than its load.
+const endSlack = 500 * time.Millisecond
 
 func wasWere(n int) string {
 	if n == 1 {
@@ -195,12 +208,12 @@ func (r *Report) shown() []Failure {
 // unshown is how many failed calls are not among those.
 func (r *Report) unshown() int { return r.MoreFailed + max(0, len(r.Failed)-MaxFailures) }
 
-// lasting reports whether a fault ended at another time than it began.
-func (f Fault) lasting() bool { return f.Ended > f.Begun }
+// lasting reports whether a fault ended at another time than it began. What a restart takes is its own business.
+func (f Fault) lasting() bool { return f.Ended > f.Begun && f.Kind != "restart" }
 
-// words are what was done and for how long, which What may say already. What a restart takes is its own business.
+// words are what was done and for how long, which What may say already.
 func (f Fault) words() string {
-	if !f.lasting() || f.Kind == "restart" || strings.Contains(f.What, " for ") {
+	if !f.lasting() || strings.Contains(f.What, " for ") {
 		return f.What
 	}
 	return f.What + " for " + span(f.Ended-f.Begun)
