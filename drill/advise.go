@@ -82,6 +82,9 @@ func (a *adviser) failed(s load.Sample) {
 			continue
 		}
 		switch n := len(svc.Instances); {
+		case !a.e.meant(hit, s):
+			a.add(1, "%s went down without being told to: find out why (logs %[1]s).", strings.Join(hit, ", "))
+			helped = true
 		case svc.Name == control.ControlService:
 			if len(hit) > inject.Minority(n) {
 				a.add(1, "Calls fail without the registry or the broker: keep the instances that were known last, and do not wait for either of them on the way of a call. Holdfast's clients do so.")

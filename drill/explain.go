@@ -35,8 +35,9 @@ func failures(r *report.Report, samples []load.Sample, e *explainer) (out []repo
 		total++
 	}
 	var chosen []load.Sample
+	slices.SortStableFunc(kinds, func(a, b kind) int { return len(of[a]) - len(of[b]) }) // the rare ones leave room
 	for i, k := range kinds {
-		room := (report.MaxFailures - len(chosen)) / (len(kinds) - i) // what others leave is shared by those that come
+		room := (report.MaxFailures - len(chosen)) / (len(kinds) - i) // what some leave is shared by those that come
 		chosen = append(chosen, spread(of[k], room)...)
 	}
 	slices.SortStableFunc(chosen, func(a, b load.Sample) int { return int(a.Due - b.Due) })
@@ -198,6 +199,10 @@ func (e *explainer) circumstances(s load.Sample) (out []string) {
 			continue
 		}
 		who := strings.Join(hit, ", ")
+		if !e.meant(hit, s) {
+			out = append(out, fmt.Sprintf("%s was not ready, though no fault was about it.", who))
+			continue
+		}
 		switch n := len(ids); {
 		case name == control.ControlService && len(hit) > inject.Minority(n):
 			out = append(out, fmt.Sprintf("The control plane, which is registry and broker, was away or impaired (%s).", who))
@@ -212,6 +217,9 @@ func (e *explainer) circumstances(s load.Sample) (out []string) {
 		}
 	}
 	if len(out) == 0 {
+		if before := during(e.faults, s); len(before) > 0 {
+			return append(out, fmt.Sprintf("Every instance was ready. Not long before: %s.", strings.Join(before, "; ")))
+		}
 		return append(out, "Nothing was broken at the time, or just before: the system failed by itself, or had not recovered yet.")
 	}
 	if unsafeCall(e.calls[s.Call]) && (s.Status == "" || s.Status == "502" || s.Status == "503" || s.Status == "UNAVAILABLE" || s.Status == "UNKNOWN") {
@@ -231,6 +239,13 @@ func (e *explainer) hit(ids []string, s load.Sample) (out []string) {
 		}
 	}
 	return out
+}
+
+// meant reports whether any of some instances was named by a fault that was in force, or not long before.
+func (e *explainer) meant(ids []string, s load.Sample) bool {
+	return slices.ContainsFunc(e.faults, func(f report.Fault) bool {
+		return inForce(f, s) && slices.ContainsFunc(f.Target, func(id string) bool { return slices.Contains(ids, id) })
+	})
 }
 
 // away reports whether an instance was not ready at any time while a call was under way.

@@ -325,11 +325,15 @@ func expectations(e Expect, f report.Figures, broken bool, heldUp time.Duration)
 			continue
 		}
 		x := report.Expectation{Name: d.name, Goal: "at most " + brief(d.goal), Value: brief(d.value), Kept: d.value <= d.goal}
-		if !x.Kept {
-			x.Unknown = unknown // what was kept even so is kept
-		}
-		if d.fault && !broken {
+		switch {
+		case d.fault && !broken:
 			x.Unknown = "nothing was broken"
+		case f.OK+f.Refused+f.Failed == 0:
+			x.Unknown = "no call was made"
+		case !d.fault && f.OK+f.Refused == 0:
+			x.Value, x.Kept = "no call was answered", false
+		case !x.Kept:
+			x.Unknown = unknown // what was kept even so is kept
 		}
 		out = append(out, x)
 	}
