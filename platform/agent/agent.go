@@ -117,7 +117,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stop()
 	defer s.wg.Wait()
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	for {
 		c, err := s.listener.Accept()
 		switch {

@@ -218,7 +218,7 @@ func TestStats(t *testing.T) {
 		}
 		p.say(fault.Message{Stats: &fault.Stats{InFlight: 3}})
 		synctest.Wait()
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) //nolint:forbidigo // in virtual time
 		if got := s.Stats()["orders-1"]; got.InFlight != 3 || got.PID != 7 || time.Since(got.At) != time.Second {
 			t.Errorf("%+v", got)
 		}

@@ -33,7 +33,7 @@ func TestClocks(t *testing.T) {
 		}
 		wrong("orders-1", -time.Hour)
 		wrong("orders-2", 0)
-		time.Sleep(time.Until(second.Until) + time.Second)
+		pass(time.Until(second.Until) + time.Second)
 		wrong("orders-1", 0)
 	})
 }

@@ -292,3 +292,6 @@ func keep(t *testing.T, do func(t *testing.T, f *fakeSystem, k *Keeper)) {
 		}
 	})
 }
+
+// pass lets time pass.
+func pass(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // in virtual time

@@ -57,15 +57,15 @@ func TestLease(t *testing.T) {
 		if !s.proc("orders-1").frozen || time.Until(f.Until) != control.DefaultTTL || f.What != "orders-1 is frozen" || f.Trouble != "" {
 			t.Fatalf("%+v", f)
 		}
-		time.Sleep(4 * time.Second)
+		pass(4 * time.Second)
 		if _, err := k.Renew(t.Context(), f.ID); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(4 * time.Second)
+		pass(4 * time.Second)
 		if !s.proc("orders-1").frozen {
 			t.Error("mended although its lease was renewed")
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		synctest.Wait()
 		if s.proc("orders-1").frozen || len(k.Faults()) != 0 {
 			t.Error("not mended at the end of its lease")
@@ -92,7 +92,7 @@ func TestRequestThatIsGivenUp(t *testing.T) {
 		if len(s.broken()) == 0 {
 			t.Error("nothing was broken")
 		}
-		time.Sleep(control.DefaultTTL)
+		pass(control.DefaultTTL)
 		synctest.Wait()
 		if left := s.broken(); len(left) > 0 {
 			t.Error(left)
@@ -260,11 +260,11 @@ func TestScaleIsUndone(t *testing.T) {
 		if err := k.Mend(t.Context(), b.ID); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		s.mu.Lock()
 		s.refuse = nil
 		s.mu.Unlock()
-		time.Sleep(2 * scaleRetry)
+		pass(2 * scaleRetry)
 		if left := s.broken(); len(left) > 0 {
 			t.Error(left)
 		}

@@ -123,15 +123,11 @@ func (k *Keeper) plan(ctx context.Context, id string, plan fault.Plan, still boo
 		defer cancel()
 	}
 	err := k.sys.SetPlan(ctx, id, plan)
-	switch failure.CodeOf(err) {
-	case failure.DeadlineExceeded, failure.Canceled:
-		if ctx.Err() != nil {
-			return nil
-		}
-	case failure.FailedPrecondition:
-		if reflect.ValueOf(plan).IsZero() {
-			return nil
-		}
+	switch code := failure.CodeOf(err); {
+	case ctx.Err() != nil && (code == failure.DeadlineExceeded || code == failure.Canceled):
+		return nil
+	case code == failure.FailedPrecondition && reflect.ValueOf(plan).IsZero():
+		return nil
 	}
 	return err
 }
@@ -141,8 +137,7 @@ const stillTimeout = 20 * time.Millisecond
 
 // gone forgives that there is no process: the next one begins without.
 func gone(err error) error {
-	switch failure.CodeOf(err) {
-	case failure.NotFound, failure.FailedPrecondition:
+	if code := failure.CodeOf(err); code == failure.NotFound || code == failure.FailedPrecondition {
 		return nil
 	}
 	return err

@@ -32,7 +32,7 @@ func TestNothingIsLeft(t *testing.T) {
 					s.restart(id)
 				}
 			}
-			time.Sleep(2 * scaleRetry)
+			pass(2 * scaleRetry)
 			synctest.Wait()
 			if wrong = s.broken(); len(k.patients) != 0 || len(k.scales) != 0 {
 				wrong = append(wrong, fmt.Sprint("still treated: ", k.patients, k.scales))
@@ -101,6 +101,6 @@ func (st step) do(t *testing.T, s *fakeSystem, k *Keeper, live *[]string) {
 	case "hand": // somebody lets it go on by hand
 		_ = s.Thaw(st.ID)
 	case "wait":
-		time.Sleep(st.Wait)
+		pass(st.Wait)
 	}
 }

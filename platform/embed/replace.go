@@ -39,7 +39,7 @@ func replace(ctx context.Context, cfg EtcdConfig, clients []string) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	if err := retry(ctx, func(ctx context.Context) error { return exchange(ctx, client, cfg) }); err != nil {
 		return err
 	}
