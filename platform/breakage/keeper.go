@@ -308,6 +308,9 @@ func (k *Keeper) expire(now time.Time) time.Duration {
 
 // treat makes everybody suffer what they should by now, and no more, with mu held. It does not wait.
 func (k *Keeper) treat() {
+	if len(k.faults)+len(k.patients)+len(k.scales) == 0 {
+		return // as almost always, whatever happens in the system
+	}
 	w := k.sys.World()
 	faults := make([]control.Fault, len(k.faults))
 	for n, f := range k.faults {

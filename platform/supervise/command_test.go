@@ -175,6 +175,48 @@ func TestFixedGroup(t *testing.T) {
 	}
 }
 
+// Members that are replaced are gone at the same time, and come back whatever is done in between.
+func TestReplaceMembers(t *testing.T) {
+	dir := t.TempDir()
+	addrs, err := supervise.Addresses(filepath.Join(dir, "addresses.json"), "a", "b", "c")
+	check(t, err)
+	s := running(t, config(dir))
+	g := childGroup("control", 0, "grpc")
+	for _, id := range []string{"a", "b", "c"} {
+		g.Members = append(g.Members, supervise.Member{ID: id, Addrs: map[string]string{"grpc": addrs[id]}})
+	}
+	check(t, s.Add(g))
+	check(t, s.WaitReady(soon(t)))
+	c := state(t, s, "c")
+	trouble := errors.New("trouble")
+	err = s.Replace(soon(t), "control", []string{"a", "b"}, func() error {
+		if got := ids(s); !slices.Equal(got, []string{"c"}) {
+			t.Errorf("meanwhile there are %v", got)
+		}
+		return trouble
+	})
+	if !errors.Is(err, trouble) {
+		t.Errorf("got %v", err)
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		if st := state(t, s, id); st.State != supervise.Ready || st.Addrs["grpc"] != addrs[id] {
+			t.Errorf("%+v", st)
+		}
+	}
+	if got := state(t, s, "c"); got.PID != c.PID {
+		t.Errorf("c was replaced, too: %+v", got)
+	}
+	never := func() error {
+		t.Error("called")
+		return nil
+	}
+	wantCode(t, s.Replace(soon(t), "control", []string{"a", "d"}, never), failure.FailedPrecondition)
+	wantCode(t, s.Replace(soon(t), "shop", []string{"a"}, never), failure.NotFound)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantCode(t, s.Replace(ctx, "control", []string{"a"}, never), failure.Canceled)
+}
+
 // Whoever gives up waiting for a command may give the next one: instances that the first one is still stopping are on
 // their way out, and are neither counted nor replaced.
 func TestCommandAfterOneThatWasGivenUp(t *testing.T) {
