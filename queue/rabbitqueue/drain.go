@@ -17,6 +17,10 @@ const (
 	// drainPatience is how long a drain waits for other consumers of the old queue to be gone. Longer than the broker takes to
 	// notice that one has died; who does not keep order may be there for ever.
 	drainPatience = 10 * time.Second
+	// answersWithin is how long the broker waits for a queue to say what it has. Then, and after a restart, it says nothing,
+	// and no consumers. A queue has nothing that says so sureOfNothing times.
+	answersWithin = 200 * time.Millisecond
+	sureOfNothing = 4
 	// ahead is the least that a consumer in order has in hand at the broker, over all lanes. A quorum queue puts what a dead
 	// consumer had behind what came back before: in order only if its successor can be given all of that at once. So who
 	// succeeds somebody must not take less than that one had, whatever its window.
@@ -93,6 +97,9 @@ func (r *receiver) drain(ctx context.Context, conn *connection) error {
 // before, or if others take from it.
 func (r *receiver) handle(ctx context.Context, a *asker, old string) (all bool, err error) {
 	for ctx.Err() == nil {
+		if err := a.left(ctx, old); err != nil {
+			return false, err
+		}
 		s, deliveries, err := newConsumer(r, old, drainLane, max(ahead, r.window)).open(a.conn)
 		if err != nil {
 			return false, err
@@ -122,12 +129,38 @@ func (r *receiver) handle(ctx context.Context, a *asker, old string) (all bool, 
 	return false, ctx.Err()
 }
 
+// left waits until nobody consumes from the old queue: who has had it handled before may have died, and the connection's end,
+// and with it the lock's, comes before the queue hears of it. A consumer that comes earlier would be given what is behind of
+// what that one had in hand.
+func (a *asker) left(ctx context.Context, old string) error {
+	begun := time.Now()
+	for nothing := 0; ; {
+		asked := time.Now()
+		q, _, err := a.queue(old)
+		switch {
+		case err != nil:
+			return err
+		case q.Consumers > 0:
+			nothing = 0
+		case q.Messages > 0: // the queue itself says so
+			return nil
+		case time.Since(asked) < answersWithin: // otherwise the broker has given up asking the queue
+			nothing++
+		}
+		if nothing == sureOfNothing || time.Since(begun) > drainPatience && q.Consumers > 0 {
+			return nil
+		}
+		if !backoff.Pause(ctx, 2*drainEvery) {
+			return ctx.Err()
+		}
+	}
+}
+
 // handled waits until the queue of a session is empty, and all of it settled. alone says that nobody else can have
 // had anything of it in hand then, and more that something has come of it nevertheless.
 //
-// A queue looks empty while somebody who died still has it in hand: its connection ends, and with it the lock, before
-// the queue hears of it. Such a consumer counts until what it had is back. The queue is not asked for a message: one that
-// is put back goes behind others that were.
+// A queue looks empty while somebody who died still has in hand what it had. Such a consumer counts until that is back. The
+// queue is not asked for a message: one that is put back goes behind others that were.
 func (r *receiver) handled(ctx context.Context, s *session, a *asker, broken <-chan error, queue string) (more, alone bool, err error) {
 	begun, quiet, seen := time.Now(), time.Now(), uint64(0)
 	for backoff.Pause(ctx, drainEvery) {
