@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/drill/inject"
@@ -26,6 +27,8 @@ const (
 	warm = 2 * time.Second
 	// tooLong is for how long the drill's own process may be held up before its times are not the system's any more.
 	tooLong = time.Second
+	// atTheEnd is how long no call may have failed at the end, for the others to have been masked.
+	atTheEnd = 2 * time.Second
 	// maxSlices bounds a timeline.
 	maxSlices = 2000
 )
@@ -85,8 +88,25 @@ func judge(r *report.Report, sc Scenario, w inject.World, samples []load.Sample,
 	}
 	r.Timeline = timeline(samples, r.Length)
 	r.Expectations = expectations(sc.Expect, r.Figures, len(turns) > 0, r.HeldUp)
+	if last := lastFailed(samples, turns, limit); last > r.Length-atTheEnd {
+		for i := range r.Expectations {
+			if x := &r.Expectations[i]; x.Name == "mask" {
+				x.Value, x.Kept, x.Unknown = "never: calls failed until the end", false, ""
+			}
+		}
+	}
 	r.Failed, r.MoreFailed = failures(r, samples, newExplainer(r, sc, w))
 	r.Advice = advise(r, sc, w, samples)
+}
+
+// lastFailed is when the last call failed that something was to blame for; 0 if none did.
+func lastFailed(samples []load.Sample, turns []turn, limit time.Duration) (last time.Duration) {
+	for _, s := range samples {
+		if s.Outcome == load.Failed && turnOf(turns, s, limit) >= 0 {
+			last = max(last, s.Due+s.Took)
+		}
+	}
+	return last
 }
 
 // figures are those of some calls. Times are of calls that were answered: what failed has failed, however fast.
@@ -350,28 +370,35 @@ func expectations(e Expect, f report.Figures, broken bool, heldUp time.Duration)
 	return out
 }
 
-// percent keeps as many digits as it takes to tell it from 100 %.
+// percent has one digit after the nines, two at least, and never says more than it is.
 func percent(share float64) string {
 	if share >= 1 {
 		return "100 %"
 	}
-	for digits := 2; digits < 6; digits++ {
-		if text := fmt.Sprintf("%.*f", digits, share*100); text != fmt.Sprintf("%.*f", digits, 100.0) {
-			return text + " %"
-		}
+	digits := 2
+	for nines := 0.9999; digits < 5 && share >= nines; nines += (1 - nines) * 0.9 {
+		digits++
 	}
-	return "99.99999 %"
+	power := math.Pow10(digits)
+	floor := min(math.Floor(share*100*power+1e-6), 100*power-1)
+	text := fmt.Sprintf("%.*f", digits, floor/power)
+	for strings.HasSuffix(text, "0") && len(text)-strings.IndexByte(text, '.') > 3 {
+		text = text[:len(text)-1]
+	}
+	return text + " %"
 }
 
 // brief is a duration in three digits.
 func brief(d time.Duration) string {
 	switch {
 	case d >= 10*time.Second:
-		return d.Round(100 * time.Millisecond).String()
+		d = d.Round(100 * time.Millisecond)
 	case d >= time.Second:
-		return d.Round(10 * time.Millisecond).String()
+		d = d.Round(10 * time.Millisecond)
 	case d >= 10*time.Millisecond:
-		return d.Round(time.Millisecond).String()
+		d = d.Round(time.Millisecond)
+	default:
+		d = d.Round(10 * time.Microsecond)
 	}
-	return d.Round(10 * time.Microsecond).String()
+	return inject.Span(d)
 }

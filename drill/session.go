@@ -314,7 +314,7 @@ func (s *session) prepareChecks(ctx context.Context) error {
 func (s *session) drill(ctx context.Context) error {
 	s.rec.Start()
 	s.began = true
-	s.tell(fmt.Sprintf("load: %s for %v", rates(s.sc.Load), s.sc.For), false)
+	s.tell(fmt.Sprintf("load: %s for %s", rates(s.sc.Load), inject.Span(s.sc.For)), false)
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	var watchers sync.WaitGroup
 	watchers.Go(func() { s.lanes.follow(watching, s.cfg.Control, s.rec.Began()) })
@@ -385,7 +385,7 @@ func (s *session) begun(f inject.Resolved) int {
 	s.mu.Unlock()
 	long := ""
 	if f.For > 0 {
-		long = " for " + f.For.String()
+		long = " for " + inject.Span(f.For)
 	}
 	s.tell(f.What+long, false)
 	return i

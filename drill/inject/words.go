@@ -3,6 +3,7 @@ package inject
 import (
 	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -24,9 +25,9 @@ func (r Resolved) say() string {
 	case Partition:
 		return r.sayPartition()
 	case Latency:
-		delay := r.Delay.String()
+		delay := Span(r.Delay)
 		if r.Jitter > 0 {
-			delay += " to " + (r.Delay + r.Jitter).String()
+			delay += " to " + Span(r.Delay+r.Jitter)
 		}
 		return fmt.Sprintf("%s of latency between %s", delay, r.ends())
 	case Bandwidth:
@@ -36,7 +37,7 @@ func (r Resolved) say() string {
 	case Reset:
 		every := ""
 		if r.Every > 0 {
-			every = ", every " + r.Every.String()
+			every = ", every " + Span(r.Every)
 		}
 		return fmt.Sprintf("reset the connections between %s%s", r.ends(), every)
 	case Errors:
@@ -44,7 +45,7 @@ func (r Resolved) say() string {
 	case Disk:
 		return map[string]string{
 			"full": "fill the disk of " + who, "failing": "let the disk of " + who + " fail",
-			"slow": fmt.Sprintf("slow each sync of %s by %s", who, r.Delay),
+			"slow": fmt.Sprintf("slow each sync of %s by %s", who, Span(r.Delay)),
 		}[r.Mode]
 	case Memory:
 		return fmt.Sprintf("take %s of memory in %s", bytes(r.Bytes), who)
@@ -88,11 +89,11 @@ func (r Resolved) sayErrors(who string) string {
 		what += " to " + cut(strings.Join(r.Methods, ", "))
 	}
 	if r.Code == NoCode {
-		return fmt.Sprintf("hold up %s by %s", what, r.Delay)
+		return fmt.Sprintf("hold up %s by %s", what, Span(r.Delay))
 	}
 	late := ""
 	if r.Delay > 0 {
-		late = " after " + r.Delay.String()
+		late = " after " + Span(r.Delay)
 	}
 	return fmt.Sprintf("fail %s with %s%s", what, cmp.Or(r.Code, DefaultCode), late)
 }
@@ -105,7 +106,7 @@ func (r Resolved) sayEngine() string {
 	case "wiped":
 		return "wipe " + what + " (" + list(r.Targets) + ")"
 	}
-	return fmt.Sprintf("%s of latency to %s", r.Delay, what)
+	return fmt.Sprintf("%s of latency to %s", Span(r.Delay), what)
 }
 
 func (r Resolved) ends() string {
@@ -145,9 +146,27 @@ func percent(share float64) string {
 
 func signed(d time.Duration) string {
 	if d > 0 {
-		return "+" + d.String()
+		return "+" + Span(d)
 	}
-	return d.String()
+	return "-" + Span(-d)
+}
+
+// Span is a duration as reports write it: 250 ms, 1.5 s, 90 s, 10 min, 2 h. It is not rounded.
+func Span(d time.Duration) string {
+	unit, name := time.Microsecond, "µs"
+	switch {
+	case d == 0:
+		return "0 s"
+	case d >= 2*time.Hour && d%time.Hour == 0:
+		unit, name = time.Hour, "h"
+	case d >= 2*time.Minute && d%time.Minute == 0:
+		unit, name = time.Minute, "min"
+	case d >= time.Second:
+		unit, name = time.Second, "s"
+	case d >= time.Millisecond:
+		unit, name = time.Millisecond, "ms"
+	}
+	return strconv.FormatFloat(float64(d)/float64(unit), 'f', -1, 64) + " " + name
 }
 
 func bytes(n int64) string {
