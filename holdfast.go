@@ -187,6 +187,9 @@ func (s *Service) defaults() {
 		c.Etcd.Insecure, c.RPCServer.Insecure, c.RPCClient.Insecure = true, true, true
 		c.HTTPServer.Insecure, c.HTTPClient.Insecure, c.Replica.Insecure = true, true, true
 	}
+	if bugDrain {
+		c.Lifecycle.DrainDelay, c.RPCServer.DrainTimeout, c.HTTPServer.DrainTimeout = -1, -1, -1
+	}
 	if c.RPCServer.Addr == "" && c.RPCServer.Listener == nil {
 		c.RPCServer.Addr = set.GRPCAddr
 	}

@@ -117,6 +117,9 @@ func (a *Announcement) Run(ctx context.Context) error {
 			takeOver, again = false, true
 			started := time.Now()
 			a.hold(ctx, held)
+			if bugRegister {
+				<-ctx.Done()
+			}
 			// What is lost is written again at once; what is lost over and over, with back-off.
 			if time.Since(started) >= a.reg.cfg.TTL/6 {
 				b.Reset()

@@ -167,10 +167,16 @@ func (w *writer) run() {
 			for rest := batch; len(rest) > 0; {
 				var n int
 				updates, n = w.take(updates[:0], rest)
+				if bugAck {
+					w.tell(rest[:n])
+					<-time.After(200 * time.Millisecond)
+				}
 				if len(updates) > 0 && !w.write(updates, rest) {
 					break
 				}
-				w.tell(rest[:n])
+				if !bugAck {
+					w.tell(rest[:n])
+				}
 				rest = rest[n:]
 			}
 			clear(updates)

@@ -368,7 +368,7 @@ func (c *Call) decide(now time.Time, o Outcome, v Verdict, rnd uint64) Decision 
 		return Decision{Stop: StopDeadline}
 	case !v.RetrySafe:
 		return Decision{Stop: StopFinal}
-	case !v.RetryUnsafe && !c.spec.Safe:
+	case !v.RetryUnsafe && !c.spec.Safe && !bugRetry:
 		return Decision{Stop: StopUnsafe}
 	case c.sheds > 1, c.alone && o == Shed:
 		return Decision{Stop: StopShed}

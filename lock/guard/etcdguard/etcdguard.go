@@ -20,8 +20,12 @@ func Do(ctx context.Context, kv clientv3.KV, key string, token uint64, ops ...cl
 	if err != nil {
 		return nil, fmt.Errorf("guard %s: %w", key, err)
 	}
+	may := []clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "<", digits(token)+"0")} // at most digits(token)
+	if bugFence {
+		may = nil
+	}
 	resp, err := kv.Txn(ctx).
-		If(clientv3.Compare(clientv3.Value(key), "<", digits(token)+"0")). // at most digits(token)
+		If(may...).
 		Then(append([]clientv3.Op{clientv3.OpPut(key, digits(token))}, ops...)...).
 		Commit()
 	if err != nil {
