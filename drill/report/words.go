@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -159,16 +160,20 @@ type reason struct {
 	Last    time.Duration
 }
 
-// reasonsOfCalls groups the failed calls that are known one by one, most first.
+// took is a duration as it is written in explanations. That each call took another time is no other reason.
+var took = regexp.MustCompile(`\b\d+(\.\d+)? ?(µs|ms|s|min)\b`)
+
+// reasonsOfCalls groups the failed calls that are known one by one, most first. A group has the words of its first.
 func (r *Report) reasonsOfCalls() []reason {
 	byText := map[string]*reason{}
 	var out []*reason
 	for _, f := range r.Failed {
 		text := explained(f)
-		g := byText[text]
+		key := took.ReplaceAllString(text, "")
+		g := byText[key]
 		if g == nil {
 			g = &reason{Explain: text, First: f.Due, Last: f.Due}
-			byText[text] = g
+			byText[key] = g
 			out = append(out, g)
 		}
 		g.Calls++

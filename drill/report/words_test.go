@@ -165,3 +165,16 @@ func TestBarsKeepTheOrderOfEvents(t *testing.T) {
 		}
 	})
 }
+
+func TestReasonsAreGroupedWhateverTimeTheyTook(t *testing.T) {
+	r := &Report{}
+	for i, text := range []string{"gave up after 1.5ms", "gave up after 20ms", "gave up after 3 s", "orders-2 died", "orders-3 died", "gave up after 1m0.3s"} {
+		f := Failure{Explain: text}
+		f.Call, f.Due = "browse", time.Duration(i)
+		r.Failed = append(r.Failed, f)
+	}
+	groups := r.reasonsOfCalls()
+	if len(groups) != 4 || groups[0].Calls != 3 || groups[0].Explain != "gave up after 1.5ms" || groups[0].Last != 2 {
+		t.Errorf("the groups are %+v", groups)
+	}
+}
