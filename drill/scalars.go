@@ -72,10 +72,11 @@ func (p *parser) share(n *yaml.Node, what string) float64 {
 		return 0
 	}
 	text, percent := strings.CutSuffix(strings.TrimSpace(n.Value), "%")
-	v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	text = strings.TrimSpace(text)
 	if percent {
-		v /= 100
+		text += "e-2" // and not a division, after which 99.99% is not 0.9999
 	}
+	v, err := strconv.ParseFloat(text, 64)
 	switch {
 	case err != nil:
 		p.Problem(n, "%s: want a share such as 99.99%%, got %s", what, strictyaml.Kind(n))
