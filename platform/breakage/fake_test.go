@@ -42,6 +42,7 @@ type fakeProc struct {
 	pid     int
 	foreign bool
 	frozen  bool
+	unseen  bool // nobody has seen that it is frozen
 	share   float64
 	plan    fault.Plan    // in force
 	woken   chan struct{} // closed and replaced when it goes on
@@ -93,7 +94,7 @@ func (f *fakeSystem) World() World {
 	for n, id := range slices.Sorted(maps.Keys(f.procs)) {
 		p := f.procs[id]
 		w.Instances = append(w.Instances, Instance{
-			ID: id, Service: p.service, PID: p.pid, Frozen: p.frozen, Settled: p.pid != 0, Follows: p.pid != 0 && !p.foreign,
+			ID: id, Service: p.service, PID: p.pid, Frozen: p.frozen && !p.unseen, Settled: p.pid != 0, Follows: p.pid != 0 && !p.foreign,
 			Clock: !p.foreign, Addrs: []string{fmt.Sprintf("127.0.0.1:%d", 4000+n)},
 		})
 	}
@@ -156,6 +157,15 @@ func (f *fakeSystem) SetPlan(ctx context.Context, id string, plan fault.Plan) er
 
 func (f *fakeSystem) signal(id string, do func(*fakeProc)) error {
 	defer f.enter(id)()
+	return f.change(id, do)
+}
+
+// goOn is a thaw by somebody else's hand, whatever is being done to the process.
+func (f *fakeSystem) goOn(id string) {
+	_ = f.change(id, func(p *fakeProc) { p.frozen, p.unseen = false, false }) // it may have ended
+}
+
+func (f *fakeSystem) change(id string, do func(*fakeProc)) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p := f.procs[id]

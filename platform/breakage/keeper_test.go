@@ -148,8 +148,9 @@ func TestFrozenProcessHoldsUpNobody(t *testing.T) {
 // One that is stuck, and not frozen by us, is told of after a while.
 func TestProcessThatDoesNotAnswer(t *testing.T) {
 	keep(t, func(t *testing.T, s *fakeSystem, k *Keeper) {
-		stuck := s.procs["orders-1"]
-		stuck.frozen = true // nobody has seen it
+		s.mu.Lock()
+		s.procs["orders-1"].frozen, s.procs["orders-1"].unseen = true, true
+		s.mu.Unlock()
 		k.Changed()
 		synctest.Wait()
 		begun := time.Now()
@@ -157,14 +158,40 @@ func TestProcessThatDoesNotAnswer(t *testing.T) {
 		if took := time.Since(begun); took > applyTimeout {
 			t.Errorf("took %s", took)
 		}
-		if err := s.Thaw("orders-1"); err != nil {
-			t.Fatal(err)
-		}
+		s.goOn("orders-1")
 		if s.proc("orders-1").plan.Dial == nil {
 			t.Error("it was not told")
 		}
 		if err := k.Mend(t.Context(), f.ID); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// What is to be done next to a process does not wait until it has taken note of what was before.
+func TestNewestCounts(t *testing.T) {
+	keep(t, func(t *testing.T, s *fakeSystem, k *Keeper) {
+		s.mu.Lock()
+		s.procs["orders-1"].frozen, s.procs["orders-1"].unseen = true, true
+		s.mu.Unlock()
+		asked := make(chan error, 1)
+		go func() {
+			_, err := k.Inject(t.Context(), cut("orders-2", "orders-1"))
+			asked <- err
+		}()
+		synctest.Wait()
+		begun := time.Now()
+		f := inject(t, k, slow(0.5, "orders-1"))
+		pass(time.Millisecond)
+		if s.proc("orders-1").share != 0.5 {
+			t.Errorf("not slowed after %s", time.Since(begun))
+		}
+		s.goOn("orders-1")
+		if err := k.Mend(t.Context(), f.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-asked; err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -99,7 +99,7 @@ func (st step) do(t *testing.T, s *fakeSystem, k *Keeper, live *[]string) {
 	case "restart":
 		s.restart(st.ID)
 	case "hand": // somebody lets it go on by hand
-		_ = s.Thaw(st.ID)
+		s.goOn(st.ID)
 	case "wait":
 		pass(st.Wait)
 	}

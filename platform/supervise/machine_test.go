@@ -182,7 +182,7 @@ func (w *world) possible() []kind {
 		kinds = append(kinds, evGrace)
 	}
 	if w.pace {
-		kinds = append(kinds, evPace)
+		kinds = append(kinds, evPace, evPace, evPace, cmdSlow, cmdSlow) // or most sequences have no slowness to speak of
 	}
 	return kinds
 }
