@@ -34,7 +34,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-go/holdfast/admission"
@@ -140,9 +139,6 @@ type Edge struct {
 	server    *rest.Server
 	transport *rest.Transport
 	proxy     *httputil.ReverseProxy
-
-	inFlight atomic.Int64
-	served   atomic.Uint64
 }
 
 // New listens on addr at once, so that a taken port is an error here, and forwards to the instances that reg knows of
@@ -203,8 +199,22 @@ func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error
 // Addr returns the address the edge listens on.
 func (e *Edge) Addr() net.Addr { return e.server.Addr() }
 
-// Load returns how many requests are being forwarded, and how many have been, whatever the answer was.
-func (e *Edge) Load() (inFlight int, served uint64) { return int(e.inFlight.Load()), e.served.Load() }
+// Load is what an Edge has to do, and has done.
+type Load struct {
+	// InFlight is how many requests are being forwarded, Served how many have been, whatever the answer was.
+	InFlight int
+	Served   uint64
+	// Calls is how many of them were sent to instances, and Attempts how often.
+	Calls, Attempts uint64
+}
+
+// Load returns the load of the edge, since New.
+func (e *Edge) Load() Load {
+	var l Load
+	l.InFlight, l.Served = e.server.Handler().Counts()
+	l.Calls, l.Attempts = e.transport.Counts()
+	return l
+}
 
 // Name implements lifecycle.Namer.
 func (e *Edge) Name() string { return "edge " + e.service + " " + e.Addr().String() }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,6 +55,27 @@ func TestForwardsRequestAndAnswer(t *testing.T) {
 	}
 	if got.Host != edge {
 		t.Errorf("instance saw host %q", got.Host)
+	}
+}
+
+// Connections to instances are made by Dial, and what is counted is what was sent through them.
+func TestDialAndLoad(t *testing.T) {
+	var dials atomic.Int32
+	s := newSystem(t, Config{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials.Add(1) == 1 {
+			return nil, fmt.Errorf("dial %s: %w", addr, syscall.ECONNREFUSED)
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}})
+	s.serve("a", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, s.edge.Load().InFlight)
+	})
+	s.do("GET", "/", "").want(t, 200, "1")
+	if dials.Load() < 2 {
+		t.Error("it dials by itself")
+	}
+	if l := s.edge.Load(); l.Calls != 1 || l.Attempts < 1 || l.InFlight+int(l.Served) != 1 {
+		t.Errorf("%+v", l)
 	}
 }
 

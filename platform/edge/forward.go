@@ -23,11 +23,6 @@ const (
 
 // forward sends one request to an instance.
 func (e *Edge) forward(w http.ResponseWriter, r *http.Request) {
-	e.inFlight.Add(1)
-	defer func() {
-		e.inFlight.Add(-1)
-		e.served.Add(1)
-	}()
 	ctx, end := newLease(w, r)
 	defer end()
 	if e.gate.crowded() && r.Header.Get("Upgrade") == "" {

@@ -58,9 +58,9 @@ func (h *Host) Stats() control.Stats {
 func (h *Host) edgeStats() control.InstanceStats {
 	stats := control.InstanceStats{At: time.Now(), PID: os.Getpid(), Suffered: h.injector.Suffered()}
 	for _, e := range h.edges {
-		inFlight, served := e.Load()
-		stats.InFlight += inFlight
-		stats.Served += served
+		l := e.Load()
+		stats.InFlight, stats.Served = stats.InFlight+l.InFlight, stats.Served+l.Served
+		stats.Calls, stats.Attempts = stats.Calls+l.Calls, stats.Attempts+l.Attempts
 	}
 	return stats
 }
