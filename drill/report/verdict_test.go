@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/drill/check"
 	"github.com/holdfast-go/holdfast/drill/report"
@@ -69,6 +70,7 @@ func TestItSaysThatCallsStillFail(t *testing.T) {
 	for name, at := range map[string]int{"at the end": 1, "before": 10} {
 		r := badSample()
 		r.Timeline[len(r.Timeline)-at].Failed = 3
+		r.Timeline = append(r.Timeline, report.Slice{From: r.Length + 3*time.Second}) // while it waited for the last answers
 		var b bytes.Buffer
 		if err := report.Terminal(&b, r, report.Screen{Width: 120}); err != nil {
 			t.Fatal(err)

@@ -39,15 +39,17 @@ func (r *Report) sentence() string {
 	return what + "."
 }
 
-// stillFailing reports whether calls failed in the last second: then how long failures lasted is only how long it was looked.
+// stillFailing reports whether calls failed in the last second in which there were any: then how long failures lasted is
+// only how long it was looked.
 func (r *Report) stillFailing() bool {
-	return slices.ContainsFunc(r.Timeline, func(s Slice) bool {
-		return s.Failed > 0 && s.From >= r.Length-time.Second-endSlack && s.From <= r.Length
-	})
+	last := time.Duration(-1)
+	for _, s := range r.Timeline {
+		if s.OK+s.Failed+s.Refused > 0 {
+			last = max(last, s.From)
+		}
+	}
+	return slices.ContainsFunc(r.Timeline, func(s Slice) bool { return s.Failed > 0 && s.From > last-time.Second })
 }
-
-// endSlack is by how much a drill may be longer than its load.
-const endSlack = 500 * time.Millisecond
 
 func wasWere(n int) string {
 	if n == 1 {
