@@ -272,9 +272,9 @@ func TestNoFlapping(t *testing.T) {
 		load := func(time.Duration) { s.total(max(0, mean+math.Sqrt(mean)*noise.NormFloat64())) } // as Poisson
 		s.run(5*time.Minute, load)
 		s.changes = nil
-		s.run(time.Hour, load)
+		s.run(15*time.Minute, load)
 		if len(s.changes) > 1 {
-			t.Fatalf("%v within an hour at a constant load of %v", s.changes, mean)
+			t.Fatalf("%v within a quarter of an hour at a constant load of %v", s.changes, mean)
 		}
 		need := max(2, int(math.Ceil(mean/20)))
 		if s.Wanted < need-1 || s.Wanted > need+2 {
