@@ -5,6 +5,7 @@
 # make kafka      the Kafka broker of the real tests, into the user's cache: once, seconds; needs Maven, and Java 17 to run
 # make engines    the shop under fire on Kafka and on RabbitMQ: minutes, quiet machine
 # make schedules  1,000 simulated schedules of a replicated group under faults; make mutants: bugs put in on purpose are found
+# make bugs       six bugs in a system that is drilled: each is found by the drill that should; needs nothing, ten minutes
 # make generate   protobuf code; leaves no difference when nothing changed
 # make bench      benchmarks beside the code, then what a call costs and how a fleet is balanced: minutes
 # make promises   the other programs under bench/, which break things and judge what comes of it: about an hour, quiet machine
@@ -22,7 +23,7 @@ LIBRARY   := . ./admission/... ./balance/... ./config/... ./drivers/... ./failur
 TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := all
-.PHONY: all build fmt lint test test-real engines consul kafka generate schedules mutants cross bench promises pictures clean
+.PHONY: all build fmt lint test test-real engines consul kafka generate schedules mutants bugs cross bench promises pictures clean
 
 all: fmt lint test
 
@@ -84,6 +85,9 @@ mutants: ## what finds nothing proves nothing: each of these builds has a bug, a
 	@for m in $(MUTANTS); do \
 	  echo "== $$m"; $(GO) run -tags mutant_$$m ./replica/internal/sim/schedules -quiet -expect-bug || exit 1; \
 	done
+
+bugs: ## the same for drills: each of six bugs is put into a small system, and the drill that should must find it; keeps the reports
+	$(GO) run ./bench/bugs -without
 
 cross: ## compiles for every platform, runs nothing
 	@for t in $(TARGETS); do \
