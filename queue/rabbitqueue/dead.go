@@ -103,34 +103,41 @@ func (e *Engine) Exhume(ctx context.Context, topic, group string, positions []st
 // put back as it was. Nobody else looks at the queue meanwhile. A queue that is not there is empty. visit may be called
 // after look returned because of ctx.
 func (e *Engine) look(ctx context.Context, queue string, ahead int, visit func(*amqp.Delivery) (take, more bool)) error {
-	alone, _ := e.browse.LoadOrStore(queue, make(chan struct{}, 1))
-	mutex := alone.(chan struct{}) //nolint:forcetypeassert // nothing else is stored
 	return e.ask(ctx, func(ctx context.Context, a *asker) error {
-		select {
-		case mutex <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		defer func() { <-mutex }()
 		_, ok, err := a.queue(queue)
 		if err != nil || !ok {
 			return err
 		}
-		unlock, err := a.lock(ctx, e.names.browsing(queue))
-		if err != nil {
-			return err
-		}
-		defer unlock()
-		before, _, err := a.queue(queue)
-		if err != nil {
-			return err
-		}
-		seen, taken, err := a.browse(ctx, queue, ahead, visit)
-		if err != nil {
-			return err
-		}
-		return a.restored(ctx, queue, max(before.Messages, seen)-taken)
+		return a.alone(ctx, e.names.browsing(queue), func() error {
+			before, _, err := a.queue(queue)
+			if err != nil {
+				return err
+			}
+			seen, taken, err := a.browse(ctx, queue, ahead, visit)
+			if err != nil {
+				return err
+			}
+			return a.restored(ctx, queue, max(before.Messages, seen)-taken)
+		})
 	})
+}
+
+// alone calls f while nobody else, in this process or another, is alone by that name.
+func (a *asker) alone(ctx context.Context, name string, f func() error) error {
+	held, _ := a.e.alone.LoadOrStore(name, make(chan struct{}, 1)) // the broker takes all of a connection for one
+	mutex := held.(chan struct{})                                  //nolint:forcetypeassert // nothing else is stored
+	select {
+	case mutex <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-mutex }()
+	unlock, err := a.lock(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f()
 }
 
 // restored waits until a queue has so many messages again: what a channel had in hand goes back shortly after its end.

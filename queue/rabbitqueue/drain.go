@@ -38,10 +38,13 @@ func (a *asker) inOrder(ctx context.Context, topic, group string, laned bool) er
 	} else if err := a.ch.ExchangeDelete(mark, false, false); err != nil { // somebody has deleted lanes: not said of those to come
 		return err
 	}
-	if _, err := a.lanes(topic, group, 0); err != nil { // all: whoever made the first may not have come to the end
-		return err
-	}
-	if err := a.unbind(topic, group); err != nil {
+	err := a.alone(ctx, a.e.names.making(topic, group), func() error {
+		if _, err := a.lanes(topic, group, 0); err != nil { // all: whoever made the first may not have come to the end
+			return err
+		}
+		return a.unbind(topic, group)
+	})
+	if err != nil {
 		return err
 	}
 	if !backoff.Pause(ctx, settling) {
@@ -50,8 +53,9 @@ func (a *asker) inOrder(ctx context.Context, topic, group string, laned bool) er
 	return nil
 }
 
-// drain has what is in the old queue of a group handled, by one instance at a time: lanes have what came after it. Then it
-// removes the queue. What a publisher routes to one that it makes meanwhile, not knowing of the lanes, is in these as well.
+// drain has what is in the old queue of a group handled, by one instance at a time, before anything of the lanes: these have what
+// came after it, and of what came while they were made the same. Then it removes the queue. An earlier version may make it again,
+// not knowing of the lanes; what is routed to that one is in these as well.
 func (r *receiver) drain(ctx context.Context, conn *connection) error {
 	n := r.e.names
 	old, mark := n.group(r.sub.Topic, r.sub.Group), n.drained(r.sub.Topic, r.sub.Group)

@@ -50,7 +50,9 @@ func (n names) members(topic, group string) string { return n.group(topic, group
 // drained is an exchange that says of an ordered group that its lanes are all there, and that its old queue was handled.
 func (n names) drained(topic, group string) string { return n.group(topic, group) + ":drained" }
 
-// moving is the lock of who drains a group's old queue, and browsing that of who looks at a queue.
+// making is the lock of who gives a group its old queue or its lanes, moving that of who drains the old queue, and browsing that of
+// who looks at a queue.
+func (n names) making(topic, group string) string { return n.group(topic, group) + ":making" }
 func (n names) moving(topic, group string) string { return n.group(topic, group) + ":moving" }
 func (n names) browsing(queue string) string      { return queue + ":browsing" }
 

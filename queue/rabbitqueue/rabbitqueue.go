@@ -39,7 +39,7 @@ type Engine struct {
 	asks   chan struct{} // a place for each question under way
 
 	topology topology
-	browse   sync.Map // by the queue: who looks at it, of this process
+	alone    sync.Map // by the name of a lock: who has it, of this process
 	waits    sync.Map // by the delayKey: the connection since which its queue is known to be there
 
 	wg        sync.WaitGroup // everything that may wait for the broker

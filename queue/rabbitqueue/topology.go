@@ -188,25 +188,28 @@ func (a *asker) group(ctx context.Context, topic, group string, replicas int) (c
 		made, err = a.lanes(topic, group, replicas)
 		return created || made, err
 	}
-	old := n.group(topic, group)
-	if made, err = a.quorum(old, replicas, nil); err != nil {
-		return false, err
-	}
-	for i := range lanes {
-		if err := a.bind(old, topic, group, i); err != nil {
-			return false, err
+	// Somebody may have subscribed in order since we looked. Nothing must be routed to the old queue then: it would be handled
+	// before what the lanes have had before.
+	err = a.alone(ctx, n.making(topic, group), func() error {
+		laned, err := a.laned(topic, group)
+		switch {
+		case err != nil:
+			return err
+		case laned:
+			made, err = a.lanes(topic, group, replicas)
+			return err
 		}
-	}
-	created = created || made
-	// Somebody may have subscribed in order since we looked, and does not see that the old queue is bound again: whoever
-	// comes later, they or we, unbinds it.
-	if laned, err = a.laned(topic, group); err != nil || !laned {
-		return created, err
-	}
-	made, err = a.lanes(topic, group, replicas)
-	if err == nil {
-		err = a.unbind(topic, group)
-	}
+		old := n.group(topic, group)
+		if made, err = a.quorum(old, replicas, nil); err != nil {
+			return err
+		}
+		for i := range lanes {
+			if err := a.bind(old, topic, group, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	return created || made, err
 }
 
