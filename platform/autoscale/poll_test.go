@@ -36,13 +36,13 @@ func TestLagIsAskedForAndForgotten(t *testing.T) {
 		if v, ok := p.value("", time.Now()); v != 42 || !ok {
 			t.Errorf("%v, %t", v, ok)
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		broken.Store(true)
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if _, ok := p.value("", time.Now()); !ok {
 			t.Error("forgotten at the first error")
 		}
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if v, ok := p.value("", time.Now()); ok {
 			t.Errorf("%v is still believed", v)
 		}

@@ -11,12 +11,12 @@ import (
 
 func TestFollowsTheLoad(t *testing.T) {
 	run(t, policy, func(_ *Scaler, f *fake) {
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		f.change(func(f *fake) { f.load = 140 })
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		f.wantSteps(t, "2 → 4: in-flight 70 per instance, target 20", "4 → 7: in-flight 35 per instance, target 20")
 		f.change(func(f *fake) { f.load = 0 })
-		time.Sleep(3 * time.Minute)
+		pass(3 * time.Minute)
 		f.change(func(f *fake) { f.steps = f.steps[2:] })
 		f.wantSteps(t, "7 → 4: in-flight 0 per instance, target 20", "4 → 2: in-flight 0 per instance, target 20")
 		f.wantTold(t)
@@ -29,13 +29,13 @@ func TestAFrozenInstanceIsMissing(t *testing.T) {
 	run(t, policy, func(_ *Scaler, f *fake) {
 		f.change(func(f *fake) { f.load = 36 })
 		f.set("web-2", "frozen")
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		f.wantSteps(t, "2 → 3: in-flight 36 per instance, target 20")
 		f.change(func(f *fake) { f.load = 0 })
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		f.wantSteps(t, "2 → 3: in-flight 36 per instance, target 20")
 		f.set("web-2", ready)
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		if n := f.Replicas("web"); n != 2 {
 			t.Errorf("%d after it came back, want 2", n)
 		}
@@ -47,7 +47,7 @@ func TestSilenceIsNotIdleness(t *testing.T) {
 	p.Min = 1
 	run(t, p, func(_ *Scaler, f *fake) {
 		f.change(func(f *fake) { f.silent = true })
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		f.wantSteps(t)
 		f.wantTold(t, "web is not scaled down while this is not known: in-flight of web-1, web-2")
 	})
@@ -76,11 +76,11 @@ func TestWhatAPidBeforeSaidDoesNotCount(t *testing.T) {
 func TestLoadThatReturnsDoesNotWaitForADrain(t *testing.T) {
 	run(t, policy, func(_ *Scaler, f *fake) {
 		f.change(func(f *fake) { f.wanted, f.drain = 2, time.Hour; f.load = 70 })
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		f.change(func(f *fake) { f.load = 0 })
-		time.Sleep(62 * time.Second)
+		pass(62 * time.Second)
 		f.change(func(f *fake) { f.load = 70 })
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		f.wantSteps(t, "2 → 4: in-flight 35 per instance, target 20", "4 → 2: in-flight 0 per instance, target 20", "2 → 4: in-flight 35 per instance, target 20")
 	})
 }
@@ -89,10 +89,10 @@ func TestLoadThatReturnsDoesNotWaitForADrain(t *testing.T) {
 func TestAStepThatFailedIsNotRepeatedAtOnce(t *testing.T) {
 	run(t, policy, func(_ *Scaler, f *fake) {
 		f.change(func(f *fake) { f.load, f.crash = 200, true })
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		f.wantSteps(t, "2 → 4: in-flight 100 per instance, target 20")
 		f.wantTold(t, "web could not be scaled 2 → 4: web-3 keeps crashing; no further step up for 10s")
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		f.change(func(f *fake) {
 			if len(f.steps) != 2 || f.wanted != 8 {
 				t.Errorf("steps %q", f.steps)
@@ -104,7 +104,7 @@ func TestAStepThatFailedIsNotRepeatedAtOnce(t *testing.T) {
 func TestThisMachineIsFull(t *testing.T) {
 	run(t, policy, func(_ *Scaler, f *fake) {
 		f.change(func(f *fake) { f.load, f.cpu = 200, 1.95 })
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		f.wantSteps(t)
 		f.wantTold(t, "web stays at 2, although 10 are asked for (in-flight 100 per instance, target 20): this machine's processors, 2, are all in use")
 	})
@@ -115,7 +115,7 @@ func TestCPUIsARate(t *testing.T) {
 	p.Targets = []scale.Target{{Metric: scale.CPU, Value: 0.5}}
 	run(t, p, func(s *Scaler, f *fake) {
 		f.change(func(f *fake) { f.cpu = 1.4 })
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		st, _ := s.Status("web")
 		if st.Wish != 3 || st.Why != "0.7 processors per instance, target 0.5" {
 			t.Errorf("%+v", st)
@@ -130,7 +130,7 @@ func TestByHand(t *testing.T) {
 			t.Error("Pause does not tell the first from others")
 		}
 		f.change(func(f *fake) { f.load = 200 })
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		f.wantSteps(t)
 		if st, ok := s.Status("web"); !ok || st.Paused != "set to 5 by hand" {
 			t.Errorf("%+v", st)
@@ -138,7 +138,7 @@ func TestByHand(t *testing.T) {
 		if err := s.Resume("web"); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(4 * time.Second)
+		pass(4 * time.Second)
 		f.wantSteps(t, "2 → 4: in-flight 100 per instance, target 20")
 	})
 }
@@ -146,7 +146,7 @@ func TestByHand(t *testing.T) {
 func TestAHoldEndsTheStepThatIsUnderWay(t *testing.T) {
 	run(t, policy, func(s *Scaler, f *fake) {
 		f.change(func(f *fake) { f.load, f.startup = 200, time.Hour })
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		f.change(func(f *fake) {
 			if !f.busy {
 				t.Error("no step is under way")
@@ -161,7 +161,7 @@ func TestAHoldEndsTheStepThatIsUnderWay(t *testing.T) {
 		other := s.Hold("web", "another")
 		release()
 		release()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		f.wantSteps(t, "2 → 4: in-flight 100 per instance, target 20")
 		other()
 	})

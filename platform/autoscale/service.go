@@ -215,6 +215,7 @@ func read(t scale.Target, serving []control.Instance, v view, p poll) (r scale.R
 			value, ok = p.value(i.ID, v.now)
 		case scale.InFlight, scale.Limiter:
 			value, ok = calls(t.Metric, v.stats[i.ID], i, v.now)
+		case scale.Lag: // above
 		}
 		if !ok {
 			missing = append(missing, i.ID)
