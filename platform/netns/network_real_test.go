@@ -17,6 +17,10 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/holdfast-go/holdfast/internal/fault"
 )
@@ -220,6 +224,49 @@ func BenchmarkRealRoundTrip(b *testing.B) {
 					b.Fatal(err)
 				}
 				if _, err := io.ReadFull(c, buf); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64((cpu()-begun).Microseconds())/float64(b.N), "cpu-us/op")
+		})
+	}
+}
+
+// BenchmarkRealCall is what a call of gRPC takes over loopback and over the switch.
+func BenchmarkRealCall(b *testing.B) {
+	n := open4Test(b)
+	serve := func(l net.Listener) (addr string) {
+		s := grpc.NewServer()
+		healthpb.RegisterHealthServer(s, health.NewServer())
+		var done sync.WaitGroup
+		done.Go(func() { _ = s.Serve(l) })
+		b.Cleanup(func() { s.Stop(); done.Wait() })
+		return l.Addr().String()
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	addrs := map[string]string{Platform: serve(l)}
+	within(b, n, "b-1", func(ip netip.Addr) error {
+		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, 50051).String())
+		if err == nil {
+			addrs["a-1"] = serve(l)
+		}
+		return err
+	})
+	for from, name := range map[string]string{Platform: "loopback", "a-1": "switch"} {
+		conn, err := grpc.NewClient("passthrough:///"+addrs[from], grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(_ context.Context, addr string) (net.Conn, error) { return dial(b, n, from, addr) }))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer conn.Close()
+		client := healthpb.NewHealthClient(conn)
+		b.Run(name, func(b *testing.B) {
+			begun := cpu()
+			for b.Loop() {
+				if _, err := client.Check(b.Context(), &healthpb.HealthCheckRequest{}); err != nil {
 					b.Fatal(err)
 				}
 			}
