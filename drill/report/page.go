@@ -15,6 +15,7 @@ const (
 	maxFaults   = 1000
 	maxLanes    = 200
 	maxOverview = 200
+	maxReasons  = 12
 )
 
 // page is what page.tmpl shows. All text in it is as it came; the template escapes.
@@ -61,6 +62,7 @@ type article struct {
 	MoreFault int
 	CallRows  []callRow
 	Groups    []reason
+	MoreGroup int
 	Failures  []failureRow
 	Unshown   int
 	Kinds     []string // of the failed calls
@@ -188,6 +190,9 @@ func newArticle(r *Report) article {
 		if row.Mark != kept || len(row.Findings) > 0 || row.History != nil {
 			a.Checks = append(a.Checks, row)
 		}
+	}
+	if more := len(a.Groups) - maxReasons; more > 0 {
+		a.Groups, a.MoreGroup = a.Groups[:maxReasons], more
 	}
 	for _, l := range r.LeftOut {
 		a.Notes = append(a.Notes, "Left out: "+clean(l, maxText))
