@@ -6,10 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/holdfast-go/holdfast/internal/rabbittest"
 	"github.com/holdfast-go/holdfast/queue/driver"
@@ -152,5 +155,38 @@ func TestRealSmallerWindow(t *testing.T) {
 		if id != strconv.Itoa(i+1) {
 			t.Fatalf("after 0 comes %v", got)
 		}
+	}
+}
+
+// TestRealNoOldQueueBesideLanes: a publisher that has looked whether a group has lanes, and found none, makes no old queue if somebody makes
+// them then. What is routed to it would be handled before what the lanes had before.
+func TestRealNoOldQueueBesideLanes(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	e := open(t, b.Addr())
+	var declared sync.WaitGroup
+	raw(t, b, func(ch *amqp.Channel) {
+		if _, err := ch.QueueDeclare("holdfast:t:g:making", false, true, true, false, nil); err != nil { // as who makes them
+			t.Fatal(err)
+		}
+		declared.Go(func() { declare(t, e, "t", "g") })
+		until(t, "it has found no lanes", 30*time.Second, func(context.Context) error {
+			out, err := b.Ctl(t.Context(), "list_queues", "--quiet", "name")
+			if err == nil && !slices.Contains(lines(out), "holdfast:t:g:dead") {
+				err = fmt.Errorf("queues: %s", out)
+			}
+			return err
+		})
+		time.Sleep(300 * time.Millisecond) // what comes next, were it not for the lock, would be the old queue
+		_, err := ch.QueueDeclare("holdfast:t:g:lane-0", true, false, false, false, amqp.Table{
+			amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-single-active-consumer": true, "x-delivery-limit": int64(1 << 30),
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	declared.Wait()
+	out, err := b.Ctl(t.Context(), "list_queues", "--quiet", "name")
+	if err != nil || slices.Contains(lines(out), "holdfast:t:g") || !slices.Contains(lines(out), "holdfast:t:g:lane-7") {
+		t.Errorf("queues: %s, %v", out, err)
 	}
 }
