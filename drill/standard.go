@@ -108,7 +108,7 @@ func (s *standard) quick() {
 // inTurn does the same to every instance, the first of each service before the second of any.
 func (s *standard) inTurn(name, about string, long time.Duration, f inject.Fault) {
 	// A service is left alone for ten seconds after it was hit, which the others' turns take if there are enough of them.
-	gap := max(3*time.Second, 10*time.Second/time.Duration(len(s.services))) + long
+	gap := max(3*time.Second, (10*time.Second/time.Duration(len(s.services))).Round(time.Second)) + long
 	var faults []inject.Fault
 	at := Calm
 	for i := 0; ; i++ {
