@@ -101,7 +101,7 @@ bench:
 	$(GO) run ./bench/balancing
 
 promises: consul
-	@for p in sick overload storm hedge throttle rolling outage locks outbox; do \
+	@for p in sick overload storm hedge throttle rolling outage locks outbox elastic; do \
 	  echo "== bench/$$p"; $(GO) run ./bench/$$p || failed="$$failed $$p"; \
 	done; [ -z "$$failed" ] || { echo "broken:$$failed"; exit 1; }
 
