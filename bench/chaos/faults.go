@@ -21,16 +21,24 @@ const (
 	faultIsolate   = "isolate"   // the leader from all, or one way only
 	faultReset     = "reset"     // connections break, processes live
 	faultDisk      = "disk"      // a member loses its disk
+	faultLossy     = "lossy"     // packets are lost and late, everywhere; only between namespaces
 )
 
 var allFaults = []string{faultKill, faultAll, faultEnd, faultFreeze, faultPartition, faultIsolate, faultReset, faultDisk}
 
-// parseFaults reads a list with commas.
-func parseFaults(list string) ([]string, error) {
+// parseFaults reads a list with commas; an empty one is all that there are.
+func parseFaults(list string, netns bool) ([]string, error) {
+	all := allFaults
+	if netns {
+		all = append(slices.Clone(all), faultLossy)
+	}
+	if list == "" {
+		return all, nil
+	}
 	out := strings.Split(list, ",")
 	for _, f := range out {
-		if !slices.Contains(allFaults, f) {
-			return nil, fmt.Errorf("there is no fault %q; there are %s", f, strings.Join(allFaults, ","))
+		if !slices.Contains(all, f) {
+			return nil, fmt.Errorf("there is no fault %q; there are %s", f, strings.Join(all, ","))
 		}
 	}
 	return out, nil
@@ -87,7 +95,7 @@ func (m *monkey) run(ctx context.Context, length time.Duration) error {
 // peace ends all faults.
 func (m *monkey) peace() error {
 	err := m.undo(time.Now().Add(time.Hour))
-	m.f.mesh.heal()
+	m.f.between.heal()
 	for _, p := range m.f.processes {
 		p.freeze(false)
 		if !p.up() {
@@ -157,7 +165,12 @@ func (m *monkey) cause(ctx context.Context, fault string) bool {
 	case faultReset:
 		other := (i + 1 + m.r.IntN(len(m.f.processes)-1)) % len(m.f.processes)
 		m.say("reset %s–%s", p.spec.Name, name(other))
-		m.f.mesh.sever(i, other)
+		m.f.between.sever(i, other)
+	case faultLossy:
+		loss, delay := 0.05+0.3*m.r.Float64(), time.Duration(m.r.IntN(200))*time.Millisecond
+		m.say("lose %.0f%% and delay up to %v, for %v", 100*loss, delay, d)
+		m.f.between.disturb(loss, delay)
+		m.after(d, func() error { m.f.between.heal(); return nil })
 	default:
 		m.partition(fault, i, d)
 	}
@@ -212,6 +225,6 @@ func (m *monkey) partition(fault string, i int, d time.Duration) {
 	}
 	oneWay := m.r.IntN(3) == 0
 	m.say("%s %v | %v, one way %v, for %v", fault, a, b, oneWay, d)
-	m.f.mesh.cut(a, b, oneWay)
-	m.after(d, func() error { m.f.mesh.heal(); return nil })
+	m.f.between.cut(a, b, oneWay)
+	m.after(d, func() error { m.f.between.heal(); return nil })
 }

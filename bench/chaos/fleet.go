@@ -19,6 +19,7 @@ import (
 // process is one member in a process of its own. Its methods are for one goroutine.
 type process struct {
 	spec  spec
+	run   func(*exec.Cmd) error
 	cmd   *exec.Cmd
 	ended chan struct{}
 	err   error // how it ended, once it has
@@ -32,36 +33,49 @@ type process struct {
 type fleet struct {
 	dir       string
 	processes []*process
-	mesh      *mesh
+	between   network
 	http      *http.Client
 }
 
-func startFleet(dir string, members int, election time.Duration) (*fleet, error) {
+// network is what stands between the members, and can be cut.
+type network interface {
+	// listen is where a member listens for the others, and for clients; addr is where a member reaches another.
+	listen(member int) (peers, clients string)
+	addr(from, to int) string
+	// start starts a member's process where the network reaches it.
+	start(member int, cmd *exec.Cmd) error
+	// cut closes the ways from each of a to each of b, and back unless oneWay; disturb makes all ways bad ones; heal ends both.
+	cut(a, b []int, oneWay bool)
+	disturb(loss float64, delay time.Duration)
+	heal()
+	// sever resets the connections between two members.
+	sever(a, b int)
+	Close()
+}
+
+func startFleet(dir string, c config) (*fleet, error) {
 	f := &fleet{dir: dir, http: &http.Client{Timeout: time.Second}}
-	addrs := make([]string, members)
-	for i := range addrs {
-		var err error
-		if addrs[i], err = freeAddr(); err != nil {
-			return nil, err
-		}
-	}
+	members := c.members
 	var err error
-	if f.mesh, err = newMesh(addrs); err != nil {
+	if c.netns {
+		f.between, err = newNamespaces(members)
+	} else {
+		f.between, err = newMesh(members)
+	}
+	if err != nil {
 		return nil, err
 	}
 	for i := range members {
-		clients, err := freeAddr()
-		if err != nil {
-			f.Close()
-			return nil, err
-		}
+		peers, clients := f.between.listen(i)
 		p := &process{said: new(tail), spec: spec{
-			Name: name(i), Dir: filepath.Join(dir, name(i)), Addr: addrs[i], Clients: clients, Members: members, Election: election,
+			Name: name(i), Dir: filepath.Join(dir, name(i)), Addr: peers, Clients: clients, Members: members, Election: c.election,
+			Insecure: c.netns,
 		}}
+		p.run = func(cmd *exec.Cmd) error { return f.between.start(i, cmd) }
 		for j := range members {
-			peer := replica.Peer{Name: name(j), Addr: addrs[j]}
+			peer := replica.Peer{Name: name(j), Addr: peers}
 			if j != i {
-				peer.Addr = f.mesh.addr(i, j)
+				peer.Addr = f.between.addr(i, j)
 			}
 			p.spec.Peers = append(p.spec.Peers, peer)
 		}
@@ -89,7 +103,7 @@ func (p *process) start() error {
 	p.cmd.Env = append(os.Environ(), childEnv+"="+string(arg))
 	p.cmd.SysProcAttr = attributes()
 	p.cmd.Stderr = p.said
-	if err := p.cmd.Start(); err != nil {
+	if err := p.run(p.cmd); err != nil {
 		return fmt.Errorf("start %s: %w", p.spec.Name, err)
 	}
 	p.ended, p.frozen, p.down, p.err = make(chan struct{}), false, false, nil
@@ -203,7 +217,7 @@ func (f *fleet) Close() {
 			p.kill()
 		}
 	}
-	f.mesh.Close()
+	f.between.Close()
 }
 
 // tail keeps the last that a process has said.

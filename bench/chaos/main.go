@@ -3,6 +3,7 @@
 //
 //	go run ./bench/chaos -for 10m                     # three members, all faults; the seed is printed
 //	go run ./bench/chaos -for 1m -members 5 -faults kill,isolate -seed 7
+//	go run ./bench/chaos -for 10m -netns              # real packets are lost, between network namespaces; as root
 //
 // The seed decides what is done and when, not how the machine takes it: a run cannot be repeated to the letter, and
 // what it found is kept with -keep. The exit code is 1 if the history is not linearizable, a write was lost or done
@@ -39,7 +40,8 @@ func main() {
 		exit(err)
 	}
 	var c config
-	faults := flag.String("faults", strings.Join(allFaults, ","), "what happens")
+	faults := flag.String("faults", "", "what happens: some of "+strings.Join(allFaults, ",")+", or with -netns "+faultLossy+"; empty: all")
+	flag.BoolVar(&c.netns, "netns", false, "each member in a network namespace of its own, where packets are lost; Linux, as root")
 	flag.DurationVar(&c.length, "for", time.Minute, "how long")
 	flag.IntVar(&c.members, "members", 3, "how many members")
 	flag.IntVar(&c.clients, "clients", 10, "how many clients")
@@ -50,7 +52,7 @@ func main() {
 	flag.StringVar(&c.keep, "keep", "", "a directory for the members' data, logs and the history; empty: a temporary one")
 	flag.Parse()
 	var err error
-	if c.faults, err = parseFaults(*faults); err == nil {
+	if c.faults, err = parseFaults(*faults, c.netns); err == nil {
 		if c.seed == 0 {
 			c.seed = uint64(time.Now().UnixNano()) % 1_000_000
 		}
@@ -73,6 +75,7 @@ type config struct {
 	seed                           uint64
 	faults                         []string
 	keep                           string
+	netns                          bool
 }
 
 // errFound says that the members have a bug.
@@ -88,7 +91,7 @@ func run(ctx context.Context, c config) error {
 		defer os.RemoveAll(dir) //nolint:errcheck // in the temporary directory
 	}
 	fmt.Printf("seed %d: %d members, %d clients, %v of %s, election %v\n", c.seed, c.members, c.clients, c.length, strings.Join(c.faults, ","), c.election)
-	f, err := startFleet(dir, c.members, c.election)
+	f, err := startFleet(dir, c)
 	if err != nil {
 		return err
 	}

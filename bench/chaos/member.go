@@ -33,6 +33,7 @@ type spec struct {
 	Peers    []replica.Peer
 	Members  int
 	Election time.Duration
+	Insecure bool // in namespaces
 }
 
 // store is the machine.
@@ -80,7 +81,7 @@ func serve(ctx context.Context, s spec) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("member", s.Name)
 	host, err := replica.NewHost(replica.Config{
 		Name: s.Name, Dir: s.Dir, Addr: s.Addr, Peers: replica.Static(s.Peers...), Members: s.Members, Election: s.Election,
-		SegmentBytes: 256 << 10, Logger: log,
+		SegmentBytes: 256 << 10, Insecure: s.Insecure, Logger: log,
 	})
 	if err != nil {
 		return fmt.Errorf("host: %w", err)

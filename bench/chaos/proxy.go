@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os/exec"
 	"sync"
 	"time"
 )
@@ -52,6 +54,8 @@ type mesh struct {
 	ctx       context.Context //nolint:containedctx // the life of the mesh, not of a call
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
+	targets   []string // where the members listen for each other
+	clients   []string
 	ways      map[[2]int]*way
 	listeners map[[2]int]net.Listener
 
@@ -59,9 +63,23 @@ type mesh struct {
 	conns map[net.Conn][2]int
 }
 
-// newMesh listens for every pair; targets are where the members listen.
-func newMesh(targets []string) (*mesh, error) {
-	m := &mesh{ways: map[[2]int]*way{}, listeners: map[[2]int]net.Listener{}, conns: map[net.Conn][2]int{}}
+// newMesh chooses addresses for the members and listens for every pair.
+func newMesh(members int) (*mesh, error) {
+	targets, clients := make([]string, members), make([]string, members)
+	for i := range targets {
+		var errs [2]error
+		targets[i], errs[0] = freeAddr()
+		clients[i], errs[1] = freeAddr()
+		if err := errors.Join(errs[:]...); err != nil {
+			return nil, err
+		}
+	}
+	return meshBetween(targets, clients)
+}
+
+// meshBetween listens for every pair of those who listen at targets.
+func meshBetween(targets, clients []string) (*mesh, error) {
+	m := &mesh{targets: targets, clients: clients, ways: map[[2]int]*way{}, listeners: map[[2]int]net.Listener{}, conns: map[net.Conn][2]int{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	for from := range targets {
 		for to := range targets {
@@ -81,6 +99,15 @@ func newMesh(targets []string) (*mesh, error) {
 	}
 	return m, nil
 }
+
+func (m *mesh) listen(member int) (peers, clients string) {
+	return m.targets[member], m.clients[member]
+}
+
+func (m *mesh) start(_ int, cmd *exec.Cmd) error { return cmd.Start() }
+
+// disturb does nothing: there are no packets here.
+func (m *mesh) disturb(float64, time.Duration) {}
 
 // addr is where a member reaches another.
 func (m *mesh) addr(from, to int) string { return m.listeners[[2]int{from, to}].Addr().String() }

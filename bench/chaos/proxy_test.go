@@ -54,7 +54,7 @@ func TestACutWayCarriesNothingAndHeals(t *testing.T) {
 		"both ways": func(m *mesh) { m.cut([]int{0}, []int{1}, false) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, err := newMesh([]string{"127.0.0.1:1", echo(t)})
+			m, err := meshBetween([]string{"127.0.0.1:1", echo(t)}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,7 +89,7 @@ func TestConnectionsToNobodyAreReset(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newMesh([]string{nobody, nobody})
+	m, err := meshBetween([]string{nobody, nobody}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,6 +109,13 @@ func (s *Switch) Set(name string, rules ...Rule) error {
 	return nil
 }
 
+// Names returns those that have rules, sorted.
+func (s *Switch) Names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.sets))
+}
+
 // Flows returns what went from whom to whom, sorted.
 func (s *Switch) Flows() []Flow {
 	var flows []Flow

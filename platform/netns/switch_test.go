@@ -168,6 +168,9 @@ func TestSwitchCuts(t *testing.T) {
 		// Another one, of everybody with c, on top of it; they end in the order in which they began.
 		w.set("island", Rules([]string{Everyone}, []string{"c-1"}, fault.Shape{CutOut: true, CutIn: true})...)
 		w.set("one way")
+		if names := w.s.Names(); !slices.Equal(names, []string{"island"}) {
+			t.Errorf("rules of %q are in force", names)
+		}
 		all("2")
 		w.got("a-1", "  0 ms: 10.200.2.1 2")
 		w.got("b-1", "  0 ms: 10.200.1.1 2")
