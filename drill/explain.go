@@ -3,6 +3,7 @@ package drill
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -269,7 +270,7 @@ func (e *explainer) away(id string, s load.Sample) bool {
 
 // unsafeCall reports whether a call may not be repeated by whoever does not know what it does.
 func unsafeCall(c load.Call) bool {
-	return (c.Method == "POST" || c.Method == "PATCH" || c.GRPC != "") && c.Key == ""
+	return (c.Method == http.MethodPost || c.Method == http.MethodPatch || c.GRPC != "") && c.Key == ""
 }
 
 func sortedKeys[V any](m map[string]V) []string {

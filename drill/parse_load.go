@@ -106,7 +106,7 @@ func (r *callReader) fields() []strictyaml.Field {
 				p.Problem(v, "%s: has two methods", strictyaml.Bare(r.what))
 			}
 			c.Method = method
-			c.Path, _ = p.template(v, strings.ToLower(method))
+			c.Path = p.template(v, strings.ToLower(method))
 		}})
 	}
 	return append(fields,
@@ -121,7 +121,7 @@ func (r *callReader) fields() []strictyaml.Field {
 		}},
 		strictyaml.Field{Name: "edge", Read: func(v *yaml.Node) { c.Edge, _ = p.text(v, "edge") }},
 		strictyaml.Field{Name: "header", Read: func(v *yaml.Node) { c.Header = p.templates(v, "header") }},
-		strictyaml.Field{Name: "key", Read: func(v *yaml.Node) { c.Key, _ = p.template(v, "key") }},
+		strictyaml.Field{Name: "key", Read: func(v *yaml.Node) { c.Key = p.template(v, "key") }},
 		strictyaml.Field{Name: "body", Read: func(v *yaml.Node) {
 			c.Body = p.value(v, 0)
 			p.templatesIn(v)
@@ -141,16 +141,15 @@ func (r *callReader) done(n *yaml.Node) {
 }
 
 // template reads a text that is filled in for each call.
-func (p *parser) template(n *yaml.Node, what string) (string, bool) {
+func (p *parser) template(n *yaml.Node, what string) string {
 	s, ok := p.text(n, what)
 	if !ok {
-		return "", false
+		return ""
 	}
 	if _, err := load.Compile(s); err != nil {
 		p.Problem(n, "%s: %s", what, plain(err))
-		return "", false
 	}
-	return s, true
+	return s
 }
 
 // templates reads a mapping of them. Numbers stand for themselves.
@@ -161,7 +160,7 @@ func (p *parser) templates(n *yaml.Node, what string) map[string]string {
 			out[key.Value] = v.Value
 			return
 		}
-		out[key.Value], _ = p.template(v, key.Value)
+		out[key.Value] = p.template(v, key.Value)
 	})
 	return out
 }

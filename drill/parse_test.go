@@ -19,7 +19,7 @@ func TestParseKnowsEveryField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := json.MarshalIndent(sc, "", "  ")
+	got, err := json.MarshalIndent(sc, "", "  ") //nolint:staticcheck // a file has no checks in Go
 	if err != nil {
 		t.Fatal(err)
 	}

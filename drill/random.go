@@ -150,7 +150,7 @@ func (d *lottery) ends(f *inject.Fault, service inject.Service) {
 
 // over is when a fault is over, and those who were hit are well again.
 func (d *lottery) over(f inject.Fault, s inject.Service) time.Duration {
-	switch f.Kind {
+	switch f.Kind { //nolint:exhaustive // all others last for as long as they say
 	case inject.Kill:
 		return f.At + comesBack
 	case inject.Restart:

@@ -63,7 +63,9 @@ func (y *toy) Instances(context.Context) (out []control.Instance, err error) {
 	return out, nil
 }
 
-func (y *toy) InstancesOf(ctx context.Context, _ string) ([]control.Instance, error) { return y.Instances(ctx) }
+func (y *toy) InstancesOf(ctx context.Context, _ string) ([]control.Instance, error) {
+	return y.Instances(ctx)
+}
 
 func (y *toy) Kill(_ context.Context, id string, _ bool) ([]string, error) {
 	y.mu.Lock()
@@ -75,7 +77,7 @@ func (y *toy) Kill(_ context.Context, id string, _ bool) ([]string, error) {
 }
 
 func (y *toy) Restart(context.Context, string) ([]string, error) {
-	time.Sleep(3 * time.Second)
+	<-time.After(3 * time.Second)
 	return nil, nil
 }
 func (y *toy) Wipe(context.Context, string) ([]string, error) { return nil, nil }
@@ -155,7 +157,7 @@ func (y *toy) RoundTrip(req *http.Request) (*http.Response, error) {
 		y.mu.Unlock()
 		switch {
 		case !away && !frozen:
-			time.Sleep(5 * ms)
+			<-time.After(5 * ms)
 			return answer(200, "hello")
 		case away && (alone || attempt > 1):
 			return answer(503, `{"title":"Service Unavailable","detail":"`+id+` is away"}`)

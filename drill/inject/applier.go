@@ -209,7 +209,7 @@ func (r Resolved) ask() (control.FaultRequest, error) {
 }
 
 func (r Resolved) shape() control.Shape {
-	switch r.Kind {
+	switch r.Kind { //nolint:exhaustive // the others are no shapes
 	case Partition:
 		return control.Shape{CutOut: r.Way != "in", CutIn: r.Way != "out"}
 	case Latency:

@@ -197,15 +197,15 @@ func TestALeaseIsKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		s.mu.Lock()
 		s.fail["renew"] = errors.New("busy")
 		s.mu.Unlock()
-		time.Sleep(3 * time.Second)
+		<-time.After(3 * time.Second)
 		s.mu.Lock()
 		delete(s.fail, "renew")
 		s.mu.Unlock()
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if err := active.End(t.Context()); err != nil || len(s.faults) != 0 {
 			t.Errorf("End = %v, left %v", err, s.faults)
 		}
@@ -222,7 +222,7 @@ func TestALeaseThatIsLostIsSaid(t *testing.T) {
 		s.mu.Lock()
 		s.fail["renew"] = errors.New("busy")
 		s.mu.Unlock()
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if err := active.End(t.Context()); err == nil || !strings.Contains(err.Error(), "ended by itself") {
 			t.Errorf("End = %v", err)
 		}
@@ -284,7 +284,7 @@ func TestRequestsToADependency(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if undone != 0 || len(guarded) != 1 || guarded[0].Requests[0] != server.URL || guarded[0].Request.Method != "DELETE" {
+	if undone != 0 || len(guarded) != 1 || guarded[0].Requests[0] != server.URL || guarded[0].Request.Method != http.MethodDelete {
 		t.Errorf("the guard knows %+v", guarded)
 	}
 	if err := active.End(t.Context()); err != nil || undone != 1 {

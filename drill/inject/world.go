@@ -80,7 +80,7 @@ func (w World) Of(id string) (Service, bool) {
 
 // Can reports whether faults of a kind can be done to a service: whether its processes have to help with it, and do.
 func (w World) Can(k Kind, s Service) bool {
-	switch k {
+	switch k { //nolint:exhaustive // all others can be done to anybody
 	case Partition, Latency, Bandwidth, Reset:
 		return !s.Foreign || w.Network
 	case Loss:

@@ -93,8 +93,11 @@ func (a *app) startSystem(ctx context.Context, c *control.Client, sys *system.Sy
 		return nil, fmt.Errorf("start the system: %w", err)
 	}
 	guard.down(cmd.Process.Pid, a.control)
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		_ = cmd.Wait() // how it ended is in its log
+	}()
 	stop = func() error {
 		defer remove()
 		view.draw("stopping " + sys.Name)
@@ -117,14 +120,13 @@ func (a *app) startSystem(ctx context.Context, c *control.Client, sys *system.Sy
 var errDied = errors.New("the system has ended")
 
 // awaitSystem waits until the system is ready.
-func (a *app) awaitSystem(ctx context.Context, c *control.Client, exited chan error, view *drillView) error {
+func (a *app) awaitSystem(ctx context.Context, c *control.Client, exited <-chan struct{}, view *drillView) error {
 	begun := time.Now()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-exited:
-			exited <- err
+		case <-exited:
 			return errDied
 		case <-ctx.Done():
 			return ctx.Err()
@@ -151,7 +153,7 @@ func (a *app) awaitSystem(ctx context.Context, c *control.Client, exited chan er
 }
 
 // stopSystem stops what was started.
-func stopSystem(p *os.Process, exited chan error) error {
+func stopSystem(p *os.Process, exited <-chan struct{}) error {
 	_ = p.Signal(os.Interrupt) // one that is gone shows itself in exited
 	select {
 	case <-exited:
