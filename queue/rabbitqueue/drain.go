@@ -54,8 +54,8 @@ func (a *asker) inOrder(ctx context.Context, topic, group string, laned bool) er
 }
 
 // drain has what is in the old queue of a group handled, by one instance at a time, before anything of the lanes: these have what
-// came after it, and of what came while they were made the same. Then it removes the queue. An earlier version may make it again,
-// not knowing of the lanes; what is routed to that one is in these as well.
+// came after it, and of what came while they were made the same. Then it removes the queue. Should somebody
+// make it again who does not ask for the lock, what is routed to that one is in the lanes as well.
 func (r *receiver) drain(ctx context.Context, conn *connection) error {
 	n := r.e.names
 	old, mark := n.group(r.sub.Topic, r.sub.Group), n.drained(r.sub.Topic, r.sub.Group)
