@@ -1,6 +1,7 @@
 package report
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -176,5 +177,19 @@ func TestReasonsAreGroupedWhateverTimeTheyTook(t *testing.T) {
 	groups := r.reasonsOfCalls()
 	if len(groups) != 4 || groups[0].Calls != 3 || groups[0].Explain != "gave up after 1.5ms" || groups[0].Last != 2 {
 		t.Errorf("the groups are %+v", groups)
+	}
+}
+
+func TestLanesOfAServiceAreBesideEachOther(t *testing.T) {
+	var list []Instance
+	for _, id := range []string{"control-1", "orders-1", "orders-2", "cart-1", "orders-3", "control-2", "odd"} {
+		list = append(list, Instance{ID: id})
+	}
+	var got []string
+	for _, in := range byService(list) {
+		got = append(got, in.ID)
+	}
+	if text := strings.Join(got, " "); text != "control-1 control-2 orders-1 orders-2 orders-3 cart-1 odd" {
+		t.Errorf("the order is %s", text)
 	}
 }
