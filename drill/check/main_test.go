@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -18,7 +19,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // handler is a system in this process: what a handler answers, without a network.
 type handler func(w http.ResponseWriter, r *http.Request)
 
-func (h handler) RoundTrip(r *http.Request) (*http.Response, error) {
+func (h handler) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	defer func() {
+		if p := recover(); p != nil { // as a server would
+			resp, err = nil, fmt.Errorf("the connection was closed: %v", p)
+		}
+	}()
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}

@@ -100,6 +100,26 @@ func TestARegisterThatIsOneHolds(t *testing.T) {
 	})
 }
 
+// Half of the writes are not answered, and half of those have happened: that is no reason not to be able to tell.
+func TestWritesWithoutAnAnswerAreNoTrouble(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := new(store)
+		s.wrong = func(s *store, call int, w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodPut && call%2 == 0 {
+				if call%4 == 0 {
+					s.put(w, r)
+				}
+				panic(http.ErrAbortHandler)
+			}
+			return false
+		}
+		if v := register(t, s); v.Answer != check.Holds || strings.Contains(v.Says, " 0 writes without an answer") {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
 func TestARegisterThatIsNoneIsFound(t *testing.T) {
 	t.Parallel()
 	for name, wrong := range map[string]func(s *store, call int, w http.ResponseWriter, r *http.Request) bool{
