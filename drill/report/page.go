@@ -280,12 +280,16 @@ func (r *Report) tiles() []tile {
 	missed := func(name string) bool {
 		return slices.ContainsFunc(r.Expectations, func(e Expectation) bool { return e.Name == name && expectationMark(e) == missed })
 	}
+	lasted := "at most, from a fault on"
+	if r.stillFailing() {
+		lasted = "and had not ended"
+	}
 	out := []tile{
 		{Name: "Calls succeeded", Value: percent(f.Success), Note: fmt.Sprintf("%s of %s", count(f.OK), count(f.OK+f.Failed)), Bad: f.Failed > 0 && missed("success")},
 		{Name: "Half took at most", Value: span(f.P50), Note: calm(f.CalmP50), Bad: missed("p50")},
 		{Name: "99 % took at most", Value: span(f.P99), Note: calm(f.CalmP99), Bad: missed("p99")},
 		{Name: "The slowest took", Value: span(f.Slowest), Note: "99.9 %: " + span(f.P999), Bad: missed("p99.9")},
-		{Name: "Failures lasted", Value: span(f.Mask), Note: "at most, from a fault on", Bad: missed("mask")},
+		{Name: "Failures lasted", Value: span(f.Mask), Note: lasted, Bad: missed("mask")},
 		{Name: "Slowness lasted", Value: span(f.Recover), Note: "at most, from a fault on", Bad: missed("recover")},
 	}
 	if a := finite(f.Amplification); a > 0 {
