@@ -169,7 +169,7 @@ func (w *writer) run() {
 				updates, n = w.take(updates[:0], rest)
 				if bugAck {
 					w.tell(rest[:n])
-					<-time.After(200 * time.Millisecond)
+					<-time.After(100 * time.Millisecond)
 				}
 				if len(updates) > 0 && !w.write(updates, rest) {
 					break

@@ -14,7 +14,7 @@ import (
 )
 
 // work is how long a sale takes after it is written: so long is there an answer that can get lost.
-const work = 30 * time.Millisecond
+const work = 100 * time.Millisecond
 
 type ledger struct{ store *kv.Store }
 
