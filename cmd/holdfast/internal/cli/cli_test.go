@@ -32,7 +32,7 @@ func timeless(s string) string {
 func TestHelpHasExamples(t *testing.T) {
 	l := &line{}
 	for _, command := range []string{
-		"", "up", "ps", "logs", "events", "kill", "freeze", "thaw", "restart", "scale", "down", "version", "completion", "member", "guard", "policy", "queue", "export",
+		"", "up", "ps", "logs", "events", "kill", "freeze", "thaw", "restart", "scale", "down", "version", "completion", "member", "guard", "policy", "queue", "export", "drill", "drill-guard",
 	} {
 		name := "help-" + command + ".golden"
 		args := []string{command, "--help"}
@@ -206,9 +206,9 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 		{"logs -n many", `holdfast logs: invalid argument "many" for "-n, --lines" flag: strconv.ParseInt: parsing "many": invalid syntax; see holdfast logs --help`},
 		{"ps --jsno", "holdfast ps: unknown flag: --jsno; see holdfast ps --help"},
 		{"--verbose", "holdfast: unknown flag: --verbose; see holdfast --help"},
-		{"pss", `holdfast: no command "pss"; did you mean ps? commands: completion, down, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, up, version`},
-		{"launch", `holdfast: no command "launch"; commands: completion, down, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, up, version`},
-		{"help launch", `holdfast help: no command "launch"; commands: completion, down, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, up, version`},
+		{"pss", `holdfast: no command "pss"; did you mean ps? commands: completion, down, drill, events, export, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, up, version`},
+		{"launch", `holdfast: no command "launch"; commands: completion, down, drill, events, export, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, up, version`},
+		{"help launch", `holdfast help: no command "launch"; commands: completion, down, drill, events, export, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, up, version`},
 		{"completion tcsh", `holdfast completion: no completion for "tcsh"; shells: bash, zsh, fish, powershell`},
 		{"version 2", `holdfast version: unexpected argument "2"; usage: holdfast version`},
 		{"up " + dir + "/nowhere", "holdfast up: there is no " + dir + "/nowhere"},

@@ -45,7 +45,12 @@ func beService(how []string) {
 	if url := os.Getenv("HOLDFAST_QUEUE"); url != "" {
 		fmt.Println("messages go to", url)
 	}
-	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/load" { // what an autoscaler goes by: a file that the test writes
+			b, _ := os.ReadFile(os.Getenv("LOAD"))
+			_, _ = w.Write(b)
+			return
+		}
 		if slices.Contains(how, "sick") {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
