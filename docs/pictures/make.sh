@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the pictures in this folder from a running shop: storefront.png with Chromium, terminal.svg and up.svg with tmux.
+# Makes the pictures in this folder from a running shop: storefront.png with Chromium, terminal.svg and up.svg with tmux;
+# and those of drills, from one of the shop and from one that finds a bug that was put in on purpose.
 # Needs chromium and tmux, and the ports 7070 and 8080 free.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -40,4 +41,9 @@ tmux send-keys -t "$session-ps" 'clear; bin/holdfast kill orders-1; bin/holdfast
 sleep 3
 capture "$session-ps" ps 'holdfast kill, holdfast ps'
 tmux kill-session -t "$session-ps"
+
+bin/holdfast drill --html "$data/drill.html" examples/shop leaders-die
+shot drill 1200,1710 "file://$data/drill.html"
+go run ./bench/bugs -only stale -out "$data/bugs"
+shot drill-noticed 1200,1770 "file://$data/bugs/stale.html"
 ls -l docs/pictures
