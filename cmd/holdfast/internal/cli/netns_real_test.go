@@ -27,23 +27,6 @@ func inNamespaces(edge string) string {
 		"  web: {run: " + yaml(service()+" announced") + ", replicas: 2, env: {HOLDFAST_DRAIN_DELAY: 50ms}, http: \"" + edge + "\"}\n"
 }
 
-// ask asks the edge, on a connection of its own.
-func ask(t *testing.T, edge string) (int, string) {
-	t.Helper()
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+edge+"/", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer resp.Body.Close()
-	b, _ := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(b)
-}
-
 // device is that of a system's network, "" if there is none.
 func device(t *testing.T, network string) string {
 	t.Helper()
@@ -64,13 +47,6 @@ func device(t *testing.T, network string) string {
 		}
 	}
 	return ""
-}
-
-func (s *runningSystem) client(t *testing.T) *control.Client {
-	t.Helper()
-	c := control.NewClient(s.control)
-	t.Cleanup(func() { c.Close() })
-	return c
 }
 
 func TestRealNamespaces(t *testing.T) {
