@@ -2,9 +2,11 @@ package holdfast_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/fault"
 	"github.com/holdfast-go/holdfast/registry/driver"
 	"github.com/holdfast-go/holdfast/registry/memregistry"
+	"github.com/holdfast-go/holdfast/replica/kv"
 )
 
 // agent is the platform's end of one process.
@@ -295,5 +298,40 @@ func TestAPlatformReachesTheEnginesOfAService(t *testing.T) {
 				t.Error("connected")
 			}
 		})
+	}
+}
+
+func TestAPlatformBreaksTheDiskOfReplicatedState(t *testing.T) {
+	t.Parallel()
+	platform := newAgent(t)
+	a := newInstance(t, memregistry.New(), "alpha", "alpha-1", func(c *holdfast.Config) {
+		c.Settings.Agent, c.Settings.DataDir, c.Settings.Members = platform.lis.Addr().String(), t.TempDir(), 1
+	}).both(nil)
+	platform.accept(fault.Plan{})
+	host, err := a.Replicate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := kv.New(host, "stock", kv.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Go("stock", store.Run)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(t.Context()) }()
+	if _, err := store.Put(t.Context(), "mug", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	platform.plan(fault.Plan{Disk: &fault.Disk{SlowSync: 200 * time.Millisecond}})
+	begun := time.Now()
+	if _, err := store.Put(t.Context(), "mug", []byte("2")); err != nil || time.Since(begun) < 200*time.Millisecond {
+		t.Errorf("on a slow disk: %v after %v", err, time.Since(begun))
+	}
+	platform.plan(fault.Plan{Disk: &fault.Disk{Full: true}})
+	if _, err := store.Put(short(t), "mug", []byte("3")); err == nil {
+		t.Error("written to a full disk")
+	}
+	if err := <-ended; !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Run: %v", err)
 	}
 }

@@ -274,6 +274,7 @@ func (i *Injector) File(op string) error {
 	if i == nil {
 		return nil
 	}
+	<-i.first
 	d := i.plan.Load().Disk
 	if d == nil {
 		return nil
