@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"io"
 	"strings"
+	"sync"
 )
 
 // The page's parts. Its style and its script are constants, so that the page can forbid all others by their hashes.
@@ -25,7 +26,7 @@ var (
 // The page forbids, by a Content-Security-Policy of its own, everything but its style and its script, which are the same on
 // every page; what comes from outside is escaped, and could not run if it were not.
 func HTML(w io.Writer, reports ...*Report) error {
-	t, err := template.New("page").Parse(pageTemplate)
+	t, err := parsed()
 	if err != nil {
 		return err
 	}
@@ -36,6 +37,9 @@ func HTML(w io.Writer, reports ...*Report) error {
 	v.Policy = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src '" + hash(style) + "'; script-src '" + hash(script) + "'"
 	return t.Execute(w, v)
 }
+
+// parsed is the page's template: parsed once, and not changed any more.
+var parsed = sync.OnceValues(func() (*template.Template, error) { return template.New("page").Parse(pageTemplate) })
 
 func hash(text string) string {
 	sum := sha256.Sum256([]byte(text))
