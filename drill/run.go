@@ -90,7 +90,7 @@ func Run(ctx context.Context, sc *Scenario, cfg Config) *report.Report {
 	r := s.report()
 	switch {
 	case ctx.Err() != nil && s.began:
-		r.CouldNot = fmt.Sprintf("interrupted %v after the load began", s.length.Round(100*time.Millisecond))
+		r.CouldNot = fmt.Sprintf("interrupted %s after the load began", inject.Span(s.length.Round(100*time.Millisecond)))
 	case ctx.Err() != nil:
 		r.CouldNot = "interrupted before the load began"
 	case err != nil:

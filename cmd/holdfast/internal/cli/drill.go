@@ -53,12 +53,12 @@ a NAME it is quick: a minute with one of each. With --random faults are drawn fr
 what is expected are those of that drill.
 
 Exit codes: 0 nobody noticed, 1 users noticed, 2 it could not be run or judged.`,
-		Example: `  holdfast drill examples/shop                          a minute with one of each
-  holdfast drill examples/shop kill-each                one drill
-  holdfast drill --random --for 10m examples/shop       whatever comes, for ten minutes
-  holdfast drill --random --seed 7 --for 10m examples/shop   the same again
-  holdfast drill --all --html drills.html examples/shop everything, with a page about it
-  holdfast drill list examples/shop                     which drills there are`,
+		Example: `  holdfast drill examples/shop                                a minute with one of each
+  holdfast drill examples/shop kill-each                      one drill
+  holdfast drill --random --for 10m examples/shop             whatever comes, for ten minutes
+  holdfast drill --random --seed 7 --for 10m examples/shop    the same again
+  holdfast drill --all --html drills.html examples/shop       everything, with a page about it
+  holdfast drill list examples/shop                           which drills there are`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("seed") {
 				opts.seed = uint64(rand.Uint32N(1_000_000)) //nolint:gosec // any will do, and a short one is typed again more easily
@@ -204,7 +204,7 @@ func drillsOf(sys *system.System) (drillSet, error) {
 	var problems drill.Problems
 	switch {
 	case errors.As(err, &problems):
-		return drillSet{}, usage("the drills have problems\n%s", problems.Error())
+		return drillSet{}, usage("drills with %d problems\n%s", len(problems), problems.Error())
 	case err != nil:
 		return drillSet{}, err
 	}
@@ -401,7 +401,7 @@ func (a *app) openReports(opts drillOptions) (*drillReports, error) {
 			f, err := os.CreateTemp(filepath.Dir(want.path), filepath.Base(want.path)+".*")
 			if err != nil {
 				r.close()
-				return nil, usage("%v", errors.Unwrap(err))
+				return nil, usage("%s cannot be written: %v", want.path, errors.Unwrap(err))
 			}
 			want.file = f
 		}
