@@ -118,6 +118,9 @@ func (s *session) environ() []string {
 	env := append(os.Environ(),
 		"HOLDFAST_REGISTRY="+s.info.Registry, "HOLDFAST_QUEUE="+s.info.Queue, "HOLDFAST_CONTROL="+s.cfg.Addr,
 		fmt.Sprintf("HOLDFAST_DRILL=%s", s.sc.Name), fmt.Sprintf("HOLDFAST_DRILL_SEED=%d", s.cfg.Seed))
+	if s.info.Network != "" { // of namespaces: beyond loopback, and on this machine
+		env = append(env, "HOLDFAST_INSECURE=true")
+	}
 	for _, service := range s.info.Services {
 		if service.HTTP != "" {
 			return append(env, "HOLDFAST_EDGE=http://"+service.HTTP)

@@ -53,7 +53,7 @@ func run(ctx context.Context, out io.Writer, paymentsFail bool) (code int, err e
 		return 2, err
 	}
 	customers.PaymentsFail = paymentsFail
-	found, took, err := audit.Run(ctx, os.Getenv("HOLDFAST_REGISTRY"), os.Getenv("HOLDFAST_QUEUE"), customers)
+	found, took, err := audit.Run(ctx, os.Getenv("HOLDFAST_REGISTRY"), os.Getenv("HOLDFAST_QUEUE"), false, customers)
 	if err != nil {
 		return 2, err
 	}

@@ -100,7 +100,7 @@ func run(ctx context.Context, cfg config) (good bool, err error) {
 	}
 	record.enter("repeats")
 	crowd.repeatOpen(ctx, time.Minute)
-	found, took, err := audit.Run(ctx, info.Registry, info.Queue, crowd.book.customers())
+	found, took, err := audit.Run(ctx, info.Registry, info.Queue, info.Network != "", crowd.book.customers())
 	if err != nil {
 		return false, fmt.Errorf("audit: %w", err)
 	}

@@ -99,10 +99,12 @@ func (s *Books) Compare(c Customers) *Audit {
 const settles = time.Minute
 
 // Run asks the services themselves, by the registry, as any service would, until nothing is on its way any more, which is how
-// long it took, or it is clear that something does not arrive.
-func Run(ctx context.Context, registry, engine string, c Customers) (a *Audit, took time.Duration, err error) {
+// long it took, or it is clear that something does not arrive. Insecure allows plaintext beyond loopback: between network
+// namespaces (holdfast up --netns).
+func Run(ctx context.Context, registry, engine string, insecure bool, c Customers) (a *Audit, took time.Duration, err error) {
 	svc := holdfast.New("audit", events.Engines(), func(c *holdfast.Config) {
 		c.Settings.Registry, c.Settings.Queue = registry, engine
+		c.Settings.Insecure = c.Settings.Insecure || insecure
 		c.RPCClient.Policy.Timeout = 20 * time.Second
 	})
 	defer svc.Close() //nolint:errcheck // its connections have said what there was to say
