@@ -17,49 +17,26 @@ func ofKey(ops []linear.Op, key string) (out []linear.Op) {
 	return out
 }
 
-// shrink takes operations away from a history that no order explains, as long as none explains what is left, and returns what
-// is left when nothing more can go, or at the deadline.
+// shrink takes operations away from a contradiction, as long as what is left is one, and returns what is left.
 //
 // What is left tells the truth. Without a read, an order has less to explain. A write goes only if nobody reads what it wrote:
 // in an order of the whole, no read would stand between it and the next write, so the order without it were one of the rest.
 // Had the whole an order, so would what is left.
-func shrink(ops []linear.Op, deadline time.Time) []Operation {
-	bad := func(ops []linear.Op) bool {
-		left := time.Until(deadline)
-		return left > 0 && len(linear.Check(ops, nil, left).Violations) > 0
-	}
-	// Whole pieces at first, then smaller ones (delta debugging; Zeller, TSE 28(2), 2002).
-	for piece := max(1, len(ops)/2); ; piece = max(1, piece/2) {
-		before := len(ops)
-		for at := 0; at < len(ops) && time.Now().Before(deadline); {
-			if less, ok := without(ops, at, min(at+piece, len(ops))); ok && bad(less) {
-				ops = less
-			} else {
-				at += piece
-			}
-		}
-		if piece == 1 && len(ops) == before || !time.Now().Before(deadline) {
-			break
+func shrink(ops []linear.Op) []linear.Op {
+	for at := 0; at < len(ops); {
+		less := slices.Delete(slices.Clone(ops), at, at+1)
+		if !isRead(ops[at], less) && contradiction(less) != nil {
+			ops, at = less, 0
+		} else {
+			at++
 		}
 	}
-	return operations(ops)
+	return ops
 }
 
-// without returns ops without those in [from, to), writes that are read by one of the rest excepted; ok is false if none goes.
-func without(ops []linear.Op, from, to int) (less []linear.Op, ok bool) {
-	read := make(map[string]bool)
-	for i, op := range ops {
-		if op.Kind == linear.Get && (i < from || i >= to) {
-			read[op.Got] = true
-		}
-	}
-	less = make([]linear.Op, 0, len(ops))
-	for i, op := range ops {
-		if i < from || i >= to || op.Kind == linear.Put && read[op.Value] {
-			less = append(less, op)
-		}
-	}
-	return less, len(less) < len(ops)
+// isRead reports whether op is a write that is read.
+func isRead(op linear.Op, by []linear.Op) bool {
+	return op.Kind == linear.Put && slices.ContainsFunc(by, func(r linear.Op) bool { return r.Kind == linear.Get && r.Got == op.Value })
 }
 
 func operations(ops []linear.Op) []Operation {
