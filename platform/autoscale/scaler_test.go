@@ -117,6 +117,9 @@ func TestCPUIsARate(t *testing.T) {
 		f.change(func(f *fake) { f.cpu = 1.4 })
 		pass(5 * time.Second)
 		st, _ := s.Status("web")
+		if st.Waits != "" {
+			t.Errorf("waits although it was done: %+v", st)
+		}
 		if st.Wish != 3 || st.Why != "0.7 processors per instance, target 0.5" {
 			t.Errorf("%+v", st)
 		}

@@ -125,6 +125,8 @@ type Status struct {
 	// most, in words.
 	Wish int
 	Why  string
+	// Waits is why there are not as many yet, in words, "" if there are.
+	Waits string
 	// Paused is why the number is left alone, "" if it is not.
 	Paused string
 }
@@ -140,7 +142,19 @@ func (s *Scaler) Status(name string) (st Status, ok bool) {
 	if svc == nil {
 		return Status{}, false
 	}
-	return Status{Min: svc.policy.Min, Max: svc.policy.Max, Wish: svc.last.Wish, Why: svc.last.Why, Paused: svc.held()}, true
+	return Status{Min: svc.policy.Min, Max: svc.policy.Max, Wish: svc.last.Wish, Why: svc.last.Why, Waits: waits[svc.last.Held], Paused: svc.held()}, true
+}
+
+// waits are for people; what is at its bounds waits for nothing.
+var waits = map[scale.Held]string{
+	scale.Window:   "not for long enough yet",
+	scale.Step:     "another step follows",
+	scale.Starting: "what was started does not serve yet",
+	scale.Missing:  "an instance is missing",
+	scale.Unknown:  "not all of them say how they are",
+	scale.Down:     "none of them serves",
+	scale.Full:     "the processors of this machine are used up",
+	scale.AtMax:    "at its maximum",
 }
 
 // reportSilent says once what of a service is not known, when that lasts.

@@ -100,6 +100,8 @@ type Autoscale struct {
 	Wish int `json:"wish,omitempty"`
 	// Why names the metric that asks for most: "in-flight 45 per instance, target 20".
 	Why string `json:"why,omitempty"`
+	// Waits is why there are not as many yet, in words, empty if there are: "an instance is missing".
+	Waits string `json:"waits,omitempty"`
 	// Paused is why the number is left alone at the moment, empty if it is not: "set to 5 by hand".
 	Paused string `json:"paused,omitempty"`
 }

@@ -237,6 +237,14 @@ func (s *Supervisor) Replicas(service string) int {
 	return 0
 }
 
+// Busy reports whether a Restart, Scale or Stop of a service is under way, so that another one would be refused.
+func (s *Supervisor) Busy(service string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.group(service)
+	return g != nil && g.busy
+}
+
 // Stop stops all instances of a service. It stays known: Scale starts it again or, for a fixed group, Restart. Errors are
 // those of Scale.
 func (s *Supervisor) Stop(ctx context.Context, service string) error {

@@ -37,7 +37,7 @@ func (f *fakeSystem) Info() control.Info {
 	return control.Info{System: "shop", State: control.Ready, Since: f.now, PID: 100, Dir: "examples/shop", Config: f.config, Queue: f.queue, Services: []control.Service{
 		{Name: "catalog", Replicas: 1, Ready: 1}, {
 			Name: "orders", Replicas: 2, Ready: 1,
-			Autoscale: &control.Autoscale{Min: 2, Max: 8, Wish: 5, Why: "in-flight 45 per instance, target 20"},
+			Autoscale: &control.Autoscale{Min: 2, Max: 8, Wish: 5, Why: "in-flight 45 per instance, target 20", Waits: "not for long enough yet"},
 		}, {Name: "gateway", Replicas: 0, HTTP: "127.0.0.1:8080"},
 	}}
 }

@@ -96,7 +96,11 @@ func (a *app) listScales(ctx context.Context, c *control.Client) error {
 			if by.Wish > 0 {
 				row[4] = strconv.Itoa(by.Wish)
 			}
-			row[5] = terminal.Clean(cmp.Or(by.Paused, by.Why))
+			row[5] = cmp.Or(by.Paused, by.Why)
+			if by.Paused == "" && by.Waits != "" {
+				row[5] = strings.TrimPrefix(row[5]+"; "+by.Waits, "; ")
+			}
+			row[5] = terminal.Clean(row[5])
 		}
 		rows = append(rows, row)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/autoscale"
 	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/queue/driver"
@@ -53,6 +54,9 @@ func (s scaled) Replicas(service string) int { return s.sup.Replicas(service) }
 
 // Scale implements autoscale.System.
 func (s scaled) Scale(ctx context.Context, service string, n int, why string) error {
+	if s.sup.Busy(service) { // it would be refused, and is tried again: nothing to tell people of
+		return failure.New(failure.Aborted, "%s is being restarted or scaled", service)
+	}
 	was := s.sup.Replicas(service)
 	words := fmt.Sprintf("%s scaled %d → %d: %s", service, was, n, why)
 	s.feed.publish(control.Event{Time: time.Now(), Service: service, State: control.EventScaling, Message: words})
@@ -68,7 +72,7 @@ func (h *Host) scaling(service string) *control.Autoscale {
 	if !ok {
 		return nil
 	}
-	return &control.Autoscale{Min: s.Min, Max: s.Max, Wish: s.Wish, Why: s.Why, Paused: s.Paused}
+	return &control.Autoscale{Min: s.Min, Max: s.Max, Wish: s.Wish, Why: s.Why, Waits: s.Waits, Paused: s.Paused}
 }
 
 // lags asks the engine for messages how far behind groups are. It connects when it is first asked.
