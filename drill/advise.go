@@ -75,6 +75,10 @@ func (a *adviser) failed(s load.Sample) {
 		a.add(1, "Calls failed before anything was broken: make the system stand this load first.")
 		return
 	}
+	if unknown, f := a.e.forgotten(s); unknown {
+		a.add(1, "No instance was known any more after: %s. Whoever was registered has to register again when the registry is back, until it is there; and whoever calls keeps the instances that it knew last. Holdfast's services and clients do both.", f.What)
+		return
+	}
 	helped := false
 	for _, svc := range a.world.Services {
 		hit := a.e.hit(svc.Instances, s)
@@ -118,7 +122,9 @@ func (a *adviser) failed(s load.Sample) {
 // named reports whether faults alone, not their consequences, took all of a service.
 func (a *adviser) named(svc inject.Service, s load.Sample) bool {
 	for _, id := range svc.Instances {
-		if !slices.ContainsFunc(a.r.Faults, func(f report.Fault) bool { return slices.Contains(f.Target, id) && inForce(f, s) }) {
+		if !slices.ContainsFunc(a.r.Faults, func(f report.Fault) bool {
+			return f.Kind != string(inject.Restart) && slices.Contains(f.Target, id) && inForce(f, s)
+		}) {
 			return false
 		}
 	}
@@ -133,7 +139,7 @@ func (a *adviser) restarted(s load.Sample) {
 		}
 		switch inject.Kind(f.Kind) {
 		case inject.Restart, inject.Scale:
-			a.add(1, "Calls fail while %s stops in order: it has to say that it is leaving, go on answering until everybody knows, and finish what it has begun. Holdfast's services do (drain).", strings.Join(f.Target, ", "))
+			a.add(1, "Calls fail during: %s. An instance that stops in order has to say that it is leaving, go on answering until everybody knows, and finish what it has begun. Holdfast's services do (drain).", f.What)
 		case inject.Freeze, inject.Partition, inject.SlowCPU:
 			a.add(1, "Calls wait for %s, which says nothing any more, until they fail: give each attempt a timeout well below that of the call, and another attempt at another instance. Holdfast's clients do so.", strings.Join(f.Target, ", "))
 		case inject.Kill, inject.Reset, inject.Errors:

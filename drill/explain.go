@@ -217,6 +217,9 @@ func (e *explainer) circumstances(s load.Sample) (out []string) {
 			out = append(out, fmt.Sprintf("%s was hit, while %d of %s were well.", who, n-len(hit), name))
 		}
 	}
+	if unknown, f := e.forgotten(s); unknown {
+		out = append(out, fmt.Sprintf("No instance was known any more, which began after: %s.", f.What))
+	}
 	if len(out) == 0 {
 		if before := during(e.faults, s); len(before) > 0 {
 			return append(out, fmt.Sprintf("Every instance was ready. Not long before: %s.", strings.Join(before, "; ")))
@@ -229,11 +232,27 @@ func (e *explainer) circumstances(s load.Sample) (out []string) {
 	return out
 }
 
+// forgotten reports whether a call failed because nobody knew an instance, after a fault of the registry; that may be long over.
+func (e *explainer) forgotten(s load.Sample) (bool, report.Fault) {
+	text := strings.ToLower(s.Error)
+	if !slices.ContainsFunc([]string{"no children to pick from", "zero addresses", "no instance", "no healthy upstream", "no such host"}, func(sign string) bool { return strings.Contains(text, sign) }) {
+		return false, report.Fault{}
+	}
+	for _, f := range e.faults {
+		ofControl := slices.ContainsFunc(f.Target, func(id string) bool { return slices.Contains(e.services[control.ControlService], id) })
+		if (f.Kind == string(inject.Registry) || ofControl) && f.Begun <= s.Due+s.Took {
+			return true, f
+		}
+	}
+	return false, report.Fault{}
+}
+
 // hit are those of some instances that a fault hit while a call was under way, or that were not ready.
 func (e *explainer) hit(ids []string, s load.Sample) (out []string) {
 	for _, id := range ids {
 		bad := slices.ContainsFunc(e.faults, func(f report.Fault) bool {
-			return slices.Contains(f.Target, id) && f.Begun <= s.Due+s.Took && s.Due <= max(f.Begun, f.Ended)+slot
+			// A rolling restart takes one at a time, which is seen by its state.
+			return f.Kind != string(inject.Restart) && slices.Contains(f.Target, id) && f.Begun <= s.Due+s.Took && s.Due <= max(f.Begun, f.Ended)+slot
 		})
 		if bad || e.away(id, s) {
 			out = append(out, id)

@@ -275,8 +275,15 @@ func TestExplainAndAdvise(t *testing.T) {
 		{"without a key", []report.Fault{{Kind: "kill", Target: []string{"orders-1"}, Begun: 10 * time.Second}}, nil, load.Sample{Call: "post", Error: "EOF"}},
 		{"with a key that nobody uses", []report.Fault{{Kind: "kill", Target: []string{"orders-1"}, Begun: 10 * time.Second}}, nil, load.Sample{Call: "keyed", Status: "502", Error: "the answer was lost"}},
 		{"turned away", []report.Fault{{Kind: "kill", Target: []string{"orders-1"}, Begun: 10 * time.Second}}, nil, load.Sample{Call: "post", Status: "429", Error: "busy"}},
-		{"rolled", []report.Fault{{Kind: "restart", Target: []string{"orders-1"}, Begun: 9 * time.Second, Ended: 11 * time.Second}}, nil, load.Sample{Call: "get", Error: "connection refused"}},
-		{"the control plane", []report.Fault{{Kind: "freeze", Target: []string{"control-1", "control-2"}, Begun: 9 * time.Second, Ended: 12 * time.Second}}, nil, load.Sample{Call: "get", Status: "UNAVAILABLE", Error: "no instances"}},
+		{"rolled", []report.Fault{{Kind: "restart", What: "restart orders-1", Target: []string{"orders-1"}, Begun: 9 * time.Second, Ended: 11 * time.Second}}, nil, load.Sample{Call: "get", Error: "connection refused"}},
+		{
+			"rolled one by one",
+			[]report.Fault{{Kind: "restart", What: "restart orders-1, orders-2, orders-3", Target: []string{"orders-1", "orders-2", "orders-3"}, Begun: 9 * time.Second, Ended: 15 * time.Second}},
+			[]report.Instance{{ID: "orders-1", Phases: []report.Phase{{State: "ready"}, {From: 9 * time.Second, State: "draining"}, {From: 11 * time.Second, State: "ready"}}}},
+			load.Sample{Call: "get", Error: "connection refused"},
+		},
+		{"forgotten", []report.Fault{{Kind: "registry", What: "wipe the registry", Target: []string{"control-1"}, Begun: 2 * time.Second}}, nil, load.Sample{Call: "get", Status: "UNAVAILABLE", Error: "no children to pick from"}},
+		{"the control plane", []report.Fault{{Kind: "freeze", Target: []string{"control-1", "control-2"}, Begun: 9 * time.Second, Ended: 12 * time.Second}}, nil, load.Sample{Call: "get", Status: "UNAVAILABLE", Error: "etcd: no leader"}},
 		{
 			"a crash that nobody asked for",
 			[]report.Fault{{Kind: "latency", Target: []string{"mail-1"}, Begun: time.Second, Ended: 2 * time.Second}},

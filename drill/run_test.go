@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ type toy struct {
 	rng    *rand.Rand
 	broken error // of Inject
 	events chan control.Event
+	status int  // of answers; 0 is 200
 	alone  bool // clients do not try another instance
 }
 
@@ -158,7 +160,7 @@ func (y *toy) RoundTrip(req *http.Request) (*http.Response, error) {
 		switch {
 		case !away && !frozen:
 			<-time.After(5 * ms)
-			return answer(200, "hello")
+			return answer(cmp.Or(y.status, 200), "hello")
 		case away && (alone || attempt > 1):
 			return answer(503, `{"title":"Service Unavailable","detail":"`+id+` is away"}`)
 		case frozen && (alone || attempt > 1):
@@ -271,6 +273,22 @@ func TestWhatCannotBeRun(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Calls that nobody has written are tried before they are taken for what users do.
+func TestNobodyHasWrittenCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y := newToy()
+		good := Run(t.Context(), &Scenario{Name: "x", For: 5 * time.Second}, Config{Control: y, HTTP: y})
+		if good.Verdict() != report.NobodyNoticed || good.Calls[0].Name != "get web" || good.Figures.Calls < 200 {
+			t.Errorf("verdict = %v, %q, %+v", good.Verdict(), good.Reasons(), good.Figures)
+		}
+		y.status = 404
+		r := Run(t.Context(), &Scenario{Name: "x"}, Config{Control: y, HTTP: y})
+		if r.Verdict() != report.CouldNotRun || !strings.Contains(r.CouldNot, "GET / of web is answered 404") {
+			t.Errorf("verdict = %v, %s", r.Verdict(), r.CouldNot)
+		}
+	})
 }
 
 func TestAFaultThatCannotBeDone(t *testing.T) {

@@ -65,9 +65,9 @@ func (s *session) prepare(ctx context.Context) error {
 	s.target()
 	if len(s.sc.Load.Calls) == 0 {
 		s.sc.Load.Calls = defaultCalls(s.info)
-	}
-	if len(s.sc.Load.Calls) == 0 {
-		return failure.New(failure.FailedPrecondition, "the drill has no calls, and the system no public address that could be called by itself; write load: calls:")
+		if err := s.tryDefaults(ctx); err != nil {
+			return err
+		}
 	}
 	s.sc.Load.Seed = s.cfg.Seed
 	var err error
@@ -283,6 +283,27 @@ func defaultCalls(info control.Info) (out []load.Call) {
 		}
 	}
 	return out
+}
+
+// tryDefaults makes each of the calls once that nobody has written: what is not answered well now says nothing later.
+func (s *session) tryDefaults(ctx context.Context) error {
+	if len(s.sc.Load.Calls) == 0 {
+		return failure.New(failure.FailedPrecondition, "the drill has no calls, and no service a public address that could be called by itself; write what users do, beginning with: holdfast drill init")
+	}
+	for _, call := range s.sc.Load.Calls {
+		p, err := s.caller.Prepare(ctx, nil, call)
+		if err != nil {
+			return err
+		}
+		if sample := p.Do(ctx, load.Draw{Rand: rand.New(rand.NewPCG(s.cfg.Seed, 0))}, nil); sample.Outcome != load.OK { //nolint:gosec // nothing is drawn
+			answer := sample.Status
+			if answer == "" {
+				answer = sample.Error
+			}
+			return failure.New(failure.FailedPrecondition, "the drill has no calls, and GET / of %s is answered %s; write what users do, beginning with: holdfast drill init", call.Edge, answer)
+		}
+	}
+	return nil
 }
 
 func (s *session) prepareChecks(ctx context.Context) error {
