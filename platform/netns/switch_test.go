@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -189,9 +190,9 @@ func TestSwitchDelays(t *testing.T) {
 		w.send("a-1", "b-1", "1")
 		w.send("b-1", "a-1", "back")
 		w.send("c-1", "b-1", "other")
-		time.Sleep(60 * time.Millisecond)
+		time.Sleep(60 * time.Millisecond) //nolint:forbidigo // virtual time
 		w.send("a-1", "b-1", "2")
-		time.Sleep(60 * time.Millisecond)
+		time.Sleep(60 * time.Millisecond) //nolint:forbidigo // virtual time
 		w.got("a-1", "100 ms: 10.200.2.1 back")
 		w.got("b-1", "  0 ms: 10.200.3.1 other", "100 ms: 10.200.1.1 1")
 		w.send("a-1", "b-1", "3")
@@ -233,7 +234,7 @@ func TestSwitchLosesBySeed(t *testing.T) {
 			}
 			runs[i] = make(map[string]bool)
 			for _, text := range w.dev["b-1"].got {
-				if !bytes.HasSuffix([]byte(text), []byte("other")) {
+				if !strings.HasSuffix(text, "other") {
 					runs[i][text] = true
 				}
 			}
@@ -270,7 +271,7 @@ func TestRulesCountOnce(t *testing.T) {
 		w.set("slow", Rules([]string{Everyone}, []string{Everyone, "b-1"}, fault.Shape{Delay: 10 * time.Millisecond})...)
 		w.set("slower", Rules([]string{"b-1", "c-1"}, []string{"a-1"}, fault.Shape{Delay: 5 * time.Millisecond})...)
 		w.send("a-1", "b-1", "1")
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) //nolint:forbidigo // virtual time
 		w.got("b-1", " 15 ms: 10.200.1.1 1")
 	})
 }

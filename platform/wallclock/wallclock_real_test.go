@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 )
@@ -39,7 +38,7 @@ func TestRealProgram(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	overlay, err := Overlay(runtime.GOROOT(), filepath.Join(dir, "overlay"))
+	overlay, err := Overlay(goroot(t), filepath.Join(dir, "overlay"))
 	if err != nil {
 		t.Fatal(err)
 	}
