@@ -5,8 +5,9 @@
 //	  - command: go run ./audit
 //
 // It reads the calls of the kinds "checkout" and "checkout-*", of which each has a customer of its own, out of
-// HOLDFAST_DRILL_RECORD, and asks the services by HOLDFAST_REGISTRY and HOLDFAST_QUEUE. It says what it looked at, or a line for
-// each thing that is wrong. The exit code is 0, 1 if something is wrong, or 2 if it could not tell.
+// HOLDFAST_DRILL_RECORD. Those without an answer are repeated, with their keys, at HOLDFAST_EDGE, as their customers would. Then it
+// asks the services by HOLDFAST_REGISTRY and HOLDFAST_QUEUE. It says what it looked at, or a line for each thing that is wrong. The
+// exit code is 0, 1 if something is wrong, or 2 if it could not tell.
 package main
 
 import (
@@ -52,12 +53,12 @@ func run(ctx context.Context, out io.Writer, paymentsFail bool) (code int, err e
 	if err != nil {
 		return 2, err
 	}
-	customers.PaymentsFail = paymentsFail
+	customers.Only, customers.PaymentsFail = true, paymentsFail
+	repeated := repeat(ctx, os.Getenv("HOLDFAST_EDGE"), &customers)
 	found, took, err := audit.Run(ctx, os.Getenv("HOLDFAST_REGISTRY"), os.Getenv("HOLDFAST_QUEUE"), false, customers)
 	if err != nil {
 		return 2, err
 	}
-	found.Unanswered = nil // whether customers get their answers is what the drill itself says
 	wrong := 0
 	for _, l := range found.Lists() {
 		for _, line := range l.Lines {
@@ -68,8 +69,8 @@ func run(ctx context.Context, out io.Writer, paymentsFail bool) (code int, err e
 	if wrong > 0 {
 		return 1, nil
 	}
-	fmt.Fprintf(out, "%d checkouts: %d acknowledged (%d of them cancelled, since their payment failed), %d refused, %d without an answer; all is as it was promised, %v later\n",
-		found.Checkouts, found.Acknowledged, found.Cancelled, found.Refused, found.Open, took.Round(100*time.Millisecond))
+	fmt.Fprintf(out, "%d checkouts: %d acknowledged (%d of them cancelled, since their payment failed), %d refused, %d repeated until they were answered; all is as it was promised, %v later\n",
+		found.Checkouts, found.Acknowledged, found.Cancelled, found.Refused, repeated, took.Round(100*time.Millisecond))
 	return 0, nil
 }
 

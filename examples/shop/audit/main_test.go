@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/holdfast-go/holdfast/drill/load"
@@ -45,5 +48,34 @@ func TestTheRecordOfADrillIsRead(t *testing.T) {
 		if _, err := read(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q was read", bad)
 		}
+	}
+}
+
+func TestWhatHasNoAnswerIsRepeated(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	asked := make(map[string]int)
+	shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		key := r.Header.Get("Idempotency-Key")
+		asked[key]++
+		switch {
+		case key == "drill-1-refused":
+			w.WriteHeader(http.StatusConflict)
+			_, _ = w.Write([]byte(`{"reason": "PAYMENT_FAILED"}`))
+		default:
+			w.WriteHeader(http.StatusCreated)
+			_, _ = w.Write([]byte(`{"id": "o-9"}`))
+		}
+	}))
+	defer shop.Close()
+	c := audit.Customers{Checkouts: []audit.Checkout{
+		{Customer: "drill-1-done", Order: "o-1", Final: true}, {Customer: "drill-1-open"}, {Customer: "drill-1-refused"},
+	}}
+	n := repeat(t.Context(), shop.URL, &c)
+	http.DefaultClient.CloseIdleConnections()
+	if n != 2 || asked["drill-1-done"] != 0 || c.Checkouts[1].Order != "o-9" || !c.Checkouts[2].Final || !c.Checkouts[2].Failed {
+		t.Errorf("%d repeated: %v, %+v", n, asked, c)
 	}
 }

@@ -223,6 +223,27 @@ func TestTheAuditFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
+// What became of others' orders is not asked, if it is not to be; what became of ours is.
+func TestOthersAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	b, s := goodBooks()
+	s.Orders = append(s.Orders, &orderspb.Order{Id: "ord-9", Customer: "other-1", Status: orderspb.Status_STATUS_REJECTED, Placed: true})
+	s.Sent = append(s.Sent, &notificationspb.Sent{Id: "9", Order: "ord-9", About: "paid"})
+	if a := s.Compare(*b); len(a.Untold) == 0 || len(a.Told) == 0 || len(a.Counted) == 0 {
+		t.Errorf("others are not left alone: %+v", a)
+	}
+	b.Only = true
+	for _, l := range s.Compare(*b).Lists() {
+		if len(l.Lines) > 0 {
+			t.Errorf("%s: %v", l.Name, l.Lines)
+		}
+	}
+	s.Sent, s.Parcels = s.Sent[1:], nil
+	if a := s.Compare(*b); len(a.Untold) == 0 || len(a.Unshipped) == 0 {
+		t.Errorf("ours are left alone: %+v", a)
+	}
+}
+
 // Where any payment may have failed, an order that was cancelled for it is as it should be.
 func TestPaymentsThatWereToldToFail(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,9 @@ type Customers struct {
 	Prefix    string // of all their names, and of nobody else's
 	Checkouts []Checkout
 	Changed   []string // keys that were acknowledged as two orders
+	// Only says that what others have ordered is left alone, and the totals with it if there are any: a drill before this one
+	// may have deleted the messages that were on their way.
+	Only bool
 	// PaymentsFail says that any payment may have failed: the provider was told to.
 	PaymentsFail bool
 }
