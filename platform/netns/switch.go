@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -63,7 +64,7 @@ func NewSwitch(seed uint64) *Switch {
 	return s
 }
 
-// Plug adds a port and reads from its device until the device is closed, which Close does. A Read of the device is one
+// Plug adds a port and reads from its device until the device is closed (os.ErrClosed), which Close does. A Read of the device is one
 // packet, and so is a Write; both may be called at once, Write by several. IDs and addresses are unique.
 func (s *Switch) Plug(id string, addr netip.Addr, dev io.ReadWriteCloser) error {
 	s.mu.Lock()
@@ -149,15 +150,32 @@ func (s *Switch) Close() error {
 	return errors.Join(errs...)
 }
 
+// again is how long a device is left alone that cannot be read: somebody may have taken it down, and may bring it up again.
+const again = 100 * time.Millisecond
+
 // read takes packets from a device until it is closed.
 func (s *Switch) read(p *port) {
 	buf := make([]byte, MaxPacket)
 	for {
 		n, err := p.dev.Read(buf)
-		if err != nil {
+		switch {
+		case err == nil:
+			s.forward(p, buf[:n])
+		case errors.Is(err, os.ErrClosed) || !s.pause(again):
 			return
 		}
-		s.forward(p, buf[:n])
+	}
+}
+
+// pause reports whether the switch is still in use after a time.
+func (s *Switch) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.done:
+		return false
 	}
 }
 

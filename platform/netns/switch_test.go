@@ -3,6 +3,7 @@ package netns
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -36,6 +37,9 @@ func newDevice() *device {
 func (d *device) Read(b []byte) (int, error) {
 	select {
 	case p := <-d.in:
+		if p == nil {
+			return 0, errors.New("the device is down")
+		}
 		return copy(b, p), nil
 	case <-d.done:
 		return 0, os.ErrClosed
@@ -273,6 +277,20 @@ func TestRulesCountOnce(t *testing.T) {
 		w.send("a-1", "b-1", "1")
 		time.Sleep(time.Second) //nolint:forbidigo // virtual time
 		w.got("b-1", " 15 ms: 10.200.1.1 1")
+	})
+}
+
+// A device that cannot be read for a while is read again.
+func TestSwitchWaitsForDevices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.dev["a-1"].in <- nil
+		synctest.Wait()
+		w.send("a-1", "b-1", "waits")
+		w.got("b-1")
+		time.Sleep(again) //nolint:forbidigo // virtual time
+		w.got("b-1", "100 ms: 10.200.1.1 waits")
+		w.dev["a-1"].in <- nil // and a switch that is closed meanwhile does not wait
 	})
 }
 
