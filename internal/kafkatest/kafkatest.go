@@ -29,7 +29,7 @@ import (
 const Version = "4.1.1"
 
 const (
-	startTimeout = time.Minute
+	startTimeout = 3 * time.Minute // of which a machine with nothing else to do takes 4 s
 	// startTries is for a port that somebody else took between its choice and its use.
 	startTries = 5
 )

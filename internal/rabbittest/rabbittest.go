@@ -28,7 +28,7 @@ import (
 
 const (
 	programs     = "/usr/lib/rabbitmq/bin" // those in sbin change the user, and want the system's directories
-	startTimeout = time.Minute
+	startTimeout = 3 * time.Minute         // of which a machine with nothing else to do takes 5 s
 	pollEvery    = 50 * time.Millisecond
 	ctlTimeout   = 30 * time.Second
 	// startTries is for a port that somebody else took between its choice and its use.

@@ -88,7 +88,6 @@ func TestRealDrainTakenOver(t *testing.T) {
 		}()
 		second := <-come
 		defer second.Close()
-		time.Sleep(100 * time.Millisecond) // until it waits for the first
 		link.Cut()
 		take(second, true, keys*(before+after-3))
 		return errors.Join(wrong...)
@@ -169,14 +168,13 @@ func TestRealNoOldQueueBesideLanes(t *testing.T) {
 			t.Fatal(err)
 		}
 		declared.Go(func() { declare(t, e, "t", "g") })
-		until(t, "it has found no lanes", 30*time.Second, func(context.Context) error {
+		until(t, "it has found no lanes, and waits to make the old queue", 30*time.Second, func(context.Context) error {
 			out, err := b.Ctl(t.Context(), "list_queues", "--quiet", "name")
 			if err == nil && !slices.Contains(lines(out), "holdfast:t:g:dead") {
 				err = fmt.Errorf("queues: %s", out)
 			}
 			return err
 		})
-		time.Sleep(300 * time.Millisecond) // what comes next, were it not for the lock, would be the old queue
 		_, err := ch.QueueDeclare("holdfast:t:g:lane-0", true, false, false, false, amqp.Table{
 			amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-single-active-consumer": true, "x-delivery-limit": int64(1 << 30),
 		})
