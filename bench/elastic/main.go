@@ -61,7 +61,7 @@ func run(c config, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }() // it is temporary anyway
 		file = filepath.Join(dir, "report.json")
 		words := append(strings.Fields(c.holdfast), "drill", "--json", file)
 		if c.html != "" {
