@@ -49,12 +49,12 @@ func run(ctx context.Context, out io.Writer, paymentsFail bool) (code int, err e
 		return 2, fmt.Errorf("the record of a drill: %w", err)
 	}
 	defer f.Close()
-	customers, err := read(f)
+	customers, cards, err := read(f)
 	if err != nil {
 		return 2, err
 	}
 	customers.Only, customers.PaymentsFail = true, paymentsFail
-	repeated := repeat(ctx, os.Getenv("HOLDFAST_EDGE"), &customers)
+	repeated := repeat(ctx, os.Getenv("HOLDFAST_EDGE"), &customers, cards)
 	found, took, err := audit.Run(ctx, os.Getenv("HOLDFAST_REGISTRY"), os.Getenv("HOLDFAST_QUEUE"), false, customers)
 	if err != nil {
 		return 2, err
@@ -77,30 +77,30 @@ func run(ctx context.Context, out io.Writer, paymentsFail bool) (code int, err e
 // prefix is what the customers of drills are called: prefix, the run, and a number.
 const prefix = "drill-"
 
-// read makes what customers know of a record.
-func read(r io.Reader) (audit.Customers, error) {
+// read makes what customers know of a record. cards are those that they paid with, by their names.
+func read(r io.Reader) (out audit.Customers, cards map[string]string, err error) {
 	byName, names := make(map[string]*audit.Checkout), []string(nil)
-	var out audit.Customers
+	cards = make(map[string]string)
 	lines := bufio.NewReader(r)
 	for {
 		line, err := lines.ReadBytes('\n')
 		if len(line) > 0 {
 			var s load.Sample
 			if err := json.Unmarshal(line, &s); err != nil {
-				return out, fmt.Errorf("the record of a drill: %w", err)
+				return out, nil, fmt.Errorf("the record of a drill: %w", err)
 			}
 			name := s.Vars["customer"]
 			if (s.Call == "checkout" || strings.HasPrefix(s.Call, "checkout-")) && name != "" {
 				if byName[name] == nil {
 					quantity, err := strconv.Atoi(s.Vars["quantity"])
 					if err != nil {
-						return out, fmt.Errorf("the record of a drill: %s of %s is made without a quantity", s.Call, name)
+						return out, nil, fmt.Errorf("the record of a drill: %s of %s is made without a quantity", s.Call, name)
 					}
 					c := &audit.Checkout{Customer: name, Items: []audit.Item{{Product: s.Vars["product"], Quantity: quantity}}}
 					if s.Vars["card"] == shop.CardThatFails { // any other one works
 						c.Card = shop.CardThatFails
 					}
-					byName[name], names = c, append(names, name)
+					byName[name], names, cards[name] = c, append(names, name), s.Vars["card"]
 				}
 				if note(byName[name], s) {
 					out.Changed = append(out.Changed, s.Vars["key"])
@@ -111,7 +111,7 @@ func read(r io.Reader) (audit.Customers, error) {
 			break
 		}
 		if err != nil {
-			return out, fmt.Errorf("the record of a drill: %w", err)
+			return out, nil, fmt.Errorf("the record of a drill: %w", err)
 		}
 	}
 	for _, name := range names {
@@ -120,7 +120,7 @@ func read(r io.Reader) (audit.Customers, error) {
 			out.Prefix = prefix + run + "-"
 		}
 	}
-	return out, nil
+	return out, cards, nil
 }
 
 // note adds what an answer says, and reports whether it is another order than the one before.

@@ -19,7 +19,7 @@ func TestTheRecordOfADrillIsRead(t *testing.T) {
 	checkout := func(call, customer string, o load.Outcome, order, says string) {
 		rec.Add(load.Sample{
 			Call: call, Outcome: o, Error: says, Kept: map[string]string{"order": order}, Due: 1,
-			Vars: map[string]string{"customer": customer, "product": "mug", "quantity": "2", "key": customer},
+			Vars: map[string]string{"customer": customer, "product": "mug", "quantity": "2", "card": "visa", "key": customer},
 		})
 	}
 	rec.Add(load.Sample{Call: "list", Outcome: load.OK})
@@ -33,7 +33,7 @@ func TestTheRecordOfADrillIsRead(t *testing.T) {
 	if err := rec.Write(&b); err != nil {
 		t.Fatal(err)
 	}
-	got, err := read(&b)
+	got, cards, err := read(&b)
 	items := []audit.Item{{Product: "mug", Quantity: 2}}
 	want := audit.Customers{Prefix: "drill-1f-", Changed: []string{"drill-1f-3"}, Checkouts: []audit.Checkout{
 		{Customer: "drill-1f-0", Items: items, Order: "o-1", Final: true},
@@ -41,11 +41,11 @@ func TestTheRecordOfADrillIsRead(t *testing.T) {
 		{Customer: "drill-1f-2", Items: items, Final: true, Failed: true},
 		{Customer: "drill-1f-3", Items: items, Order: "o-4", Final: true},
 	}}
-	if err != nil || !reflect.DeepEqual(got, want) {
+	if err != nil || !reflect.DeepEqual(got, want) || cards["drill-1f-1"] != "visa" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, bad := range []string{"{", `{"call":"checkout","vars":{"customer":"drill-1-1"}}`} {
-		if _, err := read(strings.NewReader(bad)); err == nil {
+		if _, _, err := read(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q was read", bad)
 		}
 	}
@@ -73,7 +73,7 @@ func TestWhatHasNoAnswerIsRepeated(t *testing.T) {
 	c := audit.Customers{Checkouts: []audit.Checkout{
 		{Customer: "drill-1-done", Order: "o-1", Final: true}, {Customer: "drill-1-open"}, {Customer: "drill-1-refused"},
 	}}
-	n := repeat(t.Context(), shop.URL, &c)
+	n := repeat(t.Context(), shop.URL, &c, nil)
 	http.DefaultClient.CloseIdleConnections()
 	if n != 2 || asked["drill-1-done"] != 0 || c.Checkouts[1].Order != "o-9" || !c.Checkouts[2].Final || !c.Checkouts[2].Failed {
 		t.Errorf("%d repeated: %v, %+v", n, asked, c)

@@ -20,7 +20,7 @@ const (
 
 // repeat repeats the checkouts that nobody knows the outcome of, as their customers would, until all are answered for good or a
 // minute is over, and returns how many there were. What a customer is told to keep in mind is the key, which is his name.
-func repeat(ctx context.Context, edge string, c *audit.Customers) (open int) {
+func repeat(ctx context.Context, edge string, c *audit.Customers, cards map[string]string) (open int) {
 	ctx, cancel := context.WithTimeout(ctx, repeatFor)
 	defer cancel()
 	for i := range c.Checkouts {
@@ -32,7 +32,7 @@ func repeat(ctx context.Context, edge string, c *audit.Customers) (open int) {
 		left = 0
 		for i := range c.Checkouts {
 			if x := &c.Checkouts[i]; !x.Final {
-				if s, ok := place(ctx, edge, x); ok {
+				if s, ok := place(ctx, edge, x, cards[x.Customer]); ok {
 					note(x, s)
 				} else {
 					left++
@@ -50,8 +50,8 @@ func repeat(ctx context.Context, edge string, c *audit.Customers) (open int) {
 }
 
 // place makes a checkout once more, and reports whether that was an answer.
-func place(ctx context.Context, edge string, c *audit.Checkout) (s load.Sample, ok bool) {
-	body, err := json.Marshal(map[string]any{"customer": c.Customer, "card": c.Card, "items": c.Items})
+func place(ctx context.Context, edge string, c *audit.Checkout, card string) (s load.Sample, ok bool) {
+	body, err := json.Marshal(map[string]any{"customer": c.Customer, "card": card, "items": c.Items})
 	if err != nil {
 		return s, false
 	}
