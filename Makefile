@@ -6,6 +6,7 @@
 # make engines    the shop under fire on Kafka and on RabbitMQ: minutes, quiet machine
 # make schedules  1,000 simulated schedules of a replicated group under faults; make mutants: bugs put in on purpose are found
 # make bugs       six bugs in a system that is drilled: each is found by the drill that should; needs nothing, ten minutes
+# make drills     the shop is broken on purpose for three minutes: nobody may notice; needs nothing but Go
 # make generate   protobuf code; leaves no difference when nothing changed
 # make bench      benchmarks beside the code, then what a call costs and how a fleet is balanced: minutes
 # make promises   the other programs under bench/, which break things and judge what comes of it: about an hour, quiet machine
@@ -23,7 +24,7 @@ LIBRARY   := . ./admission/... ./balance/... ./config/... ./drivers/... ./failur
 TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := all
-.PHONY: all build fmt lint test test-real engines consul kafka generate schedules mutants bugs cross bench promises pictures clean
+.PHONY: all build fmt lint test test-real engines consul kafka generate schedules mutants bugs drills cross bench promises pictures clean
 
 all: fmt lint test
 
@@ -89,6 +90,10 @@ mutants: ## what finds nothing proves nothing: each of these builds has a bug, a
 bugs: ## the same for drills: each of six bugs is put into a small system, and the drill that should must find it; keeps the reports
 	$(GO) run ./bench/bugs -without
 
+DRILLS ?= quick leaders-die gateways-die
+drills: ## a minute each; all there are: holdfast drill --all examples/shop
+	$(GO) run ./cmd/holdfast drill --html drills.html --seed 1 examples/shop $(DRILLS)
+
 cross: ## compiles for every platform, runs nothing
 	@for t in $(TARGETS); do \
 	  pkgs='$(LIBRARY)'; case $$t in linux/*|darwin/arm64) pkgs=./... ;; esac; \
@@ -109,4 +114,4 @@ pictures:
 	./docs/pictures/make.sh
 
 clean:
-	rm -rf bin .holdfast
+	rm -rf bin .holdfast drills.html
