@@ -69,7 +69,7 @@ func (s Scenario) Last(d time.Duration) Scenario {
 		}
 	}
 	if left := len(s.Faults) - len(faults); left > 0 {
-		s.LeftOut = append(slices.Clone(s.LeftOut), fmt.Sprintf("%d faults that are over after %v", left, d))
+		s.LeftOut = append(slices.Clone(s.LeftOut), fmt.Sprintf("%d faults that are over after %s", left, inject.Span(d)))
 	}
 	s.Faults = faults
 	return s.complete()
