@@ -9,7 +9,9 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/holdfast-go/holdfast/replica"
 )
@@ -38,7 +40,7 @@ func (s *Service) Replicate() (*replica.Host, error) {
 	case s.state != fresh:
 		return nil, fmt.Errorf("replicate %s: the service runs already, or is closed", s.name)
 	}
-	r := &replicating{failed: make(chan error, 1)}
+	r := &replicating{failed: make(chan error, 1), there: make(chan struct{})}
 	host, err := s.openReplica(r)
 	if err != nil {
 		s.problem(err)
@@ -123,11 +125,42 @@ func fileName(id string) string {
 	return name
 }
 
+// settling is how long an instance says that it is starting because its groups are not there. It serves all the while, and
+// callers wait for them anyway: this is for who starts instances one after the other, and a majority that does not come is
+// none of that one's business.
+const settling = 10 * time.Second
+
 // replicating is a replica.Host of which is known whether it has been run. Otherwise it is to be closed.
 type replicating struct {
 	*replica.Host
 	begun  atomic.Bool
-	failed chan error // capacity 1: of the first group that has failed
+	failed chan error    // capacity 1: of the first group that has failed
+	there  chan struct{} // closed when all groups are as current as they were at some time since Run, or settling is over
+}
+
+// settled is closed when health checks can say that the instance serves; nil if there is nothing to wait for.
+func (r *replicating) settled() <-chan struct{} {
+	if r == nil {
+		return nil
+	}
+	return r.there
+}
+
+// settle waits for the groups.
+func (r *replicating) settle(ctx context.Context) {
+	defer close(r.there)
+	timeout := time.NewTimer(settling)
+	defer timeout.Stop()
+	for _, g := range r.Groups() {
+		select {
+		case <-g.Ready():
+		case <-g.Done():
+		case <-timeout.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Run implements lifecycle.Component.
@@ -137,6 +170,10 @@ func (r *replicating) Run(ctx context.Context) error {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- r.Host.Run(ctx) }()
+	var settled sync.WaitGroup
+	defer settled.Wait()
+	defer cancel()
+	settled.Go(func() { r.settle(ctx) })
 	select {
 	case err := <-ended:
 		return err

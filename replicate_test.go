@@ -6,9 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/holdfast-go/holdfast"
 	"github.com/holdfast-go/holdfast/registry/driver"
@@ -227,5 +232,40 @@ func TestReplicateAndClose(t *testing.T) {
 		} else {
 			l.Close()
 		}
+	}
+}
+
+// What serves replicated state says that it does when it has it. Before that it is starting, for as long as others may take.
+func TestReplicateIsServingWhenItHasTheState(t *testing.T) {
+	t.Parallel()
+	engine, dir := memregistry.New(), t.TempDir()
+	serving := func(i *instance) bool {
+		conn, err := grpc.NewClient("passthrough:///"+i.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		answer, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.GetStatus() == healthpb.HealthCheckResponse_SERVING
+	}
+	healthy := func(i *instance) bool {
+		_, err := get(t.Context(), http.DefaultClient, "http://"+i.http+"/healthz")
+		return err == nil
+	}
+	var all []*instance
+	for n := range 3 {
+		i, _ := replicated(t, engine, fmt.Sprintf("stock-%d", n+1), dir)
+		all = append(all, i.both(nil).run(t))
+		if n == 0 && (serving(i) || healthy(i)) {
+			t.Error("one of three says that it serves")
+		}
+	}
+	for _, i := range all {
+		eventually(t, i.Settings().Instance+" serves", func() bool { return serving(i) && healthy(i) })
 	}
 }

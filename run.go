@@ -128,6 +128,9 @@ func (s *Service) newRPCServer() (srv *rpc.Server, err error) {
 	if cfg.Addr, cfg.Listener, err = s.listenOn(cfg.Addr, cfg.Listener); err != nil {
 		return nil, fmt.Errorf("rpc listen: %w", err)
 	}
+	if cfg.Starting == nil {
+		cfg.Starting = s.host.settled()
+	}
 	if srv, err = rpc.NewServer(cfg); err != nil && s.faults != nil {
 		_ = cfg.Listener.Close()
 	}
@@ -138,6 +141,9 @@ func (s *Service) newHTTPServer() (srv *rest.Server, err error) {
 	cfg := s.cfg.HTTPServer
 	if cfg.Addr, cfg.Listener, err = s.listenOn(cfg.Addr, cfg.Listener); err != nil {
 		return nil, fmt.Errorf("rest listen: %w", err)
+	}
+	if cfg.Starting == nil {
+		cfg.Starting = s.host.settled()
 	}
 	if srv, err = rest.NewServer(s.failing(problems{s.mux}), cfg); err != nil && s.faults != nil {
 		_ = cfg.Listener.Close()

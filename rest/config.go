@@ -40,6 +40,9 @@ type ServerConfig struct {
 	// MaxBodyBytes bounds a request's body; more is answered with 413. 0 means 1 MiB, negative no bound:
 	// then one client can fill the memory of a handler that reads bodies whole.
 	MaxBodyBytes int64
+	// Starting, if set, is closed when this instance has what it needs, such as its part of replicated state: until then
+	// HealthPath is answered with 503, although requests are served. nil: it needs nothing.
+	Starting <-chan struct{}
 	// HealthPath is answered by the Handler: 503 while draining, else with what the wrapped handler answers, or 200 if that
 	// has nothing there (404 or 405). "" means /healthz, "-" leaves every path to the wrapped handler.
 	HealthPath string

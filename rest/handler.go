@@ -177,6 +177,14 @@ func (h *Handler) health(rw *responseWriter, r *http.Request) {
 		Error(rw, r, failure.New(failure.Unavailable, "draining").WithRetryAfter(time.Second))
 		return
 	}
+	if h.cfg.Starting != nil {
+		select {
+		case <-h.cfg.Starting:
+		default:
+			Error(rw, r, failure.New(failure.Unavailable, "starting").WithRetryAfter(time.Second))
+			return
+		}
+	}
 	probe := &probeWriter{to: rw, header: make(http.Header)}
 	h.serve(rw, probe, r, true)
 	if rw.begun {

@@ -96,7 +96,7 @@ func (s *Server) Name() string { return "rpc " + s.lis.Addr().String() }
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // SetServing says in the health service whether service ("": all of this server) is able to serve. It does not change
-// what is served. Run sets all services to serving, Drain to not serving.
+// what is served. Run sets all services to serving, once ServerConfig.Starting is closed, and Drain to not serving.
 func (s *Server) SetServing(service string, serving bool) {
 	status := healthpb.HealthCheckResponse_NOT_SERVING
 	if serving {
@@ -136,13 +136,22 @@ func (s *Server) Run(ctx context.Context) error {
 	if again {
 		return fmt.Errorf("rpc serve %s: run twice", s.lis.Addr())
 	}
-	s.SetServing("", true)
-	for service := range s.grpc.GetServiceInfo() {
-		s.SetServing(service, true)
-	}
 	served := make(chan error, 1)
+	starting := s.cfg.Starting
+	if starting == nil {
+		s.serving() // before there can be an answer
+	}
 	go func() { served <- s.grpc.Serve(s.lis) }()
 	close(s.ready)
+	if starting != nil {
+		select {
+		case <-starting:
+			s.serving()
+		case err := <-served:
+			served <- err
+		case <-ctx.Done():
+		}
+	}
 	select {
 	case err := <-served:
 		s.grpc.Stop()
@@ -155,6 +164,14 @@ func (s *Server) Run(ctx context.Context) error {
 	s.health.Shutdown()
 	s.ending.begin()
 	return s.stop(served)
+}
+
+// serving says so to health checks, for all services.
+func (s *Server) serving() {
+	s.SetServing("", true)
+	for service := range s.grpc.GetServiceInfo() {
+		s.SetServing(service, true)
+	}
 }
 
 // stop lets calls finish, then cuts them. served ends when Serve has.

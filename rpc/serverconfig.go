@@ -37,6 +37,10 @@ type ServerConfig struct {
 	// Logger gets panics, and the causes of errors that are not sent to callers. nil: slog.Default().
 	Logger *slog.Logger
 
+	// Starting, if set, is closed when this instance has what it needs, such as its part of replicated state: until then health
+	// checks are answered NOT_SERVING, although calls are served. nil: it needs nothing.
+	Starting <-chan struct{}
+
 	// Timeout is the deadline of a unary call whose caller sent none. 0: 10 s. Negative: none, so that a handler
 	// that hangs holds its resources for ever. Streams have no default deadline.
 	Timeout time.Duration
