@@ -3,8 +3,11 @@ package check
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,8 +26,8 @@ type Register struct {
 	// When all have been, another key takes its place.
 	Write  load.Call
 	Values int
-	// Read is called with {{.key}}, and keeps the value as "value". One that is refused, or keeps nothing or 0, says that the
-	// key was never written.
+	// Read is called with {{.key}}, and keeps the value as "value". One that is answered with 404 or NOT_FOUND, or with anything
+	// else that is refused, or without a value, or with 0, says that the key was never written.
 	Read load.Call
 }
 
@@ -69,6 +72,10 @@ func (r *register) Prepare(ctx context.Context, w *World) error {
 		return invalid("read does not keep value: keep: {value: PATH}")
 	}
 	c.Write.Name, c.Read.Name = "write", "read"
+	c.Read.Refused = append(slices.Clone(c.Read.Refused), "404", "NOT_FOUND")
+	if c.Read.Keep = maps.Clone(c.Read.Keep); !strings.Contains(c.Read.Keep["value"], " ?? ") {
+		c.Read.Keep["value"] += " ?? 0" // an answer without a value says what there is: none
+	}
 	var err error
 	if r.write, err = w.Caller.Prepare(ctx, []string{"key", "value"}, c.Write); err != nil {
 		return err
@@ -175,15 +182,10 @@ func (r *register) get(ctx context.Context, w *World, client int, d load.Draw, k
 }
 
 // Judge reads every key once more, so that the last write that was acknowledged is missed when it is gone, and then looks for a
-// contradiction.
+// contradiction. A key that cannot be read by then may have lost anything.
 func (r *register) Judge(ctx context.Context, w *World) Verdict {
 	v := Verdict{Name: r.Name(), Answer: Holds}
-	each(ctx, r.keys, func(ctx context.Context, i int, key string) {
-		ctx, cancel := context.WithTimeout(ctx, defaultWithin)
-		defer cancel()
-		for !r.get(ctx, w, r.cfg.Clients+i, draw(w, 0x656e64, i), key) && wait(ctx, askEvery) {
-		}
-	})
+	unread := r.readAll(ctx, w)
 	ops := r.history.Ops()
 	writes, reads, open := tally(ops)
 	var wrong findings
@@ -207,10 +209,33 @@ func (r *register) Judge(ctx context.Context, w *World) Verdict {
 	case writes == 0 || reads == 0:
 		v.Answer = Unknown
 		v.Says += "; that is too little to judge"
+	case unread > 0:
+		v.Answer = Unknown
+		v.Says += fmt.Sprintf("; %s could not be read at the end", count(unread, "key", "keys"))
 	default:
 		v.Says += "; linearizable"
 	}
 	return v
+}
+
+// readAll reads every key until it is answered, for a while, and returns how many were not.
+func (r *register) readAll(ctx context.Context, w *World) (unread int) {
+	read := make([]bool, len(r.keys))
+	each(ctx, r.keys, func(ctx context.Context, i int, key string) {
+		ctx, cancel := context.WithTimeout(ctx, defaultWithin)
+		defer cancel()
+		for {
+			if read[i] = r.get(ctx, w, r.cfg.Clients+i, draw(w, 0x656e64, i), key); read[i] || !wait(ctx, askEvery) {
+				return
+			}
+		}
+	})
+	for _, ok := range read {
+		if !ok {
+			unread++
+		}
+	}
+	return unread
 }
 
 func tally(ops []linear.Op) (writes, reads, open int) {

@@ -203,6 +203,48 @@ func TestTheLastWriteIsMissed(t *testing.T) {
 	})
 }
 
+// What is lost with all else is found whatever the answer is that says so, and however little the drill says of answers. Where
+// there is no answer any more, nothing shows that it is lost, and nothing that it is not.
+func TestAllIsLostAtTheEnd(t *testing.T) {
+	t.Parallel()
+	plain := registerCalls
+	plain.Read = load.Call{Path: "/{{.key}}", Keep: map[string]string{"value": "value"}}
+	t.Cleanup(func() {
+		if plain.Read.Keep["value"] != "value" || len(plain.Read.Refused) != 0 {
+			t.Errorf("the drill's own call was changed: %+v", plain.Read)
+		}
+	})
+	for answer, c := range map[string]struct {
+		status int
+		body   string
+		want   check.Answer
+		says   string
+	}{
+		"not found":       {http.StatusNotFound, "", check.Broken, "not linearizable"},
+		"without a value": {http.StatusOK, `{"value": null}`, check.Broken, "not linearizable"},
+		"no content":      {http.StatusNoContent, "", check.Broken, "not linearizable"},
+		"an error":        {http.StatusServiceUnavailable, "", check.Unknown, "keys could not be read at the end"},
+	} {
+		t.Run(answer, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				end := time.Now().Add(10*time.Second + time.Millisecond)
+				s := &store{wrong: func(_ *store, _ int, w http.ResponseWriter, _ *http.Request) bool {
+					if !time.Now().After(end) {
+						return false
+					}
+					w.WriteHeader(c.status)
+					_, _ = fmt.Fprint(w, c.body)
+					return true
+				}}
+				if v := judge(t, world(s.handle), check.Invariant{Register: &plain}, 10*time.Second); v.Answer != c.want || !strings.Contains(v.Says, c.says) {
+					t.Errorf("%+v", v)
+				}
+			})
+		})
+	}
+}
+
 func TestARegisterThatNeverAnswersIsUnknown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
