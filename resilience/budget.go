@@ -11,8 +11,8 @@ const (
 	savings = 10 * time.Second
 	// hedgeBurst is how many hedges can be saved up.
 	hedgeBurst = 10
-	// replacement is how long it takes until all that is in flight can be replaced once more.
-	replacement = 5 * time.Second
+	// deaths is how many times what is in flight can be replaced.
+	deaths = 2
 )
 
 // Budget bounds the attempts beyond the first of all calls to one target: a token bucket that fills with the calls and
@@ -20,11 +20,12 @@ const (
 // load, and it does not recover. Safe for concurrent use; no method allocates.
 //
 // Beside that it grants what dies with an instance: all calls that were in flight there are lost at once, and what takes
-// their place is no more load than they were. So as many as are in flight may be replaced without a token, once in 5 s; by
-// Little's law that is a share of the calls of latency/5 s, 2 % at 100 ms, however often instances die.
+// their place is no more load than they were. So twice as many as are in flight may be replaced without a token: those of
+// one instance, and those of the next that dies before long. Where connections keep breaking, that allowance comes back no
+// faster than tokens do.
 //
 // Invariants: over any history, what was taken is at most Burst + Floor a second + Ratio a call, and what was replaced
-// beside it at most the most that were in flight, and as many again in 5 s. What is held is never
+// beside it at most twice the most that were in flight, and Floor a second + Ratio a call. What is held is never
 // more than what there was to take when it was held. Hedges are at most 10 + their share of the calls, are taken from the
 // same tokens as retries, and retries use up the hedges' share, too: hedges get what failures leave of it.
 //
@@ -46,7 +47,7 @@ type Budget struct {
 	share    float64 // of hedges, as it was asked for last; 0 before that
 
 	flying   atomic.Int64 // calls that have begun and not ended
-	replaced float64      // lost and replaced, of late: leaks away at what is in flight per replacement
+	replaced float64      // lost and replaced, of late: leaks away as tokens come
 
 	calls, attempts uint64 // that were begun, in all
 }
@@ -96,7 +97,7 @@ func (b *Budget) Replace(now time.Time) bool {
 	if b.policy == (BudgetPolicy{}) { // switched off
 		return false
 	}
-	if b.replaced+1 <= float64(b.flying.Load()) {
+	if b.replaced+1 <= deaths*float64(b.flying.Load()) {
 		b.replaced++
 		return true
 	}
@@ -189,6 +190,7 @@ func (b *Budget) call() {
 	b.now++
 	b.unhedged++
 	b.add(b.policy.Ratio)
+	b.replaced = max(b.replaced-b.policy.Ratio, 0)
 }
 
 func (b *Budget) hold(n int) bool {
@@ -215,10 +217,7 @@ func (b *Budget) refill(now time.Time) {
 	if since := now.Sub(b.last); since > 0 {
 		b.last = now
 		b.add(b.policy.Floor * since.Seconds())
-		if b.replaced > 0 {
-			// At least one call is in flight: that for which somebody asks.
-			b.replaced = max(b.replaced-float64(max(b.flying.Load(), 1))*since.Seconds()/replacement.Seconds(), 0)
-		}
+		b.replaced = max(b.replaced-b.policy.Floor*since.Seconds(), 0)
 	}
 }
 
