@@ -347,6 +347,50 @@ func TestSocket(t *testing.T) {
 	}
 }
 
+// What others have made under the name of a platform's directory stays as it is, and so does what it leads to.
+func TestDirectoryThatIsNotOurs(t *testing.T) {
+	temp, victim := t.TempDir(), t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	precious := filepath.Join(victim, socketName)
+	refused := func(path string) { // a socket that nobody listens on
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.(*net.UnixListener).SetUnlinkOnClose(false)
+		l.Close()
+	}
+	refused(precious)
+	if err := os.Symlink(victim, filepath.Join(temp, "holdfast-agent-link")); err != nil {
+		t.Fatal(err)
+	}
+	open := filepath.Join(temp, "holdfast-agent-open")
+	if err := os.Mkdir(open, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	refused(filepath.Join(open, socketName))
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	linked := filepath.Join(temp, "holdfast-agent-linked")
+	if err := os.Mkdir(linked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(precious, filepath.Join(linked, socketName)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Listen(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, path := range []string{precious, filepath.Join(open, socketName), filepath.Join(linked, socketName)} {
+		if _, err := os.Lstat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // FuzzServe: whatever a process says, it is nobody else's matter, and its end is noticed.
 func FuzzServe(f *testing.F) {
 	f.Add(hello + "\n" + `{"ack":1}` + "\n" + `{"stats":{"in_flight":1}}`)

@@ -40,21 +40,39 @@ func listen() (net.Listener, string, error) {
 	return l, dir, nil
 }
 
-// sweep removes what platforms that were killed have left: sockets that nobody listens on.
+// sweep removes what platforms of this user that were killed have left: sockets that nobody listens on. Everybody may make
+// something of that name in temp, such as a link to a directory of somebody else's.
 func sweep(temp string) {
 	dirs, err := filepath.Glob(filepath.Join(temp, dirPattern))
 	if err != nil {
 		return
 	}
 	for _, dir := range dirs {
+		if !ours(dir) {
+			continue
+		}
 		c, err := net.DialTimeout("unix", filepath.Join(dir, socketName), 100*time.Millisecond)
 		switch {
 		case err == nil:
 			c.Close()
 		case errors.Is(err, syscall.ECONNREFUSED):
-			_ = remove(dir) // that of another user stays
+			_ = remove(dir)
 		}
 	}
+}
+
+// ours says whether dir is as listen makes it: a directory that only this user can enter, so that nobody else can change what is in
+// it, with a socket.
+func ours(dir string) bool {
+	d, err := os.Lstat(dir)
+	if err != nil || d.Mode() != os.ModeDir|0o700 {
+		return false
+	}
+	if sys, ok := d.Sys().(*syscall.Stat_t); !ok || int(sys.Uid) != os.Getuid() {
+		return false
+	}
+	s, err := os.Lstat(filepath.Join(dir, socketName))
+	return err == nil && s.Mode().Type() == os.ModeSocket
 }
 
 // remove removes a directory of listen's; "" is none.
