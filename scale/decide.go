@@ -11,6 +11,8 @@ const (
 	// startWait is how long a step waits for instances that were started before it. One that does not serve by then is
 	// missing.
 	startWait = 30 * time.Second
+	// proof is how long an instance that was added has to serve until it is made up for when it is missing.
+	proof = 30 * time.Second
 	// gap is the longest time between two samples over which a window goes on, unless UpAfter is longer.
 	gap = 15 * time.Second
 )
@@ -71,8 +73,8 @@ const (
 type Decision struct {
 	// Replicas is from Min to Max. If it is not the sample's Wanted, set it.
 	Replicas int
-	// Wish is how many the metrics of this sample ask for, with those that are missing on top, whatever the bounds; 0 if
-	// nothing is known.
+	// Wish is how many the metrics of this sample ask for, with those on top that have served and are missing, whatever the
+	// bounds; 0 if nothing is known.
 	Wish int
 	// Why names the metric that asked for most, in words: "in-flight 45 per instance, target 20". It is empty when nothing
 	// is known.
@@ -87,6 +89,10 @@ type State struct {
 	wanted   int       // of the sample before
 	at       time.Time // of the sample before
 	starting time.Time // since when some are being started, zero if none is
+	// proven is how many have served at once, for long enough; 0 if nothing is known yet. Those beyond it were added and have
+	// never done so: they are not made up for, or each that crashes would ask for one more that crashes.
+	proven int
+	ready  window // of how many serve
 	// Invariant: the windows hold wishes since the last change, the last gap and, for growing, since all that was started
 	// serves.
 	up, down window
@@ -98,13 +104,13 @@ type State struct {
 func Decide(p Policy, s State, now time.Time, x Sample) (Decision, State) {
 	p = p.Resolved()
 	if n := min(max(x.Wanted, p.Min), p.Max); n != x.Wanted { // somebody else's doing
-		return Decision{Replicas: n, Why: fmt.Sprintf("there are to be %d to %d", p.Min, p.Max)}, State{wanted: x.Wanted, at: now}
+		return Decision{Replicas: n, Why: fmt.Sprintf("there are to be %d to %d", p.Min, p.Max)}, State{wanted: x.Wanted, at: now, proven: s.prove(now, x).proven}
 	}
 	s = s.follow(p, now, x)
 	if !s.starting.IsZero() && now.Sub(s.starting) >= startWait {
 		x.Starting = 0 // missing, by now
 	}
-	wish, why, known := ask(p, x)
+	wish, why, known := ask(p, x, max(0, s.proven-x.Ready-x.Starting))
 	d := Decision{Replicas: x.Wanted, Wish: wish, Why: why}
 	s.remember(p, now, x, min(wish, p.Max), known)
 	switch {
@@ -122,9 +128,13 @@ func Decide(p Policy, s State, now time.Time, x Sample) (Decision, State) {
 
 // follow begins the windows anew where what they hold says nothing about now.
 func (s State) follow(p Policy, now time.Time, x Sample) State {
-	if since := now.Sub(s.at); s.wanted != x.Wanted || since < 0 || since > max(gap, p.UpAfter) {
-		s = State{starting: s.starting}
+	switch since := now.Sub(s.at); {
+	case since < 0 || since > max(gap, p.UpAfter):
+		s = State{starting: s.starting, proven: s.proven}
+	case s.wanted != x.Wanted:
+		s = State{starting: s.starting, proven: s.proven, ready: s.ready}
 	}
+	s = s.prove(now, x)
 	switch {
 	case x.Starting == 0:
 		s.starting = time.Time{}
@@ -132,6 +142,18 @@ func (s State) follow(p Policy, now time.Time, x Sample) State {
 		s.starting = now
 	}
 	s.wanted, s.at = x.Wanted, now
+	return s
+}
+
+// prove keeps how many have served. Of those that are there at first it is taken for granted.
+func (s State) prove(now time.Time, x Sample) State {
+	s.ready = s.ready.lowest(now, proof, x.Ready)
+	if n, ok := s.ready.full(now, proof); ok {
+		s.proven = max(s.proven, n)
+	}
+	if s.proven == 0 || s.proven > x.Wanted {
+		s.proven = x.Wanted
+	}
 	return s
 }
 
@@ -207,9 +229,9 @@ func (s State) shrink(p Policy, now time.Time, x Sample, wish int, known bool) (
 // most bounds a wish, so that a metric that is out of its mind stays a number.
 const most = 1 << 20
 
-// ask returns how many instances the metrics ask for, with those that are missing on top, and by which of them; 0 if
-// nothing is known or none serves. known says that all instances have said everything.
-func ask(p Policy, x Sample) (wish int, why string, known bool) {
+// ask returns how many instances the metrics ask for, with those that have to be made up for on top, and by which of them;
+// 0 if nothing is known or none serves. known says that all instances have said everything.
+func ask(p Policy, x Sample, lost int) (wish int, why string, known bool) {
 	if x.Ready <= 0 {
 		return 0, "", false
 	}
@@ -230,7 +252,9 @@ func ask(p Policy, x Sample) (wish int, why string, known bool) {
 		if math.Abs(usage/float64(have)-1) <= p.Tolerance {
 			need = have
 		}
-		if n := max(1, need) + x.Missing(); n > wish {
+		need = max(1, need)
+		// Never more than as many again: whatever it is that they die of, more of them would die of it, too.
+		if n := need + min(lost, need); n > wish {
 			wish, why = n, t.words(r.Sum/float64(of))
 		}
 	}

@@ -124,6 +124,57 @@ func TestMissingIsNotIdle(t *testing.T) {
 	}
 }
 
+// TestWhatCrashesIsNotAddedTo: an instance that is lost is made up for; that what is added crashes, at once or after it has
+// served for a while, does not ask for still more, up to Max, though more load does.
+func TestWhatCrashesIsNotAddedTo(t *testing.T) {
+	for name, c := range map[string]struct {
+		ready  func(at time.Duration, wanted int) int
+		at     int // where it comes to rest, with work for two
+		loaded int // and with work for six
+	}{
+		"at once":            {func(time.Duration, int) int { return 1 }, 3, 7},
+		"after some seconds": {func(at time.Duration, wanted int) int { return 1 + (wanted-1)*(int(at/(10*time.Second))%2) }, 3, 7},
+		"after minutes": {func(at time.Duration, wanted int) int {
+			if at%(4*time.Minute) < 2*time.Minute {
+				return 1
+			}
+			return wanted
+		}, 4, 12},
+	} {
+		s := newService(t, inFlight(2, 20, 20), 2)
+		run := func(d time.Duration, sum float64) (most int) {
+			for begun := s.now; s.now.Sub(begun) < d; {
+				s.Ready = c.ready(s.now.Sub(epoch), s.Wanted)
+				s.total(sum)
+				s.Wanted = s.step()
+				most = max(most, s.Wanted)
+			}
+			return most
+		}
+		if most := run(time.Hour, 40); most > c.at {
+			t.Errorf("%s: with work for 2 it went up to %d, want %d at most", name, most, c.at)
+		}
+		if most := run(time.Hour, 120); most < 6 || most > c.loaded {
+			t.Errorf("%s: with work for 6 it went up to %d, want 6 to %d", name, most, c.loaded)
+		}
+	}
+}
+
+// TestWhatWasAddedAndServesIsMadeUpFor: once it has served for long enough, it is as good as the others.
+func TestWhatWasAddedAndServesIsMadeUpFor(t *testing.T) {
+	s := newService(t, inFlight(2, 20, 20), 2)
+	s.run(time.Minute, func(time.Duration) { s.total(80) })
+	if s.Wanted != 4 {
+		t.Fatalf("%d, want 4", s.Wanted)
+	}
+	s.Ready = 2
+	for range 7 {
+		s.total(80)
+		s.step()
+	}
+	s.want(6, scale.Free)
+}
+
 // TestStepsWaitForWhatWasStarted: what new instances take off the others is seen before more are asked for.
 func TestStepsWaitForWhatWasStarted(t *testing.T) {
 	s := newService(t, inFlight(2, 8, 20), 4)

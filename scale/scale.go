@@ -8,7 +8,7 @@
 // Horizontal Pod Autoscaler of Kubernetes, with two differences: growing takes a window, too, and what is not known or
 // not there never takes anything away.
 //
-//	wish     = the most of ceil(sum of a metric / its target) + those that are missing
+//	wish     = the most of ceil(sum of a metric / its target) + those that are missing, of those that have served
 //	grow     to the lowest wish of the last UpAfter, by a factor of MaxUp at most, once those that were started serve
 //	shrink   to the highest wish of the last DownAfter, to half at most, while all are there and all have said how they are
 //
@@ -21,6 +21,8 @@
 //   - shrink while an instance is missing (frozen, crashed, being started), or while one says nothing, nor within DownAfter
 //     of that: an instance that is not there is missing, it is not idle, and silence is not idleness;
 //   - grow while none serves: more of what does not come up helps nobody;
+//   - make up for what was added and has not served for half a minute, nor for more than are needed: what crashes is not
+//     cured by more of it, which would go on up to Max. When the load asks for more, there are more all the same;
 //   - grow when what the instances share, such as the processors of one machine, is used up ([Sample.Full]): more of them
 //     would only share it among more.
 //
