@@ -73,7 +73,8 @@ func read(path string, base *Scenario) (*Scenario, error) {
 // several files is one Problems.
 //
 // If one of them is standard.yaml, the others take from it what they do not say: one without calls has its calls and vars, one
-// without a rate its rate, one without expect its promises; its invariants are added to those of each drill with its calls.
+// without a rate its rate, each its promises, but for those that it makes itself; its invariants are added to those of each drill
+// with its calls.
 func LoadDir(dir string) ([]*Scenario, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, Dir, "*.yaml"))
 	if err != nil {
@@ -176,9 +177,7 @@ func (p *parser) takeBase() {
 		// The base's own length is for it alone.
 		mix.Steps = slices.Clone(p.base.Load.Steps)
 	}
-	if p.sc.Expect == (Expect{}) {
-		p.sc.Expect = p.base.Expect
-	}
+	p.sc.Expect = p.sc.Expect.or(p.base.Expect)
 	if len(mix.Calls) > 0 {
 		return
 	}

@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-go/holdfast/drill/check"
+	"github.com/holdfast-go/holdfast/drill/load"
+	"github.com/holdfast-go/holdfast/drill/report"
 )
 
 func TestParseKnowsEveryField(t *testing.T) {
@@ -86,7 +90,7 @@ func TestDrillsOfASystem(t *testing.T) {
 		a.Expect.Success != 0.99 || len(a.Invariants) != 1 || a.Length() != 11*time.Second {
 		t.Errorf("a = %+v", a)
 	}
-	if b.complete().Load.Rate(0) != 7 || b.Expect.Success != 0 || b.Expect.P99 != time.Second || len(b.Invariants) != 2 {
+	if b.complete().Load.Rate(0) != 7 || b.Expect.Success != 0.99 || b.Expect.P99 != time.Second || len(b.Invariants) != 2 {
 		t.Errorf("b = %+v", b)
 	}
 	if len(c.Load.Calls) != 1 || c.Load.Calls[0].Name != "mine" || len(c.Invariants) != 0 || c.Expect.Success != 0.99 {
@@ -100,6 +104,53 @@ func TestDrillsOfASystem(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error = %v, want %q", err, want)
 		}
+	}
+}
+
+// A promise about one thing, and an invariant, take nothing from the promise about failures.
+func TestFailuresAreAlwaysPromised(t *testing.T) {
+	const some = "load: {calls: {a: {get: /}}}\nfaults: [{at: 5s, kill: orders}]\n"
+	for _, expect := range []string{"", "expect: {p99: 500ms}", "expect: {recover: 5s}", "invariants: [{command: 'true'}]"} {
+		sc, err := Parse("a.yaml", []byte(some+expect))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sc.complete().Expect.Success; got != DefaultSuccess {
+			t.Errorf("%s: success = %v", expect, got)
+		}
+		done := sc.complete()
+		done.For = 20 * time.Second
+		r := judged(done, []report.Fault{{Kind: "kill", Begun: 5 * time.Second}}, steady(done.For, func(s *load.Sample) {
+			if s.Due > 5*time.Second && s.Due%(100*ms) != 0 {
+				s.Outcome = load.Failed
+			}
+		}))
+		r.Invariants = []check.Verdict{{Name: "true", Answer: check.Holds}}
+		if r.Verdict() != report.UsersNoticed {
+			t.Errorf("%s: with most of the calls failed, %v", expect, r.Verdict())
+		}
+	}
+	if sc := (Scenario{Expect: Expect{Success: 0.5}}); sc.complete().Expect.Success != 0.5 {
+		t.Error("what is promised is not kept to")
+	}
+}
+
+// Nothing is broken in some drills, and what is measured from a fault is not asked of them.
+func TestWithoutFaultsNothingIsMasked(t *testing.T) {
+	sc, err := Parse("standard.yaml", []byte("load: {calls: {a: {get: /}}}\nexpect: {success: 99%, p99: 1s, mask: 1s, recover: 2s}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := sc.complete()
+	if done.Expect != (Expect{Success: 0.99, P99: time.Second}) || len(done.LeftOut) != 1 || len(done.complete().LeftOut) != 1 {
+		t.Errorf("%+v", done)
+	}
+	if r := judged(done, nil, steady(done.For, nil)); r.Verdict() != report.NobodyNoticed {
+		t.Errorf("%v: %v", r.Verdict(), r.Reasons())
+	}
+	sc.Random = &Random{}
+	if got := sc.complete().Expect; got.Mask != time.Second || got.Recover != 2*time.Second {
+		t.Errorf("with faults that are drawn: %+v", got)
 	}
 }
 

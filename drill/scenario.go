@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -82,7 +83,7 @@ const (
 	// Calm is how long nothing is broken at the beginning, and Settle at the end, where that is not said.
 	Calm   = 5 * time.Second
 	Settle = 10 * time.Second
-	// DefaultSuccess is expected where nothing is: 99.99 %.
+	// DefaultSuccess is expected where nothing is said of success, whatever else is: 99.99 %.
 	DefaultSuccess = 0.9999
 )
 
@@ -96,18 +97,28 @@ type Random struct {
 	Spare []string
 }
 
-// Expect are the promises of a drill. A zero field promises nothing.
+// Expect are the promises of a drill. A zero field promises nothing, but for Success.
 type Expect struct {
-	// Success is the least share of the calls that has to succeed, in (0, 1]. Calls that were refused do not count.
+	// Success is the least share of the calls that has to succeed, in (0, 1]. Calls that were refused do not count. Zero is
+	// DefaultSuccess: a promise about something else, or an invariant, says nothing about calls that fail.
 	Success float64
 	// P50, P99 and P999 are the longest that calls may take, from when they were due.
 	P50, P99, P999 time.Duration
-	// Mask is the longest time after the beginning, or the end, of a fault in which calls may fail.
+	// Mask is the longest time after the beginning, or the end, of a fault in which calls may fail. A scenario without faults
+	// leaves it out, and Recover.
 	Mask time.Duration
 	// Recover is the longest time after the beginning, or the end, of a fault until p99 is back.
 	Recover time.Duration
 	// Amplification is the most attempts that a call may take on average.
 	Amplification float64
+}
+
+// or returns the promises with those of base where they say nothing.
+func (e Expect) or(base Expect) Expect {
+	return Expect{
+		Success: cmp.Or(e.Success, base.Success), P50: cmp.Or(e.P50, base.P50), P99: cmp.Or(e.P99, base.P99), P999: cmp.Or(e.P999, base.P999),
+		Mask: cmp.Or(e.Mask, base.Mask), Recover: cmp.Or(e.Recover, base.Recover), Amplification: cmp.Or(e.Amplification, base.Amplification),
+	}
 }
 
 // complete fills in what a scenario does not say, as far as that does not take the system. It returns a copy.
@@ -135,8 +146,12 @@ func (s Scenario) complete() Scenario {
 			s.Load.Steps = append(s.Load.Steps[:len(s.Load.Steps):len(s.Load.Steps)], rest)
 		}
 	}
-	if s.Expect == (Expect{}) && len(s.Invariants) == 0 {
+	if s.Expect.Success == 0 {
 		s.Expect.Success = DefaultSuccess
+	}
+	if len(s.Faults) == 0 && s.Random == nil && (s.Expect.Mask > 0 || s.Expect.Recover > 0) {
+		s.Expect.Mask, s.Expect.Recover = 0, 0
+		s.LeftOut = append(slices.Clone(s.LeftOut), "mask and recover are not judged: nothing is broken that they could be measured from")
 	}
 	return s
 }
