@@ -23,6 +23,9 @@ type identity struct {
 	Joined bool `json:"joined"`
 	// Joins is set by Replace, until then: the cluster is there already, and knows of this member.
 	Joins bool `json:"joins,omitempty"`
+	// Replacing is set by Replace, until it is done: the client addresses of those that stay. The cluster may not know this
+	// member any more.
+	Replacing []string `json:"replacing,omitempty"`
 }
 
 // dataDir is the directory of one member.
@@ -65,11 +68,14 @@ func (d *dataDir) check(b []byte) error {
 	if err := json.Unmarshal(b, &was); err != nil {
 		return fmt.Errorf("is corrupt: %s: %w", filepath.Base(d.file()), err)
 	}
+	d.id.Replacing = was.Replacing
 	switch {
 	case was.Name != d.id.Name:
 		return fmt.Errorf("belongs to member %q", was.Name)
 	case !maps.Equal(was.Cluster, d.id.Cluster):
 		return fmt.Errorf("belongs to another cluster: %v, not %v", was.Cluster, d.id.Cluster)
+	case len(was.Replacing) > 0: // what is here is deleted, whatever it is
+		return nil
 	case was.Joined && isNotExist(filepath.Join(d.etcd(), "wal")):
 		// It may have voted and acknowledged what it does not know any more.
 		return errors.New("has lost its data: the member cannot come back as the one it was")
@@ -101,6 +107,22 @@ func (d *dataDir) joined() error {
 	}
 	d.id.Joined, d.id.Joins = true, false
 	return d.write()
+}
+
+// empty deletes everything but the identity.
+func (d *dataDir) empty() error {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	for _, e := range entries {
+		if path := filepath.Join(d.path, e.Name()); path != d.file() {
+			if err := os.RemoveAll(path); err != nil {
+				return fmt.Errorf("data directory: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 func (d *dataDir) write() error {

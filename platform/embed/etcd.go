@@ -86,6 +86,14 @@ func (e *Etcd) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("etcd %s: %w", cfg.Name, err)
 	}
+	if len(dir.id.Replacing) > 0 {
+		// What else is in the directory may be in use: a member of the engine for messages runs beside this one.
+		if err := dir.replace(ctx, cfg, func() error { return os.RemoveAll(dir.etcd()) }); ctx.Err() != nil {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("etcd %s: replace what was here: %w", cfg.Name, err)
+		}
+	}
 	if !dir.id.Joined && !dir.id.Joins {
 		waitTurn(ctx, cfg)
 	}

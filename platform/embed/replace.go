@@ -35,7 +35,23 @@ func replace(ctx context.Context, cfg EtcdConfig, clients []string) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: clients, DialTimeout: replaceTry, Logger: zap.NewNop(), Context: ctx})
+	if len(clients) == 0 {
+		return errors.New("nobody stays")
+	}
+	d := &dataDir{path: cfg.DataDir, id: identity{Name: cfg.Name, Cluster: cfg.Cluster, Replacing: clients}}
+	if err := os.MkdirAll(d.path, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if err := d.write(); err != nil {
+		return err
+	}
+	return d.replace(ctx, cfg, d.empty)
+}
+
+// replace does what the identity says is to be done; erase deletes what was kept. Whatever comes in between, the identity says
+// so until all of it is done.
+func (d *dataDir) replace(ctx context.Context, cfg EtcdConfig, erase func() error) error {
+	client, err := clientv3.New(clientv3.Config{Endpoints: d.id.Replacing, DialTimeout: replaceTry, Logger: zap.NewNop(), Context: ctx})
 	if err != nil {
 		return err
 	}
@@ -43,13 +59,10 @@ func replace(ctx context.Context, cfg EtcdConfig, clients []string) error {
 	if err := retry(ctx, func(ctx context.Context) error { return exchange(ctx, client, cfg) }); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(cfg.DataDir); err != nil {
-		return fmt.Errorf("data directory: %w", err)
+	if err := erase(); err != nil {
+		return err
 	}
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	d := &dataDir{path: cfg.DataDir, id: identity{Name: cfg.Name, Cluster: cfg.Cluster, Joins: true}}
+	d.id.Joins, d.id.Replacing = true, nil
 	return d.write()
 }
 

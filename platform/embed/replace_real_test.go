@@ -3,9 +3,11 @@
 package embed_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/platform/embed"
 )
@@ -32,6 +34,48 @@ func TestRealReplace(t *testing.T) {
 	members[0].stop(t)
 	put(t, client(t, back, members[2]), "k", "two")
 	// It is the same one from now on.
+	back.stop(t)
+	again := run(t, lost.cfg)
+	waitReady(t, again)
+	if got := get(t, client(t, again), "k"); got != "two" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Whoever replaces a member dies after the others have taken it out, and before its data is deleted: the member does the rest
+// itself when it is started. What it was started beside stays.
+func TestRealReplaceInterrupted(t *testing.T) {
+	members := cluster(t)
+	put(t, client(t, members...), "k", "v")
+	lost := members[1]
+	lost.stop(t)
+	beside := filepath.Join(lost.cfg.DataDir, "queue")
+	check(t, os.Mkdir(beside, 0o700))
+	others := []string{members[0].cfg.ClientAddr, members[2].cfg.ClientAddr}
+	rest := client(t, members[0], members[2])
+	ctx, cancel := context.WithCancel(soon(t))
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- embed.Replace(ctx, lost.cfg, others) }()
+	for {
+		list, err := rest.MemberList(soon(t))
+		check(t, err)
+		if len(list.Members) == 2 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err == nil {
+		t.Fatal("too late: it is done")
+	}
+	back := run(t, lost.cfg)
+	waitReady(t, back)
+	members[0].stop(t)
+	put(t, client(t, back, members[2]), "k", "two") // it counts
+	if _, err := os.Stat(beside); err != nil {
+		t.Error(err)
+	}
 	back.stop(t)
 	again := run(t, lost.cfg)
 	waitReady(t, again)

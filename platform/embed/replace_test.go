@@ -20,6 +20,9 @@ func TestReplaceWithoutTheOthers(t *testing.T) {
 	if err := embed.Replace(ctx, cfg, addresses(t, 1)); err == nil {
 		t.Error("done")
 	}
+	if err := embed.Replace(ctx, cfg, nil); err == nil {
+		t.Error("done, by nobody")
+	}
 	if _, err := os.Stat(kept); err != nil {
 		t.Error(err)
 	}
