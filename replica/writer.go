@@ -152,6 +152,7 @@ func (w *writer) run() {
 	}()
 	var batch []write
 	var updates []wal.Update
+	late := behind(w)
 	for range w.wake {
 		for {
 			w.mu.Lock()
@@ -167,16 +168,12 @@ func (w *writer) run() {
 			for rest := batch; len(rest) > 0; {
 				var n int
 				updates, n = w.take(updates[:0], rest)
-				if bugAck {
-					w.tell(rest[:n])
-					<-time.After(100 * time.Millisecond)
-				}
-				if len(updates) > 0 && !w.write(updates, rest) {
+				if late != nil {
+					late(updates)
+				} else if len(updates) > 0 && !w.write(updates, rest) {
 					break
 				}
-				if !bugAck {
-					w.tell(rest[:n])
-				}
+				w.tell(rest[:n])
 				rest = rest[n:]
 			}
 			clear(updates)

@@ -455,6 +455,7 @@ func TestAConnectionIsOneAsNetWantsIt(t *testing.T) {
 	t.Parallel()
 	for name, shape := range map[string]Shape{"passing": {}, "shaped": {Rate: 1 << 30}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			nettest.TestConn(t, func() (client, server net.Conn, stop func(), err error) {
 				inj := New()
 				inj.Set(Plan{Dial: []Link{{To: []string{"*"}, Shape: shape}}, Accept: &shape})
