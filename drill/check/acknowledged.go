@@ -33,12 +33,7 @@ func (a *acknowledged) Prepare(ctx context.Context, w *World) error {
 }
 
 func (a *acknowledged) Judge(ctx context.Context, w *World) Verdict {
-	var all []load.Sample
-	for _, s := range w.Record.Samples() {
-		if s.Call == a.cfg.Call && s.Outcome == load.OK && !s.Again {
-			all = append(all, s)
-		}
-	}
+	all := a.acknowledgements(w.Record.Samples())
 	asked := some(all, maxAsked, w.Seed)
 	answers := make([]load.Sample, len(asked))
 	each(ctx, asked, func(ctx context.Context, i int, s load.Sample) {
@@ -71,6 +66,24 @@ func (a *acknowledged) Judge(ctx context.Context, w *World) Verdict {
 		v.Answer, v.Says = Unknown, "no call was acknowledged"
 	}
 	return v
+}
+
+// acknowledgements are those to ask after. One of a call that repeats another is one more only if it says something else, or if
+// the first was not acknowledged.
+func (a *acknowledged) acknowledgements(samples []load.Sample) (out []load.Sample) {
+	seen := make(map[string]bool) // what is asked with
+	for _, s := range samples {
+		if s.Call != a.cfg.Call || s.Outcome != load.OK {
+			continue
+		}
+		id := fmt.Sprintf("%q%q", s.Vars, s.Kept)
+		if s.Again && seen[id] {
+			continue
+		}
+		seen[id] = true
+		out = append(out, s)
+	}
+	return out
 }
 
 func orText(s, usual string) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,6 +72,43 @@ func TestWhatWasAcknowledgedIsThere(t *testing.T) {
 		}
 		if v := judge(t, w, check.Invariant{Acknowledged: there}, 0); len(v.Findings) != check.MaxFindings || v.More != 30 || v.At != time.Second {
 			t.Errorf("%d findings and %d more, first at %v", len(v.Findings), v.More, v.At)
+		}
+	})
+}
+
+// Who clicks twice is told twice: what only the second click was told has to be there, too.
+func TestWhatTheSecondClickWasToldIsThere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int32
+		shop := func(w http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			if r.URL.Path == "/orders/lost" {
+				w.WriteHeader(http.StatusNotFound)
+			}
+		}
+		for _, c := range []struct {
+			first  load.Sample
+			second string
+			want   check.Answer
+			asked  int32
+			says   string
+		}{
+			{sample("k", load.OK, "a"), "a", check.Holds, 1, "1 call was acknowledged, 0 of them not there"},
+			{sample("k", load.Failed, ""), "a", check.Holds, 1, "1 call was acknowledged, 0 of them not there"},
+			{sample("k", load.Failed, ""), "lost", check.Broken, 0, "1 call was acknowledged, 1 of them not there"},
+			{sample("k", load.OK, "a"), "lost", check.Broken, 0, "2 calls were acknowledged, 1 of them not there"},
+		} {
+			w := world(shop, checkout)
+			again := sample("k", load.OK, c.second)
+			again.Again = true
+			w.Record.Add(c.first)
+			w.Record.Add(again)
+			asked.Store(0)
+			v := judge(t, w, check.Invariant{Acknowledged: &check.Acknowledged{Call: "checkout", At: load.Call{Path: "/orders/{{.order}}"}}}, 0)
+			if v.Answer != c.want || v.Says != c.says || c.asked != 0 && asked.Load() != c.asked {
+				t.Errorf("%s and then %q, asked %d times: %+v", c.first.Outcome, c.second, asked.Load(), v)
+			}
 		}
 	})
 }
