@@ -88,6 +88,9 @@ func Run(ctx context.Context, sc *Scenario, cfg Config) *report.Report {
 	}
 	s.close()
 	r := s.report()
+	if s.gone {
+		s.explainGone(r)
+	}
 	switch {
 	case ctx.Err() != nil && s.began:
 		r.CouldNot = fmt.Sprintf("interrupted %s after the load began", inject.Span(s.length.Round(100*time.Millisecond)))
@@ -97,6 +100,16 @@ func Run(ctx context.Context, sc *Scenario, cfg Config) *report.Report {
 		r.CouldNot = says(err)
 	}
 	return r
+}
+
+// explainGone says of the failures since the platform ended that they are no consequence of what was broken.
+func (s *session) explainGone(r *report.Report) {
+	r.Advice = nil
+	for i := range r.Failed {
+		if f := &r.Failed[i]; f.Due+f.Took >= s.seen {
+			f.During, f.Explain = nil, "The platform itself had ended, or was about to."
+		}
+	}
 }
 
 // says is an error without the code that programs go by.

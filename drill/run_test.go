@@ -35,6 +35,10 @@ type toy struct {
 	events chan control.Event
 	status int  // of answers; 0 is 200
 	alone  bool // clients do not try another instance
+
+	down    time.Duration // how long a killed instance is away; 0 is a second
+	restart time.Duration // how long a restart takes; 0 is 3 s
+	ended   time.Time     // when the platform ends; zero is never
 }
 
 func newToy() *toy {
@@ -49,6 +53,9 @@ func (y *toy) note(format string, args ...any) {
 }
 
 func (y *toy) System(context.Context) (control.Info, error) {
+	if !y.ended.IsZero() && time.Now().After(y.ended) {
+		return control.Info{}, fmt.Errorf("%w at toy", control.ErrNotRunning)
+	}
 	return control.Info{System: "toy", State: control.Ready, Dir: "/nowhere", Services: []control.Service{{Name: "web", Replicas: 2, Ready: 2, HTTP: "edge:80"}}}, nil
 }
 
@@ -73,14 +80,18 @@ func (y *toy) Kill(_ context.Context, id string, _ bool) ([]string, error) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.note("kill %s", id)
-	y.away[id] = time.Now().Add(time.Second)
+	y.away[id] = time.Now().Add(cmp.Or(y.down, time.Second))
 	y.events <- control.Event{Time: time.Now(), Service: "web", Instance: id, State: "starting"}
 	return nil, nil
 }
 
-func (y *toy) Restart(context.Context, string) ([]string, error) {
-	<-time.After(3 * time.Second)
-	return nil, nil
+func (y *toy) Restart(ctx context.Context, _ string) ([]string, error) {
+	select {
+	case <-time.After(cmp.Or(y.restart, 3*time.Second)):
+		return nil, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 func (y *toy) Wipe(context.Context, string) ([]string, error) { return nil, nil }
 
@@ -254,11 +265,100 @@ func TestWhatIsBrokenIsMended(t *testing.T) {
 	})
 }
 
+// A restart that takes longer than was thought is seen to its end; one that does not end has not been done.
+func TestARestartThatTakesLong(t *testing.T) {
+	restart := Scenario{Name: "x", For: 15 * time.Second, Faults: []inject.Fault{{Kind: inject.Restart, At: 3 * time.Second, Target: []string{"web/all"}}}}
+	synctest.Test(t, func(t *testing.T) {
+		y := newToy()
+		y.restart = 10 * time.Second
+		r, _ := drilled(t.Context(), y, restart)
+		if f := r.Faults[0]; r.Verdict() != report.NobodyNoticed || f.Error != "" || f.Ended != 23*time.Second || r.Length < 25*time.Second || r.Length > 28*time.Second {
+			t.Errorf("verdict = %v: %q, %+v in %v", r.Verdict(), r.Reasons(), f, r.Length)
+		}
+		if last := r.Timeline[len(r.Timeline)-4]; last.OK == 0 {
+			t.Errorf("no load at %v", last.From)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		y := newToy()
+		y.restart = time.Hour
+		r, _ := drilled(t.Context(), y, restart)
+		if r.Verdict() != report.CouldNotRun || !strings.Contains(r.Faults[0].Error, "the load was over before it was done") {
+			t.Errorf("verdict = %v: %+v", r.Verdict(), r.Faults)
+		}
+	})
+}
+
+// A fault for which the system is not ready until the load is over has not been done, and neither has one of which there was
+// hardly time for.
+func TestAFaultThatComesLate(t *testing.T) {
+	for late, want := range map[time.Duration]string{7 * time.Second: "before it was done", 4500 * ms: "the load was over after 1.", time.Second: ""} {
+		synctest.Test(t, func(t *testing.T) {
+			y := newToy()
+			y.broken = failure.New(failure.Unavailable, "it is just being started")
+			time.AfterFunc(5*time.Second+late, func() {
+				y.mu.Lock()
+				defer y.mu.Unlock()
+				y.broken = nil
+			})
+			f := inject.Fault{Kind: inject.Freeze, At: 5 * time.Second, For: 4 * time.Second, Target: []string{"web-2"}}
+			r, _ := drilled(t.Context(), y, Scenario{Name: "x", For: 10 * time.Second, Faults: []inject.Fault{f}})
+			if got := r.Faults[0].Error; !strings.Contains(got, want) || (got == "") != (want == "") || (r.Verdict() == report.CouldNotRun) != (want != "") {
+				t.Errorf("%v late: verdict = %v, %q; want %q", late, r.Verdict(), got, want)
+			}
+		})
+	}
+}
+
+// An instance that never comes back is a finding, even if no call failed.
+func TestAnInstanceThatStaysAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y := newToy()
+		y.down = time.Hour
+		r, _ := drilled(t.Context(), y, Scenario{Name: "x", Faults: bad[1:]})
+		if r.Verdict() != report.UsersNoticed || r.Figures.Failed != 0 || len(r.Invariants) != 1 || !strings.Contains(strings.Join(r.Reasons(), " "), "the system is well again is broken: 60 s after") {
+			t.Errorf("verdict = %v: %q", r.Verdict(), r.Reasons())
+		}
+	})
+}
+
+// Faults of a platform that ends in the drill are not taken for the system's.
+func TestThePlatformEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y := newToy()
+		y.alone = true
+		y.ended = time.Now().Add(13500 * ms) // in the middle of the freeze
+		r, _ := drilled(t.Context(), y, Scenario{Name: "x", Faults: bad})
+		if r.Verdict() != report.CouldNotRun || !strings.HasPrefix(r.CouldNot, "the platform itself ended, about 12 s after") || len(r.Advice) != 0 {
+			t.Errorf("verdict = %v: %s, advice %q", r.Verdict(), r.CouldNot, r.Advice)
+		}
+		if r.Length > 15*time.Second {
+			t.Errorf("the load went on for %v", r.Length)
+		}
+		for _, f := range r.Failed {
+			if explained := strings.Contains(f.Explain, "The platform itself"); explained != (f.Due+f.Took >= 12*time.Second) {
+				t.Errorf("%v: %s", f.Due, f.Explain)
+			}
+		}
+	})
+}
+
+// Random faults of which none can be drawn are no drill.
+func TestNothingCanBeDrawn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := drilled(t.Context(), newToy(), Scenario{Name: "x", For: 12 * time.Second, Random: &Random{}})
+		if r.Verdict() != report.CouldNotRun || !strings.Contains(r.CouldNot, "nothing can be drawn in 12 s") || r.Figures.Calls != 0 {
+			t.Errorf("verdict = %v: %s", r.Verdict(), r.CouldNot)
+		}
+	})
+}
+
 func TestWhatCannotBeRun(t *testing.T) {
 	for want, sc := range map[string]Scenario{
 		`no instance "wbe"; did you mean web?`: {Faults: []inject.Fault{{Kind: inject.Kill, Target: []string{"wbe"}}}},
 		"cannot be drawn":                      {Random: &Random{Kinds: []inject.Kind{inject.Scale}}},
 		"none of its own":                      {Faults: []inject.Fault{{Kind: inject.Registry, Mode: "wiped"}}},
+		"which lasts 7 s":                      {For: 7 * time.Second, Faults: []inject.Fault{{Kind: inject.Kill, At: 7 * time.Second, Target: []string{"web"}}}},
 		"it has no function":                   {Invariants: []check.Invariant{{Func: &check.Func{}}}},
 		"nonsense":                             {Load: load.Mix{Calls: []load.Call{{Name: "get", Weight: 1, Method: "GET", Path: "/{{nonsense}}"}}}},
 	} {

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -43,9 +44,12 @@ type session struct {
 	lanes    lanes
 	attempts attempts
 
-	mu       sync.Mutex // guards what follows, and calls of cfg.Progress
-	happened []report.Fault
-	broken   []string
+	mu         sync.Mutex // guards what follows, and calls of cfg.Progress
+	happened   []report.Fault
+	broken     []string
+	restarting int           // rolling restarts that are under way
+	seen       time.Duration // when the platform was there the last time
+	gone       bool          // it is there no more
 }
 
 // prepare looks whether the drill can be run, and draws what is to be drawn, before anything is broken.
@@ -129,9 +133,12 @@ func (s *session) waitWell(ctx context.Context, done func(control.Info, []contro
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	lacking := ""
 	for told := false; ; {
 		info, instances, missing, err := s.look(ctx)
 		switch {
+		case err != nil && lacking != "" && ctx.Err() == context.DeadlineExceeded:
+			return notWell(lacking)
 		case err != nil:
 			return err
 		case missing == "":
@@ -141,12 +148,20 @@ func (s *session) waitWell(ctx context.Context, done func(control.Info, []contro
 			s.tell("waiting for "+missing, false)
 			told = true
 		}
+		lacking = missing
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return failure.New(failure.FailedPrecondition, "the system is not well: %s", missing)
+			return notWell(lacking)
 		}
 	}
+}
+
+// errNotWell is matched by errors about a system that lacks instances.
+var errNotWell = errors.New("the system is not well")
+
+func notWell(missing string) error {
+	return failure.Wrap(errNotWell, failure.FailedPrecondition, "%v: %s", errNotWell, missing)
 }
 
 // look says what is missing, "" if nothing is.
@@ -225,6 +240,9 @@ func (s *session) draw() error {
 	}
 	slices.SortStableFunc(faults, func(a, b inject.Fault) int { return int(a.At - b.At) })
 	for i, f := range faults {
+		if f.At >= s.sc.For {
+			return failure.New(failure.InvalidArgument, "a fault is to begin %s after the load does (%s), which lasts %s", inject.Span(f.At), f.Kind, inject.Span(s.sc.For))
+		}
 		rng := rand.New(rand.NewPCG(s.cfg.Seed, uint64(i))) //nolint:gosec // the same seed has to hit the same ones
 		r, err := inject.Resolve(f, s.world, rng)
 		if err != nil {
@@ -235,6 +253,10 @@ func (s *session) draw() error {
 			continue
 		}
 		s.faults = append(s.faults, r)
+	}
+	if len(s.faults) == 0 && s.sc.Random != nil && len(faults) == 0 {
+		return failure.New(failure.FailedPrecondition, "nothing can be drawn in %s: random faults begin after %s, are over and recovered from %s before the end, and hit services of two instances or more",
+			inject.Span(s.sc.For), inject.Span(Calm), inject.Span(Settle))
 	}
 	if len(s.faults) == 0 && len(faults) > 0 {
 		return failure.New(failure.FailedPrecondition, "nothing of it can be done here: %s", s.sc.LeftOut[len(s.sc.LeftOut)-1])
@@ -346,24 +368,125 @@ func (s *session) drill(ctx context.Context) error {
 
 	offering, stopOffering := context.WithCancel(ctx)
 	defer stopOffering()
+	watchers.Go(func() { s.watchPlatform(watching, stopOffering) })
 	var under sync.WaitGroup
 	for _, c := range s.checks {
 		under.Go(func() { c.Run(offering, s.eyes) })
 	}
 	for _, f := range s.faults {
-		under.Go(func() { s.suffer(offering, f) })
+		under.Go(func() { s.suffer(ctx, offering, f) })
 	}
-	s.load.Run(ctx, s.rec)
+	s.load.Run(offering, s.rec)
+	s.goOn(offering)
 	s.length = s.rec.Now()
 	stopOffering()
 	under.Wait() // everything is mended
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.waitWell(ctx, func(control.Info, []control.Instance) {}); err != nil {
-		s.tell("after the drill "+says(err), true)
+	if s.lookForPlatform(ctx); s.isGone() {
+		return failure.New(failure.Unavailable, "the platform itself ended, about %s after the load began: what failed since then says nothing about the system",
+			inject.Span(s.seen.Round(100*time.Millisecond)))
+	}
+	if err := s.recovered(ctx); err != nil {
+		return err
 	}
 	s.judgeChecks(ctx)
+	return ctx.Err()
+}
+
+// goOn offers more load, at the last rate, while rolling restarts are under way that take longer than was thought, and for a
+// moment after: one that the load does not see the end of is not drilled.
+func (s *session) goOn(ctx context.Context) {
+	mix := s.sc.Load
+	rate := mix.Steps[len(mix.Steps)-1].To
+	var under sync.WaitGroup
+	defer under.Wait()
+	rest := 0
+	for i := range int(goOnTime / time.Second) {
+		switch {
+		case s.rolling() > 0:
+			rest = int(atTheEnd/time.Second) + 1
+		case rest > 0:
+			rest--
+		}
+		if rest == 0 || ctx.Err() != nil {
+			return
+		}
+		if i == 0 {
+			s.tell("the load goes on until the restart is done", false)
+		}
+		mix.Steps = []load.Step{{For: time.Second, From: rate, To: rate}}
+		mix.Seed = s.cfg.Seed + uint64(i) + 1
+		more, err := load.New(ctx, mix, s.caller)
+		if err != nil {
+			s.tell("the load cannot go on: "+says(err), true)
+			return
+		}
+		under.Go(func() { more.Run(ctx, s.rec) }) // it waits for its last answer, and the next one does not wait for it
+		if !sleep(ctx, time.Second) {
+			return
+		}
+	}
+}
+
+// goOnTime is how long load is offered at most after it should be over.
+const goOnTime = 2 * time.Minute
+
+func (s *session) rolling() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.restarting
+}
+
+// watchPlatform looks once a second whether the platform that was drilled is still there, and calls ended when it is not.
+func (s *session) watchPlatform(ctx context.Context, ended func()) {
+	for sleep(ctx, time.Second) {
+		if s.lookForPlatform(ctx); s.isGone() {
+			ended()
+			return
+		}
+	}
+}
+
+// lookForPlatform looks once. A platform that does not answer in time is still there.
+func (s *session) lookForPlatform(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	asked := s.rec.Now()
+	info, err := s.cfg.Control.System(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.gone:
+	case errors.Is(err, control.ErrNotRunning), err == nil && info.PID != s.info.PID:
+		s.gone = true
+	case err == nil:
+		s.seen = max(s.seen, asked)
+	}
+}
+
+func (s *session) isGone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
+}
+
+// recovered waits until the system is well again. One that is not, with nothing broken any more, has not stood the drill,
+// however few calls failed until now.
+func (s *session) recovered(ctx context.Context) error {
+	err := s.waitWell(ctx, func(control.Info, []control.Instance) {})
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return ctx.Err()
+	case !errors.Is(err, errNotWell):
+		return err
+	}
+	s.tell("after the drill "+says(err), true)
+	s.verdicts = append(s.verdicts, check.Verdict{
+		Name: "the system is well again", Answer: check.Broken,
+		Says: fmt.Sprintf("%s after everything was mended %s", inject.Span(readyTime), says(err)),
+	})
 	return nil
 }
 
@@ -374,27 +497,37 @@ func rates(mix load.Mix) string {
 	return fmt.Sprintf("up to %g calls a second", mix.Peak())
 }
 
-// suffer makes one fault happen at its time, and mends it.
-func (s *session) suffer(ctx context.Context, f inject.Resolved) {
-	if !sleep(ctx, f.At-s.rec.Now()) {
+// suffer makes one fault happen at its time, and mends it. ctx is done when the drill is interrupted, offering when the load is
+// over as well.
+func (s *session) suffer(ctx, offering context.Context, f inject.Resolved) {
+	if !sleep(offering, f.At-s.rec.Now()) {
 		return
 	}
 	i := s.begun(f)
-	active, err := s.applier.Begin(ctx, f)
+	active, err := s.applier.Begin(offering, f)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		s.ended(i, nil) // the end of the load came in between
+		s.ended(i, nil) // the drill says that it was interrupted
+		return
+	case err != nil && offering.Err() != nil:
+		s.ended(i, failure.New(failure.FailedPrecondition, "the load was over before it was done"))
 		return
 	case err != nil:
 		s.ended(i, err)
 		return
 	}
+	begun, cut := s.rec.Now(), false
 	if f.Kind.Lasts() && f.For > 0 {
-		sleep(ctx, f.For)
+		cut = !sleep(offering, f.For) && ctx.Err() == nil
 	}
 	mending, cancel := context.WithTimeout(context.WithoutCancel(ctx), mendTime)
 	defer cancel()
-	s.ended(i, active.End(mending))
+	err = active.End(mending)
+	// One that was written to last longer than the load ends with it, but one that came late was not done.
+	if lasted := s.rec.Now() - begun; err == nil && cut && lasted < f.For/2 && f.At+f.For <= s.sc.For {
+		err = failure.New(failure.FailedPrecondition, "the load was over after %s of it", inject.Span(lasted.Round(10*time.Millisecond)))
+	}
+	s.ended(i, err)
 }
 
 // begun notes that a fault begins, and returns its place.
@@ -402,6 +535,9 @@ func (s *session) begun(f inject.Resolved) int {
 	s.mu.Lock()
 	s.happened = append(s.happened, report.Fault{Kind: string(f.Kind), What: f.What, Target: f.Targets, Begun: s.rec.Now()})
 	s.broken = append(s.broken, f.What)
+	if f.Kind == inject.Restart {
+		s.restarting++
+	}
 	i := len(s.happened) - 1
 	s.mu.Unlock()
 	long := ""
@@ -418,6 +554,9 @@ func (s *session) ended(i int, err error) {
 	now := s.rec.Now()
 	if inject.Kind(f.Kind).Lasts() || inject.Kind(f.Kind) == inject.Restart {
 		f.Ended = now
+	}
+	if inject.Kind(f.Kind) == inject.Restart {
+		s.restarting--
 	}
 	if err != nil {
 		f.Error = says(err)
