@@ -32,19 +32,13 @@ type service struct {
 // NewCaller returns a caller. It dials nothing yet.
 func NewCaller(target Target) *Caller {
 	c := &Caller{target: target, run: newRun(), close: func() {}, services: make(map[string]*service)}
-	transport := target.HTTP
-	if transport == nil {
-		own := &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			MaxIdleConnsPerHost: 512,
-			IdleConnTimeout:     30 * time.Second,
-			TLSHandshakeTimeout: 5 * time.Second,
-			DisableCompression:  true,
-		}
-		transport, c.close = own, own.CloseIdleConnections
+	through := target.HTTP
+	if through == nil {
+		own := newTransport((&net.Dialer{Timeout: 5 * time.Second}).DialContext)
+		through, c.close = own, own.next.CloseIdleConnections
 	}
 	c.http = &http.Client{
-		Transport:     transport,
+		Transport:     through,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c
