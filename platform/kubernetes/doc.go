@@ -8,7 +8,7 @@
 //	autoscale                            a HorizontalPodAutoscaler, or with messages that wait a ScaledObject of KEDA
 //	registry, queue                      a ConfigMap; what they need of files (password-file=, ca-file=) is mounted from Secrets
 //	policies                             a ConfigMap, mounted
-//	env                                  the environment; what looks like a secret by its name is taken from a Secret
+//	env                                  the environment; what looks like a secret, by name or value, is taken from one
 //	the system                           a Namespace, and NetworkPolicies: what is not http is for the system alone
 //
 // It writes no Secret: those are named, and what has to be in them is said ([Export.Notes]). It writes no etcd and no broker

@@ -3,10 +3,13 @@ package kubernetes_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -15,6 +18,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"pgregory.net/rapid"
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/kubernetes"
@@ -81,8 +85,15 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// tb is what testing.T and rapid.T have in common.
+type tb interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
 // decode reads a document strictly: a field that is unknown to the types of Kubernetes, or there twice, is an error.
-func decode(t *testing.T, doc string) runtime.Object {
+func decode(t tb, doc string) runtime.Object {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
@@ -191,6 +202,96 @@ func TestNoSecretIsWritten(t *testing.T) {
 	if strings.Contains(out, "/home/me") {
 		t.Error("a path of the machine that exports is in what was written")
 	}
+}
+
+// exportOne exports a system of one service with an environment, and returns that as the types of Kubernetes read it, and
+// everything that was written and noted.
+func exportOne(t tb, env map[string]string) (map[string]corev1.EnvVar, string) {
+	t.Helper()
+	sys := &system.System{Name: "s", Services: []system.Service{{Name: "n", Run: "./n", Replicas: 2, Serves: []string{system.GRPC}, Env: env}}}
+	e, err := kubernetes.New(sys, kubernetes.Options{Image: "{service}", Registry: "etcd://e:2379", Queue: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := e.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range strings.Split(out.String(), "\n---\n") {
+		if !strings.Contains(doc, "\nkind: Deployment\n") {
+			continue
+		}
+		pod := podOf(decode(t, doc))
+		if pod.Labels["app.kubernetes.io/name"] != "n" {
+			t.Fatal(doc)
+		}
+		read := make(map[string]corev1.EnvVar)
+		for _, v := range pod.Spec.Containers[0].Env {
+			read[v.Name] = v
+		}
+		return read, out.String() + strings.Join(e.Notes, "\n")
+	}
+	t.Fatal("no Deployment in", out.String())
+	return nil, ""
+}
+
+// TestWhatLooksLikeASecret: by its name or by its value it is taken from a Secret; what does not is written.
+func TestWhatLooksLikeASecret(t *testing.T) {
+	const hidden = "hunter2"
+	secrets := map[string]string{
+		"SMTP_PASS": hidden, "STRIPE_KEY": hidden, "PGPASSWORD": hidden, "DB_PWD": hidden, "DBPASSWORD_1": hidden, "GITHUB_TOKEN": hidden, "KEY": hidden,
+		"CLIENTSECRET": hidden, "DB_URL": "postgres://u:hunter2@h/db", "CACHE": "redis://:hunter2@h:6379/0", "BROKERS": "amqp://a,amqp://u:hunt/er2@h",
+		"MYSQL": "u:hunter2@tcp(h:3306)/db", "LIBPQ": "host=h user=u password=hunter2", "LINK": "https://h/?a=b&access_token=hunter2",
+		"JDBC": "jdbc:mysql://h/db?user=u&password=hunter2", "HEADER": "Bearer hunter2", "PEM": "-----BEGIN EC PRIVATE KEY-----\nhunter2",
+	}
+	plain := map[string]string{
+		"GREETING": "hi: you", "KEYBOARD": "qwerty", "COMPASS": "north", "PASSENGERS": "3", "UPSTREAM": "http://h:8080/users/x", "TOPIC": "orders.paid",
+		"ADDR": "[::1]:9090", "FROM": "shop@example.com", "DB_HOST": "postgres://h:5432/db?sslmode=disable", "AUTHOR": "me",
+	}
+	env := maps.Clone(plain)
+	maps.Copy(env, secrets)
+	read, all := exportOne(t, env)
+	if strings.Contains(all, hidden) || strings.Contains(all, "hunt/er2") {
+		t.Error("a secret is in what was written")
+	}
+	for key := range secrets {
+		if from := read[key].ValueFrom; from == nil || from.SecretKeyRef.Key != key || from.SecretKeyRef.Name != "s-n" {
+			t.Errorf("%s: %+v", key, read[key])
+		}
+		if !strings.Contains(all, "--from-literal="+key+"=…") {
+			t.Errorf("nobody says that %s has to be in the Secret", key)
+		}
+	}
+	for key, value := range plain {
+		if read[key].Value != value {
+			t.Errorf("%s=%q: %+v", key, value, read[key])
+		}
+	}
+}
+
+// TestTextsStayTexts: Kubernetes reads YAML 1.1, where yes is a bool and 1:30 is 90.
+func TestTextsStayTexts(t *testing.T) {
+	texts := []string{
+		"yes", "Yes", "NO", "on", "OFF", "y", "N", "true", "null", "~", "", "1:30", "-1:30.5", "010", "0x1f", "0b1", "0o7", "1_000", "1e3", ".5", ".inf", ".NaN",
+		"2020-01-01", "2020-01-01T00:00:00Z", "<<", "=", "- a", "a: b", "a #b", "#a", "!a", "&a", "*a", "[a", "{a}", "%a", "@a", "`a", " a ", "a\nb", "\n", " a\nb\n\n", "\t", "'", `"`,
+	}
+	env := make(map[string]string)
+	for i, text := range texts {
+		env[fmt.Sprintf("V%d", i)] = text
+	}
+	read, _ := exportOne(t, env)
+	for key, text := range env {
+		if read[key].Value != text {
+			t.Errorf("%q was read as %q", text, read[key].Value)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.StringOf(rapid.RuneFrom(nil, unicode.PrintRanges...)), rapid.StringMatching(`[-+0-9:._a-zA-Z~<=!]{0,6}`), rapid.StringMatching("[ a#:\n\t'\"-]{0,6}")).Draw(t, "text")
+		read, _ := exportOne(t, map[string]string{"V": text})
+		if from := read["V"].ValueFrom; from == nil && strings.ReplaceAll(read["V"].Value, "$$(", "$(") != text {
+			t.Fatalf("%q was read as %q", text, read["V"].Value)
+		}
+	})
 }
 
 func TestNamesThatMeet(t *testing.T) {

@@ -29,8 +29,20 @@ const (
 // name is what objects may be called (a DNS label).
 var name = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// secretive are names of variables whose values do not belong into a manifest.
-var secretive = regexp.MustCompile(`(?i)(^|_)(PASSWORD|PASSWD|PASSPHRASE|SECRET|SECRETS|TOKEN|CREDENTIALS?|DSN|(API|PRIVATE|ACCESS|SECRET|SIGNING|ENCRYPTION)_?KEY|DATABASE_URL)(_|$)`)
+// What does not belong into a manifest. Rather too much than too little: a Secret that would not have been needed costs a
+// command, one that is written down costs the secret.
+var (
+	// secretive are names of variables whose values are, or may be, secrets.
+	secretive = regexp.MustCompile(`(?i)(PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL)S?(_|$)|(^|_)(PASS|PWD|PW|TOKENS?|CREDS?|DSN|AUTH|DATABASE_URL|(API|PRIVATE|ACCESS|SIGNING|ENCRYPTION)_?KEYS?)(_|$)|(^|_)KEYS?$`)
+	// credentials are in values, whatever the name: user:password@ of a URL, of Go's MySQL driver, or of an address alone,
+	// password=… of options and of libpq, an Authorization header, a private key.
+	credentials = regexp.MustCompile(`(?i)://[^\s/@]*:[^\s@]+@|^[^\s:/@]+:[^\s@]+@|\b\w*(password|passwd|pwd|passphrase|secret|token|_key|apikey|accesskey)\s*=\s*[^\s&;]|^(basic|bearer)\s+\S|PRIVATE KEY-----`)
+)
+
+// secret reports whether a variable has to come from a Secret.
+func secret(key, value string) bool {
+	return secretive.MatchString(key) || credentials.MatchString(value)
+}
 
 func quantity(s string) bool {
 	q, err := resource.ParseQuantity(s)
@@ -170,7 +182,7 @@ func (x *exporter) environment(svc system.Service) []corev1.EnvVar {
 	}
 	var secrets []string
 	for _, key := range slices.Sorted(maps.Keys(svc.Env)) {
-		if !secretive.MatchString(key) {
+		if !secret(key, svc.Env[key]) {
 			env = append(env, corev1.EnvVar{Name: key, Value: escape(svc.Env[key])})
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -39,6 +40,9 @@ func (o Object) yaml() ([]byte, error) {
 	return out.Bytes(), enc.Close()
 }
 
+// older are strings that are something else for YAML 1.1, by which Kubernetes reads: a bool, or a number to the base of 60.
+var older = regexp.MustCompile(`^(?i:y|n|yes|no|on|off|true|false)$|^[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$`)
+
 // tidy makes blocks of what was JSON, and drops null.
 func tidy(n *yaml.Node) {
 	switch n.Kind {
@@ -50,7 +54,7 @@ func tidy(n *yaml.Node) {
 			if value.ShortTag() == "!!null" {
 				continue
 			}
-			key.Style = 0
+			tidy(key)
 			tidy(value)
 			kept = append(kept, key, value)
 		}
@@ -64,8 +68,15 @@ func tidy(n *yaml.Node) {
 		}
 	case yaml.ScalarNode:
 		n.Style = 0
-		if strings.Contains(n.Value, "\n") {
+		switch {
+		case n.ShortTag() != "!!str":
+		case older.MatchString(n.Value):
+			n.Style = yaml.DoubleQuotedStyle
+		case !strings.Contains(n.Value, "\n"):
+		case strings.TrimLeft(n.Value, " \t\n") == n.Value:
 			n.Style = yaml.LiteralStyle
+		default: // a block whose indentation would have to be guessed
+			n.Style = yaml.DoubleQuotedStyle
 		}
 	case yaml.DocumentNode, yaml.AliasNode: // JSON has none
 	}
