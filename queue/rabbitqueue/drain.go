@@ -64,37 +64,38 @@ func (r *receiver) drain(ctx context.Context, conn *connection) error {
 		return explain(err)
 	}
 	defer func() { _ = a.ch.Close() }()
-	for locked := false; ; locked = true {
-		done, err := a.exchange(mark)
-		if err != nil {
-			return explain(err)
-		}
-		_, there, err := a.queue(old)
-		switch {
-		case err != nil:
-			return explain(err)
-		case done && !there:
-			return nil
-		case !locked:
-			unlock, err := a.lock(ctx, n.moving(r.sub.Topic, r.sub.Group))
-			if err != nil {
-				return explain(err)
-			}
-			defer unlock()
-			continue
-		}
-		if there && !done {
-			if done, err = r.handle(ctx, a, old); err != nil || !done {
-				return explain(err)
-			}
+	if _, over, err := a.drained(old, mark); err != nil || over {
+		return explain(err)
+	}
+	return explain(a.alone(ctx, n.moving(r.sub.Topic, r.sub.Group), func() error {
+		there, over, err := a.drained(old, mark) // meanwhile
+		if err != nil || over {
+			return err
 		}
 		if there {
+			done, err := a.exchange(mark)
+			if err == nil && !done {
+				done, err = r.handle(ctx, a, old)
+			}
+			if err != nil || !done {
+				return err
+			}
 			if _, err := a.ch.QueueDelete(old, false, false, false); err != nil {
-				return explain(err)
+				return err
 			}
 		}
-		return explain(a.direct(mark))
+		return a.direct(mark)
+	}))
+}
+
+// drained reports whether the old queue of a group is there, and whether nothing is to be done about it any more.
+func (a *asker) drained(old, mark string) (there, over bool, err error) {
+	done, err := a.exchange(mark)
+	if err != nil {
+		return false, false, err
 	}
+	_, there, err = a.queue(old)
+	return there, done && !there, err
 }
 
 // handle has what is in the old queue handled, and reports whether that was all of it, for certain. It is not if we stop

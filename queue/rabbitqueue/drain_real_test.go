@@ -103,6 +103,43 @@ func TestRealDrainTakenOver(t *testing.T) {
 	all.Wait()
 }
 
+// TestRealDrainByOneOfAProcess: of two instances of a group on one connection, as in one process, one has what the group had
+// before it was ordered, however long it takes.
+func TestRealDrainByOneOfAProcess(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	e := open(t, b.Addr())
+	declare(t, e, "t", "g")
+	var ms []*driver.Message
+	for i := range 300 { // more than one is given at a time
+		ms = append(ms, message(strconv.Itoa(i), "key"))
+	}
+	if err := publish(within(t, 20*time.Second), e, "t", ms...); err != nil {
+		t.Fatal(err)
+	}
+	come := make(chan string, 2)
+	for _, name := range []string{"first", "second"} {
+		r := subscribe(t, e, driver.Subscription{Topic: "t", Group: "g", Instance: name, Ordered: true, Window: 4})
+		ctx, cancel := context.WithCancel(t.Context())
+		var receiving sync.WaitGroup
+		receiving.Go(func() {
+			for ctx.Err() == nil {
+				if ds, err := r.Receive(ctx, 1); err == nil && len(ds) > 0 {
+					come <- name
+					return // it is never done
+				}
+			}
+		})
+		defer receiving.Wait()
+		defer cancel()
+	}
+	one := <-come
+	select {
+	case other := <-come:
+		t.Errorf("%s has something in hand, and so has %s", one, other)
+	case <-time.After(14 * time.Second): // longer than a drain waits for others that consume
+	}
+}
+
 // TestRealSmallerWindow: what an instance had in hand goes on in order at the one after the next, although the next one takes
 // less at a time.
 func TestRealSmallerWindow(t *testing.T) {
