@@ -27,5 +27,6 @@
 //
 // There is no liveness probe for what keeps replicated state: without a majority it is not ready, and a restart of all would
 // not help. Egress is not restricted: nobody but you knows what your services call outside. Without --insecure,
-// processes refuse to speak plaintext beyond loopback, so they have to bring TLS in their code.
+// processes refuse to speak plaintext beyond loopback, so they have to bring TLS in their code. They are then probed by HTTPS, and
+// those that serve gRPC alone by whether they take connections: the kubelet's gRPC probe knows no TLS.
 package kubernetes

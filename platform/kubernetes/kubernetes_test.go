@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"unicode"
@@ -18,6 +19,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"pgregory.net/rapid"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -265,6 +267,49 @@ func TestWhatLooksLikeASecret(t *testing.T) {
 	for key, value := range plain {
 		if read[key].Value != value {
 			t.Errorf("%s=%q: %+v", key, value, read[key])
+		}
+	}
+}
+
+// TestProbesSpeakWhatIsServed: a process that speaks TLS is not asked in plaintext, or it would never be ready.
+func TestProbesSpeakWhatIsServed(t *testing.T) {
+	for name, c := range map[string]struct {
+		serves   []string
+		insecure bool
+		want     corev1.ProbeHandler
+		note     string
+	}{
+		"grpc, plaintext": {[]string{system.GRPC}, true, corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: 9090}}, ""},
+		"http, plaintext": {[]string{system.HTTP}, true, corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("http")}}, ""},
+		"grpc, TLS":       {[]string{system.GRPC}, false, corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString("grpc")}}, "gRPC is probed by whether its port takes connections"},
+		"http, TLS":       {[]string{system.HTTP}, false, corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("http"), Scheme: corev1.URISchemeHTTPS}}, "HTTP is probed by HTTPS"},
+		"both, TLS":       {[]string{system.GRPC, system.HTTP}, false, corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("http"), Scheme: corev1.URISchemeHTTPS}}, "HTTP is probed by HTTPS"},
+	} {
+		for _, state := range []string{"", system.Replicated} {
+			sys := &system.System{Name: "s", Services: []system.Service{{Name: "api", Run: "./api", Replicas: 3, Serves: c.serves, State: state}}}
+			e, err := kubernetes.New(sys, kubernetes.Options{Image: "{service}", Registry: "etcd://e:2379", Queue: "none", Insecure: c.insecure})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range e.Objects {
+				object, ok := o.Value.(runtime.Object)
+				if !ok || podOf(object) == nil {
+					continue
+				}
+				container := podOf(object).Spec.Containers[0]
+				probes := []*corev1.Probe{container.ReadinessProbe, container.StartupProbe, container.LivenessProbe}
+				if state == system.Replicated {
+					probes = probes[:1]
+				}
+				for _, p := range probes {
+					if !reflect.DeepEqual(p.ProbeHandler, c.want) {
+						t.Errorf("%s %s: %+v, want %+v", name, state, p.ProbeHandler, c.want)
+					}
+				}
+			}
+			if notes := strings.Join(e.Notes, "\n"); c.note == "" && strings.Contains(notes, "probed") || !strings.Contains(notes, c.note) {
+				t.Errorf("%s %s: notes %s", name, state, notes)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -99,6 +100,11 @@ func (x *exporter) statefulSet(svc system.Service) {
 	fields := x.podFields(svc)
 	fields["spec.podManagementPolicy"] = "All at once: a majority has to be there before any of them is ready."
 	fields["spec.persistentVolumeClaimRetentionPolicy"] = "A volume is a vote and a copy: it stays until somebody deletes it who knows why."
+	ready := int32(5)
+	if !x.opts.Insecure && !slices.Contains(svc.Protocols(), system.HTTP) {
+		ready = 60
+		fields["spec.minReadySeconds"] = "The probe sees whether it listens, not whether it has caught up: a minute for that before the next one is replaced."
+	}
 	x.add(svc.Name+". Its instances keep state among themselves: each has a name and a volume that stay.", &appsv1.StatefulSet{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"}, ObjectMeta: x.meta(svc.Name, svc.Name),
 		Spec: appsv1.StatefulSetSpec{
@@ -107,7 +113,7 @@ func (x *exporter) statefulSet(svc system.Service) {
 			Template:             x.pod(svc),
 			PodManagementPolicy:  appsv1.ParallelPodManagement,
 			UpdateStrategy:       appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType},
-			MinReadySeconds:      5,
+			MinReadySeconds:      ready,
 			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{claim},
 			PersistentVolumeClaimRetentionPolicy: &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
 				WhenDeleted: appsv1.RetainPersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
@@ -144,7 +150,7 @@ func (x *exporter) pod(svc system.Service) corev1.PodTemplateSpec {
 	if svc.State == system.Replicated {
 		c.Ports = append(c.Ports, corev1.ContainerPort{Name: "replica", ContainerPort: replicaPort})
 	}
-	probes(svc, &c)
+	x.probes(svc, &c)
 	grace := int64((drainDelay(svc) + StopTimeout + margin) / time.Second)
 	pod := corev1.PodSpec{
 		Containers: []corev1.Container{c}, TerminationGracePeriodSeconds: &grace, AutomountServiceAccountToken: ptr(false), EnableServiceLinks: ptr(false),
@@ -187,15 +193,26 @@ func processors(svc system.Service) resource.Quantity {
 	return *resource.NewMilliQuantity(int64(request*1000), resource.DecimalSI)
 }
 
-// probes adds the probes of a container: its first protocol is asked.
-func probes(svc system.Service, c *corev1.Container) {
+// probes adds the probes of a container: its first protocol is asked, or HTTP where gRPC speaks TLS, which the kubelet does
+// not.
+func (x *exporter) probes(svc system.Service, c *corev1.Container) {
 	protocols := svc.Protocols()
 	if len(protocols) == 0 {
 		return
 	}
-	ask := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString(system.HTTP)}}
-	if protocols[0] == system.GRPC {
-		ask = corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: ports[system.GRPC]}}
+	var ask corev1.ProbeHandler
+	switch secure := !x.opts.Insecure; {
+	case protocols[0] == system.GRPC && !secure:
+		ask.GRPC = &corev1.GRPCAction{Port: ports[system.GRPC]}
+	case slices.Contains(protocols, system.HTTP):
+		ask.HTTPGet = &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString(system.HTTP)}
+		if secure {
+			ask.HTTPGet.Scheme = corev1.URISchemeHTTPS
+			x.note("HTTP is probed by HTTPS: the kubelet checks no certificate, and has none to show, so a server that asks clients for one has to let /healthz pass without, or needs an exec probe of yours")
+		}
+	default:
+		ask.TCPSocket = &corev1.TCPSocketAction{Port: intstr.FromString(system.GRPC)}
+		x.note("gRPC is probed by whether its port takes connections, since the kubelet's own probe of it knows no TLS: one that listens and says that it is not ready counts as ready there (callers go by the registry and are not misled; a roll-out may be); for more, put an exec probe that speaks your TLS in its place")
 	}
 	c.ReadinessProbe = &corev1.Probe{ProbeHandler: ask, PeriodSeconds: 2, TimeoutSeconds: 2, FailureThreshold: 2}
 	if svc.State != system.Replicated {
@@ -260,6 +277,14 @@ func (x *exporter) disruptionBudget(svc system.Service) {
 	x.add(comment+"; one that is not well holds nobody up.", b, nil)
 }
 
+// scheme is what a public service speaks.
+func (x *exporter) scheme() string {
+	if x.opts.Insecure {
+		return "http"
+	}
+	return "https"
+}
+
 // publicService makes a public service reachable from outside of the system.
 func (x *exporter) publicService(svc system.Service) {
 	_, port, _ := strings.Cut(svc.HTTP[strings.LastIndexByte(svc.HTTP, ':'):], ":") // it was checked
@@ -274,7 +299,7 @@ func (x *exporter) publicService(svc system.Service) {
 	x.add(comment, &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: x.meta(svc.Name, svc.Name),
 		Spec: corev1.ServiceSpec{Selector: x.selector(svc.Name), Ports: []corev1.ServicePort{
-			{Name: system.HTTP, Port: int32(number), TargetPort: intstr.FromString(system.HTTP), AppProtocol: ptr("http")},
+			{Name: system.HTTP, Port: int32(number), TargetPort: intstr.FromString(system.HTTP), AppProtocol: ptr(x.scheme())},
 		}},
 	}, nil)
 }
