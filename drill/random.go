@@ -37,12 +37,20 @@ const (
 // than a minority of a service is hit, one of two, and none of one; the control plane counts as a service. Faults of
 // different services overlap.
 func Draw(r Random, w inject.World, seed uint64, length time.Duration) []inject.Fault {
+	return drawBeside(r, w, seed, length, nil)
+}
+
+// drawBeside draws as Draw does, beside faults that are known already: whom these hit is not hit by others as well.
+func drawBeside(r Random, w inject.World, seed uint64, length time.Duration, known []inject.Resolved) []inject.Fault {
 	d := &lottery{
 		random: r, world: w, until: length - Settle,
 		rand: rand.New(rand.NewPCG(seed, 0x6661756c7473)), //nolint:gosec // the same seed has to draw the same faults
 	}
 	if len(r.Kinds) == 0 {
 		d.random.Kinds = RandomKinds()
+	}
+	for _, f := range known {
+		d.knows(f)
 	}
 	every := cmp.Or(r.Every, defaultEvery)
 	var out []inject.Fault
@@ -66,7 +74,25 @@ type lottery struct {
 // hit is an instance that is hit, from a time on and until another.
 type hit struct {
 	service, id string
-	until       time.Duration
+	from, until time.Duration
+}
+
+// knows notes whom a fault hits that was not drawn here.
+func (d *lottery) knows(f inject.Resolved) {
+	targets := f.Targets
+	switch f.Kind { //nolint:exhaustive // all others name instances
+	case inject.Scale: // any of them may go
+		service, _ := d.world.Service(f.Targets[0])
+		targets = service.Instances
+	case inject.Registry, inject.Broker:
+		service, _ := d.world.Service(control.ControlService)
+		targets = service.Instances
+	}
+	for _, id := range targets {
+		if service, ok := d.world.Of(id); ok {
+			d.hits = append(d.hits, hit{service.Name, id, f.At, d.over(f.Fault, service)})
+		}
+	}
 }
 
 // draw draws one fault that begins at a time. Not every draw is one that can be done then.
@@ -82,11 +108,11 @@ func (d *lottery) draw(at time.Duration) (inject.Fault, bool) {
 		if kind == inject.Restart {
 			f.Target = []string{service.Name + "/all"}
 			for _, id := range service.Instances {
-				d.hits = append(d.hits, hit{service.Name, id, d.over(f, service)})
+				d.hits = append(d.hits, hit{service.Name, id, at, d.over(f, service)})
 			}
 			return f, true
 		}
-		free := d.free(service, at)
+		free := d.free(service, at, d.over(f, service))
 		id := free[d.rand.IntN(len(free))]
 		if len(f.From) > 0 { // a kind of connections
 			f.From = []string{id}
@@ -94,7 +120,7 @@ func (d *lottery) draw(at time.Duration) (inject.Fault, bool) {
 		} else {
 			f.Target = []string{id}
 		}
-		d.hits = append(d.hits, hit{service.Name, id, d.over(f, service)})
+		d.hits = append(d.hits, hit{service.Name, id, at, d.over(f, service)})
 		return f, true
 	}
 	return inject.Fault{}, false
@@ -167,7 +193,7 @@ func (d *lottery) fits(f inject.Fault, s inject.Service) bool {
 	if s.Name == control.ControlService && f.Kind != inject.Kill && f.Kind != inject.Freeze {
 		return false // its members are not the library's, and are nobody's to restart
 	}
-	free := d.free(s, f.At)
+	free := d.free(s, f.At, d.over(f, s))
 	hit := len(s.Instances) - len(free)
 	if f.Kind == inject.Restart {
 		return hit == 0 && bearable(len(s.Instances)) > 0
@@ -175,11 +201,11 @@ func (d *lottery) fits(f inject.Fault, s inject.Service) bool {
 	return hit < bearable(len(s.Instances)) && len(free) > 0
 }
 
-// free are the instances of a service that nothing hits at a time.
-func (d *lottery) free(s inject.Service, at time.Duration) []string {
+// free are the instances of a service that nothing hits from a time on and until another.
+func (d *lottery) free(s inject.Service, at, until time.Duration) []string {
 	return slices.DeleteFunc(slices.Clone(s.Instances), func(id string) bool {
 		return slices.Contains(d.random.Spare, id) ||
-			slices.ContainsFunc(d.hits, func(h hit) bool { return h.service == s.Name && h.id == id && h.until > at })
+			slices.ContainsFunc(d.hits, func(h hit) bool { return h.service == s.Name && h.id == id && h.until > at && h.from < until })
 	})
 }
 

@@ -141,6 +141,59 @@ func TestDrawIsBusy(t *testing.T) {
 	}
 }
 
+// Disks of services that keep nothing on them are not drawn: nothing would come of it.
+func TestDrawOfDisks(t *testing.T) {
+	stateless := inject.World{Services: []inject.Service{{Name: "greet", Instances: []string{"greet-1", "greet-2", "greet-3"}}}}
+	for _, f := range Draw(Random{}, stateless, 7, 10*time.Minute) {
+		if f.Kind == inject.Disk {
+			t.Fatalf("%+v", f)
+		}
+	}
+	stateless.Services[0].Replicated = true
+	if !slices.ContainsFunc(Draw(Random{}, stateless, 7, 10*time.Minute), func(f inject.Fault) bool { return f.Kind == inject.Disk }) {
+		t.Error("no disk of a service with replicated state")
+	}
+}
+
+// Random faults keep off those whom faults that were written hit, before, while and after these do.
+func TestDrawBesideOthers(t *testing.T) {
+	w := shop()
+	var known []inject.Resolved
+	for _, f := range []inject.Fault{
+		{Kind: inject.Freeze, At: 30 * time.Second, For: 20 * time.Second, Target: []string{"orders-1"}},
+		{Kind: inject.Scale, At: 60 * time.Second, For: 20 * time.Second, Target: []string{"cart"}, Replicas: 2},
+		{Kind: inject.Registry, Mode: "down", At: 90 * time.Second, For: 20 * time.Second},
+	} {
+		r, err := inject.Resolve(f, w, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known = append(known, r)
+	}
+	alone, beside := 0, 0
+	count := func(faults []inject.Fault) (n int) {
+		d := &lottery{world: w}
+		for _, f := range faults {
+			for i, service := range []string{"orders", control.ControlService, "cart"} {
+				svc, _ := w.Service(service)
+				from := []time.Duration{30 * time.Second, 90 * time.Second, 60 * time.Second}[i]
+				hits := strings.HasPrefix(append(slices.Clone(f.Target), f.From...)[0], service)
+				if hits && f.At < from+20*time.Second && d.over(f, svc) > from {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	for seed := range uint64(20) {
+		alone += count(Draw(Random{}, w, seed, 2*time.Minute))
+		beside += count(drawBeside(Random{}, w, seed, 2*time.Minute, known))
+	}
+	if alone < 20 || beside != 0 {
+		t.Errorf("%d hit the same services at the same time, and %d when they should not", alone, beside)
+	}
+}
+
 func TestWhatCannotBeDrawn(t *testing.T) {
 	for want, r := range map[string]Random{
 		`"scale" cannot be drawn`: {Kinds: []inject.Kind{inject.Scale}},

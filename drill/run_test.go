@@ -30,15 +30,18 @@ type toy struct {
 	frozen map[string]bool
 	faults map[string]control.FaultRequest
 	calls  []string
-	rng    *rand.Rand
-	broken error // of Inject
-	events chan control.Event
-	status int  // of answers; 0 is 200
-	alone  bool // clients do not try another instance
+
+	suffered uint64
+	rng      *rand.Rand
+	broken   error // of Inject
+	events   chan control.Event
+	status   int  // of answers; 0 is 200
+	alone    bool // clients do not try another instance
 
 	down    time.Duration // how long a killed instance is away; 0 is a second
 	restart time.Duration // how long a restart takes; 0 is 3 s
 	ended   time.Time     // when the platform ends; zero is never
+	called  bool          // somebody calls what faults of the kind errors are about
 }
 
 func newToy() *toy {
@@ -105,7 +108,7 @@ func (y *toy) Inject(_ context.Context, req control.FaultRequest) (control.Fault
 	y.note("%s %s", req.Kind, strings.Join(req.Targets, " "))
 	y.faults[id] = req
 	for _, t := range req.Targets {
-		y.frozen[t] = true
+		y.frozen[t] = req.Kind == control.FaultFreeze
 	}
 	return control.Fault{ID: id}, nil
 }
@@ -138,7 +141,14 @@ func (y *toy) Faults(context.Context) ([]control.Fault, error) {
 }
 
 func (y *toy) Stats(context.Context) (control.Stats, error) {
-	return control.Stats{Instances: map[string]control.InstanceStats{"web-1": {}, "web-2": {}}}, nil
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	one := control.InstanceStats{}
+	if y.called && len(y.faults) > 0 {
+		y.suffered++
+	}
+	one.Suffered = y.suffered
+	return control.Stats{Instances: map[string]control.InstanceStats{"web-1": one, "web-2": one}}, nil
 }
 
 func (y *toy) Events(ctx context.Context, _ func(), emit func(control.Event) error) error {
@@ -339,6 +349,40 @@ func TestThePlatformEnds(t *testing.T) {
 			if explained := strings.Contains(f.Explain, "The platform itself"); explained != (f.Due+f.Took >= 12*time.Second) {
 				t.Errorf("%v: %s", f.Due, f.Explain)
 			}
+		}
+	})
+}
+
+// Calls that were to fail, of methods that nobody calls, are no fault that was stood.
+func TestAFaultThatHitsNothing(t *testing.T) {
+	for _, called := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			y := newToy()
+			y.called = called
+			f := inject.Fault{Kind: inject.Errors, At: 5 * time.Second, For: 4 * time.Second, Target: []string{"web-2"}, Methods: []string{"/x.Y/Nobody"}}
+			r, _ := drilled(t.Context(), y, Scenario{Name: "x", Faults: []inject.Fault{f}})
+			if got := r.Faults[0].Error; strings.Contains(got, "it hit no call") == called || (r.Verdict() == report.CouldNotRun) == called || r.Faults[0].Ended > 9100*ms {
+				t.Errorf("called: %v, verdict = %v, %+v", called, r.Verdict(), r.Faults[0])
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := inject.Fault{Kind: inject.Disk, At: 5 * time.Second, For: 4 * time.Second, Target: []string{"web-2"}, Mode: "full"}
+		r, _ := drilled(t.Context(), newToy(), Scenario{Name: "x", Faults: []inject.Fault{f}})
+		if r.Verdict() != report.CouldNotRun || !strings.Contains(r.CouldNot, "web keeps no replicated state") {
+			t.Errorf("verdict = %v: %s", r.Verdict(), r.CouldNot)
+		}
+	})
+}
+
+// A random fault does not take the last instance when another one takes longer to come back than was thought.
+func TestRandomFaultsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y := newToy()
+		y.down = 25 * time.Second
+		r, _ := drilled(t.Context(), y, Scenario{Name: "x", For: 2 * time.Minute, Random: &Random{Every: time.Second, Kinds: []inject.Kind{inject.Kill}}})
+		if r.Verdict() != report.NobodyNoticed || len(r.Faults) < 2 || !strings.Contains(strings.Join(r.LeftOut, "\n"), "was still missing") {
+			t.Errorf("verdict = %v: %q, %d faults, left out %q", r.Verdict(), r.Reasons(), len(r.Faults), r.LeftOut)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ type session struct {
 
 	info    control.Info
 	world   inject.World
-	faults  []inject.Resolved // in the order of their beginnings
+	faults  []planned // in the order of their beginnings
 	applier inject.Applier
 	caller  *load.Caller
 	load    *load.Load
@@ -47,6 +48,7 @@ type session struct {
 	mu         sync.Mutex // guards what follows, and calls of cfg.Progress
 	happened   []report.Fault
 	broken     []string
+	skipped    []string      // random faults that were not done after all, and why
 	restarting int           // rolling restarts that are under way
 	seen       time.Duration // when the platform was there the last time
 	gone       bool          // it is there no more
@@ -232,45 +234,80 @@ func (s *session) findForeign(ctx context.Context) error {
 // draw decides who is hit.
 func (s *session) draw() error {
 	faults := slices.Clone(s.sc.Faults)
-	if s.sc.Random != nil {
-		if err := s.sc.Random.validate(s.world); err != nil {
-			return err
-		}
-		faults = append(faults, Draw(*s.sc.Random, s.world, s.cfg.Seed, s.sc.For)...)
-	}
-	slices.SortStableFunc(faults, func(a, b inject.Fault) int { return int(a.At - b.At) })
+	slices.SortStableFunc(faults, byBeginning)
 	for i, f := range faults {
 		if f.At >= s.sc.For {
 			return failure.New(failure.InvalidArgument, "a fault is to begin %s after the load does (%s), which lasts %s", inject.Span(f.At), f.Kind, inject.Span(s.sc.For))
 		}
-		rng := rand.New(rand.NewPCG(s.cfg.Seed, uint64(i))) //nolint:gosec // the same seed has to hit the same ones
-		r, err := inject.Resolve(f, s.world, rng)
-		if err != nil {
+		if err := s.plan(f, i, false); err != nil {
 			return err
 		}
-		if why := s.cannot(r); why != "" && s.sc.Lenient {
-			s.sc.LeftOut = append(slices.Clone(s.sc.LeftOut), r.What+": "+why)
-			continue
-		}
-		s.faults = append(s.faults, r)
 	}
-	if len(s.faults) == 0 && s.sc.Random != nil && len(faults) == 0 {
-		return failure.New(failure.FailedPrecondition, "nothing can be drawn in %s: random faults begin after %s, are over and recovered from %s before the end, and hit services of two instances or more",
-			inject.Span(s.sc.For), inject.Span(Calm), inject.Span(Settle))
+	if s.sc.Random != nil {
+		if err := s.sc.Random.validate(s.world); err != nil {
+			return err
+		}
+		known := make([]inject.Resolved, len(s.faults))
+		for i, p := range s.faults {
+			known[i] = p.Resolved
+		}
+		drawn := drawBeside(*s.sc.Random, s.world, s.cfg.Seed, s.sc.For, known)
+		for i, f := range drawn {
+			if err := s.plan(f, len(faults)+i, true); err != nil {
+				return err
+			}
+		}
+		if faults = append(faults, drawn...); len(faults) == 0 {
+			return failure.New(failure.FailedPrecondition, "nothing can be drawn in %s: random faults begin after %s, are over and recovered from %s before the end, and hit services of two instances or more",
+				inject.Span(s.sc.For), inject.Span(Calm), inject.Span(Settle))
+		}
 	}
 	if len(s.faults) == 0 && len(faults) > 0 {
 		return failure.New(failure.FailedPrecondition, "nothing of it can be done here: %s", s.sc.LeftOut[len(s.sc.LeftOut)-1])
 	}
+	slices.SortStableFunc(s.faults, func(a, b planned) int { return byBeginning(a.Fault, b.Fault) })
 	s.applier = inject.Applier{
 		Control: s.cfg.Control, Note: "drill " + s.sc.Name, Dir: s.info.Dir, Env: s.environ(), Guard: s.cfg.Guard,
 	}
 	return nil
 }
 
+func byBeginning(a, b inject.Fault) int { return cmp.Compare(a.At, b.At) }
+
+// planned is a fault that is to be done.
+type planned struct {
+	inject.Resolved
+	random bool // it is not done when whom it would hit cannot bear it after all
+}
+
+// plan draws whom a fault hits, and puts it among those that are done, if it can be.
+func (s *session) plan(f inject.Fault, i int, random bool) error {
+	rng := rand.New(rand.NewPCG(s.cfg.Seed, uint64(i))) //nolint:gosec // the same seed has to hit the same ones
+	r, err := inject.Resolve(f, s.world, rng)
+	if err != nil {
+		return err
+	}
+	why := s.cannot(r)
+	switch {
+	case why != "" && s.sc.Lenient:
+		s.sc.LeftOut = append(slices.Clone(s.sc.LeftOut), r.What+": "+why)
+		return nil
+	case why != "" && f.Kind == inject.Disk: // the platform does not know that nothing would come of it
+		return failure.New(failure.FailedPrecondition, "%s: %s", r.What, why)
+	}
+	s.faults = append(s.faults, planned{r, random})
+	return nil
+}
+
 // cannot says why a fault cannot be done, "" if it can.
 func (s *session) cannot(r inject.Resolved) string {
 	for _, id := range r.Targets {
-		if svc, ok := s.world.Of(id); ok && svc.Name != control.ControlService && !s.world.Can(r.Kind, svc) {
+		svc, ok := s.world.Of(id)
+		switch {
+		case !ok || svc.Name == control.ControlService || s.world.Can(r.Kind, svc):
+		case r.Kind == inject.Disk && !svc.Foreign:
+			return svc.Name + " keeps no replicated state, which is what would suffer (state: replicated in the system file, if it does)"
+		default:
 			return svc.Name + " is not Holdfast's, and does not do this to itself (start the system with --netns for what is about the network)"
 		}
 	}
@@ -388,6 +425,10 @@ func (s *session) drill(ctx context.Context) error {
 		return failure.New(failure.Unavailable, "the platform itself ended, about %s after the load began: what failed since then says nothing about the system",
 			inject.Span(s.seen.Round(100*time.Millisecond)))
 	}
+	s.sc.LeftOut = append(slices.Clone(s.sc.LeftOut), s.skipped...)
+	if len(s.happened) == 0 && len(s.skipped) > 0 {
+		return failure.New(failure.FailedPrecondition, "nothing was broken: %s", s.skipped[len(s.skipped)-1])
+	}
 	if err := s.recovered(ctx); err != nil {
 		return err
 	}
@@ -499,12 +540,17 @@ func rates(mix load.Mix) string {
 
 // suffer makes one fault happen at its time, and mends it. ctx is done when the drill is interrupted, offering when the load is
 // over as well.
-func (s *session) suffer(ctx, offering context.Context, f inject.Resolved) {
+func (s *session) suffer(ctx, offering context.Context, f planned) {
 	if !sleep(offering, f.At-s.rec.Now()) {
 		return
 	}
-	i := s.begun(f)
-	active, err := s.applier.Begin(offering, f)
+	if why := s.unbearable(offering, f); why != "" {
+		s.skip(f, why)
+		return
+	}
+	i := s.begun(f.Resolved)
+	before, counts := s.suffered(offering, f)
+	active, err := s.applier.Begin(offering, f.Resolved)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		s.ended(i, nil) // the drill says that it was interrupted
@@ -528,6 +574,81 @@ func (s *session) suffer(ctx, offering context.Context, f inject.Resolved) {
 		err = failure.New(failure.FailedPrecondition, "the load was over after %s of it", inject.Span(lasted.Round(10*time.Millisecond)))
 	}
 	s.ended(i, err)
+	if err == nil && counts && !cut {
+		s.lookWhetherHit(mending, i, f, before)
+	}
+}
+
+// unbearable says why a random fault is not to be done after all: others of the service that it would hit are still missing,
+// since what was to be over by now is not. "" is why not.
+func (s *session) unbearable(ctx context.Context, f planned) string {
+	if !f.random {
+		return ""
+	}
+	instances, err := s.cfg.Control.Instances(ctx)
+	if err != nil {
+		return "" // what comes next says so
+	}
+	for _, svc := range s.world.Services {
+		hit, missing := 0, []string(nil)
+		for _, id := range svc.Instances {
+			if slices.Contains(f.Targets, id) {
+				hit++
+			}
+			if !slices.ContainsFunc(instances, func(i control.Instance) bool { return i.ID == id && i.State == "ready" }) &&
+				(f.Kind == inject.Restart || !slices.Contains(f.Targets, id)) {
+				missing = append(missing, id)
+			}
+		}
+		if f.Kind == inject.Restart && hit > 0 {
+			hit = bearable(len(svc.Instances))
+		}
+		if hit > 0 && len(missing) > 0 && hit+len(missing) > bearable(len(svc.Instances)) {
+			return "not done, since " + strings.Join(missing, ", ") + " was still missing"
+		}
+	}
+	return ""
+}
+
+func (s *session) skip(f planned, why string) {
+	s.mu.Lock()
+	s.skipped = append(s.skipped, fmt.Sprintf("%s at %s: %s", f.What, inject.Span(f.At), why))
+	s.mu.Unlock()
+	s.tell(f.What+": "+why, false)
+}
+
+// suffered is how often those whose calls are to fail have suffered anything yet. counts reports whether that can be told from
+// a fault that does nothing: one that names methods, which nobody may call.
+func (s *session) suffered(ctx context.Context, f planned) (sum uint64, counts bool) {
+	if f.Kind != inject.Errors || len(f.Methods) == 0 {
+		return 0, false
+	}
+	stats, err := s.cfg.Control.Stats(ctx)
+	if err != nil {
+		return 0, false
+	}
+	for _, id := range f.Targets {
+		i, ok := stats.Instances[id]
+		if !ok {
+			return 0, false
+		}
+		sum += i.Suffered
+	}
+	return sum, true
+}
+
+// lookWhetherHit says of a fault that is over if it has hit nothing.
+func (s *session) lookWhetherHit(ctx context.Context, i int, f planned, before uint64) {
+	for range 4 { // they say twice a second how often
+		if now, counts := s.suffered(ctx, f); !counts || now != before || !sleep(ctx, 500*time.Millisecond) {
+			return
+		}
+	}
+	why := "it hit no call: nobody called " + strings.Join(f.Methods, ", ")
+	s.mu.Lock()
+	s.happened[i].Error = why
+	s.mu.Unlock()
+	s.tell(f.What+": "+why, true)
 }
 
 // begun notes that a fault begins, and returns its place.

@@ -155,7 +155,7 @@ func TestWhatIsDrawn(t *testing.T) {
 
 func TestWorldOf(t *testing.T) {
 	w := inject.WorldOf(
-		control.Info{Network: "10.0.0.0/16", Services: []control.Service{{Name: "web", HTTP: "127.0.0.1:80"}, {Name: "idle"}}},
+		control.Info{Network: "10.0.0.0/16", Services: []control.Service{{Name: "web", HTTP: "127.0.0.1:80", Replicated: true}, {Name: "idle"}}},
 		[]control.Instance{
 			{Service: "web", ID: "web-10", State: "ready"},
 			{Service: "web", ID: "web-9", State: "backoff"},
@@ -164,9 +164,9 @@ func TestWorldOf(t *testing.T) {
 		})
 	var got []string
 	for _, s := range w.Services {
-		got = append(got, fmt.Sprintf("%s %v %v", s.Name, s.Instances, s.Public))
+		got = append(got, fmt.Sprintf("%s %v %v %v", s.Name, s.Instances, s.Public, s.Replicated))
 	}
-	if text := strings.Join(got, "; "); text != "web [web-9 web-10] true; idle [] false; control [control-1] false" || !w.Network {
+	if text := strings.Join(got, "; "); text != "web [web-9 web-10] true true; idle [] false false; control [control-1] false false" || !w.Network {
 		t.Error(text)
 	}
 }

@@ -33,8 +33,8 @@ type Service struct {
 // WorldOf is the world of a running system. Instances that are on their way out are not in it.
 func WorldOf(info control.Info, instances []control.Instance) World {
 	w := World{Network: info.Network != "", Clock: info.Clock}
-	add := func(name string, public bool) {
-		s := Service{Name: name, Public: public}
+	add := func(name string, public, replicated bool) {
+		s := Service{Name: name, Public: public, Replicated: replicated}
 		for _, i := range instances {
 			if i.Service == name && i.State != "draining" && i.State != "stopped" {
 				s.Instances = append(s.Instances, i.ID)
@@ -44,10 +44,10 @@ func WorldOf(info control.Info, instances []control.Instance) World {
 		w.Services = append(w.Services, s)
 	}
 	for _, s := range info.Services {
-		add(s.Name, s.HTTP != "")
+		add(s.Name, s.HTTP != "", s.Replicated)
 	}
 	if slices.ContainsFunc(instances, func(i control.Instance) bool { return i.Service == control.ControlService }) {
-		add(control.ControlService, false)
+		add(control.ControlService, false, false)
 	}
 	return w
 }
@@ -85,8 +85,10 @@ func (w World) Can(k Kind, s Service) bool {
 		return !s.Foreign || w.Network
 	case Loss:
 		return w.Network
-	case Errors, Disk, Memory:
+	case Errors, Memory:
 		return !s.Foreign
+	case Disk: // replicated state is what a process writes by itself
+		return !s.Foreign && s.Replicated
 	case Clock:
 		return w.Clock && s.Name != control.ControlService
 	}

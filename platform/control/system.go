@@ -89,6 +89,9 @@ type Service struct {
 	Ready    int    `json:"ready"`          // of those, ready now
 	HTTP     string `json:"http,omitempty"` // address at which the platform listens for it
 
+	// Replicated is whether its instances keep state among themselves, as the system file says (state: replicated).
+	Replicated bool `json:"replicated,omitempty"`
+
 	Autoscale *Autoscale `json:"autoscale,omitempty"` // nil for one that is not scaled by its load
 }
 

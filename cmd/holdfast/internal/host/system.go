@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/platform/supervise"
+	"github.com/holdfast-go/holdfast/platform/system"
 )
 
 // Info implements control.System.
@@ -29,10 +30,14 @@ func (h *Host) Info() control.Info {
 	if h.net != nil {
 		info.Network = h.net.Subnet().String()
 	}
+	replicated := make(map[string]bool)
+	for _, s := range h.sys.Services {
+		replicated[s.Name] = s.State == system.Replicated
+	}
 	for _, s := range p.Services {
 		if s.Name != control.ControlService {
 			info.Services = append(info.Services, control.Service{
-				Name: s.Name, Replicas: s.Wanted, Ready: s.Ready, HTTP: s.HTTP, Autoscale: h.scaling(s.Name),
+				Name: s.Name, Replicas: s.Wanted, Ready: s.Ready, HTTP: s.HTTP, Autoscale: h.scaling(s.Name), Replicated: replicated[s.Name],
 			})
 		}
 	}
