@@ -8,21 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-go/holdfast/drill/check"
 	"github.com/holdfast-go/holdfast/drill/inject"
 	"github.com/holdfast-go/holdfast/drill/load"
 	"github.com/holdfast-go/holdfast/drill/report"
 )
 
 const (
-	// slack is within which faults begin, or end, at the same time.
-	slack = 100 * time.Millisecond
-	// window is what p99 is taken over to see when it is back, slot by slot.
-	window = 2
-	slot   = 500 * time.Millisecond
-	// noise is a p99 that nobody waits for: what is below it is back.
-	noise = 50 * time.Millisecond
-	// fewest is how many calls it takes to speak of a p99.
-	fewest = 5
 	// warm is how long connections may take to be made: not what a calm system is like.
 	warm = 2 * time.Second
 	// tooLong is for how long the drill's own process may be held up before its times are not the system's any more.
@@ -50,7 +42,7 @@ func (s *session) report() *report.Report {
 	r.HeldUp = tally.HeldUp
 	judge(r, s.sc, s.world, s.named(s.rec.Samples()), s.attempts.amplification())
 	if tally.Dropped > 0 {
-		r.LeftOut = append(slices.Clone(r.LeftOut), fmt.Sprintf("%d calls beyond %d, which were made and are in no figure", tally.Dropped, load.MaxSamples))
+		beyond(r, s.sc, tally)
 	}
 	return r
 }
@@ -80,7 +72,8 @@ func judge(r *report.Report, sc Scenario, w inject.World, samples []load.Sample,
 	for _, f := range r.Faults {
 		r.Figures.Mask = max(r.Figures.Mask, f.Mask)
 	}
-	r.Figures.Recover = recovery(turns, samples, limit)
+	back := recovery(turns, samples, limit)
+	r.Figures.Recover = back.longest
 	for _, c := range sc.Load.Calls {
 		of := slices.Clone(samples)
 		of = slices.DeleteFunc(of, func(s load.Sample) bool { return s.Call != c.Name })
@@ -88,15 +81,89 @@ func judge(r *report.Report, sc Scenario, w inject.World, samples []load.Sample,
 	}
 	r.Timeline = timeline(samples, r.Length)
 	r.Expectations = expectations(sc.Expect, r.Figures, len(turns) > 0, r.HeldUp)
-	if last := lastFailed(samples, turns, limit); last > r.Length-atTheEnd {
-		for i := range r.Expectations {
-			if x := &r.Expectations[i]; x.Name == "mask" {
-				x.Value, x.Kept, x.Unknown = "never: calls failed until the end", false, ""
-			}
-		}
+	if r.HeldUp > tooLong {
+		excuse(r, sc.Expect, samples)
+	} else {
+		last := lastFailed(samples, turns, limit)
+		unending(r.Expectations, last > r.Length-atTheEnd, back)
 	}
 	r.Failed, r.MoreFailed = failures(r, samples, newExplainer(r, sc, w))
 	r.Advice = advise(r, sc, w, samples)
+}
+
+// unending says of promises about how long something takes that it did not come to an end, or was not seen to.
+func unending(expectations []report.Expectation, failing bool, back recovered) {
+	for i := range expectations {
+		switch x := &expectations[i]; {
+		case x.Name == "mask" && failing:
+			x.Value, x.Kept, x.Unknown = "never: calls failed until the end", false, ""
+		case x.Name == "recover" && back.never:
+			x.Value, x.Kept, x.Unknown = "never: p99 was not back at the end", false, ""
+		case x.Name == "recover" && back.unknown && x.Kept && x.Unknown == "":
+			x.Unknown = "after the last fault there were too few calls to see whether p99 is back"
+		}
+	}
+}
+
+// excuse says that success was missed by calls alone that were under way while the drill itself did not get to run, if it
+// was: that is not the system's doing.
+func excuse(r *report.Report, e Expect, samples []load.Sample) {
+	type span struct{ from, to time.Duration }
+	var held []span
+	for _, s := range samples { // in the order in which they were due
+		if s.Late <= tooLong {
+			continue
+		}
+		if n := len(held); n > 0 && s.Due <= held[n-1].to {
+			held[n-1].to = max(held[n-1].to, s.Due+s.Late)
+			continue
+		}
+		held = append(held, span{s.Due, s.Due + s.Late})
+	}
+	excused := 0
+	for _, s := range samples {
+		i, _ := slices.BinarySearchFunc(held, s.Due, func(h span, due time.Duration) int { return cmp.Compare(h.to, due) })
+		if s.Outcome == load.Failed && i < len(held) && held[i].from <= s.Due+s.Took {
+			excused++
+		}
+	}
+	for i := range r.Expectations {
+		x := &r.Expectations[i]
+		if x.Name == "success" && !x.Kept && success(r.Figures.OK, r.Figures.Failed-excused) >= e.Success {
+			x.Unknown = fmt.Sprintf("%d of the %d calls that failed were under way while the drill itself did not get to run", excused, r.Figures.Failed)
+		}
+	}
+}
+
+// beyond takes the calls into account that were made and not kept: they count for success, and nothing is known of their times.
+func beyond(r *report.Report, sc Scenario, tally load.Tally) {
+	f := &r.Figures
+	f.OK, f.Failed, f.Refused = tally.OK, tally.Failed, tally.Refused
+	f.Calls, f.Success = f.OK+f.Failed+f.Refused, success(f.OK, f.Failed)
+	lost := fmt.Sprintf("%d calls beyond %d were counted, and nothing else of them is known", tally.Dropped, load.MaxSamples)
+	r.LeftOut = append(slices.Clone(r.LeftOut), lost)
+	for i := range r.Expectations {
+		switch x := &r.Expectations[i]; x.Name {
+		case "success":
+			*x = successOf(sc.Expect, *f)
+		case "mask", "recover": // what was too long already is
+			if x.Kept {
+				x.Unknown = lost
+			}
+		case "amplification", "load":
+		default:
+			x.Unknown = lost
+		}
+	}
+	r.Invariants = slices.Clone(r.Invariants)
+	for i := range r.Invariants {
+		// Those with calls of their own have seen all of them; a command is given the record.
+		of := sc.Invariants[i]
+		if v := &r.Invariants[i]; v.Answer == check.Holds && (of.Acknowledged != nil || of.Once != nil || of.Command != nil || of.Func != nil) {
+			v.Answer = check.Unknown
+			v.Says += "; " + lost
+		}
+	}
 }
 
 // lastFailed is when the last call failed that something was to blame for; 0 if none did.
@@ -181,108 +248,6 @@ func attemptsOf(samples []load.Sample) float64 {
 	return float64(attempts) / float64(calls)
 }
 
-// turn is when something changed: a fault began, or ended.
-type turn struct {
-	at     time.Duration
-	faults []int // which; several, if it was at the same time
-}
-
-// turnsOf are the turns, in their order.
-func turnsOf(faults []report.Fault) []turn {
-	var all []turn
-	for i, f := range faults {
-		all = append(all, turn{f.Begun, []int{i}})
-		if f.Ended > 0 {
-			all = append(all, turn{f.Ended, []int{i}})
-		}
-	}
-	slices.SortStableFunc(all, func(a, b turn) int { return int(a.at - b.at) })
-	var out []turn
-	for _, t := range all {
-		if n := len(out); n > 0 && t.at-out[n-1].at <= slack {
-			if !slices.Contains(out[n-1].faults, t.faults[0]) {
-				out[n-1].faults = append(out[n-1].faults, t.faults...)
-			}
-			continue
-		}
-		out = append(out, t)
-	}
-	return out
-}
-
-// turnOf is what became of a call is due to, if it is due to any: the last turn before it was due; or a later one, if that came
-// when the call had not taken longer yet than calls should. -1 is none.
-func turnOf(turns []turn, s load.Sample, limit time.Duration) int {
-	i, exact := slices.BinarySearchFunc(turns, s.Due, func(t turn, at time.Duration) int { return cmp.Compare(t.at, at) })
-	if !exact {
-		i--
-	}
-	for i+1 < len(turns) && turns[i+1].at <= s.Due+s.Took && turns[i+1].at-s.Due < limit {
-		i++
-	}
-	return i
-}
-
-// mask fills in, for each fault, how many calls failed because of it beginning or ending, and how long it was from then until
-// the last of them had failed.
-func mask(faults []report.Fault, turns []turn, samples []load.Sample, limit time.Duration) {
-	for _, s := range samples {
-		if s.Outcome != load.Failed {
-			continue
-		}
-		i := turnOf(turns, s, limit)
-		if i < 0 {
-			continue
-		}
-		for _, f := range turns[i].faults {
-			faults[f].Failed++
-			faults[f].Mask = max(faults[f].Mask, s.Due+s.Took-turns[i].at)
-		}
-	}
-}
-
-// threshold is what p99 has to be below to be back: the goal, or twice what it was when all was calm.
-func threshold(e Expect, calm time.Duration) time.Duration {
-	if e.P99 > 0 {
-		return e.P99
-	}
-	return max(2*calm, noise)
-}
-
-// recovery is the longest time after a turn until p99 was back, within what was left until the next one.
-func recovery(turns []turn, samples []load.Sample, limit time.Duration) (longest time.Duration) {
-	slots := make([]map[int][]time.Duration, len(turns))
-	for _, s := range samples {
-		i := turnOf(turns, s, limit)
-		if i < 0 || s.Outcome == load.Failed {
-			continue
-		}
-		if slots[i] == nil {
-			slots[i] = make(map[int][]time.Duration)
-		}
-		// A call that was under way at the turn is one of its first.
-		n := int(max(0, s.Due-turns[i].at) / slot)
-		slots[i][n] = append(slots[i][n], s.Took)
-	}
-	for _, of := range slots {
-		for n, took := range of {
-			for k := 1; k < window; k++ {
-				took = append(took[:len(took):len(took)], of[n+k]...)
-			}
-			if len(took) < fewest {
-				continue
-			}
-			slices.Sort(took)
-			// With few calls the slowest one is no p99: it takes two.
-			p99 := took[int(0.99*float64(len(took)-1))]
-			if p99 > limit {
-				longest = max(longest, time.Duration(n+1)*slot)
-			}
-		}
-	}
-	return longest
-}
-
 // timeline cuts a drill into slices.
 func timeline(samples []load.Sample, length time.Duration) []report.Slice {
 	if length <= 0 {
@@ -319,16 +284,13 @@ func timeline(samples []load.Sample, length time.Duration) []report.Slice {
 
 // expectations hold the figures against what was promised.
 func expectations(e Expect, f report.Figures, broken bool, heldUp time.Duration) (out []report.Expectation) {
-	unknown := ""
+	heldBack := ""
 	if heldUp > tooLong {
-		unknown = fmt.Sprintf("the drill itself did not get to run for %v, so its times are this machine's, not the system's", heldUp.Round(10*time.Millisecond))
+		heldBack = fmt.Sprintf("the drill itself did not get to run for %s, so its times are this machine's, not the system's", brief(heldUp))
+		out = append(out, report.Expectation{Name: "load", Goal: "offered when it is due", Value: brief(heldUp) + " late", Unknown: heldBack})
 	}
 	if e.Success > 0 {
-		x := report.Expectation{Name: "success", Goal: "at least " + percent(e.Success), Value: percent(f.Success), Kept: f.Success >= e.Success}
-		if f.OK+f.Failed == 0 {
-			x.Unknown = "no call was made"
-		}
-		out = append(out, x)
+		out = append(out, successOf(e, f))
 	}
 	for _, d := range []struct {
 		name        string
@@ -352,8 +314,8 @@ func expectations(e Expect, f report.Figures, broken bool, heldUp time.Duration)
 			x.Unknown = "no call was made"
 		case !d.fault && f.OK+f.Refused == 0:
 			x.Value, x.Kept = "no call was answered", false
-		case !x.Kept:
-			x.Unknown = unknown // what was kept even so is kept
+		default:
+			x.Unknown = heldBack
 		}
 		out = append(out, x)
 	}
@@ -368,6 +330,14 @@ func expectations(e Expect, f report.Figures, broken bool, heldUp time.Duration)
 		out = append(out, x)
 	}
 	return out
+}
+
+func successOf(e Expect, f report.Figures) report.Expectation {
+	x := report.Expectation{Name: "success", Goal: "at least " + percent(e.Success), Value: percent(f.Success), Kept: f.Success >= e.Success}
+	if f.OK+f.Failed == 0 {
+		x.Unknown = "no call was made"
+	}
+	return x
 }
 
 // percent has one digit after the nines, two at least, and never says more than it is.

@@ -63,6 +63,12 @@ func TestMask(t *testing.T) {
 		{"because it ends", []report.Fault{freeze}, between(10*time.Second, 10500*ms), []time.Duration{495 * ms}, []int{50}},
 		{"the later one's", []report.Fault{freeze, {Kind: "kill", Begun: 7 * time.Second}}, between(7*time.Second, 8*time.Second), []time.Duration{0, 995 * ms}, []int{0, 100}},
 		{"both at once", []report.Fault{kill, {Kind: "kill", Begun: 5050 * ms}}, between(5*time.Second, 6*time.Second), []time.Duration{995 * ms, 995 * ms}, []int{100, 100}},
+		{"across the next one", []report.Fault{kill, {Kind: "kill", Begun: 6 * time.Second}}, between(5*time.Second, 7*time.Second), []time.Duration{1995 * ms, 995 * ms}, []int{200, 100}},
+		{"across its end", []report.Fault{freeze}, between(5*time.Second, 11*time.Second), []time.Duration{5995 * ms}, []int{600}},
+		{"twice, which is two outages", []report.Fault{kill, {Kind: "kill", Begun: 8 * time.Second}}, func(s *load.Sample) {
+			between(5*time.Second, 6*time.Second)(s)
+			between(8*time.Second, 9*time.Second)(s)
+		}, []time.Duration{995 * ms, 995 * ms}, []int{100, 100}},
 		{"under way when it began", []report.Fault{kill}, func(s *load.Sample) {
 			if s.Due == 4990*ms {
 				s.Outcome, s.Took = load.Failed, 300*ms
@@ -106,7 +112,8 @@ func TestRecover(t *testing.T) {
 	}{
 		{"nothing is slow", freeze, Expect{}, nil, 0},
 		{"slow at first", freeze, Expect{}, slow(5*time.Second, 5300*ms, 200*ms), 500 * ms},
-		{"slow until it ends", freeze, Expect{}, slow(5*time.Second, 10*time.Second, 200*ms), 5 * time.Second},
+		// Those that were under way when it ended are slow after it.
+		{"slow until it ends", freeze, Expect{}, slow(5*time.Second, 10*time.Second, 200*ms), 5500 * ms},
 		{"stuck until it ends", freeze, Expect{}, func(s *load.Sample) {
 			if s.Due >= 5*time.Second && s.Due < 10*time.Second {
 				s.Took = 10*time.Second - s.Due
@@ -125,6 +132,153 @@ func TestRecover(t *testing.T) {
 				t.Errorf("recover = %v, want %v", r.Figures.Recover, tc.want)
 			}
 		})
+	}
+}
+
+// What is not back, and what nobody can tell of, is not kept.
+func TestWhetherItIsBack(t *testing.T) {
+	var kills []report.Fault
+	for at := 5 * time.Second; at < 15*time.Second; at += time.Second {
+		kills = append(kills, report.Fault{Kind: "kill", Begun: at})
+	}
+	kill := kills[:1]
+	rare := func(s *load.Sample) bool { return s.Due%(330*ms) != 0 } // three calls a second
+	for _, tc := range []struct {
+		name    string
+		faults  []report.Fault
+		change  func(s *load.Sample)
+		leave   func(s *load.Sample) bool
+		want    time.Duration
+		verdict report.Verdict
+	}{
+		{"nobody is answered any more", kill, func(s *load.Sample) {
+			if s.Due >= 5*time.Second {
+				s.Outcome = load.Failed
+			}
+		}, nil, 25 * time.Second, report.UsersNoticed},
+		{"few calls, all slow", kill, func(s *load.Sample) {
+			if s.Due >= 5*time.Second {
+				s.Took = 4 * time.Second
+			}
+		}, rare, 23500 * ms, report.UsersNoticed},
+		{"few calls, slow for a while", kill, func(s *load.Sample) {
+			if s.Due >= 5*time.Second && s.Due < 8*time.Second {
+				s.Took = 4 * time.Second
+			}
+		}, rare, 3 * time.Second, report.NobodyNoticed},
+		{"few calls, none of them slow", kill, nil, rare, 0, report.NobodyNoticed},
+		{"no calls after it", []report.Fault{{Kind: "kill", Begun: 29980 * ms}}, nil, nil, 0, report.CouldNotRun},
+		{"slow across others", kills, func(s *load.Sample) {
+			if s.Due >= 5*time.Second && s.Due < 15*time.Second {
+				s.Took = 200 * ms
+			}
+		}, nil, 10 * time.Second, report.UsersNoticed},
+		{"slow after each of many", kills, func(s *load.Sample) {
+			if s.Due >= 5*time.Second && s.Due < 15*time.Second && s.Due%time.Second < 300*ms {
+				s.Took = 200 * ms
+			}
+		}, nil, 500 * ms, report.NobodyNoticed},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			samples := steady(30*time.Second, tc.change)
+			if tc.leave != nil {
+				samples = slices.DeleteFunc(samples, func(s load.Sample) bool { return tc.leave(&s) })
+			}
+			r := judged(Scenario{For: 30 * time.Second, Expect: Expect{Recover: 5 * time.Second}}, slices.Clone(tc.faults), samples)
+			if r.Figures.Recover != tc.want || r.Verdict() != tc.verdict {
+				t.Errorf("recover = %v, want %v: %v, %v", r.Figures.Recover, tc.want, r.Verdict(), r.Reasons())
+			}
+		})
+	}
+}
+
+// An outage that goes on through one fault after the other is as long as it is.
+func TestAnOutageIsNotCutByTheNextFault(t *testing.T) {
+	var kills []report.Fault
+	for at := 5 * time.Second; at < 15*time.Second; at += time.Second {
+		kills = append(kills, report.Fault{Kind: "kill", Begun: at})
+	}
+	for _, every := range []time.Duration{10 * ms, 2 * time.Second} { // often, and seldom
+		samples := slices.DeleteFunc(steady(30*time.Second, func(s *load.Sample) {
+			if s.Due >= 5*time.Second && s.Due < 15*time.Second {
+				s.Outcome = load.Failed
+			}
+		}), func(s load.Sample) bool { return s.Due%every != 0 })
+		r := judged(Scenario{For: 30 * time.Second, Expect: Expect{Mask: 2 * time.Second}}, slices.Clone(kills), samples)
+		if r.Figures.Mask < 7*time.Second || r.Verdict() != report.UsersNoticed {
+			t.Errorf("a call each %v: mask = %v: %v", every, r.Figures.Mask, r.Verdict())
+		}
+	}
+}
+
+// The drill itself does not get to run: what it has measured is not the system's, whether it was kept or not.
+func TestHeldUp(t *testing.T) {
+	held := func(change func(s *load.Sample)) *report.Report {
+		samples := steady(20*time.Second, func(s *load.Sample) {
+			if s.Due >= 8*time.Second && s.Due < 10*time.Second {
+				s.Late = 10*time.Second - s.Due
+				s.Took += s.Late
+			}
+			change(s)
+		})
+		r := &report.Report{Faults: []report.Fault{{Kind: "kill", Begun: 5 * time.Second}}, Length: 20 * time.Second, HeldUp: 2 * time.Second}
+		judge(r, Scenario{For: 20 * time.Second, Expect: Expect{Success: 0.9999}}, inject.World{}, samples, 0)
+		return r
+	}
+	fail := func(from, to time.Duration) func(s *load.Sample) {
+		return func(s *load.Sample) {
+			if s.Due >= from && s.Due < to {
+				s.Outcome = load.Failed
+			}
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		change func(s *load.Sample)
+		want   report.Verdict
+		says   string
+	}{
+		{"and all goes well", func(*load.Sample) {}, report.CouldNotRun, "load could not be judged: the drill itself did not get to run for 2 s"},
+		{"which fails calls", fail(9*time.Second, 9100*ms), report.CouldNotRun, "10 of the 10 calls that failed were under way while the drill itself"},
+		{"which failed a call sent before", func(s *load.Sample) {
+			if s.Due == 7990*ms {
+				s.Outcome, s.Took = load.Failed, 2100*ms
+			}
+		}, report.CouldNotRun, "1 of the 1 calls that failed"},
+		{"and calls fail at another time", fail(15*time.Second, 15100*ms), report.UsersNoticed, "success"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := held(tc.change)
+			if r.Verdict() != tc.want || !strings.Contains(strings.Join(r.Reasons(), "\n"), tc.says) {
+				t.Errorf("%v: %q", r.Verdict(), r.Reasons())
+			}
+		})
+	}
+}
+
+// Calls that there is no room for are no successes.
+func TestWhatWasNotKeptIsCounted(t *testing.T) {
+	sc := Scenario{For: 20 * time.Second, Expect: Expect{Success: 0.99, P99: time.Second, Mask: time.Second}, Invariants: []check.Invariant{
+		{Register: &check.Register{}}, {Acknowledged: &check.Acknowledged{}}, {Command: &check.Command{}},
+	}}
+	judge := func(tally load.Tally) *report.Report {
+		r := judged(sc, []report.Fault{{Kind: "kill", Begun: 5 * time.Second}}, steady(20*time.Second, nil))
+		r.Invariants = []check.Verdict{{Answer: check.Holds}, {Answer: check.Holds}, {Answer: check.Broken}}
+		beyond(r, sc, tally)
+		return r
+	}
+	r := judge(load.Tally{OK: 2_000_000, Failed: 1_000_000, Dropped: 1_000_000})
+	if r.Verdict() != report.UsersNoticed || r.Figures.Success > 0.67 || r.Figures.Calls != 3_000_000 || r.Expectations[0].Kept {
+		t.Errorf("%v: %+v", r.Verdict(), r.Figures)
+	}
+	if got := []check.Answer{r.Invariants[0].Answer, r.Invariants[1].Answer, r.Invariants[2].Answer}; !slices.Equal(got, []check.Answer{check.Holds, check.Unknown, check.Broken}) {
+		t.Errorf("invariants: %v", got)
+	}
+	sc.Invariants = nil
+	r = judged(sc, []report.Fault{{Kind: "kill", Begun: 5 * time.Second}}, steady(20*time.Second, nil))
+	beyond(r, sc, load.Tally{OK: 3_000_000, Dropped: 1_000_000})
+	if r.Verdict() != report.CouldNotRun || len(r.LeftOut) != 1 {
+		t.Errorf("times of which a third is not known: %v, %q", r.Verdict(), r.Reasons())
 	}
 }
 
