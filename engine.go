@@ -122,7 +122,7 @@ func openRegistry(c *Config) (driver.Registry, error) {
 		if err != nil {
 			return nil, wrongSetting("HOLDFAST_REGISTRY", url, err)
 		}
-		return o.OpenRegistry(url, driver.OpenOptions{Insecure: c.Settings.Insecure, Dial: c.dial})
+		return o.OpenRegistry(url, driver.OpenOptions{Insecure: c.Settings.Insecure, WrapDial: c.wrapDial})
 	}
 }
 

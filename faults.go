@@ -36,7 +36,7 @@ func (s *Service) follow() {
 	for _, dial := range []*fault.DialFunc{&c.Etcd.Dial, &c.RPCClient.Dial, &c.HTTPClient.Dial, &c.Replica.Dial} {
 		*dial = s.faults.Dial(*dial)
 	}
-	c.dial = s.faults.Dial(nil)
+	c.wrapDial = s.faults.Dial
 	if disk := c.Replica.Disk; disk == nil {
 		c.Replica.Disk = s.faults.File
 	}
@@ -44,18 +44,32 @@ func (s *Service) follow() {
 	c.RPCServer.StreamInterceptors = append([]grpc.StreamServerInterceptor{s.failStream}, c.RPCServer.StreamInterceptors...)
 }
 
-// listenOn returns what a server listens on instead of what its configuration says, if drills may reach it.
-func (s *Service) listenOn(addr string, given net.Listener) (string, net.Listener, error) {
+// listenOn returns what a server listens on instead of what its configuration says, if drills may reach it. What a server would
+// refuse is left to it: a listener for plaintext beyond loopback should not be there for a moment either.
+func (s *Service) listenOn(addr string, given net.Listener, plaintext bool) (string, net.Listener, error) {
 	if s.faults == nil {
 		return addr, given, nil
 	}
 	if given == nil {
-		var err error
-		if given, err = net.Listen("tcp", cmp.Or(addr, "127.0.0.1:0")); err != nil {
+		tcp, err := net.ResolveTCPAddr("tcp", cmp.Or(addr, "127.0.0.1:0"))
+		if err != nil {
+			return "", nil, err
+		}
+		if plaintext && !tcp.IP.IsLoopback() {
+			return addr, nil, nil
+		}
+		if given, err = net.ListenTCP("tcp", tcp); err != nil {
 			return "", nil, err
 		}
 	}
 	return "", s.faults.Listen(given), nil
+}
+
+// unlisten closes a listener of listenOn's whose server could not be made.
+func (s *Service) unlisten(l net.Listener) {
+	if s.faults != nil && l != nil {
+		_ = l.Close()
+	}
 }
 
 // failed is the answer of a call that fails on purpose, nil for one that is to be handled.

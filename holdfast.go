@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -83,7 +82,7 @@ type Config struct {
 	// those of Settings unless they are set.
 	Replica replica.Config
 
-	dial func(ctx context.Context, network, address string) (net.Conn, error) // of drivers; nil is net.Dialer's
+	wrapDial func(next fault.DialFunc) fault.DialFunc // of drivers; nil changes nothing
 
 	// Logger is used by everything above that has none of its own. Default: as Settings say, to standard error, with
 	// the names of service and instance as OpenTelemetry calls them, since "service" and "instance" are those of others.

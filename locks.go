@@ -196,7 +196,7 @@ func openLocksAt(c *Config, url string, derived bool) (lockdriver.Engine, error)
 		if err != nil {
 			return nil, wrongSetting("HOLDFAST_LOCK", url, err)
 		}
-		return o.OpenLocks(url, lockdriver.OpenOptions{Insecure: c.Settings.Insecure, Dial: c.dial})
+		return o.OpenLocks(url, lockdriver.OpenOptions{Insecure: c.Settings.Insecure, WrapDial: c.wrapDial})
 	}
 }
 

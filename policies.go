@@ -254,7 +254,7 @@ func openLive(c *Config, url string, derived bool) (configdriver.Store, error) {
 		if err != nil {
 			return nil, fmt.Errorf("live settings: %q %w", redacted(url), err)
 		}
-		return o.OpenStore(url, configdriver.OpenOptions{Insecure: c.Settings.Insecure, Dial: c.dial})
+		return o.OpenStore(url, configdriver.OpenOptions{Insecure: c.Settings.Insecure, WrapDial: c.wrapDial})
 	}
 }
 

@@ -132,7 +132,7 @@ func openQueue(c *Config, service string) (queuedriver.Engine, error) {
 	if err != nil {
 		return nil, wrongSetting("HOLDFAST_QUEUE", url, err)
 	}
-	return o.OpenQueue(url, queuedriver.OpenOptions{Name: service + "/" + c.Settings.Instance, Insecure: c.Settings.Insecure, Dial: c.dial, Logger: c.Logger})
+	return o.OpenQueue(url, queuedriver.OpenOptions{Name: service + "/" + c.Settings.Instance, Insecure: c.Settings.Insecure, WrapDial: c.wrapDial, Logger: c.Logger})
 }
 
 // errQueueNotLinked says what to do about an engine of that scheme.

@@ -93,12 +93,12 @@ func (s *Service) openReplica(r *replicating) (*replica.Host, error) {
 		cfg.Failed = r.fail
 	}
 	var err error
-	if cfg.Addr, cfg.Listener, err = s.listenOn(cfg.Addr, cfg.Listener); err != nil {
+	if cfg.Addr, cfg.Listener, err = s.listenOn(cfg.Addr, cfg.Listener, cfg.ServerTLS == nil && !cfg.Insecure); err != nil {
 		return nil, fmt.Errorf("replica listen: %w", err)
 	}
 	host, err := replica.NewHost(cfg)
-	if err != nil && s.faults != nil {
-		_ = cfg.Listener.Close()
+	if err != nil {
+		s.unlisten(cfg.Listener)
 	}
 	return host, err
 }

@@ -125,28 +125,28 @@ func (s *Service) listen() (servers []*serving, endpoints map[string]string, err
 
 func (s *Service) newRPCServer() (srv *rpc.Server, err error) {
 	cfg := s.cfg.RPCServer
-	if cfg.Addr, cfg.Listener, err = s.listenOn(cfg.Addr, cfg.Listener); err != nil {
+	if cfg.Addr, cfg.Listener, err = s.listenOn(cfg.Addr, cfg.Listener, cfg.TLS == nil && !cfg.Insecure); err != nil {
 		return nil, fmt.Errorf("rpc listen: %w", err)
 	}
 	if cfg.Starting == nil {
 		cfg.Starting = s.host.settled()
 	}
-	if srv, err = rpc.NewServer(cfg); err != nil && s.faults != nil {
-		_ = cfg.Listener.Close()
+	if srv, err = rpc.NewServer(cfg); err != nil {
+		s.unlisten(cfg.Listener)
 	}
 	return srv, err
 }
 
 func (s *Service) newHTTPServer() (srv *rest.Server, err error) {
 	cfg := s.cfg.HTTPServer
-	if cfg.Addr, cfg.Listener, err = s.listenOn(cfg.Addr, cfg.Listener); err != nil {
+	if cfg.Addr, cfg.Listener, err = s.listenOn(cfg.Addr, cfg.Listener, cfg.TLS == nil && !cfg.Insecure); err != nil {
 		return nil, fmt.Errorf("rest listen: %w", err)
 	}
 	if cfg.Starting == nil {
 		cfg.Starting = s.host.settled()
 	}
-	if srv, err = rest.NewServer(s.failing(problems{s.mux}), cfg); err != nil && s.faults != nil {
-		_ = cfg.Listener.Close()
+	if srv, err = rest.NewServer(s.failing(problems{s.mux}), cfg); err != nil {
+		s.unlisten(cfg.Listener)
 	}
 	return srv, err
 }

@@ -45,8 +45,8 @@ func (o Opener) OpenLocks(url string, options driver.OpenOptions) (driver.Engine
 	}
 	c := o.config(u)
 	c.Insecure = c.Insecure || options.Insecure
-	if options.Dial != nil {
-		c.Dial = options.Dial
+	if options.WrapDial != nil {
+		c.Dial = options.WrapDial(c.Dial)
 	}
 	client, err := u.Apply(c.client())
 	if err != nil {

@@ -41,8 +41,8 @@ func (o Opener) OpenQueue(url string, options driver.OpenOptions) (driver.Engine
 		return nil, errors.New("the queue's URL " + err.Error())
 	}
 	c.Insecure = c.Insecure || options.Insecure
-	if options.Dial != nil {
-		c.Dial = options.Dial
+	if options.WrapDial != nil {
+		c.Dial = options.WrapDial(c.Dial)
 	}
 	c.Name = cmp.Or(options.Name, c.Name)
 	if options.Logger != nil {

@@ -66,8 +66,8 @@ func (o Opener) OpenQueue(url string, options driver.OpenOptions) (driver.Engine
 		return nil, fmt.Errorf("RabbitMQ: %w", err)
 	}
 	c.Insecure = c.Insecure || options.Insecure
-	if options.Dial != nil {
-		c.Dial = options.Dial
+	if options.WrapDial != nil {
+		c.Dial = options.WrapDial(c.Dial)
 	}
 	if options.Name != "" {
 		c.Name = options.Name

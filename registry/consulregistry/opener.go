@@ -45,8 +45,8 @@ func (o Opener) OpenRegistry(url string, options driver.OpenOptions) (driver.Reg
 	}
 	c := o.config(u)
 	c.Insecure = c.Insecure || options.Insecure
-	if options.Dial != nil {
-		c.Dial = options.Dial
+	if options.WrapDial != nil {
+		c.Dial = options.WrapDial(c.Dial)
 	}
 	client, err := u.Apply(c.client())
 	if err != nil {

@@ -21,6 +21,7 @@ type Opener interface {
 type OpenOptions struct {
 	// Insecure allows plaintext beyond loopback.
 	Insecure bool
-	// Dial makes the connections, as net.Dialer.DialContext does, which it is if nil.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// WrapDial returns how connections are made instead of by next: what the Opener itself was given for that, or nil, which is
+	// net.Dialer.DialContext. Nothing is changed if it is nil.
+	WrapDial func(next func(ctx context.Context, network, address string) (net.Conn, error)) func(ctx context.Context, network, address string) (net.Conn, error)
 }

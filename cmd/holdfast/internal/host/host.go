@@ -148,7 +148,7 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 		}
 		h.queue = h.sys.Queue
 	}
-	if h.driver, err = openDriver(h.url, h.insecure(), h.dial()); err != nil {
+	if h.driver, err = openDriver(h.url, h.insecure(), h.injector.Dial); err != nil {
 		return nil, err
 	}
 	h.reg = registry.New(h.driver, registry.Config{CacheDir: filepath.Join(cfg.Data, "registry"), Logger: cfg.Logger})

@@ -14,13 +14,17 @@ import (
 )
 
 // openDriver opens the registry at url for the edges, without calling it. The services open it for themselves, by the
-// same URL. Its connections are made by dial.
-func openDriver(url string, insecure bool, dial fault.DialFunc) (driver.Registry, error) {
+// same URL. wrap, if it is not nil, changes how its connections are made.
+func openDriver(url string, insecure bool, wrap func(next fault.DialFunc) fault.DialFunc) (driver.Registry, error) {
 	scheme, rest, _ := strings.Cut(url, ":")
 	switch scheme {
 	case "etcd":
 		members, prefix, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
-		return etcdregistry.Open(etcdregistry.Config{Endpoints: strings.Split(members, ","), Prefix: prefix, Insecure: insecure, Dial: dial})
+		c := etcdregistry.Config{Endpoints: strings.Split(members, ","), Prefix: prefix, Insecure: insecure}
+		if wrap != nil {
+			c.Dial = wrap(nil)
+		}
+		return etcdregistry.Open(c)
 	case "static":
 		return staticregistry.Parse(url)
 	}
@@ -31,7 +35,7 @@ func openDriver(url string, insecure bool, dial fault.DialFunc) (driver.Registry
 			continue
 		}
 		if o.Scheme() == scheme {
-			return o.OpenRegistry(url, driver.OpenOptions{Insecure: insecure, Dial: dial})
+			return o.OpenRegistry(url, driver.OpenOptions{Insecure: insecure, WrapDial: wrap})
 		}
 		known = append(known, o.Scheme())
 	}
