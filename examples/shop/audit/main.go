@@ -18,6 +18,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"strconv"
@@ -28,6 +29,7 @@ import (
 	"github.com/holdfast-go/holdfast/drill/load"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/audit"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
+	"github.com/holdfast-go/holdfast/failure"
 )
 
 func main() {
@@ -54,7 +56,7 @@ func run(ctx context.Context, out io.Writer, paymentsFail bool) (code int, err e
 		return 2, err
 	}
 	customers.Only, customers.PaymentsFail = true, paymentsFail
-	repeated := repeat(ctx, os.Getenv("HOLDFAST_EDGE"), &customers, cards)
+	repeated := repeat(ctx, http.DefaultClient, os.Getenv("HOLDFAST_EDGE"), &customers, cards)
 	found, took, err := audit.Run(ctx, os.Getenv("HOLDFAST_REGISTRY"), os.Getenv("HOLDFAST_QUEUE"), false, customers)
 	if err != nil {
 		return 2, err
@@ -130,8 +132,20 @@ func note(c *audit.Checkout, s load.Sample) (changed bool) {
 		changed = c.Order != "" && c.Order != s.Kept["order"]
 		c.Order, c.Final = s.Kept["order"], true
 	case load.Refused:
-		c.Final, c.Failed = true, strings.Contains(s.Error, "PAYMENT_FAILED")
+		if forGood(s.Error) {
+			c.Final, c.Failed = true, strings.Contains(s.Error, shop.ErrPaymentFailed.Reason)
+		}
 	case load.Failed:
 	}
 	return changed
+}
+
+// forGood reports whether a refusal says what became of an order, and not only that it is not known yet.
+func forGood(says string) bool {
+	for _, e := range []*failure.Error{shop.ErrOutOfStock, shop.ErrPaymentFailed, shop.ErrDeclined, shop.ErrGivenUp} {
+		if strings.Contains(says, e.Reason) {
+			return true
+		}
+	}
+	return false
 }

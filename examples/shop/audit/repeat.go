@@ -20,7 +20,7 @@ const (
 
 // repeat repeats the checkouts that nobody knows the outcome of, as their customers would, until all are answered for good or a
 // minute is over, and returns how many there were. What a customer is told to keep in mind is the key, which is his name.
-func repeat(ctx context.Context, edge string, c *audit.Customers, cards map[string]string) (open int) {
+func repeat(ctx context.Context, client *http.Client, edge string, c *audit.Customers, cards map[string]string) (open int) {
 	ctx, cancel := context.WithTimeout(ctx, repeatFor)
 	defer cancel()
 	for i := range c.Checkouts {
@@ -32,7 +32,7 @@ func repeat(ctx context.Context, edge string, c *audit.Customers, cards map[stri
 		left = 0
 		for i := range c.Checkouts {
 			if x := &c.Checkouts[i]; !x.Final {
-				if s, ok := place(ctx, edge, x, cards[x.Customer]); ok {
+				if s, ok := place(ctx, client, edge, x, cards[x.Customer]); ok {
 					note(x, s)
 				} else {
 					left++
@@ -49,8 +49,9 @@ func repeat(ctx context.Context, edge string, c *audit.Customers, cards map[stri
 	return open
 }
 
-// place makes a checkout once more, and reports whether that was an answer.
-func place(ctx context.Context, edge string, c *audit.Checkout, card string) (s load.Sample, ok bool) {
+// place makes a checkout once more, and reports whether that was an answer for good. That the first request is still under way
+// (409 ABORTED) is none.
+func place(ctx context.Context, client *http.Client, edge string, c *audit.Checkout, card string) (s load.Sample, ok bool) {
 	body, err := json.Marshal(map[string]any{"customer": c.Customer, "card": card, "items": c.Items})
 	if err != nil {
 		return s, false
@@ -63,7 +64,7 @@ func place(ctx context.Context, edge string, c *audit.Checkout, card string) (s 
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Idempotency-Key", c.Customer)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return s, false
 	}
@@ -80,7 +81,7 @@ func place(ctx context.Context, edge string, c *audit.Checkout, card string) (s 
 		}
 		return load.Sample{Outcome: load.OK, Kept: map[string]string{"order": order.ID}}, true
 	case http.StatusConflict:
-		return load.Sample{Outcome: load.Refused, Error: string(answer)}, true
+		return load.Sample{Outcome: load.Refused, Error: string(answer)}, forGood(string(answer))
 	default:
 		return s, false
 	}
