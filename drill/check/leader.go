@@ -17,7 +17,8 @@ import (
 // and stays while it leads: the token of a lock, a term of Raft.
 //
 // Two answers at different times do not show two leaders at a time. What does: two that claim the same term; and one that
-// claims a term after another has claimed a later one.
+// claims a term after another has claimed a later one. While no instance answers nothing is seen: if that is for a quarter of
+// the drill or longer, it is Unknown.
 type Leader struct {
 	Service string
 	Get     load.Call
@@ -38,10 +39,32 @@ type leader struct {
 
 	mu     sync.Mutex
 	claims []claim
+	more   int // claims beyond maxClaims
 	asked  int // answers
+	quiet  silence
 	seen   map[string]bool
 	said   string // what the last answer said that was none
 }
+
+// silence finds the longest time without an answer.
+type silence struct {
+	begun, last time.Duration // of all, and of the last answer
+	from, to    time.Duration // the longest until now
+}
+
+// begin begins.
+func (s *silence) begin(at time.Duration) { s.begun, s.last, s.from, s.to = at, at, at, at }
+
+// end notes an answer, or the end of all.
+func (s *silence) end(at time.Duration) {
+	if at-s.last > s.to-s.from {
+		s.from, s.to = s.last, at
+	}
+	s.last = max(s.last, at)
+}
+
+// long reports whether it was a quarter of all, or longer.
+func (s *silence) long() bool { return s.to > s.from && 4*(s.to-s.from) >= s.last-s.begun }
 
 // claim is an answer of an instance that says that it leads. When it did is between Begun and Ended.
 type claim struct {
@@ -87,6 +110,8 @@ func (l *leader) at(ctx context.Context, w *World, i Instance) (*load.Prepared, 
 
 // Run asks.
 func (l *leader) Run(ctx context.Context, w *World) {
+	l.heard(w, (*silence).begin)
+	defer l.heard(w, (*silence).end)
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	known := make(map[Instance]context.CancelFunc)
@@ -119,6 +144,12 @@ func (l *leader) Run(ctx context.Context, w *World) {
 	}
 }
 
+func (l *leader) heard(w *World, note func(*silence, time.Duration)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	note(&l.quiet, w.Record.Now())
+}
+
 // ask asks one instance over and over.
 func (l *leader) ask(ctx context.Context, w *World, i Instance, p *load.Prepared) {
 	for n := 0; ; n++ {
@@ -144,6 +175,7 @@ func (l *leader) note(i Instance, begun time.Duration, now func() time.Duration,
 		return
 	}
 	if !leads {
+		l.quiet.end(now())
 		return
 	}
 	term, err := strconv.ParseUint(s.Kept["term"], 10, 64)
@@ -151,10 +183,14 @@ func (l *leader) note(i Instance, begun time.Duration, now func() time.Duration,
 		l.said = fmt.Sprintf("term is %q, which is no number", shorten(s.Kept["term"]))
 		return
 	}
-	if len(l.claims) < maxClaims {
-		l.claims = append(l.claims, claim{i.ID, term, begun, now()})
-		l.seen[i.ID] = true
+	ended := now()
+	l.quiet.end(ended)
+	if len(l.claims) >= maxClaims {
+		l.more++
+		return
 	}
+	l.claims = append(l.claims, claim{i.ID, term, begun, ended})
+	l.seen[i.ID] = true
 }
 
 // Judge looks at what was claimed.
@@ -165,8 +201,19 @@ func (l *leader) Judge(context.Context, *World) Verdict {
 	wrong, terms := twoLeaders(l.claims)
 	wrong.into(&v)
 	v.Says = fmt.Sprintf("%s, %s that led for %s", count(l.asked, "answer", "answers"), count(len(l.seen), "instance", "instances"), count(terms, "term", "terms"))
-	if len(l.claims) == 0 {
+	switch {
+	case v.Answer == Broken:
+	case len(l.claims) == 0:
 		v.Answer, v.Says = Unknown, "nobody said that it leads: "+orText(l.said, fmt.Sprintf("%d answers say that they do not", l.asked))
+	case l.quiet.long():
+		v.Answer = Unknown
+		v.Says += fmt.Sprintf("; from %v until %v no instance answered, and who led then is not known", ms(l.quiet.from), ms(l.quiet.to))
+		if l.said != "" {
+			v.Says += ": " + l.said
+		}
+	case l.more > 0:
+		v.Answer = Unknown
+		v.Says += fmt.Sprintf("; %d later answers of leaders were too many to be looked at", l.more)
 	}
 	return v
 }

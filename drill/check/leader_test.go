@@ -78,3 +78,42 @@ func TestOneLeadsAtATime(t *testing.T) {
 		})
 	}
 }
+
+// What is not seen is not judged: a leader that answered once, before all went silent, shows nothing of what came after.
+func TestSilenceIsNoLeader(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		from, to time.Duration // nobody answers
+		want     check.Answer
+	}{
+		"never":          {9 * time.Second, 9 * time.Second, check.Holds},
+		"for a moment":   {3 * time.Second, 5 * time.Second, check.Holds},
+		"at first":       {0, 4 * time.Second, check.Unknown},
+		"in the middle":  {3 * time.Second, 6 * time.Second, check.Unknown},
+		"from then on":   {time.Second, time.Minute, check.Unknown},
+		"nearly for all": {100 * time.Millisecond, time.Minute, check.Unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				g, begin := &group{terms: map[string]int{"a": 1}}, time.Now()
+				w := world(func(w http.ResponseWriter, r *http.Request) {
+					if d := time.Since(begin); d >= c.from && d < c.to {
+						http.Error(w, "busy", http.StatusServiceUnavailable)
+						return
+					}
+					g.handle(w, r)
+				})
+				w.Instances = func(context.Context, string) ([]check.Instance, error) {
+					return []check.Instance{{ID: "orders-1", HTTP: "a"}, {ID: "orders-2", HTTP: "b"}}, nil
+				}
+				v := judge(t, w, check.Invariant{Leader: &check.Leader{
+					Service: "orders", Get: load.Call{Path: "/admin/leader", Keep: map[string]string{"leader": "leader", "term": "term"}},
+				}}, 10*time.Second)
+				if v.Answer != c.want || strings.Contains(v.Says, "no instance answered") != (c.want == check.Unknown) {
+					t.Errorf("%+v", v)
+				}
+			})
+		})
+	}
+}
