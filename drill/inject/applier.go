@@ -54,6 +54,7 @@ type Applier struct {
 type Undo struct {
 	Run      string    `json:"run,omitempty"`
 	Dir      string    `json:"dir,omitempty"`
+	Env      []string  `json:"env,omitempty"`      // what the command knows of the system, beside the environment of whoever runs it
 	Requests []string  `json:"requests,omitempty"` // URLs
 	Request  *Request  `json:"request,omitempty"`
 	Until    time.Time `json:"until,omitzero"`
@@ -303,6 +304,11 @@ func (a *Applier) guard(ctx context.Context, r Resolved) (undone func(), err err
 		return func() {}, nil
 	}
 	u := Undo{Run: r.Undo, Dir: a.Dir, Request: r.Mend}
+	for _, v := range a.Env {
+		if strings.HasPrefix(v, "HOLDFAST_") && r.Undo != "" {
+			u.Env = append(u.Env, v)
+		}
+	}
 	if r.Kind == HTTP {
 		for _, id := range r.Targets {
 			if base, err := a.address(ctx, id); err == nil {

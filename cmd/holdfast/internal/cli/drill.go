@@ -139,7 +139,7 @@ func (a *app) drill(ctx context.Context, args []string, opts drillOptions) error
 	return nil
 }
 
-// runDrills runs one after the other, and stops at the first that was interrupted.
+// runDrills runs one after the other. Those that were not begun when ctx was done could not be run.
 func (a *app) runDrills(ctx context.Context, chosen []*drill.Scenario, path string, opts drillOptions, guard *drillGuard, view *drillView) (reports []*report.Report) {
 	c := a.client()
 	defer c.Close()
@@ -147,7 +147,11 @@ func (a *app) runDrills(ctx context.Context, chosen []*drill.Scenario, path stri
 	defer conns.close()
 	for _, sc := range chosen {
 		if ctx.Err() != nil {
-			break
+			reports = append(reports, &report.Report{
+				Drill: sc.Name, About: sc.About, Seed: opts.seed, Command: a.drillAgain(sc, path, opts), Version: version(),
+				CouldNot: "interrupted before it was begun",
+			})
+			continue
 		}
 		view.begin(sc, opts.seed)
 		r := drill.Run(ctx, sc, drill.Config{
@@ -284,6 +288,9 @@ func (d drillSet) choose(names []string, opts drillOptions) (out []*drill.Scenar
 	}
 	for i, sc := range out {
 		out[i] = adapt(sc, opts)
+		if len(sc.Faults) > 0 && len(out[i].Faults) == 0 && out[i].Random == nil {
+			return nil, usage("--for %s is too short for %s: all that it breaks comes later", opts.length, sc.Name)
+		}
 	}
 	return out, nil
 }

@@ -4,7 +4,9 @@ package cli_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,6 +96,7 @@ func TestDrillsThatCannotBeRun(t *testing.T) {
 		{"drill --all " + good + " mine", "--all are all of them"},
 		{"drill --all --random " + good, "--all are all of them"},
 		{"drill --for -1s " + good, "--for and --every want a time"},
+		{"drill --for 4s " + good + " mine", "--for 4s is too short for mine"},
 		{"drill --json - --html - " + good, "only one report can go to standard output"},
 		{"drill --json /nowhere/x.json " + good, "/nowhere"},
 		{"drill --queue ftp://x " + good + " mine", "could not be started"},
@@ -123,19 +126,28 @@ func TestDrillGuard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	undo := func(id int) string {
-		b, err := json.Marshal(map[string]any{"id": id, "undo": inject.Undo{Run: fmt.Sprintf("echo %d >> undone", id), Dir: dir}})
+		b, err := json.Marshal(map[string]any{"id": id, "undo": inject.Undo{
+			Run: fmt.Sprintf("echo %d $HOLDFAST_EDGE >> undone", id), Dir: dir, Env: []string{"HOLDFAST_EDGE=http://edge"},
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return string(b) + "\n"
 	}
 	cmd := exec.Command(self, selfArgs[0], "drill-guard")
-	cmd.Stdin = strings.NewReader(undo(1) + undo(2) + undo(3) + `{"id":2,"done":true}` + "\n" + `{"id":4,"un`)
+	cmd.Stdin = strings.NewReader(undo(1) + undo(2) + undo(3) + `{"id":2,"done":true}` + "\n" + `{"down":{"dir":"` + data + `"}}` + "\n" + `{"id":4,"un`)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if b, err := os.ReadFile(filepath.Join(dir, "undone")); string(b) != "3\n1\n" {
+	if b, err := os.ReadFile(filepath.Join(dir, "undone")); string(b) != "3 http://edge\n1 http://edge\n" {
 		t.Errorf("undone: %q, %v", b, err)
+	}
+	if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the data that the drill has made is still there: %v", err)
 	}
 }

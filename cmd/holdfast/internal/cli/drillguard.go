@@ -6,10 +6,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -42,6 +44,7 @@ type guardMessage struct {
 type guardedSystem struct {
 	PID  int    `json:"pid"`
 	Addr string `json:"addr"`
+	Dir  string `json:"dir,omitempty"` // of its data, if it was made for the drill
 }
 
 func (a *app) startDrillGuard() (*drillGuard, error) {
@@ -74,10 +77,9 @@ func (g *drillGuard) guard(u inject.Undo) (undone func(), err error) {
 	return func() { g.send(guardMessage{ID: id, Done: true}) }, nil
 }
 
-// down is told that a system was started, by which process and with which control address; 0 if it has been stopped.
-func (g *drillGuard) down(pid int, addr string) {
-	g.send(guardMessage{Down: &guardedSystem{PID: pid, Addr: addr}})
-}
+// down is told that a system is started, or has been: by which process, with which control address, and where its data is if
+// that goes with the drill. The zero value is that it has been stopped.
+func (g *drillGuard) down(s guardedSystem) { g.send(guardMessage{Down: &s}) }
 
 func (g *drillGuard) send(m guardMessage) {
 	g.mu.Lock()
@@ -135,7 +137,7 @@ func guardDrill(r io.Reader, env []string) error {
 			continue
 		}
 		if u.Run != "" {
-			_ = inject.RunCommand(ctx, u.Run, u.Dir, env) // nobody is left whom its error could be told
+			_ = inject.RunCommand(ctx, u.Run, u.Dir, slices.Concat(env, u.Env)) // nobody is left whom its error could be told
 		}
 		if u.Request != nil {
 			for _, base := range u.Requests {
@@ -143,13 +145,45 @@ func guardDrill(r io.Reader, env []string) error {
 			}
 		}
 	}
-	if system.PID == 0 {
-		return nil
-	}
-	c := control.NewClient(system.Addr)
-	defer c.Close()
-	if info, err := c.System(ctx); err == nil && info.PID == system.PID {
-		_ = c.Down(ctx)
-	}
+	stopGuarded(ctx, system)
 	return nil
+}
+
+// stopGuarded stops the system that was started for the drill, and takes its data away once nobody writes there any more.
+func stopGuarded(ctx context.Context, system guardedSystem) {
+	if system.PID != 0 {
+		c := control.NewClient(system.Addr)
+		defer c.Close()
+		info, err := c.System(ctx)
+		asked := err == nil && info.PID == system.PID
+		if asked {
+			_ = c.Down(ctx)
+		}
+		if system.Dir != "" && !awaitEnd(ctx, c, system.PID, asked) {
+			return // it still has its data
+		}
+	}
+	if system.Dir != "" {
+		_ = os.RemoveAll(system.Dir) // nobody is left whom its error could be told
+	}
+}
+
+// awaitEnd waits until a process has ended, if that was asked for, and reports whether it has. One that nobody has waited for
+// keeps its number: it has ended if it has not listened for a while.
+func awaitEnd(ctx context.Context, c *control.Client, pid int, asked bool) bool {
+	const while = 5 * time.Second
+	heard := time.Now()
+	for syscall.Kill(pid, 0) == nil {
+		if !asked || ctx.Err() != nil {
+			return false
+		}
+		if _, err := c.System(ctx); !errors.Is(err, control.ErrNotRunning) {
+			heard = time.Now()
+		}
+		if time.Since(heard) > while {
+			return true
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return true
 }

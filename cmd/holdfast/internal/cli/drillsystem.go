@@ -52,11 +52,13 @@ func sameDir(one, other string) bool {
 
 func (a *app) startSystem(ctx context.Context, c *control.Client, sys *system.System, path string, opts upOptions, guard *drillGuard, view *drillView) (stop func() error, err error) {
 	data := opts.data
-	remove := func() {}
+	remove, own := func() {}, ""
 	if data == "" {
 		if data, err = os.MkdirTemp("", "holdfast-drill-"); err != nil {
 			return nil, fmt.Errorf("data directory: %w", err)
 		}
+		own = data
+		guard.down(guardedSystem{Dir: own})
 		remove = func() { _ = os.RemoveAll(data) } // what is left is the temporary directory's own business
 	}
 	if err := os.MkdirAll(data, 0o755); err != nil {
@@ -92,7 +94,7 @@ func (a *app) startSystem(ctx context.Context, c *control.Client, sys *system.Sy
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the system: %w", err)
 	}
-	guard.down(cmd.Process.Pid, a.control)
+	guard.down(guardedSystem{PID: cmd.Process.Pid, Addr: a.control, Dir: own})
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
@@ -102,7 +104,7 @@ func (a *app) startSystem(ctx context.Context, c *control.Client, sys *system.Sy
 		defer remove()
 		view.draw("stopping " + sys.Name)
 		defer view.clear()
-		defer guard.down(0, "")
+		defer guard.down(guardedSystem{})
 		return stopSystem(cmd.Process, exited)
 	}
 	view.draw(fmt.Sprintf("starting %s", sys.Name))
