@@ -9,6 +9,10 @@ import (
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
+// maxWrong is how wrong a clock can be, whatever the faults in force say together: what it shows can still be given in nanoseconds
+// since 1970.
+const maxWrong = 100 * 365 * 24 * time.Hour
+
 // checkClocks refuses instances whose clocks cannot be moved.
 func checkClocks(ids []string, w World) error {
 	if err := w.known(ids...); err != nil {
@@ -31,13 +35,13 @@ func (k *Keeper) setClocks(r control.FaultRequest) error {
 	}
 	var errs []error
 	for _, id := range r.Targets {
-		var by time.Duration
+		var ahead, behind time.Duration // apart, so that the order does not matter where one of them stops
 		for _, f := range k.faults {
 			if f.Kind == control.FaultClock && slices.Contains(f.Targets, id) {
-				by += f.Jump
+				ahead, behind = add(ahead, max(f.Jump, 0), maxWrong), add(behind, max(-f.Jump, 0), maxWrong)
 			}
 		}
-		errs = append(errs, k.sys.SetClock(id, by))
+		errs = append(errs, k.sys.SetClock(id, ahead-behind))
 	}
 	return errors.Join(errs...)
 }
