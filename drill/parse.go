@@ -125,11 +125,14 @@ type parser struct {
 	ends    []end  // when each fault is over, and where that is written
 	wanted  []want // calls that invariants are about
 	steps   bool   // the load says how long it is
+	uses    []use  // variables that what is being read uses
+	known   []use  // those that the load uses
 }
 
 type end struct {
-	at time.Duration
-	n  *yaml.Node
+	at    time.Duration
+	lasts bool
+	n     *yaml.Node
 }
 
 type want struct {
@@ -165,6 +168,7 @@ func (p *parser) scenario(n *yaml.Node) {
 	p.takeBase()
 	p.checkEnds()
 	p.checkWanted()
+	p.checkUses()
 }
 
 // takeBase takes from the base what the file does not say.
@@ -201,8 +205,11 @@ func (p *parser) name(n *yaml.Node) {
 func (p *parser) checkEnds() {
 	length := p.sc.complete().For
 	for _, e := range p.ends {
-		if e.at > length {
+		switch {
+		case e.at > length:
 			p.Problem(e.n, "the fault is over at %v, after the load, which lasts %v", e.at, length)
+		case e.at == length && !e.lasts:
+			p.Problem(e.n, "the fault is at %v, when the load is over", e.at)
 		}
 	}
 }

@@ -75,8 +75,8 @@ func (r *invariantReader) register() []strictyaml.Field {
 	r.inv.Register = reg
 	return []strictyaml.Field{{Name: "register", Read: func(n *yaml.Node) {
 		found := r.Mapping(n, "register", []strictyaml.Field{
-			{Name: "keys", Read: func(v *yaml.Node) { reg.Keys, _ = r.Integer(v, "keys", 1, 1000) }},
-			{Name: "clients", Read: func(v *yaml.Node) { reg.Clients, _ = r.Integer(v, "clients", 1, 100) }},
+			{Name: "keys", Read: func(v *yaml.Node) { reg.Keys, _ = r.Integer(v, "keys", 1, check.MaxKeys) }},
+			{Name: "clients", Read: func(v *yaml.Node) { reg.Clients, _ = r.Integer(v, "clients", 1, check.MaxClients) }},
 			{Name: "every", Read: func(v *yaml.Node) { reg.Every = r.duration(v, "every") }},
 			{Name: "values", Read: func(v *yaml.Node) { reg.Values, _ = r.Integer(v, "values", 1, 1_000_000) }},
 			{Name: "write", Read: func(v *yaml.Node) { reg.Write = r.call(v, "write", false).call }},

@@ -67,7 +67,7 @@ func (p *parser) fault(n *yaml.Node) (inject.Fault, bool) {
 		p.Problem(at, "%s", problem.Message)
 	}
 	if len(problems) == 0 {
-		p.ends = append(p.ends, end{r.f.At + r.f.For, n})
+		p.ends = append(p.ends, end{r.f.At + r.f.For, r.f.For > 0, n})
 	}
 	return r.f, true
 }

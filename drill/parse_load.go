@@ -1,6 +1,8 @@
 package drill
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,6 +17,8 @@ func (p *parser) load(n *yaml.Node) {
 	mix := &p.sc.Load
 	edge := ""
 	var calls *yaml.Node
+	p.uses = nil // of what has been read before: other things are known there
+	defer func() { p.known, p.uses = p.uses, nil }()
 	found := p.Mapping(n, "load", []strictyaml.Field{
 		{Name: "rate", Read: func(v *yaml.Node) {
 			rate := p.number(v, "rate", 0.01, maxRate)
@@ -52,6 +56,9 @@ func (p *parser) load(n *yaml.Node) {
 		}
 		mix.Calls = append(mix.Calls, r.call)
 	})
+	if len(mix.Calls) > 0 && !slices.ContainsFunc(mix.Calls, func(c load.Call) bool { return c.Weight > 0 }) {
+		p.Problem(calls, "calls: none of them has a weight, so none would be made")
+	}
 }
 
 // step reads "{for: 10s, rate: 100}" or "{for: 10s, from: 100, to: 400}".
@@ -92,7 +99,11 @@ func (p *parser) call(n *yaml.Node, what string, mixed bool) *callReader {
 			strictyaml.Field{Name: "again", Read: func(v *yaml.Node) { r.call.Again = p.share(v, "again") }},
 		)
 	}
+	before := len(p.uses)
 	p.Mapping(n, strictyaml.Bare(what), fields)
+	for i := range p.uses[before:] {
+		p.uses[before+i].key = r.call.Key != ""
+	}
 	r.done(n)
 	return r
 }
@@ -146,10 +157,42 @@ func (p *parser) template(n *yaml.Node, what string) string {
 	if !ok {
 		return ""
 	}
-	if _, err := load.Compile(s); err != nil {
-		p.Problem(n, "%s: %s", what, plain(err))
-	}
+	p.compile(n, what, s)
 	return s
+}
+
+// compile looks whether a template is right, and remembers what it uses.
+func (p *parser) compile(n *yaml.Node, what, text string) {
+	t, err := load.Compile(text)
+	if err != nil {
+		p.Problem(n, "%s: %s", what, plain(err))
+		return
+	}
+	for _, name := range t.Names() {
+		p.uses = append(p.uses, use{name: name, n: n})
+	}
+}
+
+// use is where a variable is used.
+type use struct {
+	name string
+	key  bool // of a call that has a key, which is one, too
+	n    *yaml.Node
+}
+
+// checkUses finds variables of the load that nothing gives a value.
+func (p *parser) checkUses() {
+	names := slices.Sorted(maps.Keys(p.sc.Load.Vars))
+	for _, u := range p.known {
+		if slices.Contains(names, u.name) || u.key && u.name == "key" {
+			continue
+		}
+		hint := "; vars has " + listOr(names, "none")
+		if near := strictyaml.Nearest(u.name, names); near != "" {
+			hint = "; did you mean " + near + "?"
+		}
+		p.Problem(u.n, "the load has no variable %s%s", strictyaml.Quote(u.name), hint)
+	}
 }
 
 // templates reads a mapping of them. Numbers stand for themselves.
@@ -168,9 +211,7 @@ func (p *parser) templates(n *yaml.Node, what string) map[string]string {
 // templatesIn checks each text of a body.
 func (p *parser) templatesIn(n *yaml.Node) {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
-		if _, err := load.Compile(n.Value); err != nil {
-			p.Problem(n, "body: %s", plain(err))
-		}
+		p.compile(n, "body", n.Value)
 	}
 	for i, v := range n.Content {
 		if n.Kind == yaml.SequenceNode || n.Kind == yaml.MappingNode && i%2 == 1 {

@@ -135,6 +135,20 @@ func TestFailuresAreAlwaysPromised(t *testing.T) {
 	}
 }
 
+// What begins when the load is over is never done.
+func TestAFaultBeginsBeforeTheEnd(t *testing.T) {
+	if _, err := Parse("a.yaml", []byte("for: 5s\nfaults: [{at: 5s, kill: orders}]")); err == nil || !strings.Contains(err.Error(), "a.yaml:2:10: the fault is at 5s, when the load is over") {
+		t.Errorf("error = %v", err)
+	}
+	sc, err := Parse("a.yaml", []byte("for: 10s\nfaults: [{at: 5s, kill: orders}, {at: 6s, freeze: orders, for: 4s}]"))
+	if err != nil || len(sc.Faults) != 2 {
+		t.Fatalf("%+v, %v", sc, err)
+	}
+	if short := sc.Last(5 * time.Second); len(short.Faults) != 0 || len(short.LeftOut) != 1 {
+		t.Errorf("cut to 5 s: %+v", short)
+	}
+}
+
 // Nothing is broken in some drills, and what is measured from a fault is not asked of them.
 func TestWithoutFaultsNothingIsMasked(t *testing.T) {
 	sc, err := Parse("standard.yaml", []byte("load: {calls: {a: {get: /}}}\nexpect: {success: 99%, p99: 1s, mask: 1s, recover: 2s}"))

@@ -65,7 +65,7 @@ func (s Scenario) Last(d time.Duration) Scenario {
 	s.Load.Steps = steps
 	var faults []inject.Fault
 	for _, f := range s.Faults {
-		if f.At+f.For <= d {
+		if f.At+f.For <= d && f.At < d {
 			faults = append(faults, f)
 		}
 	}

@@ -36,10 +36,14 @@ const (
 	defaultClients    = 3
 	defaultEvery      = 50 * time.Millisecond
 	defaultValues     = 200
-	maxClients        = 64
-	maxKeys           = 1000
 	maxOps            = 200_000
 	registerKeyPrefix = "register-"
+)
+
+// Bounds of a Register.
+const (
+	MaxKeys    = 1000
+	MaxClients = 64
 )
 
 type register struct {
@@ -65,8 +69,8 @@ func (r *register) Prepare(ctx context.Context, w *World) error {
 	c := &r.cfg
 	c.Keys, c.Clients, c.Values = orNumber(c.Keys, defaultKeys), orNumber(c.Clients, defaultClients), orNumber(c.Values, defaultValues)
 	c.Every = orDefault(c.Every, defaultEvery)
-	if c.Keys > maxKeys || c.Clients > maxClients {
-		return invalid("at most %d keys and %d clients", maxKeys, maxClients)
+	if c.Keys > MaxKeys || c.Clients > MaxClients {
+		return invalid("at most %d keys and %d clients", MaxKeys, MaxClients)
 	}
 	if c.Read.Keep["value"] == "" {
 		return invalid("read does not keep value: keep: {value: PATH}")
