@@ -159,6 +159,11 @@ func (x *exporter) prepare() (problems []string) {
 			problem("queue: %v", err)
 		}
 	}
+	for _, svc := range x.sys.Services {
+		if credentials.MatchString(svc.Run) {
+			problem("%s: what it runs has credentials in it, which do not belong into a manifest: let it take them from its environment (env)", svc.Name)
+		}
+	}
 	return problems
 }
 

@@ -271,6 +271,14 @@ func TestWhatLooksLikeASecret(t *testing.T) {
 	}
 }
 
+func TestCommandsWithSecrets(t *testing.T) {
+	sys := &system.System{Name: "s", Services: []system.Service{{Name: "a", Run: "./a --db postgres://me:hunter2@h/db", Replicas: 1}}}
+	_, err := kubernetes.New(sys, kubernetes.Options{Image: "{service}", Registry: "etcd://e:2379", Queue: "none"})
+	if failure.CodeOf(err) != failure.InvalidArgument || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "a: what it runs has credentials") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestProbesSpeakWhatIsServed: a process that speaks TLS is not asked in plaintext, or it would never be ready.
 func TestProbesSpeakWhatIsServed(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -369,6 +377,8 @@ queue: is missing: the control members of the system file carried the messages; 
 		{Image: "shop:1", Registry: "etcd://e:2379", Queue: "none"},
 		{Image: "{service} {version}", Registry: "etcd://e:2379", Queue: "none"},
 		{Image: "{service}", Registry: "etcd://me:secret@e:2379", Queue: "none"},
+		{Image: "{service}", Registry: "consul://c:8500?token=secret@", Queue: "none"},
+		{Image: "{service}", Registry: "etcd://e:2379?password=secret@&user=me", Queue: "none"},
 		{Image: "{service}", Registry: "etcd", Queue: "none"},
 		{Image: "{service}", Registry: "etcd://e:2379", Queue: "kafka://me:secret@k:9092"},
 		{Image: "{service}", Registry: "etcd://e:2379", Queue: "carrier-pigeon://k:9092"},

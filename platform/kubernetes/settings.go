@@ -64,7 +64,7 @@ func (e *endpoint) parse(what, raw string) error {
 	switch {
 	case !ok || scheme == "" || rest == "":
 		return errors.New("want a URL such as etcd://etcd:2379")
-	case what == "registry" && (strings.Contains(rest, "@") || strings.Contains(options, "token=")):
+	case what == "registry" && (strings.Contains(rest, "@") || credentials.MatchString(options)):
 		return errors.New("the URL has credentials in it, which do not belong into a manifest")
 	}
 	e.url, e.what = raw, what
