@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -149,6 +150,44 @@ func TestAPlatformCutsAServiceOffFromAnother(t *testing.T) {
 	}
 	platform.close() // and with it ends what it has done
 	works("without a platform")
+}
+
+// TestNoListenerForPlaintextBeyondLoopback: under a platform, too, nobody listens there for a moment before it is refused.
+func TestNoListenerForPlaintextBeyondLoopback(t *testing.T) {
+	t.Parallel()
+	taken := listener(t)
+	_, port, err := net.SplitHostPort(taken.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	everywhere := "0.0.0.0:" + port // whoever listens there is told that it is taken
+	for what, change := range map[string]func(*holdfast.Config){
+		"rpc":     func(c *holdfast.Config) { c.RPCServer.Addr, c.RPCServer.Listener = everywhere, nil },
+		"rest":    func(c *holdfast.Config) { c.HTTPServer.Addr, c.HTTPServer.Listener = everywhere, nil },
+		"replica": func(c *holdfast.Config) { c.Replica.Addr, c.Replica.Members, c.Replica.Dir = everywhere, 1, t.TempDir() },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			platform := newAgent(t)
+			i := newInstance(t, memregistry.New(), "alpha", "alpha-1", func(c *holdfast.Config) {
+				c.Settings.Agent = platform.lis.Addr().String()
+				change(c)
+			}).both(nil)
+			platform.accept(fault.Plan{})
+			var err error
+			if what == "replica" {
+				_, err = i.Replicate()
+				ended, cancel := context.WithCancel(t.Context())
+				cancel()
+				_ = i.Run(ended) // closes what New has opened
+			} else {
+				err = i.Run(t.Context())
+			}
+			if err == nil || !strings.Contains(err.Error(), "plaintext is for loopback only") || errors.Is(err, syscall.EADDRINUSE) {
+				t.Errorf("Run: %v", err)
+			}
+		})
+	}
 }
 
 func TestAPlatformCutsOthersOffFromAService(t *testing.T) {
