@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"unicode"
 
@@ -94,17 +95,23 @@ type tb interface {
 	Fatalf(string, ...any)
 }
 
-// decode reads a document strictly: a field that is unknown to the types of Kubernetes, or there twice, is an error.
-func decode(t tb, doc string) runtime.Object {
-	t.Helper()
+// types are those of Kubernetes.
+var types = sync.OnceValue(func() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv2.AddToScheme, policyv1.AddToScheme, networkingv1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
 	}
+	return scheme
+})
+
+// decode reads a document strictly: a field that is unknown to the types of Kubernetes, or there twice, is an error.
+func decode(t tb, doc string) runtime.Object {
+	t.Helper()
+	scheme := types()
 	dec := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme, scheme, json.SerializerOptions{Yaml: true, Strict: true})
 	object, _, err := dec.Decode([]byte(doc), nil, nil)
 	if err != nil {
