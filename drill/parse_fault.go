@@ -13,7 +13,7 @@ import (
 func (p *parser) faults(n *yaml.Node) {
 	p.list(n, "faults", maxFaults, func(v *yaml.Node) {
 		if f, ok := p.fault(v); ok {
-			p.sc.Faults = append(p.sc.Faults, f)
+			p.sc.Faults, p.sc.lines = append(p.sc.Faults, f), append(p.sc.lines, v.Line)
 		}
 	})
 }

@@ -40,6 +40,8 @@ type Scenario struct {
 	// Lenient leaves out, with a line in LeftOut, faults that the processes of this system cannot be made to suffer. Without
 	// it they make it impossible to judge.
 	Lenient bool
+
+	lines []int // of the Faults, as they were read
 }
 
 // Length returns how long load is offered.

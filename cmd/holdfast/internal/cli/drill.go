@@ -205,7 +205,16 @@ type drillSet struct {
 // drillsOf reads the system's own drills, and makes the standard set. One of its own replaces the one of that name.
 func drillsOf(sys *system.System) (drillSet, error) {
 	own, err := drill.LoadDir(sys.Dir)
+	world := inject.WorldOfFile(sys)
 	var problems drill.Problems
+	if err == nil {
+		for _, sc := range own {
+			problems = append(problems, sc.Check(world)...)
+		}
+		if len(problems) > 0 {
+			err = problems
+		}
+	}
 	switch {
 	case errors.As(err, &problems):
 		return drillSet{}, usage("drills with %d problems\n%s", len(problems), problems.Error())
@@ -213,7 +222,7 @@ func drillsOf(sys *system.System) (drillSet, error) {
 		return drillSet{}, err
 	}
 	set := drillSet{own: own}
-	standard, leftOut := drill.Standard(inject.WorldOfFile(sys), set.find(drill.StandardName))
+	standard, leftOut := drill.Standard(world, set.find(drill.StandardName))
 	set.leftOut = leftOut
 	for _, sc := range standard {
 		if set.find(sc.Name) == nil {

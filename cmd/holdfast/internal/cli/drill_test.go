@@ -54,6 +54,14 @@ func TestDrillList(t *testing.T) {
 	golden(t, "drill-list.golden", l.out.String())
 }
 
+func TestDrillOfWhatIsNotThere(t *testing.T) {
+	dir := drilled(t, twoServices(), map[string]string{"mine.yaml": "faults:\n  - {at: 5s, kill: wbe}\n"})
+	l := &line{}
+	if code := l.run("drill", "list", dir); code != 2 || !strings.Contains(l.err.String(), `mine.yaml:2: kill: the system has no service and no instance "wbe"; did you mean web?`) {
+		t.Errorf("exit %d: %s%s", code, l.out.String(), l.err.String())
+	}
+}
+
 func TestDrillInit(t *testing.T) {
 	dir := drilled(t, twoServices(), map[string]string{"random.yaml": "for: 20s\n"})
 	l := &line{}
