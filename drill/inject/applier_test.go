@@ -301,6 +301,22 @@ func TestRequestsToADependency(t *testing.T) {
 	}
 }
 
+// Whoever undoes a command when the drill has been killed gives it what it knew of the system, and no other of its environment.
+func TestWhoUndoesKnowsTheSystem(t *testing.T) {
+	var got inject.Undo
+	a := &inject.Applier{
+		Control: newSystem(), Dir: t.TempDir(), Env: []string{"SECRET=x", "HOLDFAST_EDGE=http://edge"},
+		Guard: func(u inject.Undo) (func(), error) { got = u; return func() {}, nil },
+	}
+	active, err := a.Begin(t.Context(), resolved(t, inject.Fault{Kind: inject.Command, For: time.Second, Run: "true", Undo: "true"}))
+	if err != nil || len(got.Env) != 1 || got.Env[0] != "HOLDFAST_EDGE=http://edge" {
+		t.Errorf("%v, guarded with %q", err, got.Env)
+	}
+	if err := active.End(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCommands(t *testing.T) {
 	dir := t.TempDir()
 	a := &inject.Applier{Control: newSystem(), Dir: dir, Env: append(os.Environ(), "WHO=me")}
