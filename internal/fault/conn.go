@@ -25,9 +25,13 @@ type conn struct {
 
 	shaped atomic.Bool // a shape is in force, or a lane is not empty, or it was reset
 
+	writing sync.Mutex  // one Write after the other, as in a kernel
+	direct  atomic.Bool // a Write hands bytes to the network itself; set before it looks whether it may
+
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every change
 	shape   Shape
+	resets  uint64      // the highest Shape.Serial so far
 	broken  bool        // reset on purpose
 	closed  bool        // by the user
 	again   *time.Timer // of Shape.ResetEvery
@@ -36,6 +40,9 @@ type conn struct {
 
 // lanes is how many bytes each lane holds: the rest stays where it is.
 const lanes = 1 << 20
+
+// atOnce is how much is written straight between two looks at the rules: what goes through a cut that begins meanwhile.
+const atOnce = 64 << 10
 
 // lingers is how long a peer may take nothing of what was on its way when the connection was closed.
 const lingers = 10 * time.Second
@@ -74,8 +81,10 @@ func (c *conn) refresh(fresh bool) {
 	before, s := c.shape, c.inj.shapeOf(c)
 	c.shape = s
 	if fresh {
-		before.Reset = s.Reset // which is for those that were open when it began
+		before.Reset, c.resets = s.Reset, s.Serial // which is for those that were open when it began
 	}
+	reset := s.Reset && (!before.Reset || s.Serial > c.resets)
+	c.resets = max(c.resets, s.Serial)
 	if s.holds() {
 		c.shaped.Store(true)
 	} else {
@@ -95,7 +104,7 @@ func (c *conn) refresh(fresh bool) {
 	}
 	c.wake()
 	c.mu.Unlock()
-	if s.Reset && !before.Reset {
+	if reset {
 		c.reset()
 	}
 }
@@ -141,26 +150,30 @@ func (c *conn) Read(b []byte) (int, error) {
 	if c.shaped.Load() {
 		return c.read(b)
 	}
+	return c.readStraight(b)
+}
+
+// readStraight reads from the network, and looks at the rules again: what came is what one is for that began meanwhile.
+func (c *conn) readStraight(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if !c.shaped.Load() {
+	if !c.shaped.Load() && !timedOut(err) {
 		return n, err
 	}
-	// A rule began meanwhile, and what came is what it is for.
 	c.mu.Lock()
-	if c.in.moving && !c.broken { // somebody else reads, too, and has gone before
+	switch {
+	case c.closed || c.broken: // which may be why it has ended
+	case c.in.moving, !c.shape.holds() && c.in.idle(): // somebody else reads, too, and has gone before; or all is over
 		c.mu.Unlock()
 		return n, err
-	}
-	if n > 0 {
-		c.push(&c.in, b[:n])
-	}
-	if err != nil && !timedOut(err) && !c.broken && !c.closed {
-		c.in.end = err
+	default:
+		if n > 0 {
+			c.push(&c.in, b[:n])
+		}
+		if err != nil && !timedOut(err) {
+			c.in.end = err
+		}
 	}
 	c.mu.Unlock()
-	if n == 0 && timedOut(err) {
-		return 0, err
-	}
 	return c.read(b)
 }
 
@@ -187,9 +200,8 @@ func (c *conn) read(b []byte) (int, error) {
 		case len(l.pieces) == 0 && !l.moving && !c.shape.holds():
 			c.settle()
 			c.mu.Unlock()
-			n, err := c.Conn.Read(b)
-			c.mu.Lock()
-			return n, err
+			defer c.mu.Lock()
+			return c.readStraight(b)
 		}
 		if !l.moving && l.end == nil {
 			l.moving = true
@@ -204,14 +216,14 @@ func (c *conn) read(b []byte) (int, error) {
 	}
 }
 
-// receive moves what comes into the lane, until the shape is lifted.
+// receive moves what comes into the lane, until the shape is lifted or the connection closed.
 func (c *conn) receive() {
 	buf := make([]byte, 32<<10)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := &c.in
 	for {
-		for l.size >= lanes && !c.broken && !c.closed {
+		for l.room() <= 0 && !c.broken && !c.closed {
 			c.await(time.Time{})
 		}
 		c.mu.Unlock()
@@ -220,7 +232,7 @@ func (c *conn) receive() {
 		if n > 0 && !c.closed && !c.broken {
 			c.push(l, buf[:n])
 		}
-		if timedOut(err) { // refresh has called
+		if timedOut(err) && !c.closed { // refresh has called
 			err = c.Conn.SetReadDeadline(time.Time{})
 		}
 		if err != nil {
@@ -231,7 +243,9 @@ func (c *conn) receive() {
 			continue
 		}
 		l.moving = false
-		_ = c.Conn.SetReadDeadline(l.deadline) // which fails after the end, when it does not matter
+		if !c.closed {
+			_ = c.Conn.SetReadDeadline(l.deadline) // which fails after the end, when it does not matter
+		}
 		c.settle()
 		c.wake()
 		return
@@ -239,46 +253,69 @@ func (c *conn) receive() {
 }
 
 // Write implements net.Conn.
-func (c *conn) Write(b []byte) (int, error) {
-	if c.shaped.Load() {
-		return c.write(b)
-	}
-	n, err := c.Conn.Write(b)
-	if err != nil && c.shaped.Load() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.broken && !c.closed {
-			err = c.fail("write", syscall.ECONNRESET)
+func (c *conn) Write(b []byte) (written int, err error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	for {
+		straight := !c.shaped.Load()
+		if straight {
+			c.direct.Store(true)
+			if straight = !c.shaped.Load(); !straight { // a rule began just now, and whoever put it in force may not have seen direct
+				c.direct.Store(false)
+			}
+		}
+		if !straight {
+			n, done, err := c.write(b[written:])
+			if written += n; done || err != nil {
+				return written, err
+			}
+		}
+		n, err := c.Conn.Write(b[written:min(len(b), written+atOnce)])
+		c.direct.Store(false)
+		written += n
+		switch {
+		case err != nil:
+			return written, c.ended("write", err)
+		case written == len(b):
+			return written, nil
 		}
 	}
-	return n, err
 }
 
-// write writes to the lane.
-func (c *conn) write(b []byte) (written int, err error) {
+// ended is why the network says err: what was done to the connection meanwhile, if something was.
+func (c *conn) ended(op string, err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if over := c.over(&lane{}); over != nil {
+		return c.fail(op, over)
+	}
+	return err
+}
+
+// write writes to the lane. It is done, or else the lane is empty and not needed, and what is left is for the
+// network: direct is set.
+func (c *conn) write(b []byte) (written int, done bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := &c.out
 	for {
 		if err := c.over(l); err != nil {
-			return written, c.fail("write", err)
+			return written, false, c.fail("write", err)
 		}
-		switch room := lanes - l.size; {
+		switch room := l.room(); {
 		case l.end != nil:
-			return written, l.end
+			return written, false, l.end
 		case l.idle() && !c.shape.holds():
 			c.settle()
-			c.mu.Unlock()
-			n, err := c.Conn.Write(b)
-			c.mu.Lock()
-			return written + n, err
+			c.direct.Store(true)
+			return written, false, nil
 		case room > 0:
 			n := min(room, len(b))
 			c.push(l, b[:n])
 			c.move()
 			written += n
 			if b = b[n:]; len(b) == 0 {
-				return written, nil
+				return written, true, nil
 			}
 		default:
 			c.await(l.deadline)
@@ -291,7 +328,9 @@ func (c *conn) move() {
 	c.wake()
 	if !c.out.moving {
 		c.out.moving = true
-		_ = c.Conn.SetWriteDeadline(time.Time{})
+		if !c.direct.Load() { // or else it holds the user's, or was ended by Close; only an end is to be sent
+			_ = c.Conn.SetWriteDeadline(time.Time{})
+		}
 		go c.send()
 	}
 }
@@ -312,7 +351,7 @@ func (c *conn) send() {
 			continue
 		}
 		p := l.pop(&c.shape)
-		if c.closed { // nobody is left whom a peer that takes nothing could hold up but this goroutine
+		if c.closed && !c.direct.Load() { // nobody is left whom a peer that takes nothing could hold up but this goroutine
 			_ = c.Conn.SetWriteDeadline(time.Now().Add(lingers))
 		}
 		c.mu.Unlock()
@@ -406,7 +445,7 @@ func (c *conn) CloseWrite() error {
 }
 
 // Close implements net.Conn. What was written before arrives, and then the end of the connection, when the shape lets
-// them: nobody waits for that.
+// them: nobody waits for that. A Read or a Write under way ends.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -426,6 +465,12 @@ func (c *conn) Close() error {
 	}
 	c.out.pushEnd(wholeEnd, c.inj.random())
 	c.move()
+	_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
+	if c.direct.Load() {
+		_ = c.Conn.SetWriteDeadline(time.Unix(1, 0))
+	} else {
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(lingers)) // of a piece that is being handed on; send renews it for each
+	}
 	return nil
 }
 

@@ -37,6 +37,10 @@ const (
 const (
 	largest  = 16 << 10
 	smallest = 512
+	// together is how much later something may come and still go with what came before.
+	together = time.Millisecond
+	// most pieces are in a lane, so that small ones do not take many times the memory of their bytes.
+	most = 1 << 14
 )
 
 // holds reports whether the shape does anything to bytes.
@@ -45,6 +49,14 @@ func (s *Shape) holds() bool {
 }
 
 func (l *lane) idle() bool { return !l.moving && len(l.pieces) == 0 && len(l.rest) == 0 }
+
+// room is how many bytes more the lane takes.
+func (l *lane) room() int {
+	if len(l.pieces) >= most {
+		return 0
+	}
+	return lanes - l.size
+}
 
 func (l *lane) drop() { l.pieces, l.rest, l.size = nil, nil, 0 }
 
@@ -55,8 +67,16 @@ func (l *lane) push(s *Shape, b []byte, luck float64) {
 		size = int(min(max(s.Rate/20, smallest), largest))
 	}
 	now := time.Now()
-	b = append([]byte(nil), b...)
 	l.size += len(b)
+	if k := len(l.pieces) - 1; k >= 0 {
+		last := &l.pieces[k]
+		cutAlone := s.holds() && s.Delay <= 0 && s.Jitter <= 0 && s.Rate <= 0
+		if n := min(size-len(last.data), len(b)); n > 0 && last.end == noEnd && (cutAlone || now.Sub(last.at) < together) {
+			last.data = append(last.data, b[:n]...)
+			b = b[n:]
+		}
+	}
+	b = append([]byte(nil), b...)
 	for len(b) > 0 {
 		n := min(size, len(b))
 		l.pieces = append(l.pieces, piece{data: b[:n:n], at: now, luck: luck})

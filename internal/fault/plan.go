@@ -39,6 +39,8 @@ type Shape struct {
 	Refuse     bool          `json:"refuse,omitempty"`
 	Reset      bool          `json:"reset,omitempty"`
 	ResetEvery time.Duration `json:"reset_every,omitempty"`
+	// Serial tells one Reset from another that begins before the first is over: open connections are reset whenever it grows.
+	Serial uint64 `json:"serial,omitempty"`
 	// Delay and Jitter (uniform, added, order is kept) hold back each piece, in each direction.
 	Delay  time.Duration `json:"delay,omitempty"`
 	Jitter time.Duration `json:"jitter,omitempty"`
