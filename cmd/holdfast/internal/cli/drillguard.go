@@ -183,7 +183,10 @@ func awaitEnd(ctx context.Context, c *control.Client, pid int, asked bool) bool 
 		if time.Since(heard) > while {
 			return true
 		}
-		time.Sleep(100 * time.Millisecond)
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+		}
 	}
 	return true
 }
