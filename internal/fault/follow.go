@@ -18,13 +18,18 @@ const (
 	statsEvery = 500 * time.Millisecond
 	// writeWithin is how long the agent may take nothing before its connection counts as broken.
 	writeWithin = 5 * time.Second
+	// SignOfLife is how often an agent says something, if it is nothing.
+	SignOfLife = time.Second
+	// silence is how long an agent may say nothing before it counts as gone: twice, since a process that was frozen has not
+	// listened meanwhile, and what was said waits for it.
+	silence = 3 * time.Second
 )
 
 // Follow returns an Injector whose plan is what the agent that listens at path, a unix socket, says: nil if path is "".
 //
 // It returns at once, and what it wraps waits for the first plan, for at most 500 ms, so that a process that is started in the
 // middle of it never sees a world without its faults. A plan is void when the connection to the agent ends, whatever
-// the reason; the connection is made again, with a delay of at most a second, until Close. stats is called twice a second,
+// the reason, or has been silent for 6 s; the connection is made again, with a delay of at most a second, until Close. stats is called twice a second,
 // on one goroutine.
 func Follow(path string, hello Hello, stats func() Stats, log *slog.Logger) *Injector {
 	if path == "" {
@@ -111,7 +116,7 @@ func (f *follower) session(ctx context.Context) (planned bool, err error) {
 	telling.Go(func() { f.tell(out, done) })
 	defer telling.Wait()
 	defer close(done)
-	for in := NewReader(c); ; {
+	for in := NewReader(hearing{c}); ; {
 		m, err := in.Read()
 		if err != nil {
 			return planned, err
@@ -127,6 +132,22 @@ func (f *follower) session(ctx context.Context) (planned bool, err error) {
 			return planned, err
 		}
 	}
+}
+
+// hearing is a connection on which something is always said.
+type hearing struct{ net.Conn }
+
+// Read implements io.Reader.
+func (h hearing) Read(b []byte) (n int, err error) {
+	for range 2 {
+		if err := h.SetReadDeadline(time.Now().Add(silence)); err != nil {
+			return 0, fmt.Errorf("agent: %w", err)
+		}
+		if n, err = h.Conn.Read(b); n > 0 || !timedOut(err) {
+			return n, err
+		}
+	}
+	return n, err
 }
 
 // tell says how the process is.

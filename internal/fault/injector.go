@@ -5,13 +5,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/holdfast-go/holdfast/internal/backoff"
 )
 
 // DialFunc makes connections, as net.Dialer.DialContext does.
@@ -28,6 +27,8 @@ type Injector struct {
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every change of the plan
+
+	loading sync.Mutex // not mu, which calls and connections wait for
 	ballast []byte
 
 	suffered atomic.Uint64
@@ -59,7 +60,6 @@ func (i *Injector) Set(plan Plan) {
 		return
 	}
 	i.mu.Lock()
-	defer i.mu.Unlock()
 	i.plan.Store(&plan)
 	close(i.changed)
 	i.changed = make(chan struct{})
@@ -67,7 +67,8 @@ func (i *Injector) Set(plan Plan) {
 		c.(*conn).refresh(false)
 		return true
 	})
-	i.load(plan.Ballast)
+	i.mu.Unlock()
+	i.load()
 }
 
 // Close lifts the plan, for good if it is an agent's.
@@ -139,28 +140,35 @@ func (i *Injector) Dial(next DialFunc) DialFunc {
 		next = (&net.Dialer{}).DialContext
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if err := i.connect(ctx, addr); err != nil {
-			return nil, &net.OpError{Op: "dial", Net: network, Addr: address{network, addr}, Err: err}
+		begun := time.Now()
+		for addrs := []string{addr}; ; {
+			if err := i.connect(ctx, begun, addrs...); err != nil {
+				return nil, &net.OpError{Op: "dial", Net: network, Addr: address{network, addr}, Err: err}
+			}
+			c, err := next(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			// A rule may know where it went by another name than the caller.
+			addrs = []string{addr, c.RemoteAddr().String()}
+			if s := i.plan.Load().link(addrs...); !s.Refuse && !s.CutIn && !s.CutOut {
+				return i.wrap(c, addr), nil
+			}
+			abort(c)
 		}
-		c, err := next(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return i.wrap(c, addr), nil
 	}
 }
 
 // connect suffers what comes before a connection. Its error is what a kernel would say.
-func (i *Injector) connect(ctx context.Context, addr string) error {
+func (i *Injector) connect(ctx context.Context, begun time.Time, addrs ...string) error {
 	select {
 	case <-i.first:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	begun := time.Now()
 	for counted := false; ; {
 		plan, changed := i.current()
-		s := plan.link(addr)
+		s := plan.link(addrs...)
 		until := begun.Add(synPatience)
 		switch {
 		case s.Refuse:
@@ -247,25 +255,40 @@ func (i *Injector) Call(ctx context.Context, method, name string, exempt bool) (
 	if i == nil {
 		return ""
 	}
-	for _, rule := range i.plan.Load().Calls {
-		if !rule.matches(method, name, exempt) {
-			continue
-		}
-		if i.random() >= rule.Share {
-			return ""
-		}
-		i.suffered.Add(1)
-		if rule.Delay > 0 {
-			t := time.NewTimer(rule.Delay)
-			defer t.Stop()
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-			}
-		}
+	plan, changed := i.current()
+	rule := plan.call(method, name, exempt)
+	if rule == nil || i.random() >= rule.Share {
+		return ""
+	}
+	i.suffered.Add(1)
+	if rule.Delay <= 0 {
 		return rule.Code
 	}
-	return ""
+	t := time.NewTimer(rule.Delay)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			return rule.Code
+		case <-ctx.Done():
+			return rule.Code
+		case <-changed:
+		}
+		plan, changed = i.current()
+		if now := plan.call(method, name, exempt); now == nil || !reflect.DeepEqual(now, rule) {
+			return "" // it was lifted, and nobody waits for what is not broken any more
+		}
+	}
+}
+
+// call returns the rule for a call, as Injector.Call has it, nil if there is none.
+func (p *Plan) call(method, name string, exempt bool) *Calls {
+	for n := range p.Calls {
+		if p.Calls[n].matches(method, name, exempt) {
+			return &p.Calls[n]
+		}
+	}
+	return nil
 }
 
 // File suffers what is planned for an operation on a file whose loss would lose what was acknowledged: "write", "sync" or
@@ -285,16 +308,41 @@ func (i *Injector) File(op string) error {
 		return os.NewSyscallError(op, syscall.ENOSPC)
 	case op == "sync" && (d.SlowSync > 0 || d.FailSync):
 		i.suffered.Add(1)
-		backoff.Pause(context.Background(), d.SlowSync)
-		if d.FailSync {
+		if d = i.slowSync(); d != nil && d.FailSync {
 			return os.NewSyscallError(op, syscall.EIO)
 		}
 	}
 	return nil
 }
 
-// load takes memory, and gives it back. It needs mu.
-func (i *Injector) load(size int64) {
+// slowSync waits for as long as a sync takes by the plan, which may be lifted meanwhile, and returns what is in force then.
+func (i *Injector) slowSync() *Disk {
+	begun := time.Now()
+	for {
+		plan, changed := i.current()
+		d := plan.Disk
+		if d == nil {
+			return nil
+		}
+		left := d.SlowSync - time.Since(begun)
+		if left <= 0 {
+			return d
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-t.C:
+			return d
+		case <-changed:
+		}
+		t.Stop()
+	}
+}
+
+// load takes memory, and gives it back, as the plan of now says.
+func (i *Injector) load() {
+	i.loading.Lock()
+	defer i.loading.Unlock()
+	size := i.plan.Load().Ballast
 	if int64(len(i.ballast)) == size {
 		return
 	}

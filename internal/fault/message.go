@@ -14,7 +14,8 @@ const MaxMessage = 1 << 20
 
 // Message is what a process and the agent of its platform say to each other, one JSON object a line. The process begins
 // with Hello, the platform answers with a Plan at once, and again whenever it changes; the process answers each with Ack when it is in
-// force, and sends Stats about twice a second. A Plan ends with the connection it came on.
+// force, and sends Stats about twice a second. The agent sends an empty line every SignOfLife, so that one that hangs is told from one
+// that has nothing to say. A Plan ends with the connection it came on.
 type Message struct {
 	Hello *Hello `json:"hello,omitempty"`
 	// Plan and Seq, which grows with every Plan of a connection and begins with 1, are the platform's.
@@ -65,6 +66,14 @@ func (r *Reader) Read() (Message, error) {
 		return Message{}, fmt.Errorf("read message: %w", err)
 	}
 	return Message{}, io.EOF
+}
+
+// WriteSign writes a sign of life, which a Reader passes over.
+func WriteSign(w io.Writer) error {
+	if _, err := w.Write([]byte{'\n'}); err != nil {
+		return fmt.Errorf("write sign of life: %w", err)
+	}
+	return nil
 }
 
 // Write writes a message in a single call of w.Write.

@@ -228,12 +228,20 @@ func (s *Server) leave(c *conn) {
 	s.tell()
 }
 
-// write sends each new plan until gone is closed. One that does not read holds up this goroutine alone, and always
+// write sends each new plan, and signs of life, until gone is closed. One that does not read holds up this goroutine alone, and always
 // gets the newest one next.
 func (s *Server) write(c *conn, gone <-chan struct{}) {
+	life := time.NewTicker(fault.SignOfLife)
+	defer life.Stop()
 	for {
 		select {
 		case <-c.send:
+		case <-life.C:
+			if err := fault.WriteSign(c); err != nil {
+				c.Close()
+				return
+			}
+			continue
 		case <-gone:
 			return
 		}
