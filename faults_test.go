@@ -162,9 +162,11 @@ func TestNoListenerForPlaintextBeyondLoopback(t *testing.T) {
 	}
 	everywhere := "0.0.0.0:" + port // whoever listens there is told that it is taken
 	for what, change := range map[string]func(*holdfast.Config){
-		"rpc":     func(c *holdfast.Config) { c.RPCServer.Addr, c.RPCServer.Listener = everywhere, nil },
-		"rest":    func(c *holdfast.Config) { c.HTTPServer.Addr, c.HTTPServer.Listener = everywhere, nil },
-		"replica": func(c *holdfast.Config) { c.Replica.Addr, c.Replica.Members, c.Replica.Dir = everywhere, 1, t.TempDir() },
+		"rpc":  func(c *holdfast.Config) { c.RPCServer.Addr, c.RPCServer.Listener = everywhere, nil },
+		"rest": func(c *holdfast.Config) { c.HTTPServer.Addr, c.HTTPServer.Listener = everywhere, nil },
+		"replica": func(c *holdfast.Config) {
+			c.Replica.Addr, c.Replica.Members, c.Replica.Dir = everywhere, 1, t.TempDir()
+		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

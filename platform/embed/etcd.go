@@ -89,7 +89,7 @@ func (e *Etcd) Run(ctx context.Context) error {
 	if len(dir.id.Replacing) > 0 {
 		// What else is in the directory may be in use: a member of the engine for messages runs beside this one.
 		if err := dir.replace(ctx, cfg, func() error { return os.RemoveAll(dir.etcd()) }); ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it is stopped, as in serve
 		} else if err != nil {
 			return fmt.Errorf("etcd %s: replace what was here: %w", cfg.Name, err)
 		}
