@@ -28,6 +28,10 @@ func (t Treatment) none() bool { return reflect.ValueOf(t).IsZero() }
 func compile(faults []control.Fault, w World, packets bool) map[string]Treatment {
 	c := &compiler{world: w, ends: make(map[string]*end)}
 	for _, f := range faults {
+		c.serial = 0
+		if !f.Begun.IsZero() {
+			c.serial = uint64(f.Begun.UnixNano())
+		}
 		for _, id := range f.Targets {
 			if f.Kind != control.FaultScale {
 				c.end(id).suffer(f.FaultRequest)
@@ -53,8 +57,9 @@ func compile(faults []control.Fault, w World, packets bool) map[string]Treatment
 }
 
 type compiler struct {
-	world World
-	ends  map[string]*end
+	world  World
+	ends   map[string]*end
+	serial uint64 // of the fault that is being compiled: later ones have higher ones
 }
 
 // end is one process while its treatment is put together.
@@ -102,6 +107,9 @@ func (e *end) suffer(r control.FaultRequest) {
 // at the end that is named if the other is everybody.
 func (c *compiler) link(from, to string, s control.Shape) {
 	out, in := dialled(s), swapped(s)
+	if s.Reset {
+		out.Serial, in.Serial = c.serial, c.serial
+	}
 	switch {
 	case from == to && from != control.Everybody:
 	case from == control.Everybody && to == control.Everybody:
@@ -225,7 +233,7 @@ func swapped(s control.Shape) fault.Shape {
 
 // accepted is a shape without what is meant for connections that From makes.
 func accepted(s fault.Shape) fault.Shape {
-	s.Refuse, s.Reset, s.ResetEvery = false, false, 0
+	s.Refuse, s.Reset, s.ResetEvery, s.Serial = false, false, 0, 0
 	return s
 }
 
@@ -233,7 +241,7 @@ func accepted(s fault.Shape) fault.Shape {
 func merge(a, b fault.Shape) fault.Shape {
 	return fault.Shape{
 		CutOut: a.CutOut || b.CutOut, CutIn: a.CutIn || b.CutIn,
-		Refuse: a.Refuse || b.Refuse, Reset: a.Reset || b.Reset, ResetEvery: lower(a.ResetEvery, b.ResetEvery),
+		Refuse: a.Refuse || b.Refuse, Reset: a.Reset || b.Reset, ResetEvery: lower(a.ResetEvery, b.ResetEvery), Serial: max(a.Serial, b.Serial),
 		Delay: add(a.Delay, b.Delay, fault.MaxDelay), Jitter: add(a.Jitter, b.Jitter, fault.MaxDelay), Rate: lower(a.Rate, b.Rate),
 	}
 }

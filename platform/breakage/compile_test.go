@@ -156,3 +156,19 @@ func TestCompileBounds(t *testing.T) {
 		t.Errorf("%+v, %d calls", plan.Accept, len(plan.Calls))
 	}
 }
+
+// A reset that begins while another is in force changes the plan: open connections are reset again.
+func TestCompileResets(t *testing.T) {
+	faults := faultsOf([]control.FaultRequest{
+		netFault("orders-1", "orders-2", control.Shape{Reset: true}), netFault("orders-1", "orders-2", control.Shape{Reset: true}),
+	})
+	faults[0].Begun = time.Unix(100, 0)
+	faults[1].Begun = time.Unix(101, 0)
+	serial := func(faults ...control.Fault) uint64 {
+		return compile(faults, shop(), false)["orders-1"].Plan.Dial[0].Serial
+	}
+	one, two, other := serial(faults[0]), serial(faults...), serial(faults[1])
+	if one == 0 || two <= one || other != two {
+		t.Errorf("serials %d, %d, %d", one, two, other)
+	}
+}
