@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -86,34 +84,6 @@ func (s *session) prepare(ctx context.Context) error {
 	return s.waitIdle(ctx)
 }
 
-// waitIdle waits until a system that has just been started, or drilled, is busy with itself no more: what a calm system is like
-// is what all else is compared with. It does not wait for ever.
-func (s *session) waitIdle(ctx context.Context) error {
-	var before time.Duration
-	for i := range 1 + int(idleTime/time.Second) {
-		stats, err := s.cfg.Control.Stats(ctx)
-		if err != nil {
-			return err
-		}
-		cpu := stats.Edge.CPU
-		for _, i := range stats.Instances {
-			cpu += i.CPU
-		}
-		busy := cpu - before
-		if i > 0 && busy.Seconds() < idleShare*float64(runtime.NumCPU()) {
-			break
-		}
-		if i == 2 {
-			s.tell(fmt.Sprintf("waiting until %s is idle: it uses %.1f processors", s.info.System, busy.Seconds()), false)
-		}
-		before = cpu
-		if !sleep(ctx, time.Second) {
-			break
-		}
-	}
-	return ctx.Err()
-}
-
 const (
 	// idleTime is how long a drill waits for a system to be idle, and idleShare the share of the machine's processors below
 	// which it is.
@@ -121,89 +91,8 @@ const (
 	idleShare = 0.3
 )
 
-// waitReady waits until every service has the instances that it should have.
-func (s *session) waitReady(ctx context.Context) error {
-	return s.waitWell(ctx, func(info control.Info, instances []control.Instance) {
-		s.info, s.world = info, inject.WorldOf(info, instances)
-		s.lanes.begin(instances)
-	})
-}
-
-// waitWell waits until the system is well and hands it to done.
-func (s *session) waitWell(ctx context.Context, done func(control.Info, []control.Instance)) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTime)
-	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	lacking := ""
-	for told := false; ; {
-		info, instances, missing, err := s.look(ctx)
-		switch {
-		case err != nil && lacking != "" && ctx.Err() == context.DeadlineExceeded:
-			return notWell(lacking)
-		case err != nil:
-			return err
-		case missing == "":
-			done(info, instances)
-			return nil
-		case !told:
-			s.tell("waiting for "+missing, false)
-			told = true
-		}
-		lacking = missing
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return notWell(lacking)
-		}
-	}
-}
-
 // errNotWell is matched by errors about a system that lacks instances.
 var errNotWell = errors.New("the system is not well")
-
-func notWell(missing string) error {
-	return failure.Wrap(errNotWell, failure.FailedPrecondition, "%v: %s", errNotWell, missing)
-}
-
-// look says what is missing, "" if nothing is.
-func (s *session) look(ctx context.Context) (control.Info, []control.Instance, string, error) {
-	info, err := s.cfg.Control.System(ctx)
-	if err != nil {
-		return info, nil, "", err
-	}
-	instances, err := s.cfg.Control.Instances(ctx)
-	if err != nil {
-		return info, nil, "", err
-	}
-	if info.State != control.Ready {
-		return info, instances, fmt.Sprintf("%s, which is %s", info.System, info.State), nil
-	}
-	var missing []string
-	for _, i := range instances {
-		if i.State != "ready" && i.State != "draining" && i.State != "stopped" {
-			missing = append(missing, fmt.Sprintf("%s, which is %s", i.ID, i.State))
-		}
-	}
-	for _, svc := range info.Services {
-		if svc.Ready < svc.Replicas && len(missing) == 0 {
-			missing = append(missing, fmt.Sprintf("%s, of which %d of %d are ready", svc.Name, svc.Ready, svc.Replicas))
-		}
-	}
-	return info, instances, strings.Join(missing, "; "), nil
-}
-
-// checkCalm refuses a system that somebody else is breaking.
-func (s *session) checkCalm(ctx context.Context) error {
-	faults, err := s.cfg.Control.Faults(ctx)
-	if err != nil {
-		return err
-	}
-	if len(faults) > 0 {
-		return failure.New(failure.FailedPrecondition, "something is broken already: %s; is another drill running?", faults[0].What)
-	}
-	return nil
-}
 
 // findForeign finds out which services are not Holdfast's: none of their processes speaks to the platform. One that does has
 // begun to within a moment of being ready.
@@ -480,219 +369,11 @@ func (s *session) rolling() int {
 	return s.restarting
 }
 
-// watchPlatform looks once a second whether the platform that was drilled is still there, and calls ended when it is not.
-func (s *session) watchPlatform(ctx context.Context, ended func()) {
-	for sleep(ctx, time.Second) {
-		if s.lookForPlatform(ctx); s.isGone() {
-			ended()
-			return
-		}
-	}
-}
-
-// lookForPlatform looks once. A platform that does not answer in time is still there.
-func (s *session) lookForPlatform(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	asked := s.rec.Now()
-	info, err := s.cfg.Control.System(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.gone:
-	case errors.Is(err, control.ErrNotRunning), err == nil && info.PID != s.info.PID:
-		s.gone = true
-	case err == nil:
-		s.seen = max(s.seen, asked)
-	}
-}
-
-func (s *session) isGone() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.gone
-}
-
-// recovered waits until the system is well again. One that is not, with nothing broken any more, has not stood the drill,
-// however few calls failed until now.
-func (s *session) recovered(ctx context.Context) error {
-	err := s.waitWell(ctx, func(control.Info, []control.Instance) {})
-	switch {
-	case err == nil || ctx.Err() != nil:
-		return ctx.Err()
-	case !errors.Is(err, errNotWell):
-		return err
-	}
-	s.tell("after the drill "+says(err), true)
-	s.verdicts = append(s.verdicts, check.Verdict{
-		Name: "the system is well again", Answer: check.Broken,
-		Says: fmt.Sprintf("%s after everything was mended %s", inject.Span(readyTime), says(err)),
-	})
-	return nil
-}
-
 func rates(mix load.Mix) string {
 	if len(mix.Steps) == 1 && mix.Steps[0].From == mix.Steps[0].To {
 		return fmt.Sprintf("%g calls a second", mix.Steps[0].From)
 	}
 	return fmt.Sprintf("up to %g calls a second", mix.Peak())
-}
-
-// suffer makes one fault happen at its time, and mends it. ctx is done when the drill is interrupted, offering when the load is
-// over as well.
-func (s *session) suffer(ctx, offering context.Context, f planned) {
-	if !sleep(offering, f.At-s.rec.Now()) {
-		return
-	}
-	if why := s.unbearable(offering, f); why != "" {
-		s.skip(f, why)
-		return
-	}
-	i := s.begun(f.Resolved)
-	before, counts := s.suffered(offering, f)
-	active, err := s.applier.Begin(offering, f.Resolved)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		s.ended(i, nil) // the drill says that it was interrupted
-		return
-	case err != nil && offering.Err() != nil:
-		s.ended(i, failure.New(failure.FailedPrecondition, "the load was over before it was done"))
-		return
-	case err != nil:
-		s.ended(i, err)
-		return
-	}
-	begun, cut := s.rec.Now(), false
-	if f.Kind.Lasts() && f.For > 0 {
-		cut = !sleep(offering, f.For) && ctx.Err() == nil
-	}
-	mending, cancel := context.WithTimeout(context.WithoutCancel(ctx), mendTime)
-	defer cancel()
-	err = active.End(mending)
-	// One that was written to last longer than the load ends with it, but one that came late was not done.
-	if lasted := s.rec.Now() - begun; err == nil && cut && lasted < f.For/2 && f.At+f.For <= s.sc.For {
-		err = failure.New(failure.FailedPrecondition, "the load was over after %s of it", inject.Span(lasted.Round(10*time.Millisecond)))
-	}
-	s.ended(i, err)
-	if err == nil && counts && !cut {
-		s.lookWhetherHit(mending, i, f, before)
-	}
-}
-
-// unbearable says why a random fault is not to be done after all: others of the service that it would hit are still missing,
-// since what was to be over by now is not. "" is why not.
-func (s *session) unbearable(ctx context.Context, f planned) string {
-	if !f.random {
-		return ""
-	}
-	instances, err := s.cfg.Control.Instances(ctx)
-	if err != nil {
-		return "" // what comes next says so
-	}
-	for _, svc := range s.world.Services {
-		hit, missing := 0, []string(nil)
-		for _, id := range svc.Instances {
-			if slices.Contains(f.Targets, id) {
-				hit++
-			}
-			if !slices.ContainsFunc(instances, func(i control.Instance) bool { return i.ID == id && i.State == "ready" }) &&
-				(f.Kind == inject.Restart || !slices.Contains(f.Targets, id)) {
-				missing = append(missing, id)
-			}
-		}
-		if f.Kind == inject.Restart && hit > 0 {
-			hit = bearable(len(svc.Instances))
-		}
-		if hit > 0 && len(missing) > 0 && hit+len(missing) > bearable(len(svc.Instances)) {
-			return "not done, since " + strings.Join(missing, ", ") + " was still missing"
-		}
-	}
-	return ""
-}
-
-func (s *session) skip(f planned, why string) {
-	s.mu.Lock()
-	s.skipped = append(s.skipped, fmt.Sprintf("%s at %s: %s", f.What, inject.Span(f.At), why))
-	s.mu.Unlock()
-	s.tell(f.What+": "+why, false)
-}
-
-// suffered is how often those whose calls are to fail have suffered anything yet. counts reports whether that can be told from
-// a fault that does nothing: one that names methods, which nobody may call.
-func (s *session) suffered(ctx context.Context, f planned) (sum uint64, counts bool) {
-	if f.Kind != inject.Errors || len(f.Methods) == 0 {
-		return 0, false
-	}
-	stats, err := s.cfg.Control.Stats(ctx)
-	if err != nil {
-		return 0, false
-	}
-	for _, id := range f.Targets {
-		i, ok := stats.Instances[id]
-		if !ok {
-			return 0, false
-		}
-		sum += i.Suffered
-	}
-	return sum, true
-}
-
-// lookWhetherHit says of a fault that is over if it has hit nothing.
-func (s *session) lookWhetherHit(ctx context.Context, i int, f planned, before uint64) {
-	for range 4 { // they say twice a second how often
-		if now, counts := s.suffered(ctx, f); !counts || now != before || !sleep(ctx, 500*time.Millisecond) {
-			return
-		}
-	}
-	why := "it hit no call: nobody called " + strings.Join(f.Methods, ", ")
-	s.mu.Lock()
-	s.happened[i].Error = why
-	s.mu.Unlock()
-	s.tell(f.What+": "+why, true)
-}
-
-// begun notes that a fault begins, and returns its place.
-func (s *session) begun(f inject.Resolved) int {
-	s.mu.Lock()
-	s.happened = append(s.happened, report.Fault{Kind: string(f.Kind), What: f.What, Target: f.Targets, Begun: s.rec.Now()})
-	s.broken = append(s.broken, f.What)
-	if f.Kind == inject.Restart {
-		s.restarting++
-	}
-	i := len(s.happened) - 1
-	s.mu.Unlock()
-	long := ""
-	if f.For > 0 {
-		long = " for " + inject.Span(f.For)
-	}
-	s.tell(f.What+long, false)
-	return i
-}
-
-func (s *session) ended(i int, err error) {
-	s.mu.Lock()
-	f := &s.happened[i]
-	now := s.rec.Now()
-	if inject.Kind(f.Kind).Lasts() || inject.Kind(f.Kind) == inject.Restart {
-		f.Ended = now
-	}
-	if inject.Kind(f.Kind) == inject.Restart {
-		s.restarting--
-	}
-	if err != nil {
-		f.Error = says(err)
-	}
-	if at := slices.Index(s.broken, f.What); at >= 0 {
-		s.broken = slices.Delete(s.broken, at, at+1)
-	}
-	what, lasted := f.What, f.Ended > 0
-	s.mu.Unlock()
-	switch {
-	case err != nil:
-		s.tell(what+": "+says(err), true)
-	case lasted:
-		s.tell("over: "+what, false)
-	}
 }
 
 func (s *session) judgeChecks(ctx context.Context) {

@@ -52,10 +52,9 @@ func TestRealClock(t *testing.T) {
 		}
 	}
 	s := startIn(t, dir, "--clock")
-	deadline := time.Now().Add(5 * time.Minute) // the standard library is compiled for it, once
-	for !strings.Contains(s.out.String(), "is ready in") && time.Now().Before(deadline) && len(s.code) == 0 {
-		time.Sleep(50 * time.Millisecond)
-	}
+	eventuallyWithin(t, 5*time.Minute, "ready", func() bool { // the standard library is compiled for it, once
+		return strings.Contains(s.out.String(), "is ready in") || len(s.code) > 0
+	})
 	s.await(t, "is ready in")
 	wrong := func(id string) time.Duration {
 		t.Helper()

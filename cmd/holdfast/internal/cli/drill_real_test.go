@@ -113,7 +113,12 @@ func TestRealDrillIsInterrupted(t *testing.T) {
 // eventually polls for what takes processes a while.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(90 * time.Second); !done(); {
+	eventuallyWithin(t, 90*time.Second, what, done)
+}
+
+func eventuallyWithin(t *testing.T, limit time.Duration, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !done(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)
 		}

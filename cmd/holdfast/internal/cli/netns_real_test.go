@@ -180,18 +180,15 @@ func TestRealNamespacesAreGoneWithUp(t *testing.T) {
 		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		deadline := time.Now().Add(10 * time.Second)
-		for left := "all"; left != ""; time.Sleep(10 * time.Millisecond) {
-			left = device(t, info.Network)
+		eventuallyWithin(t, 10*time.Second, "nothing is left of an up that was killed", func() bool {
+			left := device(t, info.Network)
 			for id, i := range instances {
 				if alive(i.PID) {
 					left += " " + id
 				}
 			}
-			if left != "" && time.Now().After(deadline) {
-				t.Fatalf("of an up that was killed there is left: %s", left)
-			}
-		}
+			return left == ""
+		})
 	}
 	if networks[0] != networks[1] || members[0] != members[1] {
 		t.Errorf("the networks were %v, the third control member's address %v", networks, members)
