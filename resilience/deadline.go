@@ -33,3 +33,11 @@ func Deadline(ctx context.Context, now time.Time, p *Policy) time.Time {
 func margin(remaining time.Duration) time.Duration {
 	return min(max(remaining/20, 2*time.Millisecond), 50*time.Millisecond)
 }
+
+// Spared is what an attempt is given when its time ran out while this process stood still: enough to read an answer that
+// has come meanwhile.
+const Spared = 250 * time.Millisecond
+
+// StoodStill reports whether a timer that rang so late says that this process, or its machine, was stopped. Whoever has
+// been asked is not to blame for the time then, and may have answered.
+func StoodStill(late time.Duration) bool { return late >= Spared }

@@ -63,6 +63,8 @@ type attempt struct {
 	conn  *countedConn
 	mark  int64 // of conn, when we got it
 	maybe bool  // something was written on a connection before conn, or conn cannot be looked into
+
+	spared bool // its time ran out while this process stood still, and was extended
 }
 
 // newAttempt begins an attempt. t.mu is held.
@@ -102,6 +104,9 @@ func (a *attempt) tick() {
 	switch {
 	case a.until.IsZero():
 		t.mu.Unlock()
+	case !now.Before(a.until) && a.spare(now):
+		a.timer.Reset(a.until.Sub(now))
+		t.mu.Unlock()
 	case !now.Before(a.until):
 		a.late = true
 		t.mu.Unlock()
@@ -115,6 +120,19 @@ func (a *attempt) tick() {
 			t.beside(a)
 		}
 	}
+}
+
+// spare gives an attempt whose time ran out while this process stood still a moment more, once, if the call has it: what
+// was answered meanwhile has not been read yet. It reports whether it did. t.mu is held.
+func (a *attempt) spare(now time.Time) bool {
+	if a.spared || !a.until.Before(a.trip.deadline) || !resilience.StoodStill(now.Sub(a.until)) {
+		return false
+	}
+	a.spared = true
+	if a.until = now.Add(resilience.Spared); a.until.After(a.trip.deadline) {
+		a.until = a.trip.deadline
+	}
+	return now.Before(a.until)
 }
 
 // answered makes the attempt's time that of the call, of which the answer's body is a part, and reports whether it was in

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/holdfast-go/holdfast/resilience"
 )
 
 // alarms end the attempts of a target when their deadlines have come, and call for their hedges before that.
@@ -89,17 +91,23 @@ func (s *alarms) disarm(a *attempt) {
 }
 
 // ring is called when the time of what was the first attempt has come. It may be late: the process was paused, and
-// whoever is to be asked for a hedge may be past the deadline.
+// whoever is to be asked for a hedge may be past the deadline. What was answered meanwhile has not been read then: attempts
+// are given a moment for it, as far as their calls have one.
 func (s *alarms) ring() {
 	var room [2][8]*attempt
 	over, slow := room[0][:0], room[1][:0]
 	s.mu.Lock()
+	due := s.rings
 	s.rings = 0
 	t := time.Now()
 	now := t.Sub(s.zero)
+	stood := resilience.StoodStill(now - due)
 	for len(s.heap) > 0 && s.heap[0].at <= now {
 		a := s.heap[0].of
 		left := a.left(t)
+		if left <= 0 && stood && a.spare(t.Add(resilience.Spared)) {
+			left = a.left(t)
+		}
 		if left <= 0 {
 			s.remove(0)
 			over = append(over, a)

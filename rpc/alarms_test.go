@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/holdfast-go/holdfast/resilience"
 )
 
 // Attempts that come and go in any order, with deadlines that move, end when theirs has come and not before.
@@ -126,4 +128,50 @@ func TestAnAttemptThatIsNotHedgedEndsAtItsDeadline(t *testing.T) {
 		}
 		alarms.disarm(a)
 	})
+}
+
+// A process that was frozen, or its machine, does not blame others for it: what ran out meanwhile has a moment more for answers
+// that have come, but not beyond its call, not twice, and not if nothing may follow it.
+func TestAttemptsAreSparedAfterAPause(t *testing.T) {
+	for _, tt := range []struct {
+		name                string
+		pause, call, spared time.Duration
+		bounded             bool
+	}{
+		{"paused", time.Second, 10 * time.Second, resilience.Spared, true},
+		{"paused until shortly before the end", time.Second, 1200 * time.Millisecond, 200 * time.Millisecond, true},
+		{"paused beyond the end", time.Second, 900 * time.Millisecond, 0, true},
+		{"the only attempt", time.Second, 10 * time.Second, 0, false},
+		{"a little late", 300 * time.Millisecond, 10 * time.Second, 0, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var alarms alarms
+				a := begun(context.Background(), 100*time.Millisecond)
+				start := time.Now()
+				a.call.deadline, a.plan.Bounded = start.Add(tt.call), tt.bounded
+				alarms.arm(a, start)
+				alarms.timer.Stop() // nothing runs
+				time.Sleep(tt.pause)
+				alarms.ring()
+				if (a.Err() == nil) != (tt.spared > 0) {
+					t.Fatalf("after the pause: %v", a.Err())
+				}
+				if tt.spared > 0 {
+					time.Sleep(tt.spared - 1)
+					synctest.Wait()
+					if a.Err() != nil {
+						t.Errorf("not spared for %v: %v", tt.spared, a.Err())
+					}
+					time.Sleep(1)
+					synctest.Wait()
+				}
+				if a.Err() == nil {
+					t.Error("it goes on")
+				}
+				alarms.disarm(a)
+				a.end()
+			})
+		})
+	}
 }

@@ -43,6 +43,22 @@ type attempt struct {
 	received bool // something came back: a status is the instance's
 	pushback time.Duration
 	ended    time.Time
+
+	spared bool // guarded by the target's alarms
+}
+
+// spare extends an attempt whose time ran out while the process stood still, once, if its call has more time. It reports
+// whether it did.
+func (a *attempt) spare(until time.Time) bool {
+	if a.spared || !a.plan.Bounded {
+		return false
+	}
+	a.spared = true
+	if end := a.call.deadline; until.After(end) {
+		until = end
+	}
+	a.extend(until)
+	return true
 }
 
 type attemptKey struct{}
