@@ -152,18 +152,18 @@ func TestAttemptsAreSparedAfterAPause(t *testing.T) {
 				a.call.deadline, a.plan.Bounded = start.Add(tt.call), tt.bounded
 				alarms.arm(a, start)
 				alarms.timer.Stop() // nothing runs
-				time.Sleep(tt.pause)
+				<-time.After(tt.pause)
 				alarms.ring()
 				if (a.Err() == nil) != (tt.spared > 0) {
 					t.Fatalf("after the pause: %v", a.Err())
 				}
 				if tt.spared > 0 {
-					time.Sleep(tt.spared - 1)
+					<-time.After(tt.spared - 1)
 					synctest.Wait()
 					if a.Err() != nil {
 						t.Errorf("not spared for %v: %v", tt.spared, a.Err())
 					}
-					time.Sleep(1)
+					<-time.After(1)
 					synctest.Wait()
 				}
 				if a.Err() == nil {
