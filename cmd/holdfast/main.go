@@ -2,6 +2,8 @@
 package main
 
 import (
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -10,6 +12,8 @@ import (
 )
 
 func main() {
+	// net/http says there what it did not expect of a server, such as one that is not HTTP's. What is wrong is said once, by us.
+	log.SetOutput(io.Discard)
 	interrupts := make(chan os.Signal, 4)
 	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
 	if !signal.Ignored(syscall.SIGHUP) { // under nohup the end of the terminal is not the end of the system
