@@ -1,0 +1,206 @@
+package sight
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/holdfast-go/holdfast/platform/control"
+)
+
+const (
+	maxLine  = 16 << 10
+	lineSize = 200 // of a line beside its text
+	maxLines = 1000
+)
+
+// logs are lines, oldest first, until they take limit bytes.
+type logs struct {
+	limit int
+
+	logMu   sync.Mutex
+	lines   []control.LogLine // a queue: from head on
+	own     []bool            // of each: it came by OTLP, and is in no output
+	head    int
+	size    int
+	refused uint64
+}
+
+// AddLine takes a line that a process has written. What it says of its trace, its span and its level is found in it.
+func (s *Store) AddLine(l control.LogLine) {
+	if l.Trace == "" {
+		l.Trace, l.Span, l.Level = ParseLine(l.Text)
+	}
+	s.logs.add(l, false)
+}
+
+// AddLogs takes an ExportLogsServiceRequest of OTLP, as protobuf, as AddTraces does with traces.
+func (s *Store) AddLogs(body []byte) (records int, err error) {
+	now := time.Now()
+	err = perResource(body, func(src source, b []byte) error {
+		l := control.LogLine{Time: now, Service: clean(string(src.service)), Instance: clean(string(src.instance))}
+		var value wireValue
+		err := fields(b, func(num protowire.Number, b []byte, n uint64) error {
+			switch {
+			case num == 1 && n > 0:
+				l.Time = time.Unix(0, nanos(n)).UTC()
+			case num == 3:
+				l.Level = clean(string(cut(b, maxKey)))
+			case num == 5 && b != nil:
+				return value.parse(b, 0)
+			case num == 9 && len(b) == len(traceID{}):
+				l.Trace = hex.EncodeToString(b)
+			case num == 10 && len(b) == len(spanID{}):
+				l.Span = hex.EncodeToString(b)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		records++
+		l.Text = clean(string(value.str))
+		s.logs.add(l, true)
+		return nil
+	})
+	return records, refuse(err)
+}
+
+func (l *logs) add(line control.LogLine, own bool) {
+	if len(line.Text) > maxLine {
+		line.Text = string(cut([]byte(line.Text), maxLine))
+	}
+	size := lineSize + len(line.Text)
+	l.logMu.Lock()
+	defer l.logMu.Unlock()
+	if size > l.limit {
+		l.refused++
+		return
+	}
+	l.lines, l.own = append(l.lines, line), append(l.own, own)
+	l.size += size
+	for l.size > l.limit {
+		l.size -= lineSize + len(l.lines[l.head].Text)
+		l.lines[l.head] = control.LogLine{}
+		l.head++
+	}
+	if l.head > len(l.lines)/2 {
+		l.lines = append(l.lines[:0], l.lines[l.head:]...)
+		l.own = append(l.own[:0], l.own[l.head:]...)
+		clear(l.lines[len(l.lines):cap(l.lines)])
+		l.head = 0
+	}
+}
+
+func (l *logs) bytes() int {
+	l.logMu.Lock()
+	defer l.logMu.Unlock()
+	return l.size
+}
+
+func (l *logs) droppedLines() uint64 {
+	l.logMu.Lock()
+	defer l.logMu.Unlock()
+	return l.refused
+}
+
+// of are the lines about a trace, at most maxLines.
+func (l *logs) of(id traceID) []control.LogLine {
+	key := hex.EncodeToString(id[:])
+	l.logMu.Lock()
+	defer l.logMu.Unlock()
+	var out []control.LogLine
+	for _, line := range l.lines[l.head:] {
+		if line.Trace == key && len(out) < maxLines {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// Sent are the lines that came by OTLP and that q fits, oldest first: those that no process has written.
+func (s *Store) Sent(q control.LogQuery) []control.LogLine {
+	l := &s.logs
+	fits := Filter(q)
+	l.logMu.Lock()
+	defer l.logMu.Unlock()
+	var out []control.LogLine
+	for i, line := range l.lines[l.head:] {
+		if l.own[l.head+i] && (q.Service == "" || q.Service == line.Service || q.Service == line.Instance) && fits(line) {
+			out = append(out, line)
+		}
+	}
+	return out[max(0, len(out)-max(q.Lines, 0)):]
+}
+
+// Filter returns what says whether a line has what q asks for in its text and its trace; who wrote it does not matter.
+func Filter(q control.LogQuery) func(control.LogLine) bool {
+	word, trace := strings.ToLower(q.Text), strings.ToLower(q.Trace)
+	return func(l control.LogLine) bool {
+		return (word == "" || strings.Contains(strings.ToLower(l.Text), word)) && (trace == "" || strings.HasPrefix(l.Trace, trace))
+	}
+}
+
+// ParseLine finds what a line of output says of its trace, its span and its level, as slog's handlers write it: JSON, or
+// key=value. What it does not say is empty.
+func ParseLine(line string) (trace, span, level string) {
+	if len(line) > maxLine {
+		return "", "", ""
+	}
+	if strings.HasPrefix(line, "{") {
+		var fields struct {
+			Trace string `json:"trace_id"`
+			Span  string `json:"span_id"`
+			Level string `json:"level"`
+		}
+		if json.Unmarshal([]byte(line), &fields) == nil {
+			return checkID(fields.Trace, 2*len(traceID{})), checkID(fields.Span, 2*len(spanID{})), levelOf(fields.Level)
+		}
+	}
+	return checkID(field(line, "trace_id="), 2*len(traceID{})), checkID(field(line, "span_id="), 2*len(spanID{})), levelOf(field(line, "level="))
+}
+
+// field is the word after key, if key stands at the beginning of a word.
+func field(line, key string) string {
+	for from := 0; ; {
+		i := strings.Index(line[from:], key)
+		if i < 0 {
+			return ""
+		}
+		i += from
+		if from = i + len(key); i == 0 || line[i-1] == ' ' {
+			word := strings.TrimPrefix(line[from:], `"`)
+			if end := strings.IndexAny(word, " \t\""); end >= 0 {
+				word = word[:end]
+			}
+			return word
+		}
+	}
+}
+
+func checkID(id string, length int) string {
+	if id = strings.ToLower(id); len(id) == length && isHex(id) {
+		return id
+	}
+	return ""
+}
+
+func levelOf(word string) string {
+	if len(word) > 16 {
+		return ""
+	}
+	name, _, _ := strings.Cut(strings.ToUpper(word), "+")
+	switch name {
+	case "DEBUG", "INFO", "WARN", "ERROR":
+		return name
+	case "WARNING":
+		return "WARN"
+	case "FATAL", "PANIC":
+		return "ERROR"
+	}
+	return ""
+}
