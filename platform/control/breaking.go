@@ -13,7 +13,7 @@ type faultsAnswer struct {
 }
 
 func (h *handler) faults(w http.ResponseWriter, _ *http.Request) {
-	answer(w, faultsAnswer{notNil(h.system.Faults())})
+	h.answer(w, faultsAnswer{notNil(h.system.Faults())})
 }
 
 func (h *handler) inject(w http.ResponseWriter, r *http.Request) {
@@ -30,7 +30,7 @@ func (h *handler) inject(w http.ResponseWriter, r *http.Request) {
 		failure.WriteProblem(w, err)
 		return
 	}
-	answer(w, fault)
+	h.answer(w, fault)
 }
 
 func (h *handler) renew(w http.ResponseWriter, r *http.Request) {
@@ -44,7 +44,7 @@ func (h *handler) renew(w http.ResponseWriter, r *http.Request) {
 		failure.WriteProblem(w, err)
 		return
 	}
-	answer(w, fault)
+	h.answer(w, fault)
 }
 
 func (h *handler) mend(w http.ResponseWriter, r *http.Request) {
@@ -52,7 +52,7 @@ func (h *handler) mend(w http.ResponseWriter, r *http.Request) {
 		failure.WriteProblem(w, err)
 		return
 	}
-	answer(w, struct{}{})
+	h.answer(w, struct{}{})
 }
 
 func (h *handler) wipe(w http.ResponseWriter, r *http.Request) {
@@ -67,7 +67,7 @@ func (h *handler) wipe(w http.ResponseWriter, r *http.Request) {
 		failure.WriteProblem(w, err)
 		return
 	}
-	answer(w, idsAnswer{sel.instances})
+	h.answer(w, idsAnswer{sel.instances})
 }
 
 func (h *handler) stats(w http.ResponseWriter, _ *http.Request) {
@@ -75,5 +75,5 @@ func (h *handler) stats(w http.ResponseWriter, _ *http.Request) {
 	if stats.Instances == nil {
 		stats.Instances = map[string]InstanceStats{}
 	}
-	answer(w, stats)
+	h.answer(w, stats)
 }

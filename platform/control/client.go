@@ -21,8 +21,8 @@ import (
 const (
 	// callTimeout bounds calls that are answered from memory or after a signal has been sent.
 	callTimeout = 10 * time.Second
-	maxAnswer   = 4 << 20 // bytes
-	maxLine     = 1 << 20 // bytes of one line in a stream
+	maxAnswer   = 32 << 20 // bytes; a trace has thousands of spans at most
+	maxLine     = 1 << 20  // bytes of one line in a stream
 )
 
 // ErrNotRunning is matched by errors of a Client that found nobody listening at its address.
@@ -36,19 +36,30 @@ var ErrNotControl = errors.New("not a Holdfast control API")
 
 // Client calls the API of a running system. Errors that the API answered carry its code and message (package
 // failure). Safe for concurrent use.
+//
+// What changes something needs a token, as everything does beyond this machine. A client finds it by itself: in HOLDFAST_TOKEN, or else where
+// the system at its address has left it for clients of the same user at this machine.
 type Client struct {
-	addr string
+	addr string // host:port
 	http *http.Client
+	keys credentials
 }
 
-// NewClient returns a client for the API at addr (host:port), without calling it.
+// NewClient returns a client for the API at addr (host:port, or https://host:port for one beyond this machine), without calling it.
 func NewClient(addr string) *Client {
-	return &Client{addr: addr, http: &http.Client{Transport: &http.Transport{
+	c := &Client{}
+	addr, c.keys.tls = strings.CutPrefix(strings.TrimSuffix(addr, "/"), "https://")
+	c.addr = addr
+	c.http = &http.Client{Transport: &http.Transport{
 		// No Proxy: it would be asked for loopback addresses by some environments.
 		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+		DialTLSContext:      c.dialTLS,
 		MaxIdleConnsPerHost: 2,
 		IdleConnTimeout:     30 * time.Second,
-	}}}
+	}}
+	// A redirect would take the token elsewhere; the API has none.
+	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return c
 }
 
 // Addr is the address that the client calls.
@@ -180,15 +191,22 @@ func (c *Client) Down(ctx context.Context) error {
 }
 
 // Logs hands log lines to emit until there are no more or, with q.Follow, until ctx ends (its error is returned) or the
-// system has stopped (nil) or broke off (ErrGone). An error of emit ends it and is returned.
+// system has stopped (nil) or broke off (ErrGone), or the client's token is void (failure.Unauthenticated). An error of emit ends
+// it and is returned.
 func (c *Client) Logs(ctx context.Context, q LogQuery, emit func(LogLine) error) error {
 	return follow(ctx, c, "/v1/logs?"+logQueryValues(q).Encode(), nil, emit)
 }
 
 // Events hands events to emit until ctx ends (its error is returned), or the system has stopped (nil) or broke off
-// (ErrGone). If connected is not nil, it is called once before the first event, when nothing that happens from then on will be missed.
+// (ErrGone), or the client's token is void (failure.Unauthenticated). If connected is not nil, it is called once before the first event, when nothing that happens from then on will be missed.
 func (c *Client) Events(ctx context.Context, connected func(), emit func(Event) error) error {
 	return follow(ctx, c, "/v1/events", connected, emit)
+}
+
+// EventsOf is Events with at most q.Last kept events before those that happen from now on, without a gap and none twice; without
+// q.Follow it ends after the kept ones.
+func (c *Client) EventsOf(ctx context.Context, q EventQuery, connected func(), emit func(Event) error) error {
+	return follow(ctx, c, "/v1/events?"+eventQueryValues(q).Encode(), connected, emit)
 }
 
 func (c *Client) command(ctx context.Context, path string, req targetRequest) ([]string, error) {
@@ -216,8 +234,20 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	return nil
 }
 
-// do sends a request and returns the answer if it is a good one of a control API.
+// do sends a request and returns the answer if it is a good one of a control API. When the token is refused, there may be another
+// system at the address by now, which has another token.
 func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Response, error) {
+	with := c.keys.get(c.addr)
+	resp, err := c.send(ctx, method, path, in, with)
+	if failure.CodeOf(err) == failure.Unauthenticated {
+		if now, changed := c.keys.renew(c.addr, with); changed {
+			return c.send(ctx, method, path, in, now)
+		}
+	}
+	return resp, err
+}
+
+func (c *Client) send(ctx context.Context, method, path string, in any, with tokenFile) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -226,12 +256,22 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, body)
+	scheme := "http://"
+	if c.keys.tls || with.Pin != nil {
+		scheme = "https://"
+	}
+	req, err := http.NewRequestWithContext(ctx, method, scheme+c.addr+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("control address %q: %w", c.addr, err)
 	}
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if with.Token != "" {
+		if host := hostOf(c.addr); scheme == "http://" && host != "" && !isLoopback(host) {
+			return nil, failure.New(failure.InvalidArgument, "the token does not leave this machine in plaintext: name the system https://%s", c.addr)
+		}
+		req.Header.Set("Authorization", "Bearer "+with.Token)
 	}
 	resp, err := c.http.Do(req)
 	switch {
@@ -243,6 +283,9 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (*http.Res
 		return nil, fmt.Errorf("%s: %w", c.addr, ErrNotControl)
 	case err != nil:
 		return nil, fmt.Errorf("control API at %s: %w", c.addr, errors.Unwrap(err)) // *url.Error repeats the URL
+	case resp.StatusCode == http.StatusBadRequest && scheme == "http://" && resp.Header.Get("Server") == "":
+		resp.Body.Close() // what net/http answers who speaks plaintext to TLS
+		return nil, fmt.Errorf("%s: %w; if it speaks TLS, name it https://%s", c.addr, ErrNotControl, c.addr)
 	case resp.Header.Get("Server") != serverName:
 		resp.Body.Close()
 		return nil, fmt.Errorf("%s: %w", c.addr, ErrNotControl)
@@ -274,11 +317,21 @@ func follow[T any](ctx context.Context, c *Client, path string, connected func()
 			return err
 		}
 	}
-	switch err := lines.Err(); {
+	return c.streamEnd(ctx, path, lines.Err())
+}
+
+// streamEnd is what the end of a stream means.
+func (c *Client) streamEnd(ctx context.Context, path string, err error) error {
+	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		return ErrGone // an orderly end of the system ends its streams
+		// An orderly end of the system ends its streams. The end of a right breaks them, as a crash does; whoever answers
+		// that it does not know the token is no system that is gone.
+		if _, err := c.System(ctx); failure.CodeOf(err) == failure.Unauthenticated {
+			return failure.Wrap(err, failure.Unauthenticated, "the token of this stream is void by now").WithReason(ReasonToken, Domain)
+		}
+		return ErrGone
 	case err != nil:
 		return fmt.Errorf("GET %s: %w", path, err)
 	}

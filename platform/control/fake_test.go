@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"slices"
@@ -126,25 +127,36 @@ func (f *fakeSystem) Events(ctx context.Context, emit func(control.Event) error)
 	}
 }
 
+// operator is the token of the servers of tests, as far as these need one by its name: clients find it by themselves.
+const operator = "operator-0123456789-0123456789-0123456789"
+
 // serve runs a server for f until the test ends.
 func serve(t *testing.T, f control.System) (*control.Client, string) {
 	t.Helper()
-	srv, err := control.NewServer(f, control.Config{Addr: "127.0.0.1:0"})
+	srv := serveWith(t, f, control.Config{Token: operator})
+	client := control.NewClient(srv.Addr())
+	t.Cleanup(client.Close)
+	return client, srv.Addr()
+}
+
+// serveWith runs a server for f until the test ends.
+func serveWith(t *testing.T, f control.System, cfg control.Config) *control.Server {
+	t.Helper()
+	cfg.Addr = cmp.Or(cfg.Addr, "127.0.0.1:0")
+	srv, err := control.NewServer(f, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- srv.Run(ctx) }()
-	client := control.NewClient(srv.Addr())
 	t.Cleanup(func() {
-		client.Close()
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run = %v, want nil after a stop", err)
 		}
 	})
-	return client, srv.Addr()
+	return srv
 }
 
 // freeAddr is an address that nobody listens on.

@@ -38,7 +38,8 @@ func rawGet(t *testing.T, addr, path string) (string, error) {
 	return string(b), err
 }
 
-func TestWhoIsLetIn(t *testing.T) {
+// What a page elsewhere can make a browser send is refused before anybody looks at tokens, even with one.
+func TestWhatPagesSendIsRefused(t *testing.T) {
 	f := &fakeSystem{}
 	_, addr := serve(t, f)
 	_, port, _ := net.SplitHostPort(addr)
@@ -62,18 +63,32 @@ func TestWhoIsLetIn(t *testing.T) {
 		{"another scheme", post, []string{"Host: " + addr, "Origin: https://" + addr, "Content-Type: application/json"}, 403},
 		{"a sandboxed page", post, []string{"Host: " + addr, "Origin: null", "Content-Type: application/json"}, 403},
 		{"a form", post, []string{"Host: " + addr, "Content-Type: text/plain"}, 400},
+		{"a form of HTML's", post, []string{"Host: " + addr, "Content-Type: application/x-www-form-urlencoded"}, 400},
 		{"no type", post, []string{"Host: " + addr}, 400},
 		{"an image on a foreign page", get, []string{"Host: " + addr, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"}, 403},
-		{"a link on a foreign page", get, []string{"Host: " + addr, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"}, 200},
+		{"a page of another port", get, []string{"Host: " + addr, "Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: cors"}, 403},
+		{"a link on a foreign page", get, []string{"Host: " + addr, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, 200},
+		{"a frame on a foreign page", get, []string{"Host: " + addr, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"}, 403},
 		{"a form that navigates", post, []string{"Host: " + addr, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Content-Type: application/json"}, 403},
+		{"a preflight", "OPTIONS /v1/kill", []string{"Host: " + addr, "Origin: https://evil.example", "Access-Control-Request-Method: POST"}, 403},
+		{"a preflight of our own", "OPTIONS /v1/kill", []string{"Host: " + addr, "Origin: http://" + addr, "Access-Control-Request-Method: POST"}, 404},
+		{"a WebSocket", "GET /v1/live", []string{"Host: " + addr, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"}, 400},
+		{"a WebSocket of a foreign page", "GET /v1/live", []string{"Host: " + addr, "Origin: https://evil.example", "Connection: Upgrade", "Upgrade: websocket"}, 403},
+		{"a look at what there is", "HEAD /v1/system", []string{"Host: " + addr}, 200},
+		{"a look at a stream, which ends", "HEAD /v1/live", []string{"Host: " + addr}, 200},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			const body = `{"target": "orders-1"}`
-			headers := strings.Join(append(tc.headers, fmt.Sprintf("Content-Length: %d", len(body))), "\r\n")
+			headers := strings.Join(append(tc.headers, "Authorization: Bearer "+operator, fmt.Sprintf("Content-Length: %d", len(body))), "\r\n")
 			resp := send(t, addr, tc.line+" HTTP/1.1\r\n"+headers+"\r\n\r\n"+body)
 			if resp.StatusCode != tc.status {
 				b, _ := io.ReadAll(resp.Body)
 				t.Errorf("status = %d, want %d: %s", resp.StatusCode, tc.status, b)
+			}
+			for name := range resp.Header {
+				if strings.HasPrefix(name, "Access-Control-") {
+					t.Errorf("other sites are let in: %s", name)
+				}
 			}
 			if tc.status >= 400 {
 				if ct := resp.Header.Get("Content-Type"); ct != "application/problem+json" {
@@ -90,7 +105,7 @@ func TestBadRequestsAreAnswered(t *testing.T) {
 	f := &fakeSystem{}
 	_, addr := serve(t, f)
 	post := func(path, body string) string {
-		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+operator+"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 	}
 	get := func(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n" }
 	for _, tc := range []struct {
@@ -127,7 +142,7 @@ func TestBadRequestsAreAnswered(t *testing.T) {
 // A client that announces a huge body is not waited for, nor read.
 func TestAHugeBodyIsNotRead(t *testing.T) {
 	_, addr := serve(t, &fakeSystem{})
-	resp := send(t, addr, "POST /v1/kill HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 104857600\r\n\r\n"+
+	resp := send(t, addr, "POST /v1/kill HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+operator+"\r\nContent-Type: application/json\r\nContent-Length: 104857600\r\n\r\n"+
 		`{"target": "`+strings.Repeat("x", 32<<10))
 	if resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("status = %d, want 400", resp.StatusCode)
@@ -144,7 +159,7 @@ func TestIndexSaysWhatThereIs(t *testing.T) {
 	}
 }
 
-func TestOnlyLoopbackWithoutCertificates(t *testing.T) {
+func TestOnlyLoopbackWithoutTLS(t *testing.T) {
 	for _, tc := range []struct {
 		addr string
 		tls  *tls.Config
@@ -153,11 +168,10 @@ func TestOnlyLoopbackWithoutCertificates(t *testing.T) {
 		{"0.0.0.0:0", nil, "not a loopback address"},
 		{":0", nil, "not a loopback address"},
 		{"example.com:0", nil, "not a loopback address"},
-		{"0.0.0.0:0", &tls.Config{MinVersion: tls.VersionTLS13}, "not a loopback address"},
 		{"nonsense", nil, "missing port"},
 		{"127.0.0.1:0", nil, ""},
 		{"localhost:0", nil, ""},
-		{"0.0.0.0:0", &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert}, ""},
+		{"0.0.0.0:0", &tls.Config{MinVersion: tls.VersionTLS13}, ""},
 	} {
 		srv, err := control.NewServer(&fakeSystem{}, control.Config{Addr: tc.addr, TLS: tc.tls})
 		switch {

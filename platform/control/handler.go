@@ -1,24 +1,39 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
-	"time"
+	"strings"
 
 	"github.com/holdfast-go/holdfast/failure"
 )
 
 // handler answers the API's requests for one system.
 type handler struct {
-	system  System
-	streams chan struct{} // one slot for each stream that may be open
+	system   System
+	sight    Sight    // nil: none
+	steering Steering // nil: none
+	console  http.Handler
+	server   *Server
+	logger   *slog.Logger
+	followed *hub
+	streams  chan struct{} // one slot for each stream of logs and events that may be open
+	lives    chan struct{} // and for each of /v1/live: whoever opens many tabs does not take the logs from others
 }
 
-func newHandler(system System, anyHost bool) http.Handler {
-	h := &handler{system: system, streams: make(chan struct{}, maxStreams)}
+// newHandler makes what s serves; open says that its address is on loopback.
+func newHandler(system System, cfg Config, s *Server, open bool) http.Handler {
+	h := &handler{
+		system: system, sight: cfg.Sight, steering: cfg.Steering, console: cfg.Console, server: s,
+		logger: cmp.Or(cfg.Logger, slog.Default()), streams: make(chan struct{}, maxStreams), lives: make(chan struct{}, maxStreams),
+	}
+	h.followed = newHub(h.snapshot, system.Events, h.logger)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", h.index)
 	mux.HandleFunc("GET /v1/system", h.info)
@@ -37,18 +52,26 @@ func newHandler(system System, anyHost bool) http.Handler {
 	mux.HandleFunc("DELETE /v1/faults/{id}", h.mend)
 	mux.HandleFunc("POST /v1/wipe", h.wipe)
 	mux.HandleFunc("GET /v1/stats", h.stats)
+	mux.HandleFunc("GET /v1/prometheus/targets", h.prometheus)
+	h.sightRoutes(mux)
+	h.steeringRoutes(mux)
+	h.loginRoutes(mux)
+	if h.console != nil {
+		mux.Handle("GET /console/", h.console)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		failure.WriteProblem(w, failure.New(failure.NotFound, "nothing answers %s %.128s; GET / lists what there is", r.Method, r.URL.Path))
 	})
-	return boundBodies(guard(mux, anyHost))
+	return bound(&guard{keys: s.keys, open: open, next: mux})
 }
 
 const indexText = `This is the control API of a Holdfast system. The command line uses it: holdfast ps, logs, kill, ...
+What changes something takes a token: curl -H "Authorization: Bearer $(holdfast token)" ...
 
 GET  /v1/system
 GET  /v1/instances?service=NAME
-GET  /v1/logs?service=NAME&follow=true&lines=100
-GET  /v1/events
+GET  /v1/logs?service=NAME&follow=true&lines=100&q=TEXT&trace=ID
+GET  /v1/events?last=100&follow=true
 POST /v1/kill     {"target": "orders-1"}
 POST /v1/freeze   {"target": "orders-1"}
 POST /v1/thaw     {"target": "orders-1"}
@@ -62,14 +85,44 @@ POST   /v1/faults     {"kind": "freeze", "targets": ["orders-1"], "ttl": 5000000
 PUT    /v1/faults/ID  {}
 DELETE /v1/faults/ID
 POST   /v1/wipe       {"target": "control-1"}
+
+GET /v1/traces?service=NAME&status=error&text=WORD&min=250ms&since=TIME&limit=50
+GET /v1/traces/ID
+GET /v1/explain/ID?lang=en
+GET /v1/graph
+GET /v1/rates
+GET /v1/series?name=INSTRUMENT&service=NAME&instance=ID&last=5m
+
+GET  /v1/live                   server-sent events: live, event
+GET  /v1/snapshot
+GET  /v1/groups
+GET  /v1/locks
+GET  /v1/policies?service=NAME
+GET  /v1/queues
+GET  /v1/queues/TOPIC/GROUP/dead?after=POSITION&limit=50
+POST /v1/queues/TOPIC/GROUP/replay   {"positions": ["17"]} or {"all": true}
+POST /v1/queues/TOPIC/GROUP/discard  {"positions": ["17"]} or {"all": true}
+
+POST /v1/tokens       {"right": "view"}
+POST /v1/invitations  {"right": "operate"}
+POST   /v1/session      {"code": "..."}
+GET    /v1/session
+DELETE /v1/session
+
+GET /v1/prometheus/targets
 `
 
-func (h *handler) index(w http.ResponseWriter, _ *http.Request) {
+// index is the console for a browser, and a list of what there is for anybody else.
+func (h *handler) index(w http.ResponseWriter, r *http.Request) {
+	if h.console != nil && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		h.console.ServeHTTP(w, r)
+		return
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(w, indexText)
 }
 
-func (h *handler) info(w http.ResponseWriter, _ *http.Request) { answer(w, h.system.Info()) }
+func (h *handler) info(w http.ResponseWriter, _ *http.Request) { h.answer(w, h.system.Info()) }
 
 // instancesAnswer is the answer of /v1/instances, and of the commands, which list only the IDs.
 type instancesAnswer struct {
@@ -90,7 +143,7 @@ func (h *handler) instances(w http.ResponseWriter, r *http.Request) {
 		}
 		instances = slices.DeleteFunc(instances, func(i Instance) bool { return !slices.Contains(sel.instances, i.ID) })
 	}
-	answer(w, instancesAnswer{notNil(instances)})
+	h.answer(w, instancesAnswer{notNil(instances)})
 }
 
 // each handles a command that is done to every selected instance by itself. A service of several instances has to be
@@ -110,7 +163,7 @@ func (h *handler) each(do func(System, context.Context, string) error) http.Hand
 			failure.WriteProblem(w, err)
 			return
 		}
-		answer(w, idsAnswer{ids})
+		h.answer(w, idsAnswer{ids})
 	}
 }
 
@@ -132,7 +185,7 @@ func (h *handler) thaw(w http.ResponseWriter, r *http.Request) {
 		failure.WriteProblem(w, err)
 		return
 	}
-	answer(w, idsAnswer{notNil(ids)})
+	h.answer(w, idsAnswer{notNil(ids)})
 }
 
 // forEach returns the instances that do could be done to. One that is down or gone at this moment is only an error if
@@ -163,11 +216,15 @@ func (h *handler) restart(w http.ResponseWriter, r *http.Request) {
 		failure.WriteProblem(w, err)
 		return
 	}
-	if err := h.system.Restart(r.Context(), sel.service, sel.instances); err != nil {
+	ctx := r.Context()
+	if r.Header.Get(KeyHeader) != "" {
+		ctx = context.WithoutCancel(ctx) // a tab that is closed is no wish to stop half way, as Ctrl-C is
+	}
+	if err := h.system.Restart(ctx, sel.service, sel.instances); err != nil {
 		failure.WriteProblem(w, err)
 		return
 	}
-	answer(w, idsAnswer{sel.instances})
+	h.answer(w, idsAnswer{sel.instances})
 }
 
 type scaleAnswer struct {
@@ -201,7 +258,7 @@ func (h *handler) scale(w http.ResponseWriter, r *http.Request) {
 	if req.Replicas != nil {
 		done.Replicas = *req.Replicas
 	}
-	answer(w, done)
+	h.answer(w, done)
 }
 
 func (h *handler) down(w http.ResponseWriter, r *http.Request) {
@@ -211,7 +268,7 @@ func (h *handler) down(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.system.Down()
-	answer(w, none)
+	h.answer(w, none)
 }
 
 // target reads a targetRequest and finds what it stands for.
@@ -224,37 +281,16 @@ func (h *handler) target(r *http.Request) (targetRequest, selection, error) {
 	return req, sel, err
 }
 
-// boundBodies bounds every request's body in size and in time, also where nobody reads it: net/http does, before it
-// answers.
-func boundBodies(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength != 0 {
-			rc := http.NewResponseController(w)
-			_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer can (httptest)
-			r.Body = &bodyReader{http.MaxBytesReader(w, r.Body, maxBody), rc}
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// bodyReader takes the read deadline away at the end of the body: net/http goes on reading, to notice a client
-// that hangs up, and a restart may take longer than a body.
-type bodyReader struct {
-	io.ReadCloser
-	rc *http.ResponseController
-}
-
-func (b *bodyReader) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
-		_ = b.rc.SetReadDeadline(time.Time{})
+// answer writes v. It is JSON before the status goes out, so that there is no empty success.
+func (h *handler) answer(w http.ResponseWriter, v any) {
+	b, err := json.Marshal(v)
+	if err != nil { // a number that is none, for one
+		h.logger.Error("control API: an answer cannot be written as JSON", "type", fmt.Sprintf("%T", v), "error", err)
+		failure.WriteProblem(w, failure.New(failure.Internal, "the answer cannot be written as JSON; the log of the system says why"))
+		return
 	}
-	return n, err
-}
-
-func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // fails only if the client is gone
+	_, _ = w.Write(append(b, '\n')) // fails only if the client is gone
 }
 
 // notNil makes an empty list of a nil one, so that JSON has [] and not null.

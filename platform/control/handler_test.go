@@ -22,7 +22,9 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 // A body that comes a byte at a time holds one of a bounded number of connections: its time is bounded wherever it is sent
 // to, and what has been read to its end may be worked on for longer.
 func TestEveryBodyHasATimeLimit(t *testing.T) {
-	h := newHandler(idle{}, false)
+	s := &Server{keys: &keyring{}}
+	token := s.keys.addToken(Operate)
+	h := newHandler(idle{}, Config{}, s, true)
 	for _, tc := range []struct {
 		name, method, path, body string
 		read                     bool
@@ -35,6 +37,7 @@ func TestEveryBodyHasATimeLimit(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
 			r := httptest.NewRequest(tc.method, "http://localhost"+tc.path, strings.NewReader(tc.body))
+			r.Header.Set("Authorization", "Bearer "+token)
 			if strings.HasPrefix(tc.body, "{") {
 				r.Header.Set("Content-Type", "application/json")
 			}

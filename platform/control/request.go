@@ -86,6 +86,12 @@ func parseLogQuery(v url.Values) (LogQuery, error) {
 		}
 		q.Lines = lines
 	}
+	if q.Text = v.Get("q"); len(q.Text) > maxText {
+		return LogQuery{}, failure.New(failure.InvalidArgument, "q is longer than %d bytes", maxText)
+	}
+	if q.Trace = v.Get("trace"); len(q.Trace) > maxName {
+		return LogQuery{}, failure.New(failure.InvalidArgument, "trace is longer than %d bytes", maxName)
+	}
 	return q, nil
 }
 
@@ -97,7 +103,46 @@ func logQueryValues(q LogQuery) url.Values {
 	if q.Follow {
 		v.Set("follow", "true")
 	}
+	if q.Text != "" {
+		v.Set("q", q.Text)
+	}
+	if q.Trace != "" {
+		v.Set("trace", q.Trace)
+	}
 	return v
+}
+
+// MaxEvents bounds how many kept events one EventQuery may ask for, and how many are kept.
+const MaxEvents = 1000
+
+// EventQuery selects events: at most Last that were kept, and with Follow what happens from now on.
+type EventQuery struct {
+	Last   int
+	Follow bool
+}
+
+// parseEventQuery takes the query string of /v1/events. Without any it asks for what happens from now on.
+func parseEventQuery(v url.Values) (EventQuery, error) {
+	q := EventQuery{Follow: true}
+	if s := v.Get("follow"); s != "" {
+		follow, err := strconv.ParseBool(s)
+		if err != nil {
+			return EventQuery{}, failure.New(failure.InvalidArgument, "follow must be true or false, not %.32q", s)
+		}
+		q.Follow = follow
+	}
+	if s := v.Get("last"); s != "" {
+		last, err := strconv.Atoi(s)
+		if err != nil || last < 0 || last > MaxEvents {
+			return EventQuery{}, failure.New(failure.InvalidArgument, "last must be from 0 to %d, not %.32q", MaxEvents, s)
+		}
+		q.Last = last
+	}
+	return q, nil
+}
+
+func eventQueryValues(q EventQuery) url.Values {
+	return url.Values{"last": {strconv.Itoa(min(max(q.Last, 0), MaxEvents))}, "follow": {strconv.FormatBool(q.Follow)}}
 }
 
 // decode reads exactly one JSON object with known members into v.

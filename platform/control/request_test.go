@@ -2,6 +2,8 @@ package control
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -67,6 +69,131 @@ func FuzzParseLogQuery(f *testing.F) {
 		}
 		if again, err := parseLogQuery(logQueryValues(q)); err != nil || again != q {
 			t.Errorf("round trip of %+v = %+v, %v", q, again, err)
+		}
+	})
+}
+
+func FuzzParseEventQuery(f *testing.F) {
+	for _, seed := range []string{"", "last=100&follow=false", "last=-1", "last=99999999999999999999", "follow=x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		v, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		q, err := parseEventQuery(v)
+		if err != nil {
+			refused(t, err)
+			return
+		}
+		if again, err := parseEventQuery(eventQueryValues(q)); q.Last < 0 || q.Last > MaxEvents || err != nil || again != q {
+			t.Errorf("accepted %+v, which is %+v, %v again", q, again, err)
+		}
+	})
+}
+
+func FuzzParseDeadQuery(f *testing.F) {
+	for _, seed := range []string{"", "after=17&limit=50", "limit=0", "limit=1e3"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		v, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		after, limit, err := parseDeadQuery(v)
+		if err != nil {
+			refused(t, err)
+			return
+		}
+		if len(after) > maxPosition || limit < 1 || limit > MaxDead {
+			t.Errorf("accepted %q, %d", after, limit)
+		}
+	})
+}
+
+func FuzzParseLetters(f *testing.F) {
+	for _, seed := range []string{`{"all":true}`, `{"positions":["17","18"]}`, `{"positions":[]}`, `{"positions":[""],"all":true}`, `{`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		req, err := parseLetters(strings.NewReader(body))
+		if err != nil {
+			refused(t, err)
+			return
+		}
+		if req.All == (len(req.Positions) > 0) || len(req.Positions) > MaxPositions {
+			t.Errorf("accepted %+v", req)
+		}
+	})
+}
+
+// Whatever is in a token file: what is taken from it can be sent, and what an address is called is a name of a file and no path.
+func FuzzTokenFile(f *testing.F) {
+	f.Add("127.0.0.1:7070", []byte(`{"token":"abc","pid":1}`))
+	f.Add("[::1]:7070", []byte(`{"token":"a\nb"}`))
+	f.Add("../../etc:1", []byte(`{"token":"abc","pin":"AAAA"}`))
+	f.Add("localhost:/x", []byte(`{`))
+	f.Fuzz(func(t *testing.T, addr string, b []byte) {
+		for _, name := range tokenNames(addr) {
+			if strings.ContainsAny(name, "/\\:\x00") || strings.HasPrefix(name, "..") && strings.HasPrefix(name, "../") {
+				t.Errorf("%q has a file %q", addr, name)
+			}
+		}
+		file, err := parseTokenFile(b)
+		if err == nil && (file.Token == "" || strings.ContainsAny(file.Token, "\r\n\x00 ") || len(file.Pin) != 0 && len(file.Pin) != 32) {
+			t.Errorf("accepted %+v", file)
+		}
+	})
+}
+
+// FuzzReadFrames: a stream of anything ends, and each event of it comes whole.
+func FuzzReadFrames(f *testing.F) {
+	for _, seed := range []string{"event: live\ndata: {}\n\n", ":\n\n", "data: a\ndata: b\n\n", "event: x\n\n", "data\n\n", "retry: 1\n\n\xff"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, stream string) {
+		err := readFrames(strings.NewReader(stream), func(name string, data []byte) error {
+			if strings.Contains(name, "\n") || strings.Contains(string(data), "\n") {
+				t.Errorf("%q %q", name, data)
+			}
+			return nil
+		})
+		if err != nil && len(stream) < maxAnswer {
+			t.Error(err)
+		}
+	})
+}
+
+// FuzzGuard: whatever comes from elsewhere, by its Host or its Origin, changes nothing, even with a token.
+func FuzzGuard(f *testing.F) {
+	f.Add("POST", "127.0.0.1:7070", "http://127.0.0.1:7070", "application/json", "same-origin")
+	f.Add("POST", "evil.example", "", "application/json", "")
+	f.Add("PUT", "localhost", "null", "text/plain", "cross-site")
+	f.Add("DELETE", "[::1]", "http://[::1]", "", "none")
+	f.Fuzz(func(t *testing.T, method, host, origin, contentType, site string) {
+		changed := false
+		keys := &keyring{name: "holdfast-1"}
+		token := keys.addToken(Operate)
+		g := &guard{keys: keys, open: true, next: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { changed = true })}
+		r := &http.Request{Method: method, Host: host, URL: &url.URL{Path: "/v1/kill"}, Header: http.Header{
+			"Origin": {origin}, "Content-Type": {contentType}, "Sec-Fetch-Site": {site}, "Authorization": {"Bearer " + token},
+		}}
+		g.ServeHTTP(httptest.NewRecorder(), r)
+		foreign := !isLoopback(hostOf(host)) || site == "cross-site" || site == "same-site" || origin != "" && origin != "http://"+host &&
+			!strings.EqualFold(origin, "http://"+host)
+		if changed && foreign && method != http.MethodGet {
+			if u, err := url.Parse(origin); err == nil && u.Scheme == "http" && strings.EqualFold(u.Host, host) && isLoopback(hostOf(host)) && site != "cross-site" && site != "same-site" {
+				return // the same, written in another way
+			}
+			t.Errorf("%s of %q from %q (%s) was let in", method, host, origin, site)
+		}
+		changed = false
+		r.Header.Del("Authorization")
+		g.ServeHTTP(httptest.NewRecorder(), r)
+		if changed && method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions {
+			t.Errorf("%s without a token was let in", method)
 		}
 	})
 }

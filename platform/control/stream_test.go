@@ -2,10 +2,16 @@ package control_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
@@ -128,5 +134,138 @@ func TestStreamsAreBounded(t *testing.T) {
 	cancel()
 	for range limit {
 		<-ended
+	}
+}
+
+func TestAStreamEndsWithTheRightToIt(t *testing.T) {
+	home(t)
+	f := &fakeSystem{events: make(chan control.Event)}
+	srv := serveWith(t, f, control.Config{})
+	base := "http://" + srv.Addr()
+	for _, path := range []string{"/v1/live", "/v1/events?follow=true"} {
+		cookie, key := login(t, base, srv.Invite(control.View).Code)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, value, _ := strings.Cut(cookie, ": ")
+		req.Header.Set(name, value)
+		tr := &http.Transport{}
+		defer tr.CloseIdleConnections()
+		resp, err := tr.RoundTrip(req)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatal(path, resp, err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}()
+		if resp, _ := request(t, http.MethodDelete, base+"/v1/session", "", cookie, key); resp.StatusCode != http.StatusOK {
+			t.Fatalf("logout: %d", resp.StatusCode)
+		}
+		<-ended
+	}
+}
+
+// restarting is a system whose restarts go on until they are told, or given up.
+type restarting struct {
+	*fakeSystem
+	began, goOn chan struct{}
+	ended       chan error
+}
+
+func (r restarting) Restart(ctx context.Context, _ string, _ []string) error {
+	r.began <- struct{}{}
+	select {
+	case <-r.goOn:
+	case <-ctx.Done():
+	}
+	r.ended <- ctx.Err()
+	return ctx.Err()
+}
+
+// Ctrl-C ends a restart that the command line has begun. A tab that is closed says nothing of the kind.
+func TestARestartOutlivesThePageThatBeganIt(t *testing.T) {
+	home(t)
+	r := restarting{new(fakeSystem), make(chan struct{}), make(chan struct{}), make(chan error)}
+	srv := serveWith(t, r, control.Config{Token: operator})
+	base := "http://" + srv.Addr()
+	restart := func(headers ...string) (leave func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		req := httptest.NewRequestWithContext(ctx, http.MethodPost, base+"/v1/restart", strings.NewReader(`{"target": "orders-1"}`))
+		for _, h := range append(headers, "Content-Type: application/json") {
+			name, value, _ := strings.Cut(h, ": ")
+			req.Header.Set(name, value)
+		}
+		go srv.Handler().ServeHTTP(httptest.NewRecorder(), req)
+		<-r.began
+		return cancel
+	}
+
+	restart("Authorization: Bearer " + operator)()
+	if err := <-r.ended; err == nil {
+		t.Error("the restart of a command that has ended goes on")
+	}
+	restart(login(t, base, srv.Invite(control.Operate).Code))()
+	select {
+	case r.goOn <- struct{}{}:
+	case err := <-r.ended:
+		t.Fatalf("the restart of a page that was closed ended: %v", err)
+	}
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// slowInfo is a system that says what it is only when it is told to.
+type slowInfo struct {
+	*fakeSystem
+	asked, goOn chan struct{}
+}
+
+func (s slowInfo) Info() control.Info {
+	s.asked <- struct{}{}
+	<-s.goOn
+	return s.fakeSystem.Info()
+}
+
+// A right that ends between being let in and the first line is as void as one that ends later.
+func TestAStreamEndsWithARightThatEndedBeforeItBegan(t *testing.T) {
+	home(t)
+	s := slowInfo{&fakeSystem{lines: someLines(1)}, make(chan struct{}), make(chan struct{})}
+	cert, _ := certificate(t)
+	srv := serveWith(t, s, control.Config{Addr: "0.0.0.0:0", TLS: cert})
+	_, port, _ := net.SplitHostPort(srv.Addr())
+	base := "https://127.0.0.1:" + port
+	cookie, key := login(t, base, srv.Invite(control.View).Code)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v1/logs?service=orders&follow=true", http.NoBody)
+		if err != nil {
+			ended <- err
+			return
+		}
+		name, value, _ := strings.Cut(cookie, ": ")
+		req.Header.Set(name, value)
+		tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
+		resp, err := tr.RoundTrip(req)
+		if err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		ended <- err
+	}()
+	<-s.asked
+	if resp, _ := request(t, http.MethodDelete, base+"/v1/session", "", cookie, key); resp.StatusCode != http.StatusOK {
+		t.Fatalf("logout: %d", resp.StatusCode)
+	}
+	close(s.goOn)
+	err := <-ended
+	if ctx.Err() != nil {
+		t.Errorf("the stream goes on without a right: %v", err)
 	}
 }

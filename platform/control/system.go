@@ -78,8 +78,10 @@ type Info struct {
 	// beyond loopback. Faults of the network are then about packets.
 	Network string `json:"network,omitempty"`
 	// Clock is whether the wall clocks of services that are Go packages can be moved.
-	Clock    bool      `json:"clock,omitempty"`
-	Services []Service `json:"services"` // in the order of the system file; "control" is not among them
+	Clock bool `json:"clock,omitempty"`
+	// Telemetry is where the platform receives OTLP, over HTTP and gRPC; empty if it does not.
+	Telemetry string    `json:"telemetry,omitempty"`
+	Services  []Service `json:"services"` // in the order of the system file; "control" is not among them
 }
 
 // Service is the wanted and the present state of one service.
@@ -135,6 +137,9 @@ type LogQuery struct {
 	Service string // a service, an instance, "control"; empty for everything
 	Follow  bool   // go on with new lines
 	Lines   int    // kept lines to begin with; 0 means none
+	// Text is what a line has to have in it, upper and lower case being the same, and Trace whose trace it has to be about;
+	// empty is any.
+	Text, Trace string
 }
 
 // LogLine is one line that a process wrote.
@@ -144,6 +149,10 @@ type LogLine struct {
 	Instance string    `json:"instance"`
 	Text     string    `json:"text"`
 	Dropped  int       `json:"dropped,omitempty"` // lines lost before this one, because the reader was too slow
+
+	Trace string `json:"trace,omitempty"` // ID of the trace on whose behalf it was written, if it says so
+	Span  string `json:"span,omitempty"`
+	Level string `json:"level,omitempty"` // "DEBUG", "INFO", "WARN", "ERROR", if it says so
 }
 
 // EventRestarted and EventScaled are the State of the event that follows, for the service, all others of a restart or
@@ -159,6 +168,16 @@ const (
 const (
 	EventFaultBegun = "fault-begun"
 	EventFaultEnded = "fault-ended"
+)
+
+// These are the State of events about what processes say of each other and of themselves: an instance is given no calls any more,
+// or again, by another one; it has won an election or lost it; it has announced that it stops.
+const (
+	EventEjected    = "ejected"
+	EventReadmitted = "readmitted"
+	EventElected    = "elected"
+	EventDeposed    = "deposed"
+	EventDraining   = "draining"
 )
 
 // Event is something that happened to the system, in words for people and in fields for programs.
