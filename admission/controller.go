@@ -196,6 +196,9 @@ func (c *Controller) Stats() Stats {
 	return c.core.snapshot()
 }
 
+// Limit returns how many calls may be in progress.
+func (c *Controller) Limit() int { return c.Stats().Limit }
+
 func (c *Controller) now() int64 { return int64(time.Since(c.zero)) }
 
 // act passes on what the core has decided, and sees to it that it is asked again in time. c.mu is held.

@@ -8,7 +8,7 @@
 //   - it is not ejected ([Ejection]), unless too few would be left ([Config.Panic]). An ejected node is tried with a
 //     single real call now and then, and is back after a few good answers;
 //   - it is in the client's zone, while that has the capacity ([Config.Zone]);
-//   - no earlier attempt of the call failed at it, while another is left;
+//   - no earlier attempt of the call failed at it, while another is left: in the end, one that is ejected is;
 //   - the policy ([Config.Policy]) prefers it, and it is not new or just back ([Config.SlowStart]).
 //
 // All is values in, values out: no clock, no goroutine, no I/O, no randomness but the caller's, and no allocation for a
@@ -27,7 +27,8 @@ type Call struct {
 	// Rand is a fresh random number, uniform over all 64 bits. Nothing here draws one itself, so that a pick can be
 	// repeated in a test.
 	Rand uint64
-	// Tried are the nodes that earlier attempts of this call went to. None of them is picked while another is left.
+	// Tried are the nodes that earlier attempts of this call went to. None of them is picked while another is left; one
+	// that is ejected is left only if it answers about as fast as these.
 	Tried []*Node
 	// Key is what ring_hash goes by: calls with the same key go to the same node. 0: none.
 	Key uint64

@@ -59,6 +59,8 @@ type record struct {
 
 	// Guarded by the balancer's mu.
 	out   time.Time // when it was ejected
+	grown time.Time // when the time between two probes was last made longer
+	why   string    // it was ejected
 	back  time.Time // when it was re-admitted
 	won   int       // good answers in a row since it was ejected
 	need  int       // that bring it back
@@ -132,9 +134,15 @@ func (r *record) clear() {
 }
 
 // Done ends a call to n that began at start; now is the time of its end, s what its duration is worth, and h what it
-// says about the node. Each [Node.Start] is followed by one Done.
+// says about the node. Each [Node.Start] is followed by one Done or DoneTook.
 func (b *Balancer) Done(n *Node, now, start time.Time, s Sample, h Health) {
-	n.Done(now, start, s)
+	b.DoneTook(n, now, start, now.Sub(start), s, h)
+}
+
+// DoneTook is Done for a call that was under way for longer than its sample is about, as one is whose answer came after took
+// and was read until now. What it says about the node is no newer than its start all the same.
+func (b *Balancer) DoneTook(n *Node, now, start time.Time, took time.Duration, s Sample, h Health) {
+	n.Done(now, now.Add(-took), s)
 	if h == Neutral {
 		return
 	}
@@ -290,7 +298,8 @@ func (b *Balancer) eject(n *Node, set *settings, now time.Time, need int, reason
 		n.times = 0
 	}
 	n.times++
-	n.out, n.won, n.need = now, 0, min(need<<min(n.times-1, 8), maxWins)
+	n.why = reason
+	n.out, n.grown, n.won, n.need = now, now, 0, min(need<<min(n.times-1, 8), maxWins)
 	n.hopeful.Store(false)
 	interval := min(float64(set.Ejection.Probe)*math.Pow(backoff, float64(n.times-1)), float64(set.Ejection.MaxProbe))
 	n.interval.Store(int64(interval))
@@ -317,6 +326,11 @@ func (b *Balancer) probed(n *Node, now, start time.Time, h Health) {
 	if h != Good {
 		n.won = 0
 		n.hopeful.Store(false)
+		if now.Sub(n.grown) < time.Duration(n.interval.Load()/2) { // a call that had failed elsewhere, and no probe
+			b.mu.Unlock()
+			return
+		}
+		n.grown = now
 		n.interval.Store(int64(min(backoff*float64(n.interval.Load()), float64(set.Ejection.MaxProbe))))
 		n.next.Store(now.UnixNano() + n.jittered())
 		b.mu.Unlock()

@@ -295,3 +295,95 @@ func TestSlowStartOfHCL(t *testing.T) {
 		t.Errorf("%d of 1000 calls", to)
 	}
 }
+
+// One falls ill while the other is still ejected for an illness that is over: calls are repeated at the latter, not where
+// they have just failed.
+func TestOneAfterTheOther(t *testing.T) {
+	calls, failed := 0, 0
+	for seed := range uint64(20) {
+		f := newFleet(seed, Config{}, 2)
+		f.rate = 50
+		f.answer = func(node int, at time.Duration) answer {
+			if node == 0 && at >= 15*time.Second && at < 22*time.Second && f.rnd.IntN(2) == 0 ||
+				node == 1 && at >= 26*time.Second && at < 34*time.Second && f.rnd.IntN(5) > 0 {
+				return refused()
+			}
+			return f.good(5 * time.Millisecond)
+		}
+		f.run(40 * time.Second)
+		got := f.tell(26*time.Second, 34*time.Second)
+		calls, failed = calls+got.calls, failed+got.failed
+	}
+	if failed > 0 {
+		t.Errorf("%d of %d calls failed", failed, calls)
+	}
+}
+
+// Where the one that is ejected keeps calls waiting, they are repeated at the one that refused them: it may have been busy.
+func TestNoRepetitionWaitsForAFrozenOne(t *testing.T) {
+	f := newFleet(1, Config{}, 2)
+	f.answer = func(node int, at time.Duration) answer {
+		switch {
+		case at < ill:
+		case node == 0:
+			return answer{f.timeout, Bad, LowerBound}
+		case f.rnd.IntN(5) == 0:
+			return refused()
+		}
+		return f.good(5 * time.Millisecond)
+	}
+	f.run(over)
+	if got := f.tell(ill+time.Second, over); got.share(0) > 0.01 {
+		t.Errorf("%v", got)
+	}
+}
+
+// Calls that failed elsewhere, too, are no probes: many of them do not put off when it is found out that an ejected one is well.
+func TestRepetitionsDoNotPutOffProbes(t *testing.T) {
+	for seed := range uint64(5) {
+		f := newFleet(seed, Config{}, 2)
+		f.answer = func(node int, at time.Duration) answer {
+			if at >= ill && at < well && (node == 0 || at > ill+time.Second && f.rnd.IntN(2) == 0) {
+				return refused()
+			}
+			return f.good(5 * time.Millisecond)
+		}
+		f.run(over)
+		if last := f.events[len(f.events)-1]; last.Ejected || last.At.Sub(epoch) > well+3500*time.Millisecond {
+			t.Errorf("seed %d: %v", seed, f.events)
+		}
+	}
+}
+
+// The end of a call that began before the ejection brings nobody back, however short the part of it was that is measured.
+func TestOnlyWhatBeganAfterAnEjectionEndsIt(t *testing.T) {
+	for _, tt := range []struct {
+		began time.Duration // from the ejection
+		back  bool
+	}{{-time.Millisecond, false}, {time.Millisecond, true}} {
+		now := epoch
+		b := New(Config{})
+		nodes := b.Update(now, []Member{{ID: "a"}, {ID: "b"}})
+		b.View(now, nodes)
+		for range 2 * DefaultConsecutive {
+			for i, h := range []Health{Bad, Good} {
+				nodes[i].Start()
+				b.Done(nodes[i], now, now, None, h)
+			}
+		}
+		if !nodes[0].ejected.Load() {
+			t.Fatal("not ejected")
+		}
+		now = now.Add(time.Second)
+		for range wins {
+			nodes[0].Start()
+			b.DoneTook(nodes[0], now, epoch.Add(tt.began), time.Microsecond, Latency, Good)
+		}
+		if got := !nodes[0].ejected.Load(); got != tt.back {
+			t.Errorf("begun %v after the ejection: back %v", tt.began, got)
+		}
+		if got, _ := nodes[0].Latency(now); got != time.Microsecond {
+			t.Errorf("latency %v", got)
+		}
+	}
+}

@@ -49,8 +49,8 @@ func (v *View) Candidates(now time.Time) int {
 	return len(v.plan(now).all.nodes)
 }
 
-// Untried reports whether there is a candidate besides those tried. Without one, Pick returns one of these once more,
-// where a hedge has no business. It does not allocate, save as Pick does.
+// Untried reports whether there is a candidate besides those tried. Without one, Pick returns one that is ejected, or one
+// of these once more, where a hedge has no business. It does not allocate, save as Pick does.
 func (v *View) Untried(now time.Time, tried ...*Node) bool {
 	return len(v.nodes) > 0 && v.plan(now).all.untried(&Call{Tried: tried})
 }
@@ -80,6 +80,9 @@ func (v *View) Pick(c Call) int {
 	}
 	if len(c.Tried) > 0 && !g.untried(&c) {
 		if g = p.all; !g.untried(&c) {
+			if i := v.second(p, &c, r); i >= 0 {
+				return i
+			}
 			c.Tried = nil // all of them once more
 		}
 	}
@@ -129,6 +132,31 @@ func (v *View) probe(p *plan, c *Call, r uint64) int {
 		}
 	}
 	return -1
+}
+
+// second returns an ejected node for a call that has failed at all others, or -1: it has perhaps got well since, and they
+// have just shown what they are worth. It is not one that may keep the call waiting.
+func (v *View) second(p *plan, c *Call, r uint64) int {
+	var limit float64
+	for _, t := range c.Tried {
+		took, _ := t.latency(c.Now)
+		limit = max(limit, shunned*took)
+	}
+	best := -1
+	for k := range p.out {
+		i := int(p.out[(k+int(r&0xffff))%len(p.out)])
+		n := v.nodes[i]
+		if c.tried(n) {
+			continue
+		}
+		if n.hopeful.Load() {
+			return i
+		}
+		if took, ok := n.latency(c.Now); best < 0 && (!ok || took <= limit) {
+			best = i
+		}
+	}
+	return best
 }
 
 // plan returns the plan of the present epoch.

@@ -145,14 +145,15 @@ func (t *Throttle) On(c Criticality) bool {
 	return t.level(c).on.Load()
 }
 
-// Pass returns the share of requests of a level that gets through at now.
-func (t *Throttle) Pass(now time.Time, c Criticality) float64 {
+// Pass returns the share of requests of a level that gets through, as it was for the last one. It changes nothing: how often
+// somebody looks is no matter.
+func (t *Throttle) Pass(c Criticality) float64 {
 	l := t.level(c)
+	if !l.on.Load() {
+		return 1
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.on.Load() {
-		t.update(l, now)
-	}
 	return l.pass
 }
 
@@ -179,7 +180,9 @@ func (t *Throttle) update(l *level, now time.Time) {
 // probe is update while the throttle is on; share is what gets through without a sign of recovery.
 func (t *Throttle) probe(l *level, now time.Time, share float64) {
 	elapsed := min(max(now.Sub(l.updated), 0), time.Second).Seconds()
-	l.updated = now
+	if now.After(l.updated) { // those who come late have counted already
+		l.updated = now
+	}
 	all, good := l.probes.counts(now)
 	latest, latestGood := l.probes.recent(now, lately)
 	long := now.Sub(l.since) >= probing

@@ -171,9 +171,9 @@ func TestThrottleKeepsItsInvariants(t *testing.T) {
 				}
 			},
 			"neutral": func(t *rapid.T) {
-				before := throttle.Pass(now, Critical)
+				before := throttle.Pass(Critical)
 				throttle.Vote(now, Critical, Neutral)
-				if after := throttle.Pass(now, Critical); after != before {
+				if after := throttle.Pass(Critical); after != before {
 					t.Fatalf("a neutral vote changes %v to %v", before, after)
 				}
 			},
@@ -194,7 +194,7 @@ func TestThrottleKeepsItsInvariants(t *testing.T) {
 				now = now.Add(time.Duration(rapid.Int64Range(0, int64(40*time.Second)).Draw(t, "d")))
 			},
 			"": func(t *rapid.T) {
-				if p := throttle.Pass(now, Critical); p < defaultPassFloor || p > 1 {
+				if p := throttle.Pass(Critical); p < defaultPassFloor || p > 1 {
 					t.Fatalf("%v get through", p)
 				}
 				if throttle.On(CriticalPlus) || throttle.On(Sheddable) {
@@ -203,6 +203,39 @@ func TestThrottleKeepsItsInvariants(t *testing.T) {
 			},
 		})
 	})
+}
+
+// What a call says late, with the time when it was made, gives the service no more time, and looking at the throttle none either.
+func TestThrottleRecoversNoSoonerForWhatIsLate(t *testing.T) {
+	recovery := func(late func(*Throttle, time.Time)) time.Duration {
+		throttle, now := NewThrottle(ThrottlePolicy{}), epoch
+		for range 200 {
+			throttle.Vote(now, Critical, Reject)
+			now = now.Add(10 * time.Millisecond)
+		}
+		begun := now
+		for i := uint64(0); throttle.On(Critical); i++ {
+			if now.Sub(begun) > time.Minute {
+				t.Fatal("it does not recover")
+			}
+			if throttle.Allow(now, Critical, i*0x9e3779b97f4a7c15) {
+				throttle.Vote(now, Critical, Accept)
+			}
+			late(throttle, now)
+			now = now.Add(10 * time.Millisecond)
+		}
+		return now.Sub(begun)
+	}
+	usual := recovery(func(*Throttle, time.Time) {})
+	if looked := recovery(func(throttle *Throttle, _ time.Time) { throttle.Pass(Critical) }); looked != usual {
+		t.Errorf("%v if it is looked at, %v otherwise", looked, usual)
+	}
+	late := recovery(func(throttle *Throttle, now time.Time) {
+		throttle.Allow(now.Add(-900*time.Millisecond), Critical, 1<<63)
+	})
+	if late < usual-100*time.Millisecond {
+		t.Errorf("%v with calls that come late, %v otherwise", late, usual)
+	}
 }
 
 func TestThrottleCanBeTurnedOff(t *testing.T) {

@@ -26,12 +26,14 @@ const stale = 10 * time.Second
 var (
 	errLate   = errors.New("time is over")             // ends an attempt
 	errBeaten = errors.New("another attempt answered") // ends the other one
+	errBroken = errors.New("the connection broke")     // ends an attempt that net/http would make again
 )
 
 // attempt is one request to one instance.
 type attempt struct {
 	trip     *trip
 	peer     *peer
+	view     *balance.View // that peer was picked from
 	plan     resilience.Plan
 	number   int // of the attempts that may have reached an instance
 	start    time.Time
@@ -44,10 +46,12 @@ type attempt struct {
 	once   sync.Once   // release
 
 	// Here to spare allocations.
-	trace  httptrace.ClientTrace
-	url    url.URL
-	whole  wholeBody
-	answer responseBody
+	trace   httptrace.ClientTrace
+	url     url.URL
+	whole   wholeBody
+	answer  responseBody
+	along   resilience.Along
+	carried [3]string // the values of its headers
 
 	// Guarded by trip.mu.
 	until   time.Time // when it is late; zero if never
@@ -57,12 +61,15 @@ type attempt struct {
 	early   bool // and sooner than half of such calls take
 	final   bool // its answer is the caller's, and the call is under way as long as it is
 	outcome resilience.Outcome
+	status  int   // of the answer that is the caller's
+	cut     error // by which that ended early
 
 	// What httptrace saw. It is called by the goroutine that called do.
 	began bool // a connection was asked for: what failed before is the request itself
 	conn  *countedConn
 	mark  int64 // of conn, when we got it
 	maybe bool  // something was written on a connection before conn, or conn cannot be looked into
+	again int   // how often net/http began once more with what may have run
 
 	spared bool // its time ran out while this process stood still, and was extended
 }
@@ -74,7 +81,8 @@ func newAttempt(t *trip, p *peer, plan resilience.Plan, start time.Time) *attemp
 		a = new(attempt)
 	}
 	a.trip, a.peer, a.plan, a.number = t, p, plan, t.past
-	if !t.target.now.Load().view.Untried(start, p.node) {
+	a.view = t.target.now.Load().view
+	if !a.view.Untried(start, p.node) {
 		t.call.Alone()
 		a.plan.Hedge = time.Time{}
 		if t.keep && a.plan.Bounded {
@@ -84,6 +92,7 @@ func newAttempt(t *trip, p *peer, plan resilience.Plan, start time.Time) *attemp
 	}
 	a.start, a.until, a.hedgeAt = start, a.plan.Deadline, a.plan.Hedge
 	t.past++
+	a.observe()
 	a.trace.GetConn = a.getConn
 	a.trace.GotConn = a.gotConn
 	a.ctx, a.cancel = context.WithCancelCause(httptrace.WithClientTrace(t.ctx, &a.trace))
@@ -153,15 +162,26 @@ func (a *attempt) answered(endless bool) bool {
 func (a *attempt) getConn(string) { a.began = true }
 
 // gotConn may be called more than once: net/http goes to another connection by itself if a reused one turns out to be
-// dead, either unwritten or with a request that is safe to repeat.
+// dead, and either nothing was written on it, or net/http takes the request for one that may be repeated: by its method and
+// its key alone, without a bound but that of the idle connections. That ends here, before anything is written: for what is
+// not safe at once, for what is after one time, so that a further one is an attempt within the budget.
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
-	a.maybe = a.maybe || a.written()
+	if a.conn == nil && a.maybe || a.written() {
+		a.maybe = true
+		a.again++
+	}
 	a.conn = counted(info.Conn)
 	if a.conn == nil {
 		a.maybe = true
-		return
+	} else {
+		a.mark = a.conn.mark()
 	}
-	a.mark = a.conn.mark()
+	if a.again > 1 || a.again > 0 && !a.trip.safe {
+		if a.conn != nil {
+			a.conn.seal(a.mark)
+		}
+		a.cancel(errBroken)
+	}
 }
 
 // written reports whether anything may have been written on the present connection, and keeps it so.
@@ -189,7 +209,7 @@ func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 	if req.Host == "" {
 		req.Host = t.target.service
 	}
-	req.Body, req.GetBody = body, nil // net/http is not to repeat what has a body: this loop does
+	req.Body, req.GetBody = body, nil // net/http is not to repeat what has a body: this loop does; for the rest see gotConn
 	if body == http.NoBody {
 		req.ContentLength = 0
 	}
@@ -199,6 +219,7 @@ func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 	along := t.request
 	along.Attempt += a.number
 	putRequest(req.Header, along)
+	a.put(req.Header)
 	resp, err := a.peer.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -208,6 +229,10 @@ func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 		peek(resp)
 	case t.safe && isShort(resp):
 		if err := a.readWhole(resp); err != nil {
+			return nil, err
+		}
+	case t.safe && isOpen(resp):
+		if resp, err = a.readOpen(resp); err != nil {
 			return nil, err
 		}
 	}
@@ -235,6 +260,8 @@ func (a *attempt) explain(err error, sent resilience.Sent) *failure.Error {
 		return failure.Wrap(a.trip.ctx.Err(), failure.CodeOf(a.trip.ctx.Err()), "the caller did not wait for an answer")
 	case errors.Is(context.Cause(a.ctx), errLate): // whose body may have been given up for the same reason
 		return failure.Wrap(err, failure.DeadlineExceeded, "no answer in time")
+	case a.trip.body.late(): // it was given up for the same reason, and that was seen first
+		return failure.Wrap(a.trip.body.failed(), failure.DeadlineExceeded, "the body of the request did not come in time")
 	case a.trip.body.failed() != nil:
 		return failure.Wrap(a.trip.body.failed(), failure.InvalidArgument, "the body of the request could not be read")
 	case !a.began:
@@ -253,10 +280,14 @@ func (a *attempt) release() {
 		now := time.Now()
 		a.trip.mu.Lock()
 		v, lost, early := a.outcome.Verdict(), a.lost, a.early
-		if a.final {
+		final, status, cut := a.final, a.status, a.cut
+		if final {
 			a.trip.call.End(now)
 		}
 		a.trip.mu.Unlock()
+		if final {
+			a.trip.observed(now, status, cut)
+		}
 		switch {
 		case early: // no answer would have been there yet, which says nothing
 			v.Sample, v.Health = balance.None, balance.Neutral
@@ -266,7 +297,7 @@ func (a *attempt) release() {
 		case now.Sub(a.start)-a.took > stale:
 			v.Sample = balance.None
 		}
-		a.trip.target.done(a.peer, now, now.Add(-a.took), v.Sample, v.Health)
+		a.trip.target.done(a.peer, now, a.start, a.took, v.Sample, v.Health)
 		a.peer.end()
 	})
 }
@@ -276,7 +307,7 @@ func (a *attempt) release() {
 func (a *attempt) deliver(resp *http.Response) *http.Response {
 	if !IsStream(resp) {
 		a.trip.mu.Lock()
-		a.final, a.trip.delivered = true, true
+		a.final, a.trip.delivered, a.status = true, true, resp.StatusCode
 		a.trip.mu.Unlock()
 	}
 	resp.Request = a.trip.req
@@ -297,9 +328,12 @@ func (a *attempt) deliver(resp *http.Response) *http.Response {
 // IsStream reports whether resp is of a kind that goes on for as long as both sides like: 101 Switching Protocols and
 // text/event-stream. Only the caller's context ends its body.
 func IsStream(resp *http.Response) bool {
+	return isStream(resp.StatusCode, resp.Header.Get("Content-Type"))
+}
+
+func isStream(status int, ct string) bool {
 	const events = "text/event-stream"
-	ct := resp.Header.Get("Content-Type")
-	return resp.StatusCode == http.StatusSwitchingProtocols ||
+	return status == http.StatusSwitchingProtocols ||
 		len(ct) >= len(events) && strings.EqualFold(ct[:len(events)], events)
 }
 
@@ -337,6 +371,7 @@ func (a *attempt) broken(err error) error {
 		Stopped:   resilience.StopFinal.String(),
 		Remaining: time.Until(t.deadline),
 	}
+	lost := false
 	switch {
 	case t.ctx.Err() != nil:
 		e.Stopped = resilience.StopCanceled.String()
@@ -345,17 +380,21 @@ func (a *attempt) broken(err error) error {
 		e.Stopped = resilience.StopDeadline.String()
 		e.Err = failure.Wrap(err, failure.DeadlineExceeded, "the answer did not end in time")
 	default:
-		t.mu.Lock()
-		a.outcome = resilience.Broken
-		t.mu.Unlock()
+		lost = true
 		e.Err = failure.Wrap(err, failure.Unavailable, "the connection broke in the middle of the answer")
 	}
 	last := a.record(e.Err, resilience.MaybeSent)
+	last.Duration = time.Since(a.start)
+	t.mu.Lock() // another goroutine may be closing the body
+	defer t.mu.Unlock()
+	if lost {
+		a.outcome = resilience.Broken
+	}
 	if a.outcome == resilience.Broken {
 		last.Sent = resilience.SentAndLost
 	}
-	last.Duration = time.Since(a.start)
 	e.Attempts = append(t.failed, last)
+	a.cut = e
 	return e
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 )
 
@@ -30,7 +31,7 @@ type requestBody struct {
 	reading sync.Mutex // held while src is read, taken before mu
 
 	mu    sync.Mutex
-	keep  int    // most that may be kept
+	keep  int    // most that may be kept, but for one read
 	size  int    // expected, to allocate once; 0 if not known
 	kept  []byte // all that was read of src so far, unless lost
 	taken int64  // how much that was
@@ -88,14 +89,19 @@ func (b *requestBody) share() (io.ReadCloser, bool) {
 	return io.NopCloser(bytes.NewReader(b.kept)), true
 }
 
-// repeatable reports whether next would give a body.
-func (b *requestBody) repeatable() bool {
+// reclaim takes the body away from the present attempt if next would give it to another, which holds from then on. If not, it
+// is left as it is.
+func (b *requestBody) reclaim() bool {
 	if b == nil {
 		return true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !b.lost
+	if b.lost {
+		return false
+	}
+	b.view = nil
+	return true
 }
 
 // failed returns the error that the source gave, if it did.
@@ -110,6 +116,9 @@ func (b *requestBody) failed() error {
 	}
 	return b.err
 }
+
+// late reports whether the source did not come in time.
+func (b *requestBody) late() bool { return errors.Is(b.failed(), os.ErrDeadlineExceeded) }
 
 // end says that no attempt follows: the source is closed as soon as the last one is through with it, and what is kept is
 // not any more.
@@ -167,7 +176,7 @@ func (v *bodyView) Read(p []byte) (int, error) {
 	n, err := b.src.Read(p)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.remember(p[:n])
+	b.remember(p[:n], b.view == v && !v.closed)
 	b.err = err
 	v.off += int64(n)
 	b.forget()
@@ -204,11 +213,13 @@ func (b *requestBody) forget() {
 	}
 }
 
-func (b *requestBody) remember(p []byte) {
+// remember keeps what was read if that is not too much. What was read for an attempt that is over is kept all the same,
+// because nobody has sent it: that is one read, since such an attempt reads no more.
+func (b *requestBody) remember(p []byte, wanted bool) {
 	b.taken += int64(len(p))
 	switch {
 	case b.lost || len(p) == 0:
-	case b.taken > int64(b.keep):
+	case wanted && b.taken > int64(b.keep):
 		b.lost, b.kept = true, nil
 	default:
 		if b.kept == nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -26,10 +27,10 @@ func TestEveryAttemptGetsTheBodyFromItsBeginning(t *testing.T) {
 		}
 		b := bodyOf(strings.NewReader(text), length, keep)
 		for range rapid.IntRange(1, 4).Draw(t, "attempts") {
-			whole := b.repeatable()
+			whole := b.reclaim()
 			view, err := b.next()
 			if (err == nil) != whole {
-				t.Fatalf("repeatable said %v, next %v", whole, err)
+				t.Fatalf("reclaim said %v, next %v", whole, err)
 			}
 			if err != nil {
 				return
@@ -39,7 +40,7 @@ func TestEveryAttemptGetsTheBodyFromItsBeginning(t *testing.T) {
 			if err != nil || string(got) != text[:min(n, len(text))] {
 				t.Fatalf("read %q %v, want %q", got, err, text[:min(n, len(text))])
 			}
-			if int64(len(got)) <= keep && length <= keep && !b.repeatable() {
+			if int64(len(got)) <= keep && length <= keep && !b.reclaim() {
 				t.Fatalf("%d bytes read, %d may be kept, and it is lost", len(got), keep)
 			}
 			_ = view.Close()
@@ -92,15 +93,97 @@ func TestReadOfADeadAttemptIsNotLost(t *testing.T) {
 	b.close()
 }
 
-func TestBodyThatIsLostUnderAnAttemptIsAnError(t *testing.T) {
+// gatedBody gives 10 bytes, and the rest once it is let go on.
+type gatedBody struct {
+	rest    io.Reader
+	begun   bool
+	entered chan struct{} // closed when the rest is asked for
+	goOn    chan struct{}
+	once    sync.Once
+}
+
+func newGatedBody() *gatedBody {
+	return &gatedBody{rest: strings.NewReader(strings.Repeat("b", 20)), entered: make(chan struct{}), goOn: make(chan struct{})}
+}
+
+func (g *gatedBody) Read(p []byte) (int, error) {
+	if !g.begun {
+		g.begun = true
+		return copy(p, "aaaaaaaaaa"), nil
+	}
+	g.once.Do(func() { close(g.entered) })
+	<-g.goOn
+	return g.rest.Read(p)
+}
+
+// What a dead attempt was just reading belongs to the next, though it is more than is kept of a body that is long: only what
+// the present attempt reads is not had again.
+func TestReadOfADeadAttemptThatIsLargeIsNotLost(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		ends func(b *requestBody, first io.ReadCloser, read func()) (io.ReadCloser, error)
+	}{
+		{"under the next one", func(b *requestBody, _ io.ReadCloser, read func()) (io.ReadCloser, error) {
+			second, err := b.next()
+			read()
+			return second, err
+		}},
+		{"before the next one", func(b *requestBody, _ io.ReadCloser, read func()) (io.ReadCloser, error) {
+			if !b.reclaim() {
+				t.Error("a body of which little was read is not to be had")
+			}
+			read()
+			return b.next()
+		}},
+		{"before that is asked for", func(b *requestBody, first io.ReadCloser, read func()) (io.ReadCloser, error) {
+			_ = first.Close() // as net/http does when it gives up
+			read()
+			if !b.reclaim() {
+				t.Error("a body that nobody wants any more was lost to nobody")
+			}
+			return b.next()
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			src := newGatedBody()
+			b := bodyOf(src, -1, 16)
+			first, _ := b.next()
+			if _, err := io.ReadFull(first, make([]byte, 10)); err != nil {
+				t.Fatal(err)
+			}
+			stuck := make(chan struct{})
+			go func() {
+				defer close(stuck)
+				_, _ = first.Read(make([]byte, 32))
+			}()
+			<-src.entered
+			second, err := tt.ends(b, first, func() {
+				close(src.goOn)
+				<-stuck
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := strings.Repeat("a", 10) + strings.Repeat("b", 20)
+			if got, err := io.ReadAll(second); string(got) != want || err != nil {
+				t.Errorf("%q %v", got, err)
+			}
+		})
+	}
+}
+
+func TestBodyOfWhichTheBeginningIsGoneIsNotHadAgain(t *testing.T) {
 	b := bodyOf(strings.NewReader("abcdef"), -1, 2)
 	first, _ := b.next()
-	second, _ := b.next()
-	b.view = first.(*bodyView) // it was reading when it was replaced
 	_, _ = io.ReadFull(first, make([]byte, 4))
-	b.view = second.(*bodyView)
-	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, errLost) {
+	if b.reclaim() {
+		t.Error("said to be there")
+	}
+	if _, err := b.next(); !errors.Is(err, errLost) {
 		t.Errorf("error %v: a body without its beginning must not be sent", err)
+	}
+	if got, err := io.ReadAll(first); string(got) != "ef" || err != nil {
+		t.Errorf("the attempt that has it is not left alone: %q %v", got, err)
 	}
 }
 
@@ -129,11 +212,11 @@ func TestLittleIsKeptOfABodyThatIsNotSentAgain(t *testing.T) {
 	b := newRequestBody(&http.Request{Body: io.NopCloser(strings.NewReader(text + "y")), ContentLength: -1}, 1<<20, false)
 	first, _ := b.next()
 	_, _ = io.ReadFull(first, make([]byte, maxUnsafe))
-	if !b.repeatable() {
+	if !b.reclaim() {
 		t.Fatalf("a body of %d bytes is not kept", maxUnsafe)
 	}
 	second, _ := b.next()
-	if got, err := io.ReadAll(second); err != nil || string(got) != text+"y" || b.repeatable() || b.kept != nil {
+	if got, err := io.ReadAll(second); err != nil || string(got) != text+"y" || b.reclaim() || b.kept != nil {
 		t.Errorf("%d bytes, %v, %d kept", len(got), err, len(b.kept))
 	}
 	b = bodyOf(strings.NewReader(text), -1, 1<<20)

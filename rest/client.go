@@ -61,6 +61,9 @@ type ClientConfig struct {
 	MaxReplayBytes int64
 	// Dial makes the connections to instances, as net.Dialer.DialContext does, which it is if nil. It has a second for each.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Observer is told of every call and its attempts, and says what they take along; package telemetry has one. nil:
+	// nobody is.
+	Observer resilience.Observer
 	// Logger receives what no request reports: instances that become unreachable or are ejected, and are back. nil means
 	// slog.Default().
 	Logger *slog.Logger
@@ -95,8 +98,8 @@ func (c ClientConfig) withDefaults() ClientConfig {
 // A call has one deadline in total: the caller's, or the Policy's if that is earlier or the only one. It covers the body
 // of the response, unless that is a stream by its nature (101 Switching Protocols, text/event-stream), which
 // only the caller's own context ends. The time of one attempt covers it up to the response's header, and for requests that
-// may run twice also a body of at most 64 KiB whose length is known: that is read whole within it, so that an instance that
-// dies in the middle of it can be replaced by another. An attempt at the only instance that may be picked has the time of
+// may run twice also a body of at most 64 KiB: that is read whole within it, so that an instance that dies in the middle of
+// it can be replaced by another. One whose length is not known is held back for 25 ms at most. An attempt at the only instance that may be picked has the time of
 // the call, unless the Policy has an AttemptTimeout.
 //
 // The deadline travels in X-Request-Timeout-Ms, the number of the attempt in X-Attempt, and the Host is the service's name

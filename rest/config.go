@@ -58,6 +58,8 @@ type ServerConfig struct {
 	// force: what that of Service says it serves takes the place of Timeout and Admission, as soon as it changes.
 	Service  string
 	Policies *policy.Live
+	// Observer is told of every request; package telemetry has one. nil: nobody is. Requests for HealthPath are not told of.
+	Observer resilience.Observer
 	// Logger receives panics with their stacks. nil means slog.Default().
 	Logger *slog.Logger
 

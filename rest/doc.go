@@ -35,9 +35,10 @@
 // answers "Connection: close", before it closes anything.
 //
 // An answer counts as broken, and its request as one that may have run, until it is complete, as far as the caller has seen
-// nothing of it: answers of up to 64 KiB with a Content-Length to requests that may run twice are read whole first.
+// nothing of it: answers of up to 64 KiB to requests that may run twice are read whole first. One that does not say how long it
+// is gets 25 ms for that; then it goes on as it comes.
 //
 // One retry is not ours: net/http repeats a request without a body on another connection to the same instance when a reused
-// connection breaks, if nothing was written, or if the method or key allows it. It ends at the first new connection,
-// so it cannot multiply, and it is not counted in the budget.
+// connection breaks. If nothing was written, that is as if it had not begun. If something was, it may do so once where the
+// request may run twice, which is not counted in the budget, and not at all where it may not, whatever the method and key.
 package rest

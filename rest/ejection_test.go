@@ -167,7 +167,7 @@ func eject(t *testing.T, client *http.Client, id string) {
 				health = balance.Bad
 			}
 			p.node.Start()
-			g.done(p, now, now, balance.None, health)
+			g.done(p, now, now, 0, balance.None, health)
 		}
 	}
 	if n := g.now.Load().view.Candidates(time.Now()); n != 1 {
@@ -221,4 +221,64 @@ func TestAnAttemptAtAnEjectedInstanceIsCutOff(t *testing.T) {
 		}
 		return ice.requests.Load() > 0
 	})
+}
+
+// That a download which began before its instance was ejected comes to its end says nothing about what it would answer now.
+func TestADownloadFromBeforeAnEjectionDoesNotEndIt(t *testing.T) {
+	w := newWorld(t)
+	var sick atomic.Bool
+	goOn := make(chan struct{})
+	half := make([]byte, maxWhole)
+	w.serve("a", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if sick.Load() {
+			rw.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		rw.Header().Set("Content-Length", fmt.Sprint(2*len(half)))
+		_, _ = rw.Write(half)
+		_ = http.NewResponseController(rw).Flush()
+		select {
+		case <-goOn:
+			_, _ = rw.Write(half)
+		case <-r.Context().Done():
+		}
+	}), ServerConfig{})
+	w.good("b")
+	told := make(chan balance.Event, 10)
+	client := w.client(ClientConfig{
+		Policy: resilience.Policy{Hedge: resilience.HedgePolicy{Share: -1}},
+		Balance: balance.Config{
+			Ejection: balance.Ejection{Probe: time.Hour, MaxProbe: time.Hour},
+			OnEject:  func(e balance.Event) { told <- e },
+		},
+	})
+	known(t, client, 2)
+	get := call{method: http.MethodGet, path: "/"}
+	var downloads []*http.Response
+	for range 2 * balance.DefaultConsecutive {
+		resp, err := client.Do(get.request(t, t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		downloads = append(downloads, resp)
+	}
+	sick.Store(true)
+	for len(told) == 0 {
+		if status, body, err := send(client, get.request(t, t.Context())); status != http.StatusOK || body != "b:" {
+			t.Fatal(status, body, err)
+		}
+	}
+	if e := <-told; e.ID != "a" || !e.Ejected {
+		t.Fatalf("%+v", e)
+	}
+	close(goOn)
+	for _, resp := range downloads {
+		if n, err := io.Copy(io.Discard, resp.Body); n != 2*maxWhole || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if len(told) > 0 {
+		t.Errorf("%+v", <-told)
+	}
 }

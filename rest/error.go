@@ -37,6 +37,7 @@ func ErrorStatus(w http.ResponseWriter, r *http.Request, status int, err error) 
 
 func write(w http.ResponseWriter, r *http.Request, p failure.Problem, err error) {
 	p.Instance = r.URL.EscapedPath()
+	noteFailure(r.Context(), err)
 	switch failure.CodeOf(err) {
 	case failure.OK, failure.Unknown, failure.Internal, failure.DataLoss:
 		logger(r.Context()).LogAttrs(r.Context(), slog.LevelError, "request failed",
@@ -98,6 +99,7 @@ func Panicked(w http.ResponseWriter, r *http.Request, begun bool, p *lifecycle.P
 	}
 	logger(r.Context()).LogAttrs(r.Context(), slog.LevelError, "handler panicked",
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", p))
+	noteFailure(r.Context(), p)
 	if begun {
 		panic(http.ErrAbortHandler)
 	}

@@ -70,6 +70,32 @@ func (g *gate) timeout() time.Duration {
 	return time.Duration(g.wait.Load())
 }
 
+// lengthen gives the connection the time that the policy in force gives the request, where the server was told less when it
+// was made. Reads too: at the end of their time net/http takes the client for gone, and ends the request. The server sets
+// both anew for the next request.
+func (g *gate) lengthen(w http.ResponseWriter, r *http.Request) {
+	own := g.timeout()
+	if own == g.cfg.Timeout {
+		return
+	}
+	s, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if !ok {
+		return
+	}
+	rc, now := http.NewResponseController(w), time.Now()
+	set := func(has, want time.Duration, deadline func(time.Time) error) {
+		switch { // an error is that of a writer without deadlines, which has none to lengthen
+		case has <= 0 || own >= 0 && want <= has:
+		case own < 0:
+			_ = deadline(time.Time{})
+		default:
+			_ = deadline(now.Add(want))
+		}
+	}
+	set(s.ReadTimeout, own+slack, rc.SetReadDeadline)
+	set(s.WriteTimeout, own+2*slack, rc.SetWriteDeadline)
+}
+
 // follow makes the policy that is in force now that of this server.
 func (g *gate) follow() {
 	g.mu.Lock()
@@ -97,6 +123,7 @@ func (g *gate) enter(ctx context.Context, r *http.Request, in resilience.Request
 		Criticality: in.Criticality, Tenant: in.Tenant, Attempt: in.Attempt,
 	})
 	if err != nil {
+		p.before, _ = g.load.Counts()
 		return failure.From(err)
 	}
 	*p = pass{inside: true, ticket: ticket, before: g.load.Start(), start: time.Now()}

@@ -3,6 +3,7 @@ package rest
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -302,6 +303,65 @@ func BenchmarkShed(b *testing.B) {
 			for b.Loop() {
 				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/orders", nil))
 			}
+		})
+	}
+}
+
+// What a policy allows beyond the timeout that the server was made with has to fit its connections as well.
+func TestATimeoutOfAPolicyThatIsLongerIsKept(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		own  time.Duration // the policy's
+		body bool
+	}{
+		{"an answer", time.Minute, false},
+		{"an answer, without end", -1, false},
+		{"an upload", time.Minute, true},
+		{"an upload, without end", -1, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const takes = 25 * time.Second
+				live := policy.NewLive(nil)
+				l := newPipes()
+				s, err := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					n, err := io.Copy(io.Discard, r.Body)
+					if !tt.body {
+						select {
+						case <-time.After(takes):
+						case <-r.Context().Done():
+							err = context.Cause(r.Context())
+						}
+					}
+					fmt.Fprint(w, n, " ", err)
+				}), ServerConfig{Listener: l, Logger: quiet, Timeout: time.Second, Service: "shop", Policies: live})
+				if err != nil {
+					t.Fatal(err)
+				}
+				runServer(t, s)
+				tr := &http.Transport{DialContext: l.Dial}
+				defer tr.CloseIdleConnections()
+				live.Set("shop", policy.Service{Serves: policy.Serves{Timeout: tt.own}})
+				for range 2 { // on one connection
+					body, want := io.Reader(nil), "0 <nil>"
+					if tt.body {
+						reader, writer := io.Pipe()
+						defer reader.Close()
+						time.AfterFunc(takes, func() {
+							_, _ = writer.Write([]byte("x"))
+							_ = writer.Close()
+						})
+						body, want = reader, "1 <nil>"
+					}
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://shop/", body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, got, err := send(&http.Client{Transport: tr}, req); got != want || err != nil {
+						t.Errorf("%q %v, want %q", got, err, want)
+					}
+				}
+			})
 		})
 	}
 }

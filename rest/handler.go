@@ -64,6 +64,10 @@ type exchange struct {
 	stream bool     // the deadline was lifted
 	ends   []func() // called when the handler returned
 	pass   pass
+
+	watch   resilience.ServeObserver // nil: nobody
+	route   string                   // guarded by mu, as is what follows
+	failure error                    // that it was answered with
 }
 
 type exchangeKey struct{}
@@ -89,12 +93,21 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 	defer x.end()
 	request := h.gate.read(r)
 	ctx := resilience.WithRequest(context.WithValue(x.base, exchangeKey{}, x), request)
-	if d := h.timeout(r); d >= 0 {
+	d := h.timeout(r)
+	if !exempt {
+		ctx = x.observe(ctx, r, request, d)
+	}
+	if d >= 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
 	r = r.WithContext(ctx)
+	rw.request = r
+	if x.watch != nil {
+		defer func() { x.watch.End(x.ending(rw, r.Pattern)) }()
+	}
+	h.gate.lengthen(rw.ResponseWriter, r)
 	hasBody := r.Body != nil && r.Body != http.NoBody
 	if d, ok := ctx.Deadline(); ok && hasBody {
 		// The context's end does not reach a handler that waits for a body which does not come. A moment later than
@@ -102,7 +115,9 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 		_ = http.NewResponseController(rw.ResponseWriter).SetReadDeadline(d.Add(readGrace))
 	}
 	if !exempt {
-		if err := h.gate.enter(ctx, r, request, &x.pass); err != nil {
+		err := h.gate.enter(ctx, r, request, &x.pass)
+		x.admitted(err)
+		if err != nil {
 			if hasBody {
 				// net/http reads what is left of a small body before it sends the answer.
 				_ = http.NewResponseController(rw.ResponseWriter).SetReadDeadline(time.Now().Add(readGrace))
@@ -151,7 +166,12 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 		Error(rw, r, failure.New(failure.DeadlineExceeded, "the request took longer than its deadline"))
 		return
 	}
-	rw.begin() // net/http writes an empty 200 by itself
+	if x.base.Err() != nil && !x.streaming() {
+		// A client that has only ended its side of the connection still reads; and those who observe count what they see.
+		Error(rw, r, failure.New(failure.Canceled, "the client went away before there was an answer"))
+		return
+	}
+	rw.ok() // net/http writes an empty 200 by itself
 }
 
 // readGrace is how long after its deadline, or after it was refused, a request's body is waited for.

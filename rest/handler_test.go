@@ -99,6 +99,26 @@ func TestHandlerThatMissedItsDeadlineWithoutAnAnswerIs504(t *testing.T) {
 	})
 }
 
+// Nobody may be told that a request went well, and nobody who counts them, which its handler gave up because it was canceled.
+func TestHandlerThatGaveUpWithItsClientIsNoSuccess(t *testing.T) {
+	for name, tt := range map[string]struct {
+		write  func(http.ResponseWriter)
+		status int
+	}{
+		"nothing":  {func(http.ResponseWriter) {}, 499},
+		"a status": {func(w http.ResponseWriter) { w.WriteHeader(http.StatusCreated) }, http.StatusCreated},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		w := serveOnce(func(w http.ResponseWriter, _ *http.Request) {
+			cancel()
+			tt.write(w)
+		}, ServerConfig{}, httptest.NewRequestWithContext(ctx, http.MethodPost, "/orders", nil))
+		if w.Code != tt.status {
+			t.Errorf("%s: status %d, want %d", name, w.Code, tt.status)
+		}
+	}
+}
+
 func TestStreamOutlivesTheDeadlineAndEndsWithTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}

@@ -74,6 +74,9 @@ func (r *rule) matches(verb, path string) bool {
 	if r.verb != "" && r.verb != verb && (verb != "" || r.verb != http.MethodGet) {
 		return false
 	}
+	if path == "" { // is sent as this
+		path = "/"
+	}
 	return path == r.path || r.prefix && strings.HasPrefix(path, r.path)
 }
 

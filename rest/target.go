@@ -187,9 +187,9 @@ func (g *target) pick(ctx context.Context, now, at time.Time, tried []*balance.N
 	}
 }
 
-// done ends an attempt at p that began at start.
-func (g *target) done(p *peer, now, start time.Time, s balance.Sample, h balance.Health) {
-	g.balancer.Done(p.node, now, start, s, h)
+// done ends an attempt at p that began at start, and whose answer came, or that failed, after took.
+func (g *target) done(p *peer, now, start time.Time, took time.Duration, s balance.Sample, h balance.Health) {
+	g.balancer.DoneTook(p.node, now, start, took, s, h)
 }
 
 // unreachable says why nobody could be picked.

@@ -38,7 +38,7 @@ func TestLongestPathThatFitsRulesARequest(t *testing.T) {
 		" /orders/export":         4, // no method is GET
 		"PUT /orders/export":      2,
 		"GET /orders/export/2026": 5,
-		"GET ":                    0,
+		"GET ":                    1, // is sent as /
 	} {
 		verb, path, _ := strings.Cut(request, " ")
 		if got := rules.of(verb, path).policy.MaxAttempts; got != want {
@@ -363,7 +363,7 @@ func TestBulkheadCountsCallsWhoseAnswerIsBeingRead(t *testing.T) {
 		{"/broken", read},
 		{"/broken", func(r *http.Response) { read(r); read(r); shut(r) }},
 	} {
-		resp, err := client.Do(call{method: "GET", path: tt.path}.request(t, t.Context()))
+		resp, err := client.Do(call{method: "POST", path: tt.path}.request(t, t.Context())) // of a GET it would be read ahead
 		if err != nil {
 			t.Fatal(tt.path, err)
 		}

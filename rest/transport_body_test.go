@@ -8,9 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -186,7 +190,8 @@ func TestAnswerThatBreaksInTheMiddle(t *testing.T) {
 	}{
 		{"short", 100, call{method: http.MethodGet}, true},
 		{"long", 1 << 20, call{method: http.MethodGet}, false},
-		{"chunked", -1, call{method: http.MethodGet}, false},
+		{"chunked", -1, call{method: http.MethodGet}, true},
+		{"chunked, but not to be repeated", -1, call{method: http.MethodPost, body: "x"}, false},
 		{"short, but not to be repeated", 100, call{method: http.MethodPost, body: "x"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -206,6 +211,88 @@ func TestAnswerThatBreaksInTheMiddle(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What comes bit by bit is not held up, and what is too long to be held comes whole.
+func TestAnswersOfUnknownLengthComeAsTheyAre(t *testing.T) {
+	next := make(chan struct{})
+	w := newWorld(t)
+	w.serve("a", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(rw)
+		switch r.URL.Path {
+		case "/bits":
+			for _, bit := range []string{"one", "two", "three"} {
+				_, _ = io.WriteString(rw, bit)
+				_ = rc.Flush()
+				<-next
+			}
+		case "/late": // nothing at all, for longer than is waited for it
+			_ = rc.Flush()
+			<-next
+			_, _ = io.WriteString(rw, "late")
+		case "/breaks":
+			_, _ = io.WriteString(rw, "part")
+			_ = rc.Flush()
+			<-next
+			panic(http.ErrAbortHandler)
+		default:
+			n, _ := strconv.Atoi(r.URL.Path[1:])
+			out := bufio.NewWriter(rw)
+			for i := range n {
+				_, _ = out.Write([]byte{byte(i), byte(i >> 8)})
+			}
+			_ = out.Flush()
+		}
+	}), ServerConfig{})
+	client := w.client(ClientConfig{})
+	get := func(path string) *http.Response {
+		t.Helper()
+		resp, err := client.Do(call{method: "GET", path: path}.request(t, t.Context()))
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatal(path, resp, err)
+		}
+		return resp
+	}
+	for _, n := range []int{2000, 4096, 8 << 10, 20_000, 32 << 10, 32<<10 + 1, 1 << 20} { // of two bytes
+		resp := get("/" + strconv.Itoa(n))
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || len(body) != 2*n {
+			t.Fatalf("%d of %d bytes, %v", len(body), 2*n, err)
+		}
+		for i := range n {
+			if body[2*i] != byte(i) || body[2*i+1] != byte(i>>8) {
+				t.Fatalf("of %d bytes number %d is wrong", 2*n, 2*i)
+			}
+		}
+	}
+	bits := get("/bits")
+	for _, want := range []string{"one", "two", "three"} {
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(bits.Body, got); err != nil || string(got) != want {
+			t.Fatalf("%q %v, want %q", got, err, want)
+		}
+		next <- struct{}{}
+	}
+	if rest, err := io.ReadAll(bits.Body); len(rest) > 0 || err != nil {
+		t.Errorf("then %q %v", rest, err)
+	}
+	bits.Body.Close()
+	late := get("/late")
+	next <- struct{}{}
+	if body, err := io.ReadAll(late.Body); string(body) != "late" || err != nil {
+		t.Errorf("%q %v", body, err)
+	}
+	late.Body.Close()
+	breaks := get("/breaks")
+	next <- struct{}{}
+	if body, err := io.ReadAll(breaks.Body); string(body) != "part" || err == nil {
+		t.Errorf("%q %v", body, err)
+	}
+	breaks.Body.Close()
+	closed := get("/late") // by a caller that has seen enough
+	closed.Body.Close()
+	next <- struct{}{}
 }
 
 func TestUpgradedConnectionWorksBothWays(t *testing.T) {
@@ -238,5 +325,63 @@ func TestUpgradedConnectionWorksBothWays(t *testing.T) {
 	_, _ = io.WriteString(conn, "hello\n")
 	if got, _ := bufio.NewReader(conn).ReadString('\n'); got != "echo hello\n" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Whoever serves a request gives up its body when its time is over. On a busy machine that is seen before the end of that time.
+func TestABodyThatDoesNotComeInTimeIsNoWrongRequest(t *testing.T) {
+	w := newWorld(t)
+	w.good("a")
+	for _, tt := range []struct {
+		err  error
+		code failure.Code
+	}{
+		{&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, failure.DeadlineExceeded},
+		{io.ErrUnexpectedEOF, failure.InvalidArgument},
+	} {
+		req := call{method: "PUT"}.request(t, t.Context())
+		req.Body = io.NopCloser(io.MultiReader(strings.NewReader("half"), iotest.ErrReader(tt.err)))
+		req.ContentLength = 8
+		_, _, err := send(w.client(ClientConfig{}), req)
+		if e := callError(t, err); failure.CodeOf(e.Err) != tt.code || len(e.Attempts) != 1 {
+			t.Errorf("%v: %v", tt.err, err)
+		}
+	}
+}
+
+// A busy instance answers before it has the body, which a slow user sends on. What the attempt that is over was just reading
+// then is part of what the next one sends.
+func TestSlowUploadIsSentElsewhereWhole(t *testing.T) {
+	w := newWorld(t)
+	src := newGatedBody()
+	src.rest = strings.NewReader(strings.Repeat("b", 5*maxUnwritten))
+	a := rawServer(t, func(_ *raw, c *net.TCPConn) {
+		defer c.Close()
+		req, err := http.ReadRequest(bufio.NewReader(c))
+		if err != nil {
+			return
+		}
+		<-src.entered // the attempt waits for more to send
+		rec := httptest.NewRecorder()
+		shedding(new(atomic.Int64), 0)(rec, req)
+		_ = rec.Result().Write(c)
+		_, _ = io.Copy(io.Discard, c)
+	})
+	w.add("a", a.addr())
+	w.serve("b", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		close(src.goOn)
+		n, err := io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprint(rw, n, " ", err)
+	}), ServerConfig{})
+	client := w.client(ClientConfig{})
+	known(t, client, 2)
+	req, err := http.NewRequest(http.MethodPost, "http://shop/", io.NopCloser(src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.ContentLength = 10 + 5*maxUnwritten
+	status, body, err := send(client, req.WithContext(t.Context()))
+	if want := fmt.Sprint(req.ContentLength, " <nil>"); status != http.StatusOK || body != want || err != nil {
+		t.Errorf("%d %q %v, want %q", status, body, err, want)
 	}
 }

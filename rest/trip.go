@@ -26,9 +26,10 @@ type trip struct {
 	deadline time.Time
 	request  resilience.Request // what the call takes along
 	safe     bool
-	keep     bool                // an attempt is not cut off where there is nobody else to ask
-	latency  *resilience.Latency // of the call; nil if there is none
-	also     *resilience.Latency // observed besides that of the call; nil if there is none
+	keep     bool                    // an attempt is not cut off where there is nobody else to ask
+	latency  *resilience.Latency     // of the call; nil if there is none
+	also     *resilience.Latency     // observed besides that of the call; nil if there is none
+	watch    resilience.CallObserver // nil: nobody
 
 	mu     sync.Mutex // guards what follows, for there may be a hedge
 	call   resilience.Call
@@ -77,7 +78,7 @@ func newTrip(g *target, req *http.Request) *trip {
 		}
 	}
 	t.latency = latency
-	t.call = resilience.Begin(resilience.Spec{
+	spec := resilience.Spec{
 		Policy:      &rules.policy,
 		Budget:      g.terms.budget,
 		Guard:       g.terms.guard,
@@ -86,7 +87,9 @@ func newTrip(g *target, req *http.Request) *trip {
 		Safe:        t.safe,
 		Single:      !rules.hedges(req.Method) || isOpenEnded(req),
 		Criticality: t.request.Criticality,
-	})
+	}
+	t.call = resilience.Begin(spec)
+	t.observe(now, &spec)
 	return t
 }
 
@@ -112,6 +115,18 @@ func methodOf(req *http.Request) string {
 
 // run makes the attempts.
 func (t *trip) run() (*http.Response, error) {
+	resp, err := t.tries()
+	if t.watch != nil && !t.delivered {
+		status := 0
+		if resp != nil {
+			status = resp.StatusCode
+		}
+		t.observed(time.Now(), status, err)
+	}
+	return resp, err
+}
+
+func (t *trip) tries() (*http.Response, error) {
 	defer t.leave()
 	var p *peer
 	for {
@@ -124,6 +139,7 @@ func (t *trip) run() (*http.Response, error) {
 			var none error
 			if p, none = t.pick(now, now); none != nil {
 				d := t.call.Done(time.Now(), plan, resilience.NoInstance, 0, rand.Uint64())
+				t.unmade(plan, now, none)
 				if !d.Retry {
 					return t.giveUp(d.Stop, none)
 				}
@@ -133,7 +149,6 @@ func (t *trip) run() (*http.Response, error) {
 				continue
 			}
 		}
-		t.drop()
 		d, err := t.attempt(p, plan, now)
 		switch {
 		case err != nil:
@@ -179,6 +194,7 @@ func (t *trip) attempt(p *peer, plan resilience.Plan, now time.Time) (resilience
 	if err != nil {
 		return resilience.Decision{}, err
 	}
+	t.drop()
 	t.mu.Lock()
 	a := newAttempt(t, p, plan, now)
 	t.first = a
@@ -237,6 +253,7 @@ func (t *trip) settle(a *attempt, resp *http.Response, err error) resilience.Dec
 	if t.end.is {
 		t.call.Lost(now, a.plan)
 		a.lost, a.early = true, t.latency != nil && a.took < t.latency.Summary(now).Median
+		a.observed(now, resilience.Canceled, resilience.MaybeSent, resp, nil)
 		if t.end.attempt == nil { // of a call that failed, all is told
 			t.failed = append(t.failed, a.record(failure.New(failure.Canceled, "still under way when the call ended"), resilience.MaybeSent))
 		}
@@ -276,29 +293,32 @@ func (t *trip) settle(a *attempt, resp *http.Response, err error) resilience.Dec
 func (t *trip) judge(a *attempt, now time.Time, resp *http.Response, err error) resilience.Decision {
 	var outcome resilience.Outcome
 	var pushback time.Duration
+	var failed *failure.Error
+	sent := resilience.MaybeSent
 	switch {
 	case err != nil:
-		sent := a.sent()
+		sent = a.sent()
 		e := a.explain(err, sent)
 		if sent == resilience.MaybeSent && e.Code == failure.Unavailable { // and not by an answer
 			sent = resilience.SentAndLost
 		}
 		outcome = a.plan.Classify(e, sent, a.took)
-		if e.Code == failure.InvalidArgument || e.Code == failure.Internal { // ours; it says nothing about the instance
+		if e.Code == failure.InvalidArgument || e.Code == failure.Internal || t.body.late() { // ours; it says nothing about the instance
 			outcome = resilience.Local
 		}
-		t.last = e
+		t.last, failed = e, e
 		t.failed = append(t.failed, a.record(e, sent))
 	default:
 		var e *failure.Error
 		outcome, e = judgeResponse(resp, a.plan, a.took)
 		if e != nil {
 			pushback = e.RetryAfter
-			t.last = e
+			t.last, failed = e, e
 			t.failed = append(t.failed, a.record(e, resilience.MaybeSent))
 		}
 	}
 	a.outcome = outcome
+	a.observed(now, outcome, sent, resp, failed)
 	if outcome == resilience.Unsent {
 		t.past--
 	}
@@ -307,11 +327,11 @@ func (t *trip) judge(a *attempt, now time.Time, resp *http.Response, err error) 
 	}
 	d := t.call.Done(now, a.plan, outcome, pushback, rand.Uint64())
 	switch {
-	case d.Retry && !t.repeatable():
-		// The verdict would allow it; the body is gone.
-		d = resilience.Decision{Stop: resilience.StopUnsafe}
 	case d.Retry && outcome == resilience.Shed && !t.elsewhere(a, now):
 		d = resilience.Decision{Stop: resilience.StopShed}
+	case d.Retry && !t.reclaim():
+		// The verdict would allow it; the body is gone.
+		d = resilience.Decision{Stop: resilience.StopUnsafe}
 	}
 	return d
 }
@@ -346,7 +366,8 @@ func (t *trip) anotherBody() (io.ReadCloser, bool) {
 	return body, err == nil
 }
 
-func (t *trip) repeatable() bool { return t.getBody != nil || t.body.repeatable() }
+// reclaim takes the body away from the last attempt, if it can be sent again.
+func (t *trip) reclaim() bool { return t.getBody != nil || t.body.reclaim() }
 
 func (t *trip) wait(d time.Duration) error {
 	if d <= 0 {

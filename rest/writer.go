@@ -16,10 +16,11 @@ import (
 type responseWriter struct {
 	http.ResponseWriter
 	handler  *Handler
-	exchange *exchange // nil: of no request that is served
-	begun    bool      // a final status, or the connection itself, is out of our hands
-	asked    bool      // for the load
-	status   int       // the final one; 0: none, or the empty 200 of net/http
+	exchange *exchange     // nil: of no request that is served
+	request  *http.Request // as the handler has it
+	begun    bool          // a final status, or the connection itself, is out of our hands
+	asked    bool          // for the load
+	status   int           // the final one, 101 if the connection is somebody else's; 0: none yet
 }
 
 // Unwrap is for http.ResponseController.
@@ -31,6 +32,12 @@ func (w *responseWriter) begin() {
 		return
 	}
 	w.begun = true
+	if x := w.exchange; x != nil && x.watch != nil {
+		// While it can still be told. What comes after this is not known to the caller.
+		if why := x.watch.Keep(x.ending(w, w.request.Pattern)); why != "" {
+			w.Header()[headerKeep] = []string{why}
+		}
+	}
 	if w.asked {
 		w.Header().Set(balance.HeaderLoad, w.handler.gate.load.Report(time.Now()).String())
 	}
@@ -51,7 +58,7 @@ func (w *responseWriter) ok() {
 func (w *responseWriter) WriteHeader(status int) {
 	switch {
 	case status == http.StatusSwitchingProtocols:
-		w.begun = true
+		w.begun, w.status = true, status
 	case status >= http.StatusOK:
 		if !w.begun {
 			w.status = status
@@ -82,7 +89,7 @@ func (w *responseWriter) FlushError() error {
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
-		w.begun = true
+		w.begun, w.status = true, http.StatusSwitchingProtocols
 		if w.exchange != nil { // what follows is no request
 			w.exchange.leave(w.handler.gate, admission.Failed)
 		}

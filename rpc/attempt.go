@@ -31,6 +31,8 @@ type attempt struct {
 
 	// none is the picker that had no instance, if that was so. Set in the goroutine that makes the attempt.
 	none *noPicker
+	// luggage is what it takes along, if that is no more than its place in a trace.
+	luggage luggage
 
 	// Guarded by call.mu: grpc-go may pick twice for an attempt (its transparent retry), and end a stream anywhere.
 	inst     instance
@@ -43,6 +45,9 @@ type attempt struct {
 	received bool // something came back: a status is the instance's
 	pushback time.Duration
 	ended    time.Time
+	keep     string // what the server says about why it keeps what it saw
+	flowing  bool   // a stream that is the user's
+	flowed   *streamEnd
 
 	spared bool // guarded by the target's alarms
 }
@@ -68,6 +73,9 @@ func (a *attempt) Value(key any) any {
 	if key == (attemptKey{}) {
 		return a
 	}
+	if a.luggage.value != nil && key == outgoingKey {
+		return a.luggage.value
+	}
 	return a.Context.Value(key)
 }
 
@@ -92,7 +100,7 @@ func (a *attempt) picked(now time.Time, inst instance, node *balance.Node, view 
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
 	a.inst, a.node, a.view, a.alone = inst, node, view, !view.Untried(now, node)
-	a.sent, a.none, a.received = resilience.MaybeSent, nil, false
+	a.sent, a.none, a.received, a.flowed = resilience.MaybeSent, nil, false, nil
 	if a.alone && a.plan.Bounded && a.call.keep {
 		// There is nobody who would answer instead, and what is cut off and sent again is done twice. What is sent along
 		// with the request is made of the deadline after this.
@@ -114,6 +122,12 @@ func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) (
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
 	a.ended, a.received = now, d.BytesReceived
+	if a.call.watch != nil {
+		a.keep = one(d.Trailer[resilience.HeaderKeep])
+		if a.call.stream {
+			defer a.flow(now, d.Err)
+		}
+	}
 	if !d.BytesSent {
 		a.sent = resilience.NotSent
 	}

@@ -93,6 +93,7 @@ func (b *sharded) UpdateClientConnState(ccs balancer.ClientConnState) error {
 		members = append(members, balance.Member{ID: inst.id, Zone: inst.zone, Weight: inst.weight})
 	}
 	b.snapshot = s
+	s.target.roster.meet(s.instances)
 	b.nodes = make(map[string]*balance.Node, len(members))
 	for _, n := range s.target.balancer.Update(time.Now(), members) {
 		b.nodes[n.ID()] = n
@@ -148,6 +149,9 @@ func (b *sharded) watchConnections(children []endpointsharding.ChildState) {
 			if known && (old.state != now.state || old.picker != now.picker) && b.snapshot.watch != nil {
 				b.snapshot.watch.Unreachable(inst.id)
 			}
+			if known && old.picker != now.picker {
+				b.snapshot.target.roster.lost(inst.id, connectError(c))
+			}
 			if !old.failed {
 				now.failed = true
 				level := slog.LevelWarn
@@ -157,6 +161,9 @@ func (b *sharded) watchConnections(children []endpointsharding.ChildState) {
 				b.log(level, "instance unreachable", inst, slog.Any("error", connectError(c)))
 			}
 		case connectivity.Ready:
+			if known && old.state != now.state {
+				b.snapshot.target.roster.lost(inst.id, nil)
+			}
 			if old.failed {
 				now.failed = false
 				b.log(slog.LevelInfo, "instance reachable again", inst)

@@ -24,12 +24,14 @@ type call struct {
 	target   *target
 	method   string
 	stream   bool
-	safe     bool      // may run twice
-	keep     bool      // an attempt is not cut off where it is the only instance's
-	repeats  int       // attempts that were made before, further out
-	begun    time.Time // when
-	deadline time.Time // of all attempts together; of a stream, of its set-up
-	first    attempt   // spares an allocation where one attempt is enough
+	safe     bool                    // may run twice
+	keep     bool                    // an attempt is not cut off where it is the only instance's
+	repeats  int                     // attempts that were made before, further out
+	begun    time.Time               // when
+	deadline time.Time               // of all attempts together; of a stream, of its set-up
+	first    attempt                 // spares an allocation where one attempt is enough
+	over     time.Time               // when it ended
+	watch    resilience.CallObserver // nil: nobody
 	past     []resilience.Attempt
 
 	// Of a unary call.
@@ -60,11 +62,14 @@ func (d *dialer) unary(ctx context.Context, method string, req, reply any, cc *g
 	c := &call{cc: cc, invoker: invoker, req: req, reply: reply, opts: opts}
 	d.begin(c, ctx, now, method, cc, keyed)
 	if err != nil {
-		return c.fail(now, failure.From(err), resilience.StopFinal)
+		err = c.fail(now, failure.From(err), resilience.StopFinal)
+		c.observed(now, err)
+		return err
 	}
 	var finish []func(error)
 	c.opts, finish = withoutOnFinish(opts)
 	err = c.run(now)
+	c.observed(c.over, err)
 	for _, f := range finish {
 		f(err)
 	}
@@ -83,11 +88,15 @@ func (d *dialer) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 	}, cc: cc, opts: opts}
 	d.begin(c, ctx, now, method, cc, false)
 	if err != nil {
-		return nil, c.fail(now, failure.From(err), resilience.StopFinal)
-	}
-	if err := c.run(now); err != nil {
+		err = c.fail(now, failure.From(err), resilience.StopFinal)
+		c.observed(now, err)
 		return nil, err
 	}
+	if err := c.run(now); err != nil {
+		c.observed(c.over, err)
+		return nil, err
+	}
+	s.attempt.begun()
 	return s, nil
 }
 
@@ -112,6 +121,7 @@ func (d *dialer) begin(c *call, ctx context.Context, now time.Time, name string,
 		spec.Latency, spec.Safe, spec.Single = m.latency, c.safe, !message || !terms.hedged
 	}
 	c.loop = resilience.Begin(spec)
+	c.observe(ctx, &spec)
 }
 
 // sendRequest returns ctx with what the call takes along where it is sent. What is the default is not.
@@ -146,6 +156,7 @@ func (c *call) run(now time.Time) error {
 	defer func() {
 		c.mu.Lock() // an interceptor that panics leaves a hedge behind
 		c.loop.End(now)
+		c.over = now
 		c.mu.Unlock()
 	}()
 	for {
@@ -211,6 +222,7 @@ func (c *call) try(plan resilience.Plan, now time.Time) result {
 		h = nil
 	}
 	if c.won {
+		a.observed(h.result.now, resilience.Canceled, nil)
 		c.mu.Unlock()
 		c.past = append(c.past, a.record(h.result.now, errLost))
 		return h.await()
@@ -221,6 +233,7 @@ func (c *call) try(plan resilience.Plan, now time.Time) result {
 	if lost {
 		h.lost, h.attempt.lost = true, true
 		h.attempt.worth = c.loop.Lost(r.now, h.attempt.plan)
+		h.attempt.observed(r.now, resilience.Canceled, nil)
 	}
 	c.mu.Unlock()
 	switch {
@@ -253,6 +266,7 @@ func (c *call) begin(a *attempt, plan resilience.Plan, now time.Time) {
 	if n := c.repeats + plan.Number; n > 0 {
 		a.Context = send(c.ctx, resilience.HeaderAttempt, strconv.Itoa(min(n, resilience.MaxRepetitions)))
 	}
+	a.observe()
 	if c.stream {
 		return
 	}
@@ -284,11 +298,15 @@ func (c *call) invoke(a *attempt, reply any, opts []grpc.CallOption) (err error)
 func (c *call) end(a *attempt, err error) result {
 	if err == nil {
 		now := a.whenEnded()
+		if !c.stream { // which has only begun
+			a.observed(now, resilience.OK, nil)
+		}
 		return result{attempt: a, now: now, next: c.loop.Done(now, a.plan, resilience.OK, 0, 0)}
 	}
 	r := result{attempt: a, now: time.Now()}
 	r.err = a.failure(c.ctx, r.now, err)
 	o, pushback := a.outcome(r.now, r.err)
+	a.observed(r.now, o, r.err)
 	if a.alone {
 		c.loop.Alone()
 	}

@@ -45,6 +45,10 @@ type ClientConfig struct {
 	// nil: slog.Default().
 	Logger *slog.Logger
 
+	// Observer is told of every call and its attempts, and says what they take along; package telemetry has one. nil:
+	// nobody is. Probes and health checks are not told of.
+	Observer resilience.Observer
+
 	// Options are applied last and win over everything above. Interceptors among them see every attempt, not the
 	// call: they run inside the attempt loop.
 	Options []grpc.DialOption

@@ -53,6 +53,7 @@ type incoming struct {
 	inside  bool
 	before  int // calls in the server when it came
 	start   time.Time
+	watch   resilience.ServeObserver // nil: nobody
 }
 
 // read returns what the call of ctx takes along. Nothing in it is trusted.
@@ -118,6 +119,7 @@ func (g *gate) enter(ctx context.Context, method string, in *incoming) error {
 		Method: method, Criticality: in.request.Criticality, Tenant: in.request.Tenant, Attempt: in.request.Attempt,
 	})
 	if err != nil {
+		in.before, _ = g.load.Counts()
 		return g.refuse(ctx, err)
 	}
 	in.inside = true

@@ -69,7 +69,7 @@ func newHandling(cfg ServerConfig, end *ending) *handling {
 func (h *handling) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	h.ending.calls.Add(1)
 	in := h.gate.read(ctx, info.FullMethod)
-	ctx = resilience.WithRequest(ctx, in.request)
+	ctx = h.observe(resilience.WithRequest(ctx, in.request), info.FullMethod, false, &in)
 	var cancel context.CancelFunc
 	if timeout := h.gate.timeout(); timeout > 0 {
 		if _, ok := ctx.Deadline(); !ok {
@@ -86,11 +86,14 @@ func (h *handling) unary(ctx context.Context, req any, info *grpc.UnaryServerInf
 		if cancel != nil {
 			cancel()
 		}
+		h.observed(ctx, &in, err)
 		if err != nil && !refused {
 			resp, err = nil, h.answer(ctx, info.FullMethod, err)
 		}
 	}()
-	if err := h.gate.enter(ctx, info.FullMethod, &in); err != nil {
+	err = h.gate.enter(ctx, info.FullMethod, &in)
+	h.admitted(&in, err)
+	if err != nil {
 		refused = true
 		return nil, err
 	}
@@ -101,6 +104,7 @@ func (h *handling) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServer
 	h.ending.calls.Add(1)
 	in := h.gate.read(ss.Context(), info.FullMethod)
 	ctx := resilience.WithRequest(context.WithValue(ss.Context(), endingKey{}, h.ending), in.request)
+	ctx = h.observe(ctx, info.FullMethod, true, &in)
 	if info.FullMethod == healthWatch {
 		// It would go on until its client is gone, and draining would wait for that.
 		var cancel context.CancelFunc
@@ -114,11 +118,14 @@ func (h *handling) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServer
 		if v := recover(); v != nil {
 			err = contain(v)
 		}
+		h.observed(ctx, &in, err)
 		if err != nil && !refused {
 			err = h.answer(ctx, info.FullMethod, err)
 		}
 	}()
-	if err := h.gate.set(ctx, info.FullMethod, &in); err != nil {
+	err = h.gate.set(ctx, info.FullMethod, &in)
+	h.admitted(&in, err)
+	if err != nil {
 		refused = true
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/admission"
 	"github.com/holdfast-go/holdfast/policy"
+	"github.com/holdfast-go/holdfast/resilience"
 )
 
 // The defaults of a ServerConfig.
@@ -61,6 +62,10 @@ type ServerConfig struct {
 	// force: what that of Service says it serves takes the place of Timeout and Admission, as soon as it changes.
 	Service  string
 	Policies *policy.Live
+
+	// Observer is told of every call; package telemetry has one. nil: nobody is. Health checks and reflection are not told
+	// of.
+	Observer resilience.Observer
 
 	// MaxRecvBytes bounds a received message. 0: 4 MiB. A larger message is answered RESOURCE_EXHAUSTED.
 	MaxRecvBytes int

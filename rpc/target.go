@@ -42,6 +42,7 @@ type target struct {
 
 	balancer *balance.Balancer
 	prober   prober
+	roster   roster
 
 	rules   atomic.Pointer[rules]
 	seen    atomic.Uint64 // the version of all policies, of when rules was made

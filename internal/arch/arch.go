@@ -37,24 +37,26 @@ var Layers = [][]string{
 	3: {"rpc", "rest", "platform/system", "policy/policystore", "replica", "replica/internal/...", "replica/kv", "replica/shard", "queue/outbox"},
 	4: {
 		".", "platform/control", "platform/supervise", "platform/embed", "platform/edge",
-		"platform/agent", "platform/breakage", "platform/netns", "platform/wallclock", "platform/autoscale", "platform/kubernetes",
+		"platform/agent", "platform/breakage", "platform/netns", "platform/wallclock", "platform/autoscale", "platform/kubernetes", "platform/sight", "telemetry",
 		"registry/etcdregistry", "registry/staticregistry", "registry/consulregistry", "rest/ginrest", "rest/echorest",
 		"config/etcdconfig", "config/fileconfig", "config/consulconfig", "idempotency/etcdidempotency",
 		"lock/etcdlock", "lock/consullock", "lock/replicalock",
 		"queue/natsqueue", "queue/kafkaqueue", "queue/rabbitqueue", "queue/outbox/sqlstore", "queue/outbox/outboxtest", "queue/inbox/inboxtest", "queue/inbox/sqlinbox", "queue/inbox/etcdinbox", "queue/inbox/kvinbox",
 	},
-	5: {"drivers", "drill", "drill/inject", "drill/load", "drill/check", "drill/report"},
+	5: {"platform/console", "drivers", "drill", "drill/inject", "drill/load", "drill/check", "drill/report"},
 	6: {"cmd/...", "examples/...", "bench/...", "docs/..."},
 }
 
 // Siblings lists what a package may import of its own layer: within a family the contract stands above its driver
 // package, and the suites and memory drivers stand beside it.
 var Siblings = map[string][]string{
-	".":                  {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig", "lock/etcdlock", "lock/replicalock", "queue/natsqueue"},
+	".":                  {"registry/etcdregistry", "registry/staticregistry", "config/etcdconfig", "config/fileconfig", "lock/etcdlock", "lock/replicalock", "queue/natsqueue", "telemetry"},
 	"drill":              {"drill/inject", "drill/load", "drill/check", "drill/report"},
 	"drill/report":       {"drill/check", "drill/load"},
 	"drill/check":        {"drill/load"},
 	"platform/breakage":  {"platform/control"},
+	"platform/edge":      {"telemetry"},
+	"platform/sight":     {"platform/control"},
 	"platform/autoscale": {"platform/control", "platform/agent"},
 	"replica": {
 		"rpc", "replica/internal/core", "replica/internal/disk", "replica/internal/found", "replica/internal/replicapb",

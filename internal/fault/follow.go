@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,8 @@ const (
 	statsEvery = 500 * time.Millisecond
 	// writeWithin is how long the agent may take nothing before its connection counts as broken.
 	writeWithin = 5 * time.Second
+	// stateEvery is how often a process says what state it is in, at most.
+	stateEvery = time.Second
 	// SignOfLife is how often an agent says something, if it is nothing.
 	SignOfLife = time.Second
 	// silence is how long an agent may say nothing before it counts as gone: twice, since a process that was frozen has not
@@ -29,21 +32,31 @@ const (
 //
 // It returns at once, and what it wraps waits for the first plan, for at most 500 ms, so that a process that is started in the
 // middle of it never sees a world without its faults. A plan is void when the connection to the agent ends, whatever
-// the reason, or has been silent for 6 s; the connection is made again, with a delay of at most a second, until Close. stats is called twice a second,
-// on one goroutine.
-func Follow(path string, hello Hello, stats func() Stats, log *slog.Logger) *Injector {
+// the reason, or has been silent for 6 s; the connection is made again, with a delay of at most a second, until Close. say is asked by one goroutine.
+func Follow(path string, hello Hello, say Saying, log *slog.Logger) *Injector {
 	if path == "" {
 		return nil
 	}
 	return follow(func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "unix", path)
-	}, hello, stats, log)
+	}, hello, say, log)
 }
 
-func follow(dial func(context.Context) (net.Conn, error), hello Hello, stats func() Stats, log *slog.Logger) *Injector {
+// Saying is what a process says of itself.
+type Saying struct {
+	// Stats is called twice a second.
+	Stats func() Stats
+	// State is called once a second, and soon after Moved has had a value, but not sooner than a second after the last time
+	// something was said. What is the same as the last time is not said again. nil: there is none.
+	State func() State
+	// Moved says that the state is another one. nil: it is seen when it is asked for.
+	Moved <-chan struct{}
+}
+
+func follow(dial func(context.Context) (net.Conn, error), hello Hello, say Saying, log *slog.Logger) *Injector {
 	i := newInjector()
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &follower{inj: i, dial: dial, hello: hello, stats: stats, log: log}
+	f := &follower{inj: i, dial: dial, hello: hello, say: say, log: log}
 	var running sync.WaitGroup
 	running.Go(func() { f.run(ctx) })
 	waited := time.AfterFunc(firstPlan, f.begin)
@@ -61,7 +74,7 @@ type follower struct {
 	inj   *Injector
 	dial  func(context.Context) (net.Conn, error)
 	hello Hello
-	stats func() Stats
+	say   Saying
 	log   *slog.Logger
 	once  sync.Once
 
@@ -154,20 +167,61 @@ func (h hearing) Read(b []byte) (n int, err error) {
 func (f *follower) tell(out *sender, done <-chan struct{}) {
 	t := time.NewTicker(statsEvery)
 	defer t.Stop()
-	for {
-		s := f.stats()
+	var state teller
+	for n := 0; ; n++ {
+		s := f.say.Stats()
 		s.Suffered = f.inj.Suffered()
 		s.CPU = processorTime()
-		if err := out.send(Message{Stats: &s}); err != nil {
+		err := out.send(Message{Stats: &s})
+		if f.say.State != nil && err == nil && state.due(time.Now()) {
+			err = state.say(f.say.State(), out)
+		}
+		for waiting := true; waiting && err == nil; {
+			select {
+			case <-t.C:
+				waiting = false
+			case <-f.say.Moved: // never of nil
+				if f.say.State != nil && state.free(time.Now()) {
+					err = state.say(f.say.State(), out)
+				} else {
+					state.asked = time.Time{}
+				}
+			case <-done:
+				return
+			}
+		}
+		if err != nil {
 			_ = out.conn.Close() // which ends the session
 			return
 		}
-		select {
-		case <-t.C:
-		case <-done:
-			return
-		}
 	}
+}
+
+// teller says the state of a process on one connection.
+type teller struct {
+	asked time.Time // zero: it is to be asked for as soon as it may be said
+	said  time.Time
+	last  []byte
+}
+
+// free reports whether something may be said.
+func (t *teller) free(now time.Time) bool { return now.Sub(t.said) >= stateEvery-statsEvery/5 }
+
+// due reports whether the state is to be asked for.
+func (t *teller) due(now time.Time) bool {
+	return t.free(now) && now.Sub(t.asked) >= stateEvery-statsEvery/5
+}
+
+// say sends s, unless that was said last.
+func (t *teller) say(s State, out *sender) error {
+	now := time.Now()
+	t.asked = now
+	b, err := encodeState(s)
+	if err != nil || bytes.Equal(b, t.last) {
+		return err
+	}
+	t.said, t.last = now, b
+	return out.sendRaw(b)
 }
 
 // sender writes messages from several goroutines.
@@ -183,6 +237,19 @@ func (s *sender) send(m Message) error {
 		return fmt.Errorf("write message: %w", err)
 	}
 	return Write(s.conn, m)
+}
+
+// sendRaw sends a message that is encoded already, with its newline.
+func (s *sender) sendRaw(b []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
+		return fmt.Errorf("write message: %w", err)
+	}
+	if _, err := s.conn.Write(b); err != nil {
+		return fmt.Errorf("write message: %w", err)
+	}
+	return nil
 }
 
 // something reports whether the plan is any.

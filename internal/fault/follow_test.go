@@ -32,9 +32,12 @@ func newAgent(t *testing.T) *agent {
 	return &agent{t: t, net: n, lis: lis}
 }
 
-func (a *agent) follow() *Injector {
+func (a *agent) follow() *Injector { return a.followSaying(Saying{}) }
+
+func (a *agent) followSaying(say Saying) *Injector {
+	say.Stats = func() Stats { return Stats{InFlight: 3} }
 	i := follow(func(ctx context.Context) (net.Conn, error) { return a.net.Dial(ctx, agentAddr) },
-		Hello{Service: "orders", Instance: "orders-1", PID: 7}, func() Stats { return Stats{InFlight: 3} }, slog.New(slog.DiscardHandler))
+		Hello{Service: "orders", Instance: "orders-1", PID: 7}, say, slog.New(slog.DiscardHandler))
 	a.t.Cleanup(func() { i.Close() })
 	return i
 }
@@ -193,7 +196,7 @@ func TestNonsenseFromTheAgentEndsItsPlan(t *testing.T) {
 }
 
 func TestFollowOverASocket(t *testing.T) {
-	if Follow("", Hello{}, nil, nil) != nil {
+	if Follow("", Hello{}, Saying{}, nil) != nil {
 		t.Error("follows nobody")
 	}
 	path := filepath.Join(t.TempDir(), "a")
@@ -202,7 +205,7 @@ func TestFollowOverASocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lis.Close()
-	i := Follow(path, Hello{Service: "orders", Instance: "orders-1", PID: 7}, func() Stats { return Stats{} }, slog.New(slog.DiscardHandler))
+	i := Follow(path, Hello{Service: "orders", Instance: "orders-1", PID: 7}, Saying{Stats: func() Stats { return Stats{} }}, slog.New(slog.DiscardHandler))
 	defer i.Close()
 	a := &agent{t: t, lis: lis}
 	a.accept()

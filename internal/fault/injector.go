@@ -103,7 +103,7 @@ func (i *Injector) current() (*Plan, <-chan struct{}) {
 func (p *Plan) link(addrs ...string) Shape {
 	for _, l := range p.Dial {
 		for _, to := range l.To {
-			if to == "*" || slices.Contains(addrs, to) {
+			if to == "*" || to != "" && slices.Contains(addrs, to) {
 				return l.Shape
 			}
 		}
@@ -114,7 +114,7 @@ func (p *Plan) link(addrs ...string) Shape {
 func (i *Injector) shapeOf(c *conn) Shape {
 	plan := i.plan.Load()
 	if c.addr != "" {
-		return plan.link(c.addr, c.RemoteAddr().String())
+		return plan.link(c.addr, c.RemoteAddr().String(), c.name)
 	}
 	if plan.Accept != nil {
 		return *plan.Accept
@@ -122,9 +122,9 @@ func (i *Injector) shapeOf(c *conn) Shape {
 	return Shape{}
 }
 
-// wrap takes over a connection, made to addr, or accepted if that is "".
-func (i *Injector) wrap(c net.Conn, addr string) net.Conn {
-	w := newConn(i, c, addr)
+// wrap takes over a connection, made to addr, or accepted if that is "", for what is called name, or nothing of that.
+func (i *Injector) wrap(c net.Conn, addr, name string) net.Conn {
+	w := newConn(i, c, addr, name)
 	i.conns.Store(w, struct{}{})
 	w.refresh(true)
 	return w
@@ -141,7 +141,8 @@ func (i *Injector) Dial(next DialFunc) DialFunc {
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		begun := time.Now()
-		for addrs := []string{addr}; ; {
+		name, _ := ctx.Value(nameKey{}).(string)
+		for addrs := []string{addr, name}; ; {
 			if err := i.connect(ctx, begun, addrs...); err != nil {
 				return nil, &net.OpError{Op: "dial", Net: network, Addr: address{network, addr}, Err: err}
 			}
@@ -150,11 +151,30 @@ func (i *Injector) Dial(next DialFunc) DialFunc {
 				return nil, err
 			}
 			// A rule may know where it went by another name than the caller.
-			addrs = []string{addr, c.RemoteAddr().String()}
+			addrs = []string{addr, c.RemoteAddr().String(), name}
 			if s := i.plan.Load().link(addrs...); !s.Refuse && !s.CutIn && !s.CutOut {
-				return i.wrap(c, addr), nil
+				return i.wrap(c, addr, name), nil
 			}
 			abort(c)
+		}
+	}
+}
+
+// ToQueue is an address that stands, in a Link, for all connections of the client of an engine for messages, wherever they go: many
+// engines tell their clients other addresses than those that the clients were given.
+const ToQueue = "queue:0"
+
+type nameKey struct{}
+
+// Named returns wrap such that its connections are also meant by rules for name, such as ToQueue. wrap may be nil, which stays.
+func Named(wrap func(next DialFunc) DialFunc, name string) func(next DialFunc) DialFunc {
+	if wrap == nil {
+		return nil
+	}
+	return func(next DialFunc) DialFunc {
+		dial := wrap(next)
+		return func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return dial(context.WithValue(ctx, nameKey{}, name), network, addr)
 		}
 	}
 }
@@ -235,7 +255,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			l.inj.suffered.Add(1)
 			continue
 		}
-		return l.inj.wrap(c, ""), nil
+		return l.inj.wrap(c, "", ""), nil
 	}
 }
 

@@ -289,3 +289,50 @@ func FuzzMessages(f *testing.F) {
 		}
 	})
 }
+
+// A client that was given one address of an engine goes on to those that the engine tells it.
+func TestARuleForWhatConnectionsAreForFollowsThem(t *testing.T) {
+	lis, err := net.Listen("tcp", "127.0.0.1:0") // a broker that nobody has named
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close()
+	i := New()
+	queue, other := Named(i.Dial, ToQueue)(nil), i.Dial(nil)
+	var conns []net.Conn
+	for _, dial := range []DialFunc{queue, other} {
+		c, err := dial(t.Context(), "tcp", lis.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		end, err := lis.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer end.Close()
+		conns = append(conns, c)
+	}
+	p := Plan{Dial: []Link{{To: []string{"10.0.0.1:9092", ToQueue}, Shape: Shape{Reset: true, Refuse: true}}}}
+	if err := p.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	i.Set(p)
+	if _, err := conns[0].Write([]byte("x")); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the queue's, that was open: %v", err)
+	}
+	if _, err := conns[1].Write([]byte("x")); err != nil {
+		t.Errorf("another one's: %v", err)
+	}
+	if _, err := queue(t.Context(), "tcp", lis.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a new one of the queue's: %v", err)
+	}
+	if c, err := other(t.Context(), "tcp", lis.Addr().String()); err != nil {
+		t.Errorf("a new one of another: %v", err)
+	} else {
+		c.Close()
+	}
+	if Named(nil, ToQueue) != nil {
+		t.Error("no platform, and something is wrapped")
+	}
+}

@@ -14,7 +14,7 @@ const MaxMessage = 1 << 20
 
 // Message is what a process and the agent of its platform say to each other, one JSON object a line. The process begins
 // with Hello, the platform answers with a Plan at once, and again whenever it changes; the process answers each with Ack when it is in
-// force, and sends Stats about twice a second. The agent sends an empty line every SignOfLife, so that one that hangs is told from one
+// force, and sends Stats about twice a second, and its State when that has changed. The agent sends an empty line every SignOfLife, so that one that hangs is told from one
 // that has nothing to say. A Plan ends with the connection it came on.
 type Message struct {
 	Hello *Hello `json:"hello,omitempty"`
@@ -24,6 +24,7 @@ type Message struct {
 	// Ack is the Seq of a Plan that is in force in the process.
 	Ack   uint64 `json:"ack,omitempty"`
 	Stats *Stats `json:"stats,omitempty"`
+	State *State `json:"state,omitempty"`
 }
 
 // Hello says who a process is.
@@ -54,6 +55,9 @@ func (r *Reader) Read() (Message, error) {
 		}
 		if err := json.Unmarshal(line, &m); err != nil {
 			return Message{}, fmt.Errorf("read message: %w", err)
+		}
+		if m.State != nil && len(line) > MaxState {
+			return Message{}, fmt.Errorf("read message: a state of %d bytes", len(line))
 		}
 		if m.Plan != nil {
 			if err := m.Plan.Validate(); err != nil {

@@ -24,7 +24,7 @@ type Plan struct {
 
 // Link is a rule for connections to some addresses.
 type Link struct {
-	// To are host:port as the process dials them; "*" is every one that no rule before it matches.
+	// To are host:port as the process dials them, or [ToQueue]; "*" is every one that no rule before it matches.
 	To []string `json:"to"`
 	Shape
 }

@@ -43,6 +43,7 @@ func New() *echo.Echo {
 // recovery is for an Echo that is served without rest.Wrap; with it, it does no more than answer a little earlier.
 func recovery(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c *echo.Context) error {
+		rest.Route(c.Request().Context(), c.Path())
 		err := lifecycle.Recover(func() error { return next(c) })
 		var p *lifecycle.PanicError
 		if errors.As(err, &p) {

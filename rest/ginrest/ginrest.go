@@ -51,6 +51,7 @@ func New() *gin.Engine {
 
 // recovery is for an engine that is served without rest.Wrap; with it, it does no more than answer a little earlier.
 func recovery(c *gin.Context) {
+	rest.Route(c.Request.Context(), c.FullPath())
 	err := lifecycle.Recover(func() error {
 		c.Next()
 		return nil
