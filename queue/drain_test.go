@@ -177,7 +177,7 @@ func TestRevoked(t *testing.T) {
 		close(release)
 		pass(time.Minute)
 		got := j.all() // in whatever order they were given back
-		if slices.Sort(got); !slices.Equal(got, []string{"0/1", "1/2", "2/2", "3/2", "4/2"}) {
+		if slices.Sort(got); !slices.Equal(got, []string{"0/1", "1/1", "2/1", "3/1", "4/1"}) {
 			t.Errorf("handled %v", got)
 		}
 		if n := w.events.count(queue.Returned, false); n != 4 {

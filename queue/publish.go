@@ -31,6 +31,8 @@ func errBehind(topic string) error {
 type declaration struct {
 	turn chan struct{} // has room for who declares
 
+	registered bool // the program has named it; guarded by the queue's mu
+
 	mu   sync.Mutex // never held during a call of the engine
 	spec driver.Topic
 	done bool
@@ -40,7 +42,7 @@ type declaration struct {
 
 // register makes sure that a topic is declared with spec when something is published to it.
 func (q *Queue) register(spec driver.Topic) {
-	d := q.declaration(spec.Name)
+	d := q.declaration(spec.Name, true)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, g := range spec.Groups {
@@ -57,15 +59,24 @@ func (q *Queue) register(spec driver.Topic) {
 	}
 }
 
-func (q *Queue) declaration(topic string) *declaration {
+// declaration is what is known of a topic. It is kept if there is room for it, or if the program itself names it: what that one says is
+// never forgotten.
+func (q *Queue) declaration(topic string, register bool) *declaration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	d := q.topics[topic]
-	if d == nil {
-		d = &declaration{turn: make(chan struct{}, 1), spec: driver.Topic{Name: topic}}
-		if len(q.topics) < maxTopics {
+	switch {
+	case d == nil:
+		d = &declaration{turn: make(chan struct{}, 1), spec: driver.Topic{Name: topic}, registered: register}
+		if register {
 			q.topics[topic] = d
+		} else if q.foreign < maxTopics {
+			q.topics[topic] = d
+			q.foreign++
 		}
+	case register && !d.registered:
+		d.registered = true
+		q.foreign--
 	}
 	return d
 }
@@ -160,7 +171,7 @@ func (q *Queue) sendAll(ctx context.Context, topic, group string, messages []*dr
 	if err != nil {
 		return slices.Repeat([]error{err}, len(messages))
 	}
-	b := batch{q: q, topic: topic, group: group, messages: messages, declaration: q.declaration(topic)}
+	b := batch{q: q, topic: topic, group: group, messages: messages, declaration: q.declaration(topic, false)}
 	var ok bool
 	if b.deadline, ok = ctx.Deadline(); !ok {
 		b.deadline = time.Now().Add(q.cfg.PublishTimeout)

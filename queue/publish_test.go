@@ -56,6 +56,57 @@ func TestPublishRetries(t *testing.T) {
 	})
 }
 
+// declares keeps what an engine is asked to declare, and takes every message.
+type declares struct {
+	driver.Engine
+	mu   sync.Mutex
+	last map[string]driver.Topic
+	many map[string]int
+}
+
+func (d *declares) Declare(_ context.Context, topic driver.Topic) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last[topic.Name] = topic
+	d.many[topic.Name]++
+	return nil
+}
+
+func (d *declares) Publish(context.Context, string, []*driver.Message) []error { return nil }
+
+// TestGroupsAmongManyTopics: what a program says of a topic is kept however many names came from outside before. Those are declared once
+// as long as there is room for them, and then for each publication.
+func TestGroupsAmongManyTopics(t *testing.T) {
+	w := newWorld(t)
+	d := &declares{Engine: w.engine, last: make(map[string]driver.Topic), many: make(map[string]int)}
+	q := queue.New(d, queue.Config{Logger: w.logger()})
+	publish := func(topic string) {
+		t.Helper()
+		ok(t, q.Publish(t.Context(), topic, []byte{}))
+	}
+	const room = 4096
+	for i := range room {
+		publish(fmt.Sprint("x", i))
+	}
+	for _, name := range []string{"late", "x0"} { // new, and known
+		topic, err := queue.NewTopic[[]byte](q, name, queue.Groups("mail"), queue.Retention(time.Hour))
+		ok(t, err)
+		ok(t, topic.Publish(t.Context(), []byte{}))
+		publish(name)
+		if got := d.last[name]; !slices.Equal(got.Groups, []string{"mail"}) || got.Retention != time.Hour {
+			t.Errorf("%s is declared as %+v", name, got)
+		}
+	}
+	for _, name := range []string{"x1", "y", "y", "z", "z"} { // x0 is not one of them any more: there is room for y
+		publish(name)
+	}
+	for name, want := range map[string]int{"late": 1, "x0": 2, "x1": 1, "y": 1, "z": 2} {
+		if d.many[name] != want {
+			t.Errorf("%s is declared %d times, want %d", name, d.many[name], want)
+		}
+	}
+}
+
 // TestPublishGivesUp with an error that says what is known.
 func TestPublishGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -19,8 +19,8 @@ import (
 const (
 	defaultSource         = "holdfast"
 	defaultPublishTimeout = 10 * time.Second
-	// maxTopics bounds what is remembered of topics, should somebody take names from outside. Beyond it they are declared for
-	// each publication.
+	// maxTopics bounds what is remembered of topics that no NewTopic has named, should somebody take names from outside. Beyond it they
+	// are declared for each publication.
 	maxTopics = 4096
 )
 
@@ -40,6 +40,8 @@ type Config struct {
 	Propagator Propagator
 	// Observer, if not nil, is told what happens.
 	Observer Observer
+	// Tracer, if not nil, is told of publications and attempts while they happen.
+	Tracer Tracer
 	// Logger is told of what nobody else hears of. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -83,8 +85,9 @@ type Queue struct {
 	lacking error // what Config.Require asks for and the engine does not have
 	closed  atomic.Bool
 
-	mu     sync.Mutex
-	topics map[string]*declaration
+	mu      sync.Mutex
+	topics  map[string]*declaration
+	foreign int // of them, that are not registered
 }
 
 // New returns a Queue on engine. It makes no call and cannot fail; fields of cfg that Validate rejects get their default.
@@ -99,20 +102,28 @@ func New(engine driver.Engine, cfg Config) *Queue {
 // encoded as application/protobuf with its full name as the type, a []byte is sent as it is, anything else as JSON.
 // Topic.Publish documents the rest.
 func (q *Queue) Publish(ctx context.Context, topic string, value any, opts ...PublishOption) error {
+	ctx, tracer := q.beginPublish(ctx, Publication{Topic: topic, Count: 1})
 	m, err := NewMessage(ctx, q.cfg.Source, topic, value, q.cfg.Propagator, opts...)
-	if err != nil {
-		return err
+	if err == nil {
+		if errs := q.send(ctx, topic, "", []*driver.Message{m}); errs != nil {
+			err = errs[0]
+		}
 	}
-	if errs := q.send(ctx, topic, "", []*driver.Message{m}); errs != nil {
-		return errs[0]
+	if tracer != nil {
+		id := ""
+		if m != nil {
+			id = m.ID
+		}
+		tracer.EndPublish(id, err)
 	}
-	return nil
+	return err
 }
 
 // PublishMessages sends messages that are encoded already, such as those of an outbox, and returns when each is
 // confirmed or given up at ctx's end. nil says that all are confirmed; otherwise there is one error for each message,
 // nil for those that are confirmed. Messages with the same key keep their order: after one that failed none of its key is
-// tried. Their IDs, times and attributes are sent as they are; a missing ID or Source is INVALID_ARGUMENT.
+// tried. Their IDs, times and attributes are sent as they are, save that what they carry of a trace names the publication
+// (Config.Tracer); a missing ID or Source is INVALID_ARGUMENT.
 func (q *Queue) PublishMessages(ctx context.Context, topic string, messages []*driver.Message) []error {
 	var errs []error
 	var rejected map[string]bool // keys of messages that are invalid
@@ -138,7 +149,9 @@ func (q *Queue) PublishMessages(ctx context.Context, topic string, messages []*d
 			rejected[m.Key] = true
 		}
 	}
-	sent := q.send(ctx, topic, "", valid)
+	traced, tracers := q.beginKept(ctx, topic, valid)
+	sent := q.send(ctx, topic, "", traced)
+	endKept(tracers, traced, sent)
 	if errs == nil {
 		return sent
 	}

@@ -380,7 +380,7 @@ func (r *runner) after(t *task, d decision) *task {
 // attempt calls the handler, and says what follows.
 func (r *runner) attempt(t *task) decision {
 	m := t.m
-	err := r.call(t)
+	err, tracer := r.call(t)
 	now := time.Now()
 	v := judge(err, r.base.Err() != nil)
 	if v.blame == ourselves {
@@ -388,11 +388,19 @@ func (r *runner) attempt(t *task) decision {
 	}
 
 	r.mu.Lock()
-	age := ageOf(t.d, now)
+	age, took, number := ageOf(t.d, now), now.Sub(t.begun), t.number // once it has ended it may begin again at any time
 	d := r.sched.end(t, v, err, now)
+	reason := t.bury
 	r.mu.Unlock()
+	if tracer != nil {
+		end := AttemptEnd{Err: err, Verdict: verdictOf(d), Pause: d.pause}
+		if d.do == setAside {
+			end.Reason = reason
+		}
+		tracer.EndAttempt(end)
+	}
 	if r.s.q.cfg.Observer != nil {
-		r.observe(Event{Kind: Handled, Count: 1, Took: now.Sub(t.begun), Age: age, Err: err})
+		r.observe(Event{Kind: Handled, Count: 1, Took: took, Age: age, Err: err})
 		switch {
 		case d.do == retry || d.do == giveBack && d.pause > 0:
 			r.observe(Event{Kind: Retried, Count: 1, Err: err})
@@ -411,29 +419,37 @@ func (r *runner) attempt(t *task) decision {
 	var p *lifecycle.PanicError
 	switch {
 	case errors.As(err, &p):
-		r.log.Error("queue: handler panicked", "id", m.ID, "attempt", t.number, "panic", p)
+		r.log.Error("queue: handler panicked", "id", m.ID, "attempt", number, "panic", p)
 	case err != nil:
-		r.log.Debug("queue: attempt failed", "id", m.ID, "attempt", t.number, "error", err)
+		r.log.Debug("queue: attempt failed", "id", m.ID, "attempt", number, "error", err)
 	}
 	return d
 }
 
 // call calls the handler, through the inbox if there is one.
-func (r *runner) call(t *task) error {
+func (r *runner) call(t *task) (error, AttemptTracer) { //nolint:revive,staticcheck // the error is the handler's, not call's
 	in := &incoming{m: t.m, topic: r.s.topic, group: r.s.group, attempt: t.number}
-	ctx, cancel := context.WithTimeout(extract(r.base, r.s.q.cfg.Propagator, in.m), r.s.cfg.Timeout)
-	defer cancel()
+	ctx := extract(r.base, r.s.q.cfg.Propagator, in.m)
+	var tracer AttemptTracer
+	if with := r.s.q.cfg.Tracer; with != nil {
+		ctx, tracer = with.BeginAttempt(ctx, Attempt{
+			Topic: r.s.topic, Group: r.s.group, ID: in.m.ID, Key: in.m.Key, Number: t.number, Size: len(in.m.Data),
+			Age: ageOf(t.d, t.begun), Replayed: in.m.Attributes[attributeReplays] != "",
+		})
+	}
+	own := withDeadline(ctx, time.Now().Add(r.s.cfg.Timeout))
+	defer own.end()
 	return lifecycle.Recover(func() error {
 		if r.s.cfg.Inbox == nil {
-			return r.s.handler.handle(ctx, in)
+			return r.s.handler.handle(own, in)
 		}
 		if in.m.ID == "" || in.m.Source == "" {
 			return &rejected{errors.New("it has no ID or no source, and the inbox needs both")}
 		}
-		return r.s.cfg.Inbox.Once(ctx, r.s.topic+"/"+r.s.group, inboxID(in.m), func(ctx context.Context) error {
+		return r.s.cfg.Inbox.Once(own, r.s.topic+"/"+r.s.group, inboxID(in.m), func(ctx context.Context) error {
 			return r.s.handler.handle(ctx, in)
 		})
-	})
+	}), tracer
 }
 
 // setAside makes a dead letter of a task that runs. Only when that is confirmed it is settled.

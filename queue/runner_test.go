@@ -2,6 +2,8 @@ package queue_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -153,4 +155,70 @@ func TestCopyWhileGivenBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// laggard is a Tracer that hears of the end of an attempt only when the next one of its message has begun.
+type laggard struct {
+	again chan struct{}
+	ends  atomic.Int64
+}
+
+func (l *laggard) BeginPublish(ctx context.Context, _ queue.Publication) (context.Context, queue.PublishTracer) {
+	return ctx, nil
+}
+
+func (l *laggard) BeginAttempt(ctx context.Context, a queue.Attempt) (context.Context, queue.AttemptTracer) {
+	switch {
+	case a.ID != "a":
+		return ctx, nil
+	case a.Number == 2:
+		close(l.again)
+		return ctx, nil
+	}
+	return ctx, l
+}
+
+func (l *laggard) EndAttempt(queue.AttemptEnd) {
+	l.ends.Add(1)
+	<-l.again
+}
+
+// TestAttemptsOverlapTheirReports: what is said of an attempt is of that one, also when the next one of its message has begun meanwhile.
+func TestAttemptsOverlapTheirReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &laggard{again: make(chan struct{})}
+		w := newWorld(t, func(c *queue.Config) { c.Tracer = l })
+		w.declare("orders", "g")
+		w.run(w.q, "orders", "g", queue.Handle(func(_ context.Context, m queue.Message[string]) error {
+			switch {
+			case m.ID != "a":
+				pass(time.Minute) // its end begins what is due by then
+			case m.Attempt == 1:
+				pass(time.Second)
+				return errBroken
+			}
+			return nil
+		}), queue.SubscriptionConfig{Concurrency: 2, Timeout: time.Hour})
+		ok(t, w.q.Publish(t.Context(), "orders", "", queue.ID("a")))
+		ok(t, w.q.Publish(t.Context(), "orders", "", queue.ID("b")))
+		pass(2 * time.Minute)
+		if l.ends.Load() != 1 {
+			t.Fatalf("%d attempts have ended late", l.ends.Load())
+		}
+		w.events.mu.Lock()
+		defer w.events.mu.Unlock()
+		var took []time.Duration
+		for _, e := range w.events.all {
+			if e.Kind == queue.Handled {
+				took = append(took, e.Took)
+			}
+		}
+		slices.Sort(took)
+		if want := []time.Duration{0, time.Second, time.Minute}; !slices.Equal(took, want) {
+			t.Errorf("the attempts took %v, want %v", took, want)
+		}
+		if said := w.log.String(); !strings.Contains(said, "id=a attempt=1 ") || strings.Contains(said, "id=a attempt=2") {
+			t.Errorf("the log says\n%s", said)
+		}
+	})
 }

@@ -8,22 +8,15 @@ import (
 )
 
 const (
-	// suspectAfter and killerAfter are how often a message was delivered beyond its attempts before it is suspected of ending
-	// the process that handles it, and before that is taken for certain. Between the two it is handled alone, one suspect after the
-	// other in random order, so that those that were merely at hand when a process died get rid of the suspicion.
-	suspectAfter = 4
-	killerAfter  = 20
 	// giveBackAfter is the pause from which on it is left to the engine, if it can.
 	giveBackAfter = 2 * time.Second
-	// maxMemories is how many messages that were given back for later are remembered with their attempts.
-	maxMemories = 4096
 )
 
 // scheduler decides which message is handled when. It is pure: it has no clock, no goroutine, and its randomness comes from
 // outside.
 //
 // Invariants: no lane has two tasks running; of an ordered lane none runs while one before it is not done; at most concurrency
-// run; while an outage lasts at most one runs that was begun in it; a suspect runs alone, when
+// run; while an outage lasts at most one runs that was begun in it, and nothing is taken for a killer; a suspect runs alone, when
 // everything before it is settled.
 type scheduler struct {
 	ordered     bool
@@ -40,21 +33,15 @@ type scheduler struct {
 	lanes    map[string]*lane
 	ready    ring
 	suspects []*task
+	killers  ring // suspects that are certain
 	paused   byDue
 	running  int
 	unacked  int   // tasks that are to be settled, and the engine does not know yet
 	solo     *task // the suspect that runs
 	stopping bool
 	memories map[messageID]memory
-	memorder []messageID // oldest first; some may be gone
-}
-
-// memory is what is known of a message that was given back for later, should it come back here. To other instances its
-// attempts are one delivery.
-type memory struct {
-	known, tries, counted int
-	seen                  uint64
-	first, last           error
+	memorder []remembered // oldest first; some may be gone
+	memcount uint64
 }
 
 // messageID names a message, of somebody who goes by CloudEvents.
@@ -84,14 +71,11 @@ func (s *scheduler) add(d *driver.Delivery, now time.Time) {
 	t := &task{m: d.Message, d: d, extended: now}
 	if m, ok := s.memories[id]; ok {
 		delete(s.memories, id)
-		t.started, t.known, t.tries, t.counted, t.seen, t.first, t.last = true, m.known, m.tries, m.counted, m.seen, m.first, m.last
+		t.started, t.known, t.tries, t.counted, t.seen, t.first, t.last = m.started, m.known, m.tries, m.counted, m.seen, m.first, m.last
 	}
-	if before := s.before(t); before >= s.attempts+suspectAfter {
-		t.suspect = true
-		if before >= s.attempts+killerAfter {
-			t.bury = "was delivered again and again and never settled: it seems to end the process that handles it"
-		}
-	}
+	before := s.before(t)
+	t.suspect = before >= s.attempts+suspectAfter
+	t.certain = before >= s.attempts+killerAfter
 	s.tasks[t] = struct{}{}
 	s.byID[id] = t
 	key := d.Message.Key
@@ -126,10 +110,13 @@ func (s *scheduler) advance(l *lane, key string) {
 
 func (s *scheduler) makeReady(t *task) {
 	t.state = ready
-	if t.suspect && t.bury == "" {
-		s.suspects = append(s.suspects, t)
-	} else {
+	switch {
+	case t.bury != "" || !t.suspect:
 		s.ready.push(t)
+	case t.certain:
+		s.killers.push(t)
+	default:
+		s.suspects = append(s.suspects, t)
 	}
 }
 
@@ -162,7 +149,15 @@ func (s *scheduler) next(now time.Time) (*task, time.Duration) {
 			return s.begin(t, now), 0
 		}
 	}
+	// Where nothing has succeeded yet, it may be an outage that the processes before did not live through: first all others are
+	// tried, which shows it.
+	if t := s.killer(s.health.successes > 0); t != nil {
+		return s.begin(t, now), 0
+	}
 	if t := s.ready.pop(); t != nil {
+		return s.begin(t, now), 0
+	}
+	if t := s.killer(s.running == 0); t != nil {
 		return s.begin(t, now), 0
 	}
 	return nil, s.untilDue(now)
@@ -202,7 +197,7 @@ func (s *scheduler) resume(t *task) {
 }
 
 // probe returns what is tried during an outage: something else each time, due or not. What could not be set aside waits until
-// it is due: it says nothing about the outage.
+// it is due: it says nothing about the outage. What may be a killer is tried if there is nothing else.
 func (s *scheduler) probe() *task {
 	for {
 		if t := s.ready.pop(); t != nil {
@@ -218,7 +213,8 @@ func (s *scheduler) probe() *task {
 			}
 		}
 		if first == nil {
-			return nil
+			s.doubt()
+			return s.pickSuspect()
 		}
 		heap.Remove(&s.paused, first.index)
 		s.resume(first)
@@ -278,6 +274,9 @@ const (
 func (s *scheduler) end(t *task, v verdict, err error, now time.Time) decision {
 	if v.blame == nobody {
 		ended := s.health.succeeded()
+		if ended {
+			s.doubt()
+		}
 		s.unacked++
 		s.done(t)
 		return decision{do: settle, ended: ended}
@@ -306,6 +305,7 @@ func (s *scheduler) end(t *task, v verdict, err error, now time.Time) decision {
 		return decision{do: setAside, began: began}
 	}
 	if s.stopping || revoked(t.d) {
+		s.remember(t)
 		return decision{do: giveBack, began: began}
 	}
 	pause := s.pause(t, v)
@@ -315,20 +315,6 @@ func (s *scheduler) end(t *task, v verdict, err error, now time.Time) decision {
 	}
 	s.rest(t, now.Add(pause))
 	return decision{do: retry, pause: pause, began: began}
-}
-
-// remember keeps what is known of a task that is given back for later.
-func (s *scheduler) remember(t *task) {
-	id := messageID{t.m.Source, t.m.ID}
-	for len(s.memorder) >= maxMemories {
-		delete(s.memories, s.memorder[0])
-		s.memorder = s.memorder[1:]
-	}
-	if !id.known() {
-		return
-	}
-	s.memories[id] = memory{t.d.Count, t.tries, t.counted, t.seen, t.first, t.last}
-	s.memorder = append(s.memorder, id)
 }
 
 // charged reports whether a failed attempt counts against its message.
@@ -398,6 +384,7 @@ func (s *scheduler) buried(t *task, ok bool, now time.Time, pause time.Duration)
 		s.done(t)
 		return decision{do: settle}
 	case s.stopping || revoked(t.d):
+		s.remember(t)
 		return decision{do: giveBack}
 	}
 	s.rest(t, now.Add(pause))
@@ -441,7 +428,8 @@ func (s *scheduler) part(t *task) {
 	}
 }
 
-// revoke drops what was not begun, or pauses, of the deliveries that end with that channel, and returns it.
+// revoke drops what was not begun, or pauses, of the deliveries that end with that channel, and returns it. What is known of it is
+// remembered.
 func (s *scheduler) revoke(channel <-chan struct{}) []*task {
 	var out []*task
 	for t := range s.tasks {
@@ -453,6 +441,7 @@ func (s *scheduler) revoke(channel <-chan struct{}) []*task {
 		t.gone = true
 	}
 	for _, t := range out {
+		s.remember(t) // that it comes again does not say that a process ended
 		s.remove(t)
 	}
 	return out

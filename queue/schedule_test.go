@@ -180,49 +180,6 @@ func TestScheduler(t *testing.T) {
 	})
 }
 
-// TestSuspects: messages that were delivered far too often are handled one at a time, in any order, and those beyond doubt
-// not at all.
-func TestSuspects(t *testing.T) {
-	s := newTestScheduler(1, nil, driver.Capabilities{Counts: true})
-	now := time.Unix(0, 0)
-	for i := range 10 {
-		s.add(delivery("", i, defaultAttempts+suspectAfter+1), now)
-	}
-	s.add(delivery("", 10, 1), now)
-	killer := delivery("", 11, defaultAttempts+killerAfter+1)
-	s.add(killer, now)
-	var order []string
-	for i := range 10 {
-		tk, _ := s.next(now)
-		if tk == nil || tk.bury != "" {
-			t.Fatalf("suspect %d is not begun", i)
-		}
-		order = append(order, string(tk.m.Data))
-		if other, _ := s.next(now); other != nil {
-			t.Fatalf("%s is handled beside the suspect %s", other.m.Data, tk.m.Data)
-		}
-		s.end(tk, verdict{}, nil, now)
-		if i == 9 {
-			break
-		}
-		if other, _ := s.next(now); other != nil {
-			t.Fatalf("%s is handled before %s is settled", other.m.Data, tk.m.Data)
-		}
-		if !s.acked(1) {
-			t.Error("nobody waits for what is settled")
-		}
-	}
-	if slices.IsSorted(order) {
-		t.Errorf("begun in the order %v", order)
-	}
-	for range 2 {
-		tk, _ := s.next(now)
-		if tk == nil || (tk.bury != "") != (tk.d == killer) {
-			t.Errorf("after the suspects %+v", tk)
-		}
-	}
-}
-
 // TestStopKeepsOrder: what follows one of its key that still runs is given back after it.
 func TestStopKeepsOrder(t *testing.T) {
 	s := newTestScheduler(1, func(c *SubscriptionConfig) { c.Ordered, c.Concurrency = true, 1 }, driver.Capabilities{})

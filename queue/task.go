@@ -16,9 +16,10 @@ type task struct {
 	state    taskState
 	gone     bool // not in hand any more; it may still stand in a list
 	suspect  bool
+	certain  bool   // a suspect that was delivered so often that it is set aside without being handled
 	started  bool   // an attempt has begun, ever
 	number   int    // of the attempt under way, those elsewhere included
-	known    int    // deliveries that are accounted for by tries
+	known    int    // deliveries that ended no process, since this one had them and lives
 	tries    int    // attempts that failed here
 	counted  int    // those of them that count
 	seen     uint64 // successes of others, when the attempt before began to count

@@ -72,6 +72,15 @@ func (t *Topic[T]) Publish(ctx context.Context, value T, opts ...PublishOption) 
 // options of a value. nil says that all are confirmed. Otherwise nothing was sent if a value is INVALID_ARGUMENT, and else the
 // error joins those of the values that are not confirmed.
 func (t *Topic[T]) PublishAll(ctx context.Context, values []T, opt func(T) []PublishOption) error {
+	ctx, tracer := t.q.beginPublish(ctx, Publication{Topic: t.name, Count: len(values)})
+	err := t.publishAll(ctx, values, opt)
+	if tracer != nil {
+		tracer.EndPublish("", err)
+	}
+	return err
+}
+
+func (t *Topic[T]) publishAll(ctx context.Context, values []T, opt func(T) []PublishOption) error {
 	messages := make([]*driver.Message, len(values))
 	for i, value := range values {
 		var opts []PublishOption

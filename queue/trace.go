@@ -22,9 +22,20 @@ const (
 // Use WithTraceParent where a trace comes from elsewhere.
 type TraceContext struct{}
 
-type traceKey struct{}
+// TraceKey is under what a context says which trace it belongs to, by a Traced. WithTraceParent sets it; so may a context of
+// another package's own, which then need not make one more for it.
+type TraceKey struct{}
+
+// Traced is the value of TraceKey.
+type Traced interface {
+	// TraceParent returns the values of the headers traceparent and tracestate, "" for none.
+	TraceParent() (parent, state string)
+}
 
 type trace struct{ parent, state string }
+
+// TraceParent implements Traced.
+func (t trace) TraceParent() (parent, state string) { return t.parent, t.state }
 
 // WithTraceParent returns a context whose publications belong to a trace: the values of the headers traceparent and
 // tracestate. Those that are too long are ignored.
@@ -35,13 +46,15 @@ func WithTraceParent(ctx context.Context, parent, state string) context.Context 
 	if len(state) > maxTraceState {
 		state = ""
 	}
-	return context.WithValue(ctx, traceKey{}, trace{parent, state})
+	return context.WithValue(ctx, TraceKey{}, trace{parent, state})
 }
 
 // TraceParent returns the values of the headers of the trace that ctx belongs to, "" if it belongs to none.
 func TraceParent(ctx context.Context) (parent, state string) {
-	t, _ := ctx.Value(traceKey{}).(trace)
-	return t.parent, t.state
+	if t, ok := ctx.Value(TraceKey{}).(Traced); ok {
+		return t.TraceParent()
+	}
+	return "", ""
 }
 
 // Inject implements Propagator.

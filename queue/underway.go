@@ -10,6 +10,7 @@ const underWayAfter = time.Second
 func (s *scheduler) comeBack(t *task, v verdict, now time.Time) decision {
 	s.health.undecided(now, s.rnd)
 	if s.stopping || revoked(t.d) {
+		s.remember(t)
 		return decision{do: giveBack}
 	}
 	pause := v.after

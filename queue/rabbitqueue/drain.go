@@ -175,7 +175,7 @@ func (r *receiver) handled(ctx context.Context, s *session, a *asker, broken <-c
 		default:
 		}
 		r.mu.Lock()
-		left, open, high := s.left, s.tags.high >= s.tags.low && s.tags.high > 0, s.tags.high
+		left, open, high := s.left, s.open(), s.tags.high
 		r.mu.Unlock()
 		if left {
 			return false, false, nil
@@ -220,7 +220,7 @@ func (r *receiver) flushed(ctx context.Context, s *session, broken <-chan error)
 	}
 	for more := false; ; more = true {
 		r.mu.Lock()
-		open := !s.left && s.tags.high >= s.tags.low && s.tags.high > 0
+		open := !s.left && s.open()
 		r.mu.Unlock()
 		if !open {
 			return more, nil

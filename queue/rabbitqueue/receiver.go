@@ -212,7 +212,6 @@ func (r *receiver) ack(s *session, batch []uint64) error {
 		return errLost
 	}
 	upTo, single, lost := s.tags.ack(batch)
-	r.settled(s, len(batch)-lost)
 	r.mu.Unlock()
 	var err error
 	if upTo != 0 {
@@ -223,6 +222,11 @@ func (r *receiver) ack(s *session, batch []uint64) error {
 			err = s.ch.Ack(tag, false)
 		}
 	}
+	r.mu.Lock() // only now: with its last one settled a session that leaves closes its channel, and what comes behind that is ignored
+	if !s.ended {
+		r.settled(s, len(batch)-lost)
+	}
+	r.mu.Unlock()
 	if err != nil || lost > 0 {
 		return errLost
 	}

@@ -21,6 +21,7 @@ type told struct {
 	log        []string
 	closed     bool
 	deliveries chan amqp.Delivery
+	onAck      func() // if not nil, called before an acknowledgement is on its way
 }
 
 func (c *told) say(format string, args ...any) error {
@@ -34,6 +35,9 @@ func (c *told) say(format string, args ...any) error {
 }
 
 func (c *told) Ack(tag uint64, multiple bool) error {
+	if c.onAck != nil {
+		c.onAck()
+	}
 	if multiple {
 		return c.say("ack to %d", tag)
 	}
@@ -79,17 +83,23 @@ func (c *told) expect(t *testing.T, want ...string) {
 	}
 }
 
-// receiving runs a receiver of window 10 with one session, in a bubble.
+// consuming is a receiver of window 10 with one session.
+func consuming(lane int) (*receiver, *session, *told) {
+	r := newReceiver(nil, driver.Subscription{Topic: "t", Group: "g", Window: 10})
+	c := &told{deliveries: make(chan amqp.Delivery)}
+	s := &session{
+		c: newConsumer(r, "q", lane, 10), ch: c, closes: make(chan *amqp.Error, 1),
+		revoked: make(chan struct{}), gone: make(chan struct{}), canceling: make(chan struct{}),
+	}
+	r.live[s] = struct{}{}
+	return r, s, c
+}
+
+// receiving runs one, in a bubble.
 func receiving(t *testing.T, lane int, f func(t *testing.T, r *receiver, s *session, c *told)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := newReceiver(nil, driver.Subscription{Topic: "t", Group: "g", Window: 10})
-		c := &told{deliveries: make(chan amqp.Delivery)}
-		s := &session{
-			c: newConsumer(r, "q", lane, 10), ch: c, closes: make(chan *amqp.Error, 1),
-			revoked: make(chan struct{}), gone: make(chan struct{}), canceling: make(chan struct{}),
-		}
-		r.live[s] = struct{}{}
+		r, s, c := consuming(lane)
 		pumped := make(chan struct{})
 		go func() {
 			defer close(pumped)
@@ -211,6 +221,55 @@ func TestStopKeepsOrder(t *testing.T) {
 			t.Error(err)
 		}
 		c.expect(t, "ack 3", "close")
+	})
+}
+
+// TestTheLastAckBeforeTheClose: a session that leaves closes its channel after its last acknowledgement is on its way; the broker
+// ignores what comes behind the close.
+func TestTheLastAckBeforeTheClose(t *testing.T) {
+	for name, lane := range map[string]int{"no lane": noLane, "lane": 3} {
+		t.Run(name, func(t *testing.T) {
+			receiving(t, lane, func(t *testing.T, r *receiver, _ *session, c *told) {
+				c.onAck = synctest.Wait // everybody else comes as far as they can
+				c.deliver(1)
+				ds := receive(t, r, 1)
+				r.Stop()
+				c.said()
+				if err := r.Ack(t.Context(), ds); err != nil {
+					t.Error(err)
+				}
+				c.expect(t, "ack to 1", "close")
+			})
+		})
+	}
+}
+
+// TestFlushedAfterTheLastAck: an old queue is handled when what is settled was said to the broker, and not when it was decided.
+func TestFlushedAfterTheLastAck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s, c := consuming(drainLane)
+		c.onAck = func() { <-time.After(4 * drainEvery) }
+		r.deliver(s, &amqp.Delivery{DeliveryTag: 1})
+		ds := receive(t, r, 1)
+		var acking sync.WaitGroup
+		acking.Go(func() {
+			if err := r.Ack(t.Context(), ds); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		broken := make(chan error, 1)
+		broken <- errEnded
+		if _, err := r.flushed(t.Context(), s, broken); err != nil {
+			t.Error(err)
+		}
+		c.mu.Lock()
+		if want := []string{"cancel", "ack to 1"}; !slices.Equal(c.log, want) {
+			t.Errorf("when it was flushed the broker was told %q, want %q", c.log, want)
+		}
+		c.mu.Unlock()
+		acking.Wait()
+		r.cancel()
 	})
 }
 

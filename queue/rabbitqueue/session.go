@@ -54,7 +54,7 @@ type session struct {
 
 	// These are guarded by receiver.mu.
 	tags     tags
-	handed   int  // of its deliveries, returned by Receive and not settled
+	handed   int  // of its deliveries, returned by Receive and not settled, as far as the broker was told
 	busy     bool // something was delivered
 	leaving  bool // nothing is handed out any more, and when handed is 0 the channel is closed
 	left     bool
@@ -215,6 +215,11 @@ func (s *session) leave() {
 		s.left = true
 		close(s.gone)
 	}
+}
+
+// open reports whether something that was delivered is not settled, or the broker was not told of it yet. receiver.mu is held.
+func (s *session) open() bool {
+	return s.handed > 0 || s.tags.high >= s.tags.low && s.tags.high > 0
 }
 
 // discard drops what was not handed out of a session. r.mu is held.

@@ -22,6 +22,8 @@ const (
 	// after its creation that a quorum queue has a log. After a kill -9 before that the queue is empty and stays without a
 	// leader (rabbitmq-server issue 15725).
 	settling = 1200 * time.Millisecond
+	// maxBare is how many topics are remembered of which only the name is known.
+	maxBare = 4096
 )
 
 // topology is what this process has been told of, and what of it was found or made on which connection: each new one may
@@ -29,11 +31,11 @@ const (
 type topology struct {
 	mu     sync.Mutex
 	topics map[string]*topicState
+	bare   int // of them, that are
 }
 
 // topicState is guarded by topology.mu.
 type topicState struct {
-	told     bool // there is something to declare
 	groups   []string
 	replicas int
 	on       *connection   // declared on it, or nil
@@ -41,26 +43,22 @@ type topicState struct {
 	version  int           // counts changes of what there is to declare
 }
 
-func (t *topology) state(topic string) *topicState {
-	s := t.topics[topic]
-	if s == nil {
-		s = &topicState{}
-		if t.topics == nil {
-			t.topics = make(map[string]*topicState)
-		}
-		t.topics[topic] = s
-	}
-	return s
-}
+// bare reports whether nothing is known of it but its name, which may come from outside.
+func (s *topicState) bare() bool { return len(s.groups) == 0 && s.replicas == 0 }
 
 // know adds to what is declared.
 func (t *topology) know(topic string, groups []string, replicas int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := t.state(topic)
-	if !s.told {
-		s.told, s.on = true, nil
-		s.version++
+	s := t.topics[topic]
+	if s == nil {
+		s = &topicState{version: 1}
+		if t.topics == nil {
+			t.topics = make(map[string]*topicState)
+		}
+		t.topics[topic] = s
+	} else if s.bare() {
+		t.bare--
 	}
 	if replicas > 0 {
 		s.replicas = replicas
@@ -72,29 +70,51 @@ func (t *topology) know(topic string, groups []string, replicas int) {
 			s.version++
 		}
 	}
+	if s.bare() {
+		t.bare++
+		t.makeRoom(s)
+	}
+}
+
+// makeRoom forgets a topic of which there is nothing to forget, if there are too many: should the broker not have it any more, its next
+// publication finds that out and declares it. t.mu is held.
+func (t *topology) makeRoom(but *topicState) {
+	if t.bare <= maxBare {
+		return
+	}
+	for name, s := range t.topics {
+		if s != but && s.bare() && s.busy == nil {
+			delete(t.topics, name)
+			t.bare--
+			return
+		}
+	}
 }
 
 // known reports whether the topic has groups, as far as this process was told.
 func (t *topology) known(topic string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.state(topic).groups) > 0
+	s := t.topics[topic]
+	return s != nil && len(s.groups) > 0
 }
 
 // doubt makes the next use declare everything again.
 func (t *topology) doubt(topic string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.state(topic).on = nil
+	if s := t.topics[topic]; s != nil {
+		s.on = nil
+	}
 }
 
 // declared makes sure that a topic was declared since conn was made. Many may call it at once: one declares.
 func (e *Engine) declared(ctx context.Context, topic string, conn *connection) error {
 	for {
 		e.topology.mu.Lock()
-		s := e.topology.state(topic)
+		s := e.topology.topics[topic]
 		switch {
-		case s.on == conn, !s.told: // nobody has declared it here: the broker says whether it is there
+		case s == nil, s.on == conn: // nobody has declared it here: the broker says whether it is there
 			e.topology.mu.Unlock()
 			return nil
 		case s.busy != nil:
