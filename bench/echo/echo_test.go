@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/holdfast-go/holdfast/bench/echo/echopb"
+	"github.com/holdfast-go/holdfast/bench/internal/rounds"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,20 +35,20 @@ func TestRunRejectsWrongUse(t *testing.T) {
 }
 
 func TestPromisesAreJudged(t *testing.T) {
-	ways := []way{{name: "bare"}, {name: "deadline"}, {name: "holdfast"}}
-	base := []result{{rate: 100, cpu: 100, allocs: 100}}
+	ways := []rounds.Way{{Name: "bare"}, {Name: "deadline"}, {Name: "holdfast"}}
+	base := []rounds.Result{{Rate: 100, CPU: 100, Allocs: 100}}
 	for _, test := range []struct {
-		holdfast result
+		holdfast rounds.Result
 		kept     bool
 	}{
-		{result{rate: 100, cpu: 100, allocs: 100}, true},
-		{result{rate: 91, cpu: 114, allocs: 105}, true},
-		{result{rate: 89, cpu: 100, allocs: 100}, false},
-		{result{rate: 100, cpu: 116, allocs: 100}, false},
-		{result{rate: 100, cpu: 100, allocs: 106}, false},
+		{rounds.Result{Rate: 100, CPU: 100, Allocs: 100}, true},
+		{rounds.Result{Rate: 91, CPU: 114, Allocs: 105}, true},
+		{rounds.Result{Rate: 89, CPU: 100, Allocs: 100}, false},
+		{rounds.Result{Rate: 100, CPU: 116, Allocs: 100}, false},
+		{rounds.Result{Rate: 100, CPU: 100, Allocs: 106}, false},
 	} {
 		var out strings.Builder
-		if kept := judge(&out, "deadline", ways, [][]result{nil, base, {test.holdfast}}); kept != test.kept || strings.Contains(out.String(), "NOT KEPT") == kept {
+		if kept := judge(&out, "deadline", ways, [][]rounds.Result{nil, base, {test.holdfast}}); kept != test.kept || strings.Contains(out.String(), "NOT KEPT") == kept {
 			t.Errorf("%+v: %v\n%s", test.holdfast, kept, out.String())
 		}
 	}
@@ -63,17 +63,17 @@ func BenchmarkEcho(b *testing.B) {
 	defer closeAll()
 	for _, w := range ways {
 		for _, c := range []int{1, 16, 128} {
-			b.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(w.name, " ", "-"), c), func(b *testing.B) {
-				if _, err := measure(b.Context(), w, s.size, c, 10*time.Millisecond); err != nil {
+			b.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(w.Name, " ", "-"), c), func(b *testing.B) {
+				if _, err := rounds.Measure(b.Context(), w, c, 10*time.Millisecond); err != nil {
 					b.Fatal(err)
 				}
 				b.ReportAllocs()
 				b.SetParallelism(c)
 				b.ResetTimer()
 				b.RunParallel(func(pb *testing.PB) {
-					req := &echopb.EchoRequest{Body: make([]byte, s.size)}
+					call := w.Worker()
 					for pb.Next() {
-						if err := w.call(context.Background(), req); err != nil {
+						if err := call(context.Background()); err != nil {
 							b.Error(err)
 							return
 						}

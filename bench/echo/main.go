@@ -26,10 +26,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/pprof"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/holdfast-go/holdfast/bench/internal/rounds"
 )
 
 type settings struct {
@@ -83,12 +82,9 @@ func parse(args []string) (settings, error) {
 	if s.against != "deadline" && s.against != "bare" {
 		return s, fmt.Errorf("-against %s: neither deadline nor bare", s.against)
 	}
-	for _, word := range strings.Split(concurrency, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(word))
-		if err != nil || n < 1 || n > 10_000 {
-			return s, fmt.Errorf("-c %s: %q is not within 1 to 10000", concurrency, word)
-		}
-		s.concurrency = append(s.concurrency, n)
+	var err error
+	if s.concurrency, err = rounds.Concurrency(concurrency); err != nil {
+		return s, fmt.Errorf("-c %s: %w", concurrency, err)
 	}
 	if s.rounds < 1 || s.round <= 0 || s.size < 0 {
 		return s, errors.New("-rounds, -round and -size: above 0")
@@ -96,7 +92,7 @@ func parse(args []string) (settings, error) {
 	return s, nil
 }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	s, err := parse(args)
 	if err != nil {
 		return err
@@ -106,26 +102,16 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer closeAll()
-	if s.cpuProfile != "" {
-		f, err := os.Create(s.cpuProfile)
-		if err != nil {
-			return fmt.Errorf("CPU profile: %w", err)
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return fmt.Errorf("CPU profile: %w", err)
-		}
-		defer pprof.StopCPUProfile()
+	stop, err := rounds.Profile(s.cpuProfile, s.memProfile)
+	if err != nil {
+		return err
 	}
-	if s.memProfile != "" {
-		runtime.MemProfileRate = 1 << 12
-		defer writeAllocations(s.memProfile)
-	}
+	defer func() { err = errors.Join(err, stop()) }()
 	fmt.Fprintf(out, "unary echo of %d B over loopback, %s %s/%s, GOMAXPROCS %d, medians of %d interleaved rounds of %v\n\n",
 		s.size, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), s.rounds, s.round)
 	kept, judged := true, !s.short && s.only == ""
 	for _, c := range s.concurrency {
-		results, err := interleave(ctx, ways, s, c)
+		results, err := rounds.Interleave(ctx, ways, c, s.rounds, s.round)
 		if err != nil {
 			return err
 		}
@@ -140,14 +126,4 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return errBroken
 	}
 	return nil
-}
-
-func writeAllocations(path string) {
-	f, err := os.Create(path)
-	if err == nil {
-		err = errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "echo: profile of allocations:", err)
-	}
 }

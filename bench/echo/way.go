@@ -11,18 +11,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/holdfast-go/holdfast/bench/echo/echopb"
+	"github.com/holdfast-go/holdfast/bench/internal/echo/echopb"
+	"github.com/holdfast-go/holdfast/bench/internal/rounds"
 	"github.com/holdfast-go/holdfast/internal/fault"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/registry/staticregistry"
 	"github.com/holdfast-go/holdfast/rpc"
 )
-
-// way is one way to make the call.
-type way struct {
-	name string
-	call func(context.Context, *echopb.EchoRequest) error
-}
 
 type server struct{ echopb.UnimplementedEchoServer }
 
@@ -31,7 +26,7 @@ func (server) Echo(_ context.Context, req *echopb.EchoRequest) (*echopb.EchoResp
 }
 
 // open starts the servers and connects the clients of all ways; the first is the one that others are compared with.
-func open(ctx context.Context, s settings) (ways []way, closeAll func(), err error) {
+func open(ctx context.Context, s settings) (ways []rounds.Way, closeAll func(), err error) {
 	var closers []func()
 	closeAll = func() {
 		for i := len(closers) - 1; i >= 0; i-- {
@@ -97,7 +92,10 @@ func open(ctx context.Context, s settings) (ways []way, closeAll func(), err err
 				return bare(ctx, req)
 			}
 		}
-		ways = append(ways, way{w.name, call})
+		ways = append(ways, rounds.Way{Name: w.name, Worker: func() func(context.Context) error {
+			req := &echopb.EchoRequest{Body: make([]byte, s.size)}
+			return func(ctx context.Context) error { return call(ctx, req) }
+		}})
 	}
 	if len(ways) == 0 {
 		return nil, closeAll, fmt.Errorf("-only %s: no such way", s.only)

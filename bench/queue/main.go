@@ -29,7 +29,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +36,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/bench/internal/broker"
+	"github.com/holdfast-go/holdfast/bench/internal/rounds"
 )
 
 type settings struct {
@@ -134,26 +134,16 @@ func words(list string) (out []string) {
 	return out
 }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	s, err := parse(args)
 	if err != nil {
 		return err
 	}
-	if s.cpuProfile != "" {
-		f, err := os.Create(s.cpuProfile)
-		if err != nil {
-			return fmt.Errorf("CPU profile: %w", err)
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return fmt.Errorf("CPU profile: %w", err)
-		}
-		defer pprof.StopCPUProfile()
+	stop, err := rounds.Profile(s.cpuProfile, s.memProfile)
+	if err != nil {
+		return err
 	}
-	if s.memProfile != "" {
-		runtime.MemProfileRate = 1 << 12
-		defer writeAllocations(s.memProfile)
-	}
+	defer func() { err = errors.Join(err, stop()) }()
 	fmt.Fprintf(out, "%s %s/%s, GOMAXPROCS %d, medians of %d interleaved rounds\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), s.rounds)
 	kept := true
@@ -198,14 +188,4 @@ func (t *table) fill(ctx context.Context, s settings) error {
 		}
 	}
 	return nil
-}
-
-func writeAllocations(path string) {
-	f, err := os.Create(path)
-	if err == nil {
-		err = errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "queue: profile of allocations:", err)
-	}
 }

@@ -7,6 +7,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/holdfast-go/holdfast/bench/internal/broker"
+
+	"github.com/holdfast-go/holdfast/bench/internal/rounds"
 )
 
 func TestMain(m *testing.M) {
@@ -30,9 +32,9 @@ func TestShort(t *testing.T) {
 func TestJudge(t *testing.T) {
 	for rate, kept := range map[float64]bool{899: false, 901: true} {
 		table := table{engine: "x", against: rawName, rows: []row{{modes[0], []sideResults{
-			{holdfastName, []result{{rate: 1}, {rate: rate}, {rate: 5000}}},
-			{rawName, []result{{rate: 1000}, {rate: 1000}, {rate: 1000}}},
-			{rawAttributesName, []result{{rate: 1}, {rate: 1}, {rate: 1}}},
+			{holdfastName, []rounds.Result{{Rate: 1}, {Rate: rate}, {Rate: 5000}}},
+			{rawName, []rounds.Result{{Rate: 1000}, {Rate: 1000}, {Rate: 1000}}},
+			{rawAttributesName, []rounds.Result{{Rate: 1}, {Rate: 1}, {Rate: 1}}},
 		}}}}
 		var out strings.Builder
 		if got := table.judge(&out); got != kept {

@@ -15,25 +15,17 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/bench/internal/broker"
+
+	"github.com/holdfast-go/holdfast/bench/internal/rounds"
 )
 
 // patience is how long a message may not come before something is wrong.
 const patience = 30 * time.Second
 
-// result is what one round of one side was like.
-type result struct {
-	rate     float64 // messages a second
-	p50, p99 time.Duration
-	cpu      time.Duration // of this process, a message
-	engine   time.Duration // of the engine's processes, a message
-	allocs   float64       // of this process, a message
-	bytes    float64
-}
-
 // sideResults are the rounds of one side.
 type sideResults struct {
 	name   string
-	rounds []result
+	rounds []rounds.Result
 }
 
 // keys are what messages are ordered by.
@@ -114,10 +106,10 @@ func engine(ctx context.Context, kind string, noSync bool, do func(*broker.Broke
 	return do(b)
 }
 
-func measure(ctx context.Context, s settings, side side, b *broker.Broker, topic string, size int, m mode) (result, error) {
+func measure(ctx context.Context, s settings, side side, b *broker.Broker, topic string, size int, m mode) (rounds.Result, error) {
 	st, err := side.open(ctx, topic)
 	if err != nil {
-		return result{}, err
+		return rounds.Result{}, err
 	}
 	defer st.close()
 	switch {
@@ -126,7 +118,7 @@ func measure(ctx context.Context, s settings, side side, b *broker.Broker, topic
 	case m.publishers > 0:
 		// A short round gets topic, timers, pools and connections going.
 		if _, err := publish(ctx, st, b, size, m, s.round/5); err != nil {
-			return result{}, err
+			return rounds.Result{}, err
 		}
 		return publish(ctx, st, b, size, m, s.round)
 	default:
@@ -147,23 +139,26 @@ func newMeter(b *broker.Broker) *meter {
 	m := &meter{b: b}
 	runtime.GC()
 	runtime.ReadMemStats(&m.mem)
-	m.engines, m.cpu, m.begun = b.CPU(), processTime(), time.Now()
+	m.engines = b.CPU()
+	m.cpu, _ = rounds.Used()
+	m.begun = time.Now()
 	return m
 }
 
 // per returns what was used since, a message.
-func (m *meter) per(n int) result {
-	took, cpu, engines := time.Since(m.begun), processTime()-m.cpu, m.b.CPU()-m.engines
+func (m *meter) per(n int) rounds.Result {
+	took, engines := time.Since(m.begun), m.b.CPU()-m.engines
+	cpu, _ := rounds.Used()
 	var now runtime.MemStats
 	runtime.ReadMemStats(&now)
-	return result{
-		rate: float64(n) / took.Seconds(), cpu: cpu / time.Duration(n), engine: engines / time.Duration(n),
-		allocs: float64(now.Mallocs-m.mem.Mallocs) / float64(n), bytes: float64(now.TotalAlloc-m.mem.TotalAlloc) / float64(n),
+	return rounds.Result{
+		Rate: float64(n) / took.Seconds(), CPU: (cpu - m.cpu) / time.Duration(n), Engine: engines / time.Duration(n),
+		Allocs: float64(now.Mallocs-m.mem.Mallocs) / float64(n), Bytes: float64(now.TotalAlloc-m.mem.TotalAlloc) / float64(n),
 	}
 }
 
 // publish publishes for d.
-func publish(ctx context.Context, st stream, b *broker.Broker, size int, m mode, d time.Duration) (result, error) {
+func publish(ctx context.Context, st stream, b *broker.Broker, size int, m mode, d time.Duration) (rounds.Result, error) {
 	var wg sync.WaitGroup
 	each := max(1, m.batch)
 	failed, latencies := make([]error, m.publishers), make([][]time.Duration, m.publishers)
@@ -202,9 +197,9 @@ func publish(ctx context.Context, st stream, b *broker.Broker, size int, m mode,
 	all := slices.Concat(latencies...)
 	r := meter.per(max(1, len(all)*each))
 	if err := errors.Join(failed...); err != nil {
-		return result{}, err
+		return rounds.Result{}, err
 	}
-	r.p50, r.p99 = quantiles(all)
+	r.P50, r.P99 = quantiles(all)
 	return r, nil
 }
 
@@ -243,13 +238,13 @@ func fill(ctx context.Context, st stream, n, size int) error {
 
 // consume fills the topic, and measures from the first message that is handled to the last: joining a group is not
 // counted.
-func consume(ctx context.Context, s settings, st stream, b *broker.Broker, size int, m mode) (result, error) {
+func consume(ctx context.Context, s settings, st stream, b *broker.Broker, size int, m mode) (rounds.Result, error) {
 	total := s.messages
 	if b.Kind == broker.Kafka && !s.short {
 		total *= max(2, min(10, 4*1024/size)) // its client fetches many megabytes before it hands out the first message
 	}
 	if err := fill(ctx, st, total, size); err != nil {
-		return result{}, fmt.Errorf("fill: %w", err)
+		return rounds.Result{}, fmt.Errorf("fill: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -272,15 +267,15 @@ func consume(ctx context.Context, s settings, st stream, b *broker.Broker, size 
 		})
 	}()
 	if err := await(ctx, last, ended, &handled); err != nil {
-		return result{}, err
+		return rounds.Result{}, err
 	}
 	r := meter.per(total)
 	cancel()
 	if err := <-ended; err != nil {
-		return result{}, err
+		return rounds.Result{}, err
 	}
 	if twice := handled.Load() - n; twice > 0 {
-		return result{}, fmt.Errorf("%d messages came twice", twice)
+		return rounds.Result{}, fmt.Errorf("%d messages came twice", twice)
 	}
 	return r, nil
 }
@@ -307,7 +302,7 @@ func await(ctx context.Context, done <-chan struct{}, ended <-chan error, handle
 
 // onTheWay publishes at a rate that is easy and measures how long each message takes until its handler begins, from the
 // moment at which it was to be published.
-func onTheWay(ctx context.Context, s settings, st stream, b *broker.Broker, size int, m mode) (result, error) {
+func onTheWay(ctx context.Context, s settings, st stream, b *broker.Broker, size int, m mode) (rounds.Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	n := max(10, int(2*s.round.Seconds()*float64(m.rate)))
@@ -317,7 +312,7 @@ func onTheWay(ctx context.Context, s settings, st stream, b *broker.Broker, size
 	ended := make(chan error, 1)
 	// The first message shows that the consumer is there. Its time is 0.
 	if err := st.publish(ctx, message{keys()[0], make([]byte, size)}); err != nil {
-		return result{}, err
+		return rounds.Result{}, err
 	}
 	go func() {
 		ended <- st.consume(ctx, m.handlers, m.ordered, func(data []byte) {
@@ -336,7 +331,7 @@ func onTheWay(ctx context.Context, s settings, st stream, b *broker.Broker, size
 		})
 	}()
 	if err := await(ctx, first, ended, &handled); err != nil {
-		return result{}, err
+		return rounds.Result{}, err
 	}
 	meter := newMeter(b)
 	failed := make(chan error, n)
@@ -349,17 +344,17 @@ func onTheWay(ctx context.Context, s settings, st stream, b *broker.Broker, size
 	}
 	for range n {
 		if err := <-failed; err != nil {
-			return result{}, err
+			return rounds.Result{}, err
 		}
 	}
 	if err := await(ctx, last, ended, &handled); err != nil {
-		return result{}, err
+		return rounds.Result{}, err
 	}
 	r := meter.per(n)
 	cancel()
 	if err := <-ended; err != nil {
-		return result{}, err
+		return rounds.Result{}, err
 	}
-	r.p50, r.p99 = quantiles(latencies)
+	r.P50, r.P99 = quantiles(latencies)
 	return r, nil
 }

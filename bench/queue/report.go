@@ -7,6 +7,8 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"github.com/holdfast-go/holdfast/bench/internal/rounds"
 )
 
 // minThroughput is what is promised of Holdfast: of the messages a second of the raw client.
@@ -34,11 +36,11 @@ func (t *table) print(out io.Writer) error {
 	for _, r := range t.rows {
 		name := r.mode.name
 		for _, s := range r.sides {
-			m := middle(s.rounds)
-			fmt.Fprintf(w, "%s\t%s\t%.0f\t%s\t%s\t%v\t%v\t%.1f\t%.0f\t", name, s.name, m.rate, short(m.p50), short(m.p99),
-				m.cpu.Round(100*time.Nanosecond), m.engine.Round(100*time.Nanosecond), m.allocs, m.bytes)
+			m := rounds.Middle(s.rounds)
+			fmt.Fprintf(w, "%s\t%s\t%.0f\t%s\t%s\t%v\t%v\t%.1f\t%.0f\t", name, s.name, m.Rate, short(m.P50), short(m.P99),
+				m.CPU.Round(100*time.Nanosecond), m.Engine.Round(100*time.Nanosecond), m.Allocs, m.Bytes)
 			if h := r.side(holdfastName); s.name != holdfastName && h != nil {
-				rate, cpu, allocs := compare(h, s.rounds)
+				rate, cpu, allocs := rounds.Compare(h, s.rounds)
 				fmt.Fprintf(w, "%.2f\t%.2fx\t%+.1f\t", rate, cpu, allocs)
 			}
 			fmt.Fprintln(w)
@@ -60,7 +62,7 @@ func short(d time.Duration) string {
 	return d.Round(time.Microsecond).String()
 }
 
-func (r row) side(name string) []result {
+func (r row) side(name string) []rounds.Result {
 	i := slices.IndexFunc(r.sides, func(s sideResults) bool { return s.name == name })
 	if i < 0 {
 		return nil
@@ -76,7 +78,7 @@ func (t *table) judge(out io.Writer) bool {
 		if !r.mode.judged() || base == nil || ours == nil {
 			continue
 		}
-		rate, _, _ := compare(ours, base)
+		rate, _, _ := rounds.Compare(ours, base)
 		verdict := "kept"
 		if rate < minThroughput {
 			verdict, kept = "NOT KEPT", false
@@ -86,41 +88,4 @@ func (t *table) judge(out io.Writer) bool {
 	}
 	fmt.Fprintln(out)
 	return kept
-}
-
-// compare returns the medians over the rounds of how a compares with b: neighbours in time are compared with each other.
-func compare(a, b []result) (rate, cpu, allocs float64) {
-	of := func(f func(a, b result) float64) float64 {
-		values := make([]float64, len(a))
-		for i := range a {
-			values[i] = f(a[i], b[i])
-		}
-		slices.Sort(values)
-		return values[len(values)/2]
-	}
-	return of(func(a, b result) float64 { return a.rate / b.rate }),
-		of(func(a, b result) float64 { return float64(a.cpu) / float64(max(1, b.cpu)) }),
-		of(func(a, b result) float64 { return a.allocs - b.allocs })
-}
-
-// middle is the median of each figure by itself.
-func middle(rounds []result) result {
-	return result{
-		rate:   median(rounds, func(r result) float64 { return r.rate }),
-		p50:    median(rounds, func(r result) time.Duration { return r.p50 }),
-		p99:    median(rounds, func(r result) time.Duration { return r.p99 }),
-		cpu:    median(rounds, func(r result) time.Duration { return r.cpu }),
-		engine: median(rounds, func(r result) time.Duration { return r.engine }),
-		allocs: median(rounds, func(r result) float64 { return r.allocs }),
-		bytes:  median(rounds, func(r result) float64 { return r.bytes }),
-	}
-}
-
-func median[T float64 | time.Duration](rounds []result, of func(result) T) T {
-	values := make([]T, len(rounds))
-	for i, r := range rounds {
-		values[i] = of(r)
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
 }

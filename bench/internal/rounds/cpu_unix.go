@@ -1,14 +1,14 @@
 //go:build unix
 
-package main
+package rounds
 
 import (
 	"syscall"
 	"time"
 )
 
-// used returns the CPU time that this process has used, and how often a thread of it went to sleep.
-func used() (cpu time.Duration, sleeps int64) {
+// Used returns the CPU time that this process has used, and how often a thread of it went to sleep.
+func Used() (cpu time.Duration, sleeps int64) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		return 0, 0

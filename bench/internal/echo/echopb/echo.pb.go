@@ -119,7 +119,7 @@ const file_echo_v1_echo_proto_rawDesc = "" +
 	"\fEchoResponse\x12\x12\n" +
 	"\x04body\x18\x01 \x01(\fR\x04body2@\n" +
 	"\x04Echo\x128\n" +
-	"\x04Echo\x12\x14.echo.v1.EchoRequest\x1a\x15.echo.v1.EchoResponse\"\x03\x90\x02\x01B:Z8github.com/holdfast-go/holdfast/bench/echo/echopb;echopbb\x06proto3"
+	"\x04Echo\x12\x14.echo.v1.EchoRequest\x1a\x15.echo.v1.EchoResponse\"\x03\x90\x02\x01BCZAgithub.com/holdfast-go/holdfast/bench/internal/echo/echopb;echopbb\x06proto3"
 
 var (
 	file_echo_v1_echo_proto_rawDescOnce sync.Once
