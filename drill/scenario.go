@@ -42,13 +42,14 @@ type Scenario struct {
 	Lenient bool
 
 	lines []int // of the Faults, as they were read
+	short bool  // Last has left out all that it breaks
 }
 
 // Length returns how long load is offered.
 func (s Scenario) Length() time.Duration { return s.complete().For }
 
 // Last returns the scenario with a load of so long: steps that are longer are cut, and the last rate of those that are shorter
-// goes on. Faults that it is too short for are left out.
+// goes on. Faults that it is too short for are left out; if those are all that there are, the scenario cannot be run.
 func (s Scenario) Last(d time.Duration) Scenario {
 	s = s.complete()
 	s.For = d
@@ -74,6 +75,7 @@ func (s Scenario) Last(d time.Duration) Scenario {
 	if left := len(s.Faults) - len(faults); left > 0 {
 		s.LeftOut = append(slices.Clone(s.LeftOut), fmt.Sprintf("%d faults that are over after %s", left, inject.Span(d)))
 	}
+	s.short = s.short || len(s.Faults) > 0 && len(faults) == 0 && s.Random == nil
 	s.Faults = faults
 	return s.complete()
 }

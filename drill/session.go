@@ -122,6 +122,9 @@ func (s *session) findForeign(ctx context.Context) error {
 
 // draw decides who is hit.
 func (s *session) draw() error {
+	if s.sc.short && len(s.sc.Faults) == 0 && s.sc.Random == nil {
+		return failure.New(failure.InvalidArgument, "a load of %s is too short: all that is broken comes later", inject.Span(s.sc.For))
+	}
 	faults := slices.Clone(s.sc.Faults)
 	slices.SortStableFunc(faults, byBeginning)
 	for i, f := range faults {
@@ -348,6 +351,7 @@ func (s *session) goOn(ctx context.Context) {
 		}
 		mix.Steps = []load.Step{{For: time.Second, From: rate, To: rate}}
 		mix.Seed = s.cfg.Seed + uint64(i) + 1
+		mix.First = int64(i+1) * goOnNumbers // or keys made of numbers would come again, with other bodies
 		more, err := load.New(ctx, mix, s.caller)
 		if err != nil {
 			s.tell("the load cannot go on: "+says(err), true)
@@ -362,6 +366,9 @@ func (s *session) goOn(ctx context.Context) {
 
 // goOnTime is how long load is offered at most after it should be over.
 const goOnTime = 2 * time.Minute
+
+// goOnNumbers is more than load has calls before it goes on, or in a second of that.
+const goOnNumbers = 10_000_000
 
 func (s *session) rolling() int {
 	s.mu.Lock()

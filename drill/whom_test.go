@@ -13,12 +13,17 @@ func TestNamesThatTheSystemDoesNotHave(t *testing.T) {
 		{Name: "gateway", Instances: []string{"gateway-1"}, Public: true},
 	}}
 	sc, err := Parse("a.yaml", []byte(`load:
-  calls: {a: {get: /, edge: gateway}, b: {get: /, edge: orders}}
+  calls: {a: {get: /, edge: gateway}, b: {get: /, edge: orders}, c: {grpc: ordres/shop.Orders/Get}, d: {grpc: orders/shop.Orders/Get}}
 faults:
   - {at: 1s, kill: [orders-1, orders/rest, "*", orders-7]}
   - {at: 1s, partition: {from: gatewy, to: [edge, registry, queue, orders-x]}, for: 1s}
   - {at: 2s, kill: nosuch/all}
 random: {spare: [nobody-1]}
+invariants:
+  - leader: {service: oders, get: /leader, keep: {leader: leader, term: term}}
+  - acknowledged: d
+    at: {grpc: order/shop.Orders/Get}
+  - http: {get: /audit, edge: orders}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +32,11 @@ random: {spare: [nobody-1]}
 a.yaml:5: partition: the system has no service and no instance "orders-x"; did you mean orders?
 a.yaml:6: kill: the system has no service and no instance "nosuch"
 a.yaml: random: spare: the system has no service and no instance "nobody-1"
-a.yaml: b: no service "orders" has a public address (http: in the system file)`
+a.yaml: b: no service "orders" has a public address (http: in the system file)
+a.yaml: c: grpc: the system has no service "ordres"; did you mean orders?
+a.yaml: leader: the system has no service "oders"; did you mean orders?
+a.yaml: acknowledged: grpc: the system has no service "order"; did you mean orders?
+a.yaml: http: no service "orders" has a public address (http: in the system file)`
 	if got := sc.Check(w).Error(); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}

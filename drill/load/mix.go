@@ -15,6 +15,8 @@ type Mix struct {
 	Calls []Call
 	// Seed of arrivals, kinds and templates: the same seed offers the same calls at the same times.
 	Seed uint64
+	// First is what {{seq}} begins with: load that goes on after other load begins where no number is used yet.
+	First int64
 }
 
 // Step is a rate for a while: From calls a second at its beginning, To at its end, in a line.

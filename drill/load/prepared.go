@@ -301,7 +301,7 @@ func (p *Prepared) do(ctx context.Context, m made) Sample {
 	case matches(p.expect, s.Status, text):
 		s.Outcome = OK
 		if missing := p.take(a, m, &s); missing != "" {
-			s.Outcome, s.Error = Failed, fmt.Sprintf("the answer has no %s: %s", missing, oneLine(text))
+			s.Outcome, s.Error = Failed, oneLine("the answer has no "+cut(missing, 80)+": "+text)
 		}
 	case matches(p.refused, s.Status, text):
 		s.Outcome, s.Error = Refused, oneLine(text)

@@ -143,7 +143,7 @@ func (l *Load) Run(ctx context.Context, rec *Recorder) {
 	under.Go(func() { watch(watched, rec) })
 	slots := make(chan struct{}, maxInFlight)
 	begin, at := rec.Now(), time.Duration(0)
-	for seq := int64(0); ; seq++ {
+	for seq := l.mix.First; ; seq++ {
 		due, ok := l.mix.after(at, rng.ExpFloat64())
 		if !ok {
 			_ = until(ctx, rec, begin+l.mix.Length())

@@ -25,7 +25,7 @@ const (
 //	{{zipf 1 500}}      a number from 1 to 500, small ones far more often: what is popular
 //	{{pick a "b c" 3}}  one of them
 //	{{text 100}}        so many random letters, at most 65536
-//	{{seq}}             0, 1, 2, …: the number of the call
+//	{{seq}}             0, 1, 2, …: the number of the call; no two of a run have the same
 //	{{run}}             a few letters that are another's in each run: for names that are not to be there yet
 //	{{.name}}           a variable
 //

@@ -198,11 +198,11 @@ func (p *printer) broken(r *Report) {
 			p.line(line + " " + p.mark(unknown) + " " + p.fit(f.Error, 24))
 			continue
 		}
-		failed, mask := padLeft(count(f.Failed), 8), "none failed"
+		failed, mask := padLeft("none", 8), ""
 		if f.Failed > 0 {
-			failed, mask = p.paint(colors[missed], failed), span(f.Mask)
+			failed, mask = p.paint(colors[missed], padLeft(count(f.Failed), 8)), "  "+span(f.Mask)
 		}
-		p.line(line + failed + "  " + mask)
+		p.line(line + failed + mask)
 	}
 }
 

@@ -36,6 +36,9 @@ func (r *Report) sentence() string {
 	if f.Refused > 0 {
 		what += fmt.Sprintf("; %s refused as they should be", wasWere(f.Refused))
 	}
+	if f.Slowest > 0 {
+		what += ". The slowest took " + span(f.Slowest)
+	}
 	return what + "."
 }
 
