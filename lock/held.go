@@ -12,6 +12,7 @@ type Held struct {
 	s            *session
 	name, ticket string
 	token        uint64
+	since        time.Time
 	ctx          *heldContext
 	cancel       context.CancelCauseFunc
 
@@ -21,7 +22,7 @@ type Held struct {
 }
 
 func newHeld(ctx context.Context, s *session, name, ticket string, token uint64) *Held {
-	h := &Held{s: s, name: name, ticket: ticket, token: token}
+	h := &Held{s: s, name: name, ticket: ticket, token: token, since: time.Now()}
 	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	h.ctx, h.cancel = &heldContext{Context: inner, h: h}, cancel
 	return h

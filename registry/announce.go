@@ -203,7 +203,7 @@ func (a *Announcement) update(ctx context.Context, held driver.Registration) err
 }
 
 // leave removes the record. One that was not drained is marked first, so that watchers see an orderly end and not
-// one more instance that vanished.
+// one more instance that vanished. The mark has half of the time: an engine that cannot take it may be able to remove.
 func (a *Announcement) leave(held driver.Registration) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout/2)
 	defer cancel()
@@ -211,9 +211,11 @@ func (a *Announcement) leave(held driver.Registration) {
 	var err error
 	if !rec.Draining {
 		rec.Draining = true
-		err = held.Update(ctx, rec)
+		mark, done := context.WithTimeout(ctx, leaveTimeout/4)
+		err = held.Update(mark, rec)
+		done()
 	}
-	if err == nil {
+	if !errors.Is(err, driver.ErrLost) && !errors.Is(err, driver.ErrTaken) {
 		err = held.Deregister(ctx)
 	}
 	if err != nil && !errors.Is(err, driver.ErrLost) && !errors.Is(err, driver.ErrTaken) {

@@ -1,12 +1,17 @@
 package registry_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/holdfast-go/holdfast/registry"
+	"github.com/holdfast-go/holdfast/registry/driver"
 	"github.com/holdfast-go/holdfast/registry/memregistry"
 )
 
@@ -128,5 +133,62 @@ func TestAnnounceMisuse(t *testing.T) {
 	}
 	if _, err := stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// unmarked is a registry of one instance that does not let it be marked.
+type unmarked struct {
+	driver.Registry
+	update  func(ctx context.Context) error
+	removed atomic.Int64
+	left    time.Duration // that the removal had
+}
+
+func (u *unmarked) Register(context.Context, driver.Record, time.Duration, bool) (driver.Registration, error) {
+	return u, nil
+}
+
+func (u *unmarked) Renew(context.Context) error { return nil }
+
+func (u *unmarked) Update(ctx context.Context, _ driver.Record) error { return u.update(ctx) }
+
+func (u *unmarked) Deregister(ctx context.Context) error {
+	deadline, _ := ctx.Deadline()
+	u.left = time.Until(deadline)
+	u.removed.Add(1)
+	return ctx.Err()
+}
+
+// TestAnnounceEndWithoutTheMark: an instance that cannot be marked as draining is removed all the same, and has the time for it; one whose
+// record is not its own any more leaves that alone.
+func TestAnnounceEndWithoutTheMark(t *testing.T) {
+	for name, c := range map[string]struct {
+		update  func(ctx context.Context) error
+		removed int64
+	}{
+		"no leader": {func(context.Context) error { return errors.New("election") }, 1},
+		"silence":   {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, 1},
+		"lost":      {func(context.Context) error { return fmt.Errorf("update: %w", driver.ErrLost) }, 0},
+		"taken":     {func(context.Context) error { return fmt.Errorf("update: %w", driver.ErrTaken) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &unmarked{update: c.update}
+				var log syncBuffer
+				a := registry.New(d, registry.Config{Logger: logTo(&log)}).Announce(orders("1"))
+				stop := run(a)
+				<-a.Registered()
+				synctest.Wait()
+				if took, err := stop(); err != nil || took > 2*time.Second {
+					t.Errorf("Run ended with %v after %v", err, took)
+				}
+				if n := d.removed.Load(); n != c.removed || n > 0 && d.left < 500*time.Millisecond {
+					t.Errorf("removed %d times, want %d; there were %v left", n, c.removed, d.left)
+				}
+				if said := log.String(); strings.Contains(said, "not deregistered") {
+					t.Errorf("the log says %s", said)
+				}
+			})
+		})
 	}
 }

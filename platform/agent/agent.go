@@ -41,6 +41,13 @@ type Said struct {
 	PID int       // as the process knows it
 }
 
+// StateSaid is the state that a process last said it is in.
+type StateSaid struct {
+	fault.State
+	At  time.Time // when it came
+	PID int       // as the process knows it
+}
+
 // Server is where the processes of one system ask what they are to suffer. It is a lifecycle Component. Safe for
 // concurrent use.
 type Server struct {
@@ -48,6 +55,7 @@ type Server struct {
 	listener net.Listener
 	dir      string // removed at the end
 	changed  chan struct{}
+	states   chan struct{}
 
 	wg sync.WaitGroup
 
@@ -70,6 +78,7 @@ type conn struct {
 	moved chan struct{} // closed and replaced when acked grows, and closed for good at the end
 	send  chan struct{} // has something when plan is newer than what was sent
 	said  Said
+	state StateSaid
 	ended bool
 }
 
@@ -90,7 +99,7 @@ func newServer(cfg Config, l net.Listener) *Server {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		cfg: cfg, listener: l, changed: make(chan struct{}, 1),
+		cfg: cfg, listener: l, changed: make(chan struct{}, 1), states: make(chan struct{}, 1),
 		wanted: make(map[string]fault.Plan), conns: make(map[*conn]struct{}),
 	}
 }
@@ -108,6 +117,17 @@ func (s *Server) Changed() <-chan struct{} { return s.changed }
 func (s *Server) tell() {
 	select {
 	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// StateChanged has a value whenever, since it was last received, a process has said that its state is another one, or has
+// ceased to follow. It is for one receiver.
+func (s *Server) StateChanged() <-chan struct{} { return s.states }
+
+func (s *Server) tellState() {
+	select {
+	case s.states <- struct{}{}:
 	default:
 	}
 }
@@ -226,6 +246,7 @@ func (s *Server) leave(c *conn) {
 	c.ended = true
 	close(c.moved)
 	s.tell()
+	s.tellState()
 }
 
 // write sends each new plan, and signs of life, until gone is closed. One that does not read holds up this goroutine alone, and always
@@ -274,6 +295,10 @@ func (s *Server) read(c *conn, messages *fault.Reader) error {
 		}
 		if m.Stats != nil {
 			c.said = Said{Stats: *m.Stats, At: time.Now(), PID: c.hello.PID}
+		}
+		if m.State != nil {
+			c.state = StateSaid{State: *m.State, At: time.Now(), PID: c.hello.PID}
+			s.tellState()
 		}
 		s.mu.Unlock()
 	}
@@ -394,4 +419,18 @@ func (s *Server) Stats() map[string]Said {
 		}
 	}
 	return stats
+}
+
+// States is the state that those that are connected said last that they are in, by instance. One that has not said anything yet
+// is not in it. The caller owns the map, and changes nothing that it leads to.
+func (s *Server) States() map[string]StateSaid {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	states := make(map[string]StateSaid, len(s.conns))
+	for c := range s.conns {
+		if was, ok := states[c.hello.Instance]; !c.state.At.IsZero() && (!ok || c.state.At.After(was.At)) {
+			states[c.hello.Instance] = c.state
+		}
+	}
+	return states
 }

@@ -230,6 +230,41 @@ func TestStats(t *testing.T) {
 	})
 }
 
+func TestStates(t *testing.T) {
+	serve(t, func(t *testing.T, s *Server, dial func(string) *process) {
+		moved := func() bool {
+			select {
+			case <-s.StateChanged():
+				return true
+			default:
+				return false
+			}
+		}
+		p := dial(hello)
+		p.follow()
+		synctest.Wait()
+		if got := s.States(); len(got) != 0 || moved() {
+			t.Errorf("nothing was said: %+v", got)
+		}
+		p.say(fault.Message{State: &fault.State{Admin: "127.0.0.1:7"}})
+		synctest.Wait()
+		time.Sleep(time.Second) //nolint:forbidigo // in virtual time
+		if got := s.States()["orders-1"]; got.Admin != "127.0.0.1:7" || got.PID != 7 || time.Since(got.At) != time.Second || !moved() || moved() {
+			t.Errorf("%+v", got)
+		}
+		p.say(fault.Message{Stats: &fault.Stats{InFlight: 3}})
+		synctest.Wait()
+		if moved() || s.States()["orders-1"].Admin == "" {
+			t.Error("stats are no state")
+		}
+		p.Close()
+		synctest.Wait()
+		if got := s.States(); len(got) != 0 || !moved() {
+			t.Errorf("of one that is gone: %+v", got)
+		}
+	})
+}
+
 // Whatever connects, it is told nothing before it says who it is, and it cannot stay anonymous.
 func TestStrangers(t *testing.T) {
 	long := strings.Repeat("x", maxName+1)

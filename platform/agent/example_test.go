@@ -24,7 +24,7 @@ func Example() {
 
 	path := strings.TrimPrefix(platform.Env(), agent.Variable+"=")
 	process := fault.Follow(path, fault.Hello{Service: "orders", Instance: "orders-1", PID: 7},
-		func() fault.Stats { return fault.Stats{} }, slog.New(slog.DiscardHandler))
+		fault.Saying{Stats: func() fault.Stats { return fault.Stats{} }}, slog.New(slog.DiscardHandler))
 	<-platform.Changed()
 	fmt.Println("follows:", platform.Follows("orders-1"))
 

@@ -1,6 +1,9 @@
 package breakage
 
 import (
+	"slices"
+
+	"github.com/holdfast-go/holdfast/internal/fault"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -62,7 +65,10 @@ func (w World) addrs(end string) []string {
 	case control.RegistryEnd:
 		return w.Registry
 	case control.QueueEnd:
-		return w.Queue
+		if len(w.Queue) == 0 {
+			return nil
+		}
+		return append(slices.Clone(w.Queue), fault.ToQueue) // and where its brokers tell clients to go
 	}
 	if i, ok := w.find(end); ok {
 		return i.Addrs

@@ -9,8 +9,8 @@
 // # What comes from outside
 //
 // What users say of themselves is bounded here, since everything behind believes it: the criticality of a request is at most
-// Config.MaxCriticality; the tenant, the number of an attempt and the question for an instance's load are dropped, and so is
-// the instance's answer to the latter. The number of connections is bounded, in all and of one client.
+// Config.MaxCriticality; the tenant, the trace, the number of an attempt and the question for an instance's load are dropped,
+// and so are the instance's answer to the latter and why it keeps what it saw. The number of connections is bounded, in all and of one client.
 //
 // The edge turns no request away for its own sake. The services do, each by what it measures itself, and their 503 with its
 // Retry-After reaches the user after it was tried once more elsewhere.
@@ -37,6 +37,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/admission"
+	"github.com/holdfast-go/holdfast/balance"
 	"github.com/holdfast-go/holdfast/policy"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/resilience"
@@ -79,6 +80,10 @@ type Config struct {
 	// TrustTenant hands on the X-Tenant of the client. Only where something in front has made sure that it is true:
 	// otherwise anybody uses up anybody's quota.
 	TrustTenant bool
+	// TrustTrace believes the trace that a request says it belongs to (traceparent, tracestate, baggage), and tells the
+	// client why it was kept. Only for an edge that is reached by services of one's own alone: otherwise anybody decides
+	// what everything behind keeps. Without it every request begins a trace of its own.
+	TrustTrace bool
 	// Idempotency declares that the service does things once per Idempotency-Key, so that requests with one are repeated
 	// whatever their method. Declared wrongly, an answer that is lost means that something happens twice.
 	Idempotency bool
@@ -98,6 +103,10 @@ type Config struct {
 	// Policy rules the attempts. The zero value means the defaults of package resilience, with at least 1 s for an attempt.
 	// Its Timeout is not used: there is the one above.
 	Policy resilience.Policy
+	// OnEject is told when an instance gets no requests for a while, and when it gets them again. It must not block.
+	OnEject func(balance.Event)
+	// Observer is told of the requests, and of what becomes of them among the instances. nil: nobody is.
+	Observer resilience.Observer
 	// Logger receives the requests that could not be forwarded. nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -158,6 +167,8 @@ func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error
 		Insecure:   cfg.Insecure,
 		Wait:       cfg.Wait,
 		Dial:       cfg.Dial,
+		Balance:    balance.Config{OnEject: cfg.OnEject},
+		Observer:   cfg.Observer,
 		Logger:     cfg.Logger,
 	}
 	if err := client.Validate(); err != nil {
@@ -168,6 +179,10 @@ func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error
 		return nil, fmt.Errorf("edge %s: listen: %w", service, err)
 	}
 	e := &Edge{service: service, cfg: cfg, gate: newGate(l, cfg.MaxConns, cfg.MaxConnsPerClient, cfg.TLS == nil)}
+	observer := cfg.Observer
+	if observer != nil && !cfg.TrustTrace {
+		observer = outside{observer}
+	}
 	server, err := rest.NewServer(http.HandlerFunc(e.forward), rest.ServerConfig{
 		Listener:     e.gate,
 		TLS:          cfg.TLS,
@@ -177,6 +192,7 @@ func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error
 		DrainTimeout: cfg.DrainTimeout,
 		HealthPath:   "-",
 		Admission:    admission.Config{Off: true},
+		Observer:     observer,
 		Logger:       cfg.Logger,
 	})
 	if err != nil {
@@ -198,6 +214,12 @@ func New(reg *registry.Registry, service, addr string, cfg Config) (*Edge, error
 
 // Addr returns the address the edge listens on.
 func (e *Edge) Addr() net.Addr { return e.server.Addr() }
+
+// Service returns the name of the service.
+func (e *Edge) Service() string { return e.service }
+
+// Instances returns what the edge knows of its service's instances, by ID; nothing before the first request. It is the caller's.
+func (e *Edge) Instances() []balance.Instance { return e.transport.Instances()[e.service] }
 
 // Load is what an Edge has to do, and has done.
 type Load struct {

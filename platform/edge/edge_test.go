@@ -137,6 +137,47 @@ func TestKeyOfAUserIsBelievedOnlyWhereTheServiceIsDeclaredToKeepIt(t *testing.T)
 	}
 }
 
+// That a key is not believed holds for net/http as well, which goes by it when a connection breaks that was used before.
+func TestRequestWithAKeyNobodyBelievesRunsOnceOnAConnectionThatBreaks(t *testing.T) {
+	s := newSystem(t, Config{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var orders atomic.Int64
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer c.Close()
+				in := bufio.NewReader(c)
+				for {
+					r, err := http.ReadRequest(in)
+					if err != nil || r.Method == http.MethodPost && orders.Add(1) == 1 {
+						return
+					}
+					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = s.edge.Close() // and with it the connections
+		_ = l.Close()
+		conns.Wait()
+	})
+	s.add("a", l.Addr().String())
+	s.do("GET", "/", "").want(t, 200, "")
+	s.do("POST", "/orders", "", "Idempotency-Key", "k").want(t, 502, "may have been carried out")
+	if n := orders.Load(); n != 1 {
+		t.Errorf("%d orders", n)
+	}
+}
+
 func TestRequestThatMayHaveRunIsA502(t *testing.T) {
 	s := newSystem(t, Config{})
 	hits := s.broken("a", killed)
@@ -159,6 +200,37 @@ func TestFrozenInstanceIsNotNoticed(t *testing.T) {
 	}
 	if hits.Load() == 0 {
 		t.Error("the frozen instance was never asked")
+	}
+}
+
+// A client that ends its side of the connection and reads on is taken for one that has gone. It is not told that its request
+// went well, which was given up.
+func TestClientThatHalfClosesIsNotToldOfSuccess(t *testing.T) {
+	s := newSystem(t, Config{})
+	s.serve("a", func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // net/http looks for the end of the client only after that of the body
+		<-r.Context().Done()
+	})
+	c, err := net.Dial("tcp", s.edge.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	answer{resp, string(body)}.want(t, 499, "CANCELLED")
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -21,6 +21,29 @@ const (
 	headerLoadProbe = "X-Load-Probe"
 )
 
+// headersOfTraces are what a request says of the trace that it belongs to.
+var headersOfTraces = []string{"Traceparent", "Tracestate", "Baggage"}
+
+// outside has requests begin traces of their own: one that a stranger says was chosen would be kept by every service behind,
+// and so would be all of the stranger's.
+type outside struct{ resilience.Observer }
+
+// BeginServe implements resilience.Observer.
+func (o outside) BeginServe(ctx context.Context, info resilience.ServeInfo) (context.Context, resilience.ServeObserver) {
+	info.Along = resilience.Along{}
+	ctx, s := o.Observer.BeginServe(ctx, info)
+	if s == nil {
+		return ctx, nil
+	}
+	return ctx, untold{s}
+}
+
+// untold keeps from the user why a request is kept.
+type untold struct{ resilience.ServeObserver }
+
+// Keep implements resilience.ServeObserver.
+func (untold) Keep(resilience.ServeEnd) string { return "" }
+
 // forward sends one request to an instance.
 func (e *Edge) forward(w http.ResponseWriter, r *http.Request) {
 	ctx, end := newLease(w, r)
@@ -61,6 +84,11 @@ func (e *Edge) rewrite(p *httputil.ProxyRequest) {
 	for _, h := range []string{resilience.HeaderAttempt, resilience.HeaderCriticality, resilience.HeaderTenant, headerLoadProbe} {
 		p.Out.Header.Del(h)
 	}
+	if !e.cfg.TrustTrace {
+		for _, h := range headersOfTraces {
+			p.Out.Header.Del(h)
+		}
+	}
 	if !e.cfg.TrustForwarded {
 		p.Out.Header.Del("X-Real-Ip")
 		p.SetXForwarded()
@@ -82,7 +110,7 @@ func (e *Edge) rewrite(p *httputil.ProxyRequest) {
 func (e *Edge) failed(w http.ResponseWriter, r *http.Request, err error) {
 	code := failure.CodeOf(err)
 	if code == failure.Canceled {
-		return // the user is gone
+		return // the user is gone, or seems so; what is around us says it to whoever is left
 	}
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
@@ -184,6 +212,7 @@ func (l *lease) Err() error {
 // answered makes the answer of an instance that of the edge.
 func answered(resp *http.Response) error {
 	resp.Header.Del(headerLoad)
+	resp.Header.Del(resilience.HeaderKeep) // the edge has its own to say, to whom it trusts
 	return liftForStreams(resp)
 }
 

@@ -13,6 +13,7 @@ import (
 
 // A member that was made the leader by one that ended after it, when it was past handing over, does not look for another.
 func TestALeaderThatIsLeftAloneEnds(t *testing.T) {
+	t.Parallel()
 	const n = 3
 	servers := make([]*etcd.Etcd, n)
 	cluster := make(map[string]string)

@@ -229,6 +229,7 @@ func leader(t testing.TB, c *clientv3.Client, members []*member) int {
 // A member that stops hands its leadership over, ends the watches of its clients so that they go on elsewhere without a
 // gap, and comes back with what was written in between.
 func TestMemberLeavesAndRejoins(t *testing.T) {
+	t.Parallel()
 	members := cluster(t)
 	all := client(t, members...)
 	put(t, all, "k", "before")
@@ -266,6 +267,7 @@ func TestMemberLeavesAndRejoins(t *testing.T) {
 
 // When all members stop at once, none waits for another to take over.
 func TestClusterStopsAtOnce(t *testing.T) {
+	t.Parallel()
 	members := cluster(t)
 	c := client(t, members...)
 	_ = c.Watch(soon(t), "k") // a stream that a graceful stop would wait for
@@ -390,6 +392,7 @@ func inUse(t *testing.T, cfg embed.EtcdConfig) string {
 // Corrupt files are an error that names the directory, and not the end of the process. This is in a process of its own,
 // because etcd leaves its other files open when it panics.
 func TestCorruptDirectory(t *testing.T) {
+	t.Parallel()
 	for _, pattern := range []string{"member/snap/db", "member/wal/*.wal"} {
 		cfg := single(t, t.TempDir())
 		m := run(t, cfg)

@@ -148,6 +148,7 @@ func TestNATSSaysWhatIsInTheWay(t *testing.T) {
 // Three servers keep each message on three disks; one that is stopped is not missed, and one whose directory was emptied
 // has everything again.
 func TestNATSClusterGoesOnWithoutAMember(t *testing.T) {
+	t.Parallel()
 	cfgs := natsCluster(t, 3, "secret")
 	var members []*natsMember
 	var clients []string

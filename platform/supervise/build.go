@@ -19,10 +19,14 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // maxBuildOutput bounds what a BuildError keeps.
 const maxBuildOutput = 64 << 10
+
+// buildEnds is how long a go command that is interrupted may take to end.
+const buildEnds = 5 * time.Second
 
 // Build says what to build. A Build is a value; its methods change nothing in it.
 type Build struct {
@@ -239,7 +243,8 @@ func (b Build) gobuild(ctx context.Context, s step, target string) error {
 	cmd.SysProcAttr = sysProcAttr(false)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) } // it takes its temporary files away
+	cmd.WaitDelay = buildEnds
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
 	output := make(chan string, 1)
@@ -251,6 +256,9 @@ func (b Build) gobuild(ctx context.Context, s step, target string) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
+		if cmd.Process != nil {
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what the go command has left behind, as a rule nothing
+		}
 		return ctx.Err()
 	}
 	return &BuildError{Output: said, Err: err}

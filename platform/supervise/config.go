@@ -117,7 +117,8 @@ type State struct {
 	RetryAt time.Time `json:"retry_at,omitzero"`
 	// Since is when it came into State.
 	Since time.Time `json:"since"`
-	// Reason says why it ended last, "" if it never did: "exit status 1", "killed by SIGKILL".
+	// Reason says why it ended last, "" if it never did: "exit status 1", "killed by SIGKILL", "killed by
+	// SIGKILL, as asked for" if that was by Kill.
 	Reason string `json:"reason,omitempty"`
 }
 

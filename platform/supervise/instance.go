@@ -240,6 +240,9 @@ func (i *instance) reap() {
 	i.s.guardian.remove(p.pid)
 	status := reap(p.pid)
 	i.m.reason = describe(status)
+	if i.m.killed && i.m.phase == Backoff { // and not by the kernel, for want of memory, nor by somebody from outside
+		i.m.reason += ", as asked for"
+	}
 	// Somebody who left the group may hold the output open for ever.
 	_ = p.out.SetReadDeadline(time.Now().Add(time.Second))
 }

@@ -81,7 +81,7 @@ func TestKilledInstanceComesBack(t *testing.T) {
 	if after.Addrs["http"] != before.Addrs["http"] || after.Addrs["grpc"] != before.Addrs["grpc"] {
 		t.Errorf("addresses changed: %v, %v", before.Addrs, after.Addrs)
 	}
-	if after.Restarts != 1 || after.Reason != "killed by SIGKILL" {
+	if after.Restarts != 1 || after.Reason != "killed by SIGKILL, as asked for" {
 		t.Errorf("%+v", after)
 	}
 	if state(t, s, "shop-2").Restarts != 0 {

@@ -31,7 +31,8 @@
 // # Reads
 //
 // All waiting reads share one ReadIndex with a context that is never used twice; those that come meanwhile share the
-// next. A read is let through when the local state has reached the index. The same round tells how old local state is
+// next, which waits for the end of the one before for two heartbeats and no longer. Asking again takes nothing from what
+// was asked before: where the leader is far away, its answer to that is the first that comes. A read is let through when the local state has reached the index. The same round tells how old local state is
 // at most, which is what [Member.Fresh] compares: with this member's own monotonic clock alone. There are no leases.
 //
 // # Elections

@@ -42,6 +42,7 @@ func (m *Member) Tick(now time.Time) {
 			m.govern(now)
 		}
 		m.checkDisk(now)
+		m.checkDistance(now)
 	}
 	if m.state != raft.StateLeader && !now.Before(m.electAt) {
 		// A pre-vote that got no answer costs nothing and is tried again soon; sooner while others are about to notice
@@ -137,6 +138,7 @@ func (m *Member) changedRole(now time.Time, ss *raft.SoftState) {
 	switch {
 	case m.state == raft.StateLeader && was != raft.StateLeader:
 		m.ledSince, m.lastTick, m.underway = now, now, 0
+		m.distance.asked, m.distance.next, m.distance.near, m.distance.far = 0, 0, false, 0
 		m.times.lead()
 	case m.state != raft.StateLeader && was == raft.StateLeader:
 		m.elect(now, 1, 2)

@@ -220,7 +220,7 @@ func (m *Member) retryAt() (at int64) {
 	return at
 }
 
-// pumpReads begins a round for the reads that wait, or begins it again.
+// pumpReads begins a round for the reads that wait, goes on with it for those that have come since, or asks again.
 func (m *Member) pumpReads(now time.Time) {
 	if m.lead == 0 || m.lead == m.cfg.ID && !m.current() {
 		return
@@ -233,29 +233,47 @@ func (m *Member) pumpReads(now time.Time) {
 		}
 		r = &round{}
 		m.reads.round = r
-	case r.term == m.term && r.lead == m.lead && clock < r.retryAt:
-		return
 	case r.term != m.term || r.lead != m.lead:
 		r.tries = 0
+	case clock >= r.retryAt:
+		r.tries++
+		m.counts.RoundsAgain++
+	case m.reads.idle() || clock < r.asks[len(r.asks)-1].began+m.roundTime():
+		return // what comes while a round is as short as it should be is for the next one
 	}
-	// A context is used once: an answer to an earlier one says nothing of the reads that have come since.
-	r.reads = m.reads.gather(r.reads)
+	// A number is used once: an answer to an earlier one says nothing of the reads that have come since.
+	m.readCounter++
+	r.reads = m.reads.gather(r.reads, m.readCounter)
 	if len(r.reads) == 0 {
 		m.reads.round = nil
 		return
 	}
-	m.readCounter++
 	m.counts.Rounds++
-	if r.again {
-		m.counts.RoundsAgain++
+	if len(r.asks) == maxAsks {
+		r.asks = slices.Delete(r.asks, 0, 1)
 	}
-	r.again = true
-	binary.LittleEndian.PutUint64(r.ctx[:], m.readBase)
-	binary.LittleEndian.PutUint64(r.ctx[8:], m.readCounter)
-	r.began, r.term, r.lead = clock, m.term, m.lead
-	r.retryAt = clock + int64(2*m.cfg.HeartbeatEvery)<<min(r.tries, 3)
-	r.tries++
-	m.node.ReadIndex(slices.Clone(r.ctx[:]))
+	r.asks = append(r.asks, ask{number: m.readCounter, began: clock})
+	r.term, r.lead = m.term, m.lead
+	r.retryAt = clock + m.roundTime()<<min(r.tries, 3)
+	ctx := binary.LittleEndian.AppendUint64(make([]byte, 0, readCtx), m.readBase)
+	m.node.ReadIndex(binary.LittleEndian.AppendUint64(ctx, m.readCounter))
+}
+
+// readCtx is the size of what a ReadIndex carries: which start of a member asks, and the number of the ask.
+const readCtx = 16
+
+// roundTime is how long a round takes at most, in ns, where all is well.
+func (m *Member) roundTime() int64 { return int64(2 * m.cfg.HeartbeatEvery) }
+
+// readConfirmed takes the answer to a ReadIndex.
+func (m *Member) readConfirmed(now time.Time, ctx []byte, index uint64) {
+	if len(ctx) != readCtx || binary.LittleEndian.Uint64(ctx) != m.readBase {
+		return
+	}
+	number := binary.LittleEndian.Uint64(ctx[8:])
+	m.measured(now, number)
+	m.reads.confirm(number, index)
+	m.reads.applied(m.applied.Load())
 }
 
 // current reports whether a leader's commit index may be read: raft sees to it, except in a leader that is the only

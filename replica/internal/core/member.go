@@ -34,6 +34,7 @@ type Member struct {
 	times       logClock
 	startIndex  uint64 // entries behind it have come in since New
 	disk        stall
+	distance    distance
 	lastTick    time.Time // raft's ticks are whole HeartbeatEvery from here
 	electAt     time.Time
 	hurry       int // so many pre-votes follow each other quickly
@@ -266,8 +267,7 @@ func (m *Member) handle(now time.Time, rd raft.Ready) {
 		m.changedRole(now, ss)
 	}
 	for _, rs := range rd.ReadStates {
-		m.reads.confirmed(rs.RequestCtx, rs.Index)
-		m.reads.applied(m.applied.Load())
+		m.readConfirmed(now, rs.RequestCtx, rs.Index)
 	}
 	for _, msg := range rd.Messages {
 		switch msg.GetTo() {

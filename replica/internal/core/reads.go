@@ -19,28 +19,44 @@ type reads struct {
 	dead      int // taken back since gathering was cleaned
 	max       int
 
-	round   *round   // under way; nil: none
-	waiting []*round // confirmed; wait for the applier
+	round   *round       // under way; nil: none
+	waiting []*confirmed // wait for the applier
 
 	// fresh is when, on the member's own clock in ns, the newest round began whose index is applied; 0: none yet.
 	fresh atomic.Int64
 }
 
-// round is one ReadIndex.
+// round is the ReadIndexes under way, and the reads that wait for an answer. An answer to an earlier one counts, for the
+// reads that there were when it was asked: where a leader is farther away than a round may take until it is asked again,
+// nobody would be answered otherwise.
 type round struct {
-	ctx     [16]byte
-	began   int64 // own clock, ns
-	retryAt int64
+	asks    []ask // those that an answer is taken to, the oldest first; at most maxAsks
+	retryAt int64 // own clock, ns
 	tries   int
-	again   bool   // it has been asked before
 	term    uint64 // and
-	lead    uint64 // whom it was asked
-	index   uint64
+	lead    uint64 // whom it was asked last
 	reads   []*Read
 }
 
+// ask is one ReadIndex.
+type ask struct {
+	number uint64
+	began  int64 // own clock, ns
+}
+
+// maxAsks bounds the ReadIndexes that an answer is taken to.
+const maxAsks = 16
+
+// confirmed is reads that may be let through when the local state has reached index.
+type confirmed struct {
+	index uint64
+	began int64 // of the ReadIndex that was answered
+	reads []*Read
+}
+
 type readFields struct {
-	waits bool // under reads.mu
+	waits bool   // under reads.mu
+	asked uint64 // number of the first ReadIndex whose answer says something of it; 0: it gathers
 }
 
 func (t *reads) push(r *Read) (wake bool, err error) {
@@ -54,7 +70,7 @@ func (t *reads) push(r *Read) (wake bool, err error) {
 	case t.held >= t.max:
 		return false, ErrFull
 	}
-	r.own.waits = true
+	r.own = readFields{waits: true}
 	t.gathering = append(t.gathering, r)
 	t.count++
 	t.held++
@@ -92,7 +108,7 @@ func (t *reads) clean() {
 	if t.round != nil {
 		t.round.reads = t.alive(t.round.reads)
 	}
-	t.waiting = slices.DeleteFunc(t.waiting, func(w *round) bool {
+	t.waiting = slices.DeleteFunc(t.waiting, func(w *confirmed) bool {
 		w.reads = t.alive(w.reads)
 		return len(w.reads) == 0
 	})
@@ -112,8 +128,8 @@ func (t *reads) alive(list []*Read) []*Read {
 	return list[:n]
 }
 
-// gather takes what waits into a list, behind what is in it already.
-func (t *reads) gather(into []*Read) []*Read {
+// gather takes what waits into a list, behind what is in it already, for the ReadIndex of that number.
+func (t *reads) gather(into []*Read, number uint64) []*Read {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(into) == 0 {
@@ -124,7 +140,11 @@ func (t *reads) gather(into []*Read) []*Read {
 		t.gathering = t.gathering[:0]
 	}
 	t.dead = 0
-	return t.alive(into)
+	into = t.alive(into)
+	for i := len(into) - 1; i >= 0 && into[i].own.asked == 0; i-- {
+		into[i].own.asked = number
+	}
+	return into
 }
 
 // release lets reads through, or ends them with err. The list is the caller's again.
@@ -155,14 +175,25 @@ func (t *reads) load() int {
 	return t.count
 }
 
-// confirmed moves the round under way to those that wait for the applier.
-func (t *reads) confirmed(ctx []byte, index uint64) {
-	if t.round == nil || string(t.round.ctx[:]) != string(ctx) {
-		return // of a round that was given up: its reads are in a newer one
+// confirm moves the reads that an answer is for to those that wait for the applier.
+func (t *reads) confirm(number, index uint64) {
+	r := t.round
+	if r == nil {
+		return
 	}
-	t.round.index = index
-	t.waiting = append(t.waiting, t.round)
-	t.round = nil
+	at := slices.IndexFunc(r.asks, func(a ask) bool { return a.number == number })
+	if at < 0 {
+		return // one before it was given up, and asked again
+	}
+	n := 0
+	for n < len(r.reads) && r.reads[n].own.asked <= number {
+		n++
+	}
+	t.waiting = append(t.waiting, &confirmed{index: index, began: r.asks[at].began, reads: r.reads[:n:n]})
+	r.asks = slices.Delete(r.asks, 0, at+1)
+	if r.reads = r.reads[n:]; len(r.reads) == 0 {
+		t.round = nil
+	}
 }
 
 // applied lets through what the local state has reached.

@@ -92,6 +92,46 @@ func TestReadsShareRoundsAndSurviveLostOnes(t *testing.T) {
 	w.ok(c, "")
 }
 
+// A round of a follower takes four ways then, and is asked again after two heartbeats.
+func TestALeaderThatIsFarAwayAnswersTheFirstTime(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	l, f := w.lead(), w.followers()[0]
+	w.ok(w.propose(f, "a"), "a@1")
+	const way = testElection / 8 // a heartbeat and a quarter; nobody is so far that another one should lead
+	w.far = map[uint64]time.Duration{l.id: way}
+	for _, n := range []*node{f, l} {
+		began := w.now
+		w.ok(w.read(n), "")
+		if took := w.now.Sub(began); took > 4*way+8*time.Millisecond {
+			t.Errorf("a read took %v, and the way to the leader and back, twice, %v", took, 4*way)
+		}
+	}
+	// Reads that come meanwhile do not wait for the end of the round before.
+	var calls []*call
+	began := map[*call]time.Time{}
+	for range 50 {
+		c := w.read(f)
+		began[c] = w.now
+		c.Read.Done = func(error) {
+			c.n++
+			if took := w.now.Sub(began[c]); took > 4*way+4*testElection/10 {
+				t.Errorf("a read took %v while others came", took)
+			}
+		}
+		calls = append(calls, c)
+		w.pass(testElection / 20)
+	}
+	w.pass(testElection)
+	for _, c := range calls {
+		if c.n != 1 {
+			t.Fatalf("answered %d times", c.n)
+		}
+	}
+	if n := w.lead(); n != l {
+		t.Error("another one leads: this tests nothing")
+	}
+}
+
 func TestReadsOutliveTheirLeader(t *testing.T) {
 	w := newWorld(t, 1, 2, 3)
 	l, f := w.lead(), w.followers()

@@ -19,12 +19,19 @@ type world struct {
 	now   time.Time
 	nodes map[uint64]*node
 	net   []Message
-	// drop decides what is lost; delay holds messages back until it is nil again.
-	drop  func(Message) bool
+	drop  func(Message) bool       // decides what is lost
+	far   map[uint64]time.Duration // members, and how long what they send and get is on its way
+	later []late
 	twice bool // everything arrives twice
 	cfg   func(*Config)
 	lag   map[uint64]bool // members whose applier does nothing
 	stuck map[uint64]bool // members whose disk does nothing
+}
+
+// late is a message on its way.
+type late struct {
+	Message
+	at time.Time
 }
 
 type node struct {
@@ -167,6 +174,10 @@ func (w *world) run() {
 		net := w.net
 		w.net = nil
 		for _, m := range net {
+			if d := max(w.far[m.From], w.far[m.To]); d > 0 {
+				w.later = append(w.later, late{m, w.now.Add(d)})
+				continue
+			}
 			busy = true
 			for range 1 + flagInt(w.twice) {
 				w.deliver(m)
@@ -301,6 +312,13 @@ func (w *world) pass(d time.Duration) {
 	w.t.Helper()
 	for end := w.now.Add(d); w.now.Before(end); {
 		w.now = w.now.Add(2 * time.Millisecond)
+		w.later = slices.DeleteFunc(w.later, func(l late) bool {
+			if w.now.Before(l.at) {
+				return false
+			}
+			w.deliver(l.Message)
+			return true
+		})
 		for _, id := range w.ids() {
 			if n := w.nodes[id]; n.up && !w.at(n).Before(n.m.NextTick()) {
 				n.m.Tick(w.at(n))

@@ -35,7 +35,7 @@ func TestAGroupGoesOnWhereSomeMemberReachesAMajority(t *testing.T) {
 		cfg.Members, cfg.Spares, cfg.Troubles, cfg.Cut = 3, 0, nil, cut
 		cfg.Core.Voters, cfg.Core.MaxPending, cfg.Core.ElectionTimeout, cfg.Core.HeartbeatEvery = 3, 1000, 300*time.Millisecond, 30*time.Millisecond
 		cfg.Loss, cfg.Late, cfg.Delay, cfg.Sync, cfg.Apply = 0, 0, 2*time.Millisecond, time.Millisecond, time.Millisecond
-		cfg.Length, cfg.Think, cfg.Clients = 4*time.Second, 200*time.Millisecond, 15
+		cfg.Length, cfg.Think, cfg.Clients = 8*time.Second, 200*time.Millisecond, 15
 		r := sim.Run(cfg)
 		if !r.OK() {
 			t.Errorf("cut %v: %v", cut, r)
