@@ -154,7 +154,7 @@ that work.`,
 		return usage("%v; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		a.upCommand(), a.psCommand(), a.logsCommand(), a.eventsCommand(), a.killCommand(), a.freezeCommand(), a.thawCommand(), a.restartCommand(),
+		a.upCommand(), a.psCommand(), a.topCommand(), a.traceCommand(), a.explainCommand(), a.consoleCommand(), a.tokenCommand(), a.logsCommand(), a.eventsCommand(), a.killCommand(), a.freezeCommand(), a.thawCommand(), a.restartCommand(),
 		a.scaleCommand(), a.policyCommand(), a.queueCommand(), a.drillCommand(), a.drillGuardCommand(), a.exportCommand(), a.downCommand(), a.versionCommand(), a.completionCommand(), a.memberCommand(), a.guardCommand(),
 	)
 	root.SetHelpCommand(a.helpCommand())
@@ -234,6 +234,9 @@ func (a *app) explain(cmd *cobra.Command, err error) string {
 		return "interrupted"
 	case !errors.As(err, &refused):
 		return err.Error()
+	case refused.Reason == control.ReasonToken:
+		return fmt.Sprintf("%s; the token is found by the user who runs \"%s up\" on the same machine, and others set %s (made by \"%s token\")",
+			refused.Message, a.name, control.TokenVariable, a.name)
 	case refused.Reason == control.ReasonAmbiguous:
 		ids := strings.Fields(refused.Metadata["instances"])
 		return fmt.Sprintf("%s has %d instances; name one of %s, or all of them: %s %s --all",
@@ -244,12 +247,12 @@ func (a *app) explain(cmd *cobra.Command, err error) string {
 
 // checkControl refuses a value of --control, or of HOLDFAST_CONTROL, that cannot be an address.
 func (a *app) checkControl() error {
-	host, port, err := net.SplitHostPort(a.control)
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(a.control, "https://"))
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil || host == "" {
-		return usage("--control takes HOST:PORT, not %q", a.control)
+		return usage("--control takes HOST:PORT, or https://HOST:PORT beyond this machine, not %q", a.control)
 	}
 	return nil
 }

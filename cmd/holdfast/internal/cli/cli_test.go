@@ -32,7 +32,7 @@ func timeless(s string) string {
 func TestHelpHasExamples(t *testing.T) {
 	l := &line{}
 	for _, command := range []string{
-		"", "up", "ps", "logs", "events", "kill", "freeze", "thaw", "restart", "scale", "down", "version", "completion", "member", "guard", "policy", "queue", "export", "drill", "drill-guard",
+		"", "up", "ps", "top", "trace", "explain", "console", "logs", "events", "kill", "freeze", "thaw", "restart", "scale", "down", "version", "completion", "member", "guard", "policy", "queue", "export", "drill", "drill-guard",
 	} {
 		name := "help-" + command + ".golden"
 		args := []string{command, "--help"}
@@ -110,10 +110,12 @@ func TestPSShowsWhatIsBrokenOnPurpose(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	for name, args := range map[string][]string{
-		"events": {"events"}, "events-orders": {"events", "orders"}, "events-json": {"events", "--json", "orders"},
+		"events": {"events", "-f"}, "events-orders": {"events", "-f", "orders"}, "events-json": {"events", "-f", "--json", "orders"},
+		"events-kept": {"events"}, "events-new": {"events", "-f", "-n", "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, l := serve(t)
+			f.kept = []control.Event{{Time: f.now, Service: "orders", Instance: "orders-1", State: control.EventEjected, Message: "gateway-1 ejects orders-1: 5 of 5 failed"}}
 			f.event("orders", "orders-1", "frozen", "orders-1 frozen")
 			f.event("catalog", "catalog-1", "ready", "catalog-1 ready (pid 7)")
 			f.events <- control.Event{
@@ -202,20 +204,30 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 		{"restart ordres-1", `holdfast restart: no service "ordres-1"; services: catalog, orders, gateway, control`},
 		{"ps oders", `holdfast ps: no service "oders"; did you mean orders? services: catalog, orders, gateway, control`},
 		{"logs oders", `holdfast logs: no service "oders"; did you mean orders? services: catalog, orders, gateway, control`},
+		{"events oders", `holdfast events: no service "oders"; did you mean orders? services: catalog, orders, gateway, control`},
+		{"events -n -1", "holdfast events: --lines must be from 0 to 1000, not -1"},
+		{"top oders", `holdfast top: no service "oders"; did you mean orders? services: catalog, orders, gateway, control`},
+		{"top --sort speed", `holdfast top: --sort takes one of name, rate, errors, p99, flight, cpu, memory, state, not "speed"`},
+		{"trace -n 0", "holdfast trace: -n takes a number from 1 to 1000, not 0"},
+		{"trace --min -1s", "holdfast trace: --min takes a duration such as 250ms, not -1s"},
+		{"explain", "holdfast explain: ID is missing; usage: holdfast explain [--service SERVICE] [--lang en|zh] [--json] ID | last"},
+		{"explain --lang fr last", `holdfast explain: --lang takes en or zh, not "fr"`},
+		{"explain --service orders 4bf92f", "holdfast explain: --service goes with last, not with an ID"},
+		{"console now", `holdfast console: unexpected argument "now"; usage: holdfast console [--view] [--json]`},
 		{"logs -n -1", "holdfast logs: --lines must be from 0 to 10000, not -1"},
 		{"logs -n many", `holdfast logs: invalid argument "many" for "-n, --lines" flag: strconv.ParseInt: parsing "many": invalid syntax; see holdfast logs --help`},
 		{"ps --jsno", "holdfast ps: unknown flag: --jsno; see holdfast ps --help"},
 		{"--verbose", "holdfast: unknown flag: --verbose; see holdfast --help"},
-		{"pss", `holdfast: no command "pss"; did you mean ps? commands: completion, down, drill, events, export, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, up, version`},
-		{"launch", `holdfast: no command "launch"; commands: completion, down, drill, events, export, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, up, version`},
-		{"help launch", `holdfast help: no command "launch"; commands: completion, down, drill, events, export, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, up, version`},
+		{"pss", `holdfast: no command "pss"; did you mean ps? commands: completion, console, down, drill, events, explain, export, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, token, top, trace, up, version`},
+		{"launch", `holdfast: no command "launch"; commands: completion, console, down, drill, events, explain, export, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, token, top, trace, up, version`},
+		{"help launch", `holdfast help: no command "launch"; commands: completion, console, down, drill, events, explain, export, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, token, top, trace, up, version`},
 		{"completion tcsh", `holdfast completion: no completion for "tcsh"; shells: bash, zsh, fish, powershell`},
 		{"version 2", `holdfast version: unexpected argument "2"; usage: holdfast version`},
 		{"up " + dir + "/nowhere", "holdfast up: there is no " + dir + "/nowhere"},
 		{"up " + dir, "holdfast up: load system: no system.yaml in " + dir},
 		{"up " + broken, "holdfast up: " + broken + ":2:"},
-		{"ps --control nonsense", `holdfast ps: --control takes HOST:PORT, not "nonsense"`},
-		{"up --control 127.0.0.1:99999 " + dir, `holdfast up: --control takes HOST:PORT, not "127.0.0.1:99999"`},
+		{"ps --control nonsense", `holdfast ps: --control takes HOST:PORT, or https://HOST:PORT beyond this machine, not "nonsense"`},
+		{"up --control 127.0.0.1:99999 " + dir, `holdfast up: --control takes HOST:PORT, or https://HOST:PORT beyond this machine, not "127.0.0.1:99999"`},
 		{"member --cluster x", `holdfast member: --cluster: "x" is not NAME=ADDR`},
 	} {
 		t.Run(tc.args, func(t *testing.T) {
@@ -236,7 +248,7 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 
 func TestNoSystemRuns(t *testing.T) {
 	l := &line{env: map[string]string{"HOLDFAST_CONTROL": "127.0.0.1:1"}}
-	for _, args := range []string{"ps", "logs", "logs -f orders", "kill orders-1", "freeze orders-1", "thaw orders", "restart orders", "scale orders 2", "down"} {
+	for _, args := range []string{"ps", "logs", "logs -f orders", "kill orders-1", "freeze orders-1", "thaw orders", "restart orders", "scale orders 2", "down", "top", "trace", "explain last", "events -f", "console"} {
 		code := l.run(strings.Fields(args)...)
 		want := "holdfast " + strings.Fields(args)[0] + ": no system is running at 127.0.0.1:1; start one with: holdfast up DIR\n"
 		if code != 1 || l.err.String() != want {

@@ -3,17 +3,11 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"math/rand/v2"
 	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +17,6 @@ import (
 	"github.com/holdfast-go/holdfast/drill"
 	"github.com/holdfast-go/holdfast/drill/inject"
 	"github.com/holdfast-go/holdfast/drill/report"
-	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/platform/system"
 )
 
@@ -193,134 +186,6 @@ func (a *app) drillAgain(sc *drill.Scenario, path string, opts drillOptions) str
 	return a.command(strings.Join(words, " "))
 }
 
-// randomName is the drill whose load and promises random faults have where none is named.
-const randomName = "random"
-
-// drillSet are the drills of a system.
-type drillSet struct {
-	own, standard []*drill.Scenario
-	leftOut       []string
-}
-
-// drillsOf reads the system's own drills, and makes the standard set. One of its own replaces the one of that name.
-func drillsOf(sys *system.System) (drillSet, error) {
-	own, err := drill.LoadDir(sys.Dir)
-	world := inject.WorldOfFile(sys)
-	var problems drill.Problems
-	if err == nil {
-		for _, sc := range own {
-			problems = append(problems, sc.Check(world)...)
-		}
-		if len(problems) > 0 {
-			err = problems
-		}
-	}
-	switch {
-	case errors.As(err, &problems):
-		return drillSet{}, usage("drills with %d problems\n%s", len(problems), problems.Error())
-	case err != nil:
-		return drillSet{}, err
-	}
-	set := drillSet{own: own}
-	standard, leftOut := drill.Standard(world, set.find(drill.StandardName))
-	set.leftOut = leftOut
-	for _, sc := range standard {
-		if set.find(sc.Name) == nil {
-			set.standard = append(set.standard, sc)
-		}
-	}
-	return set, nil
-}
-
-func (d drillSet) all() []*drill.Scenario { return slices.Concat(d.own, d.standard) }
-
-func (d drillSet) find(name string) *drill.Scenario {
-	for _, sc := range d.all() {
-		if sc.Name == name {
-			return sc
-		}
-	}
-	return nil
-}
-
-func (d drillSet) names() (out []string) {
-	for _, sc := range d.all() {
-		out = append(out, sc.Name)
-	}
-	return out
-}
-
-// random is what random faults come to where no drill is named: the system's own one of that name, else the load of the
-// standard set.
-func (d drillSet) random() *drill.Scenario {
-	sc := cmp.Or(d.find(randomName), d.find(drill.StandardName), &drill.Scenario{})
-	changed := *sc
-	changed.Name, changed.About = randomName, cmp.Or(changed.About, "Whatever comes.")
-	if sc.Name == drill.StandardName {
-		changed.About = "Whatever comes."
-	}
-	if len(changed.Load.Steps) == 0 && changed.For == 0 {
-		changed.For = time.Minute
-	}
-	return &changed
-}
-
-// choose returns the drills that are meant.
-func (d drillSet) choose(names []string, opts drillOptions) (out []*drill.Scenario, err error) {
-	switch {
-	case opts.all && (len(names) > 0 || opts.random):
-		return nil, usage("--all are all of them: it goes with neither NAME nor --random")
-	case opts.length < 0 || opts.length > 24*time.Hour || opts.every < 0:
-		return nil, usage("--for and --every want a time, of a day at most")
-	case opts.all:
-		out = d.all()
-	case len(names) == 0 && opts.random:
-		out = []*drill.Scenario{d.random()}
-	case len(names) == 0:
-		quick := d.find("quick")
-		if quick == nil {
-			return nil, usage("no service has several instances, so nobody could stand in for anybody; name a drill: %s", strings.Join(d.names(), ", "))
-		}
-		out = []*drill.Scenario{quick}
-	}
-	for _, name := range names {
-		sc := d.find(name)
-		if sc == nil {
-			known := d.names()
-			hint := ""
-			if near := control.Suggest(name, known); near != "" {
-				hint = "did you mean " + near + "? "
-			}
-			return nil, usage("no drill %q; %sdrills: %s", name, hint, strings.Join(known, ", "))
-		}
-		out = append(out, sc)
-	}
-	for i, sc := range out {
-		out[i] = adapt(sc, opts)
-		if len(sc.Faults) > 0 && len(out[i].Faults) == 0 && out[i].Random == nil {
-			return nil, usage("--for %s is too short for %s: all that it breaks comes later", opts.length, sc.Name)
-		}
-	}
-	return out, nil
-}
-
-// adapt lets flags replace what the drill says.
-func adapt(sc *drill.Scenario, opts drillOptions) *drill.Scenario {
-	changed := *sc
-	if opts.random {
-		random := drill.Random{}
-		if sc.Random != nil {
-			random = *sc.Random
-		}
-		random.Every = cmp.Or(opts.every, random.Every)
-		changed.Faults, changed.Random = nil, &random
-	}
-	if opts.length > 0 {
-		changed = changed.Last(opts.length)
-	}
-	return &changed
-}
-
 // verdictError ends the program with the verdict's exit code. All has been said.
 type verdictError struct{ verdict report.Verdict }
 
@@ -388,143 +253,6 @@ func (a *app) printDrills(set drillSet) {
 			a.printf("  %s", line)
 		}
 	}
-}
-
-// drillReports are the files that reports go to, opened before anything is broken.
-type drillReports struct {
-	files []drillReport
-	out   io.Writer
-}
-
-type drillReport struct {
-	path  string // "-" is standard output
-	file  *os.File
-	write func(io.Writer, ...*report.Report) error
-}
-
-func (a *app) openReports(opts drillOptions) (*drillReports, error) {
-	r := &drillReports{out: output{a}}
-	for _, want := range []drillReport{
-		{path: opts.html, write: report.HTML}, {path: opts.json, write: report.JSON}, {path: opts.junit, write: report.JUnit},
-	} {
-		switch {
-		case want.path == "":
-			continue
-		case want.path == "-" && r.quiet():
-			r.close()
-			return nil, usage("only one report can go to standard output")
-		case want.path != "-":
-			f, err := os.CreateTemp(filepath.Dir(want.path), filepath.Base(want.path)+".*")
-			if err != nil {
-				r.close()
-				return nil, usage("%s cannot be written: %v", want.path, errors.Unwrap(err))
-			}
-			want.file = f
-		}
-		r.files = append(r.files, want)
-	}
-	return r, nil
-}
-
-// quiet reports whether standard output belongs to a report.
-func (r *drillReports) quiet() bool {
-	return slices.ContainsFunc(r.files, func(f drillReport) bool { return f.path == "-" })
-}
-
-// write writes them all, each whole or not at all.
-func (r *drillReports) write(reports []*report.Report) (err error) {
-	for _, f := range r.files {
-		if f.file == nil {
-			err = errors.Join(err, f.write(r.out, reports...))
-			continue
-		}
-		wrong := f.write(f.file, reports...)
-		wrong = errors.Join(wrong, f.file.Chmod(0o644), f.file.Close())
-		if wrong == nil {
-			wrong = os.Rename(f.file.Name(), f.path)
-		}
-		if wrong != nil {
-			err = errors.Join(err, fmt.Errorf("write %s: %w", f.path, wrong))
-		}
-	}
-	return err
-}
-
-// close takes away what was not written.
-func (r *drillReports) close() {
-	for _, f := range r.files {
-		if f.file != nil {
-			_ = f.file.Close()
-			if err := os.Remove(f.file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				continue // it is a temporary file that the user will see
-			}
-		}
-	}
-}
-
-func (a *app) drillInitCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "init [SYSTEM]",
-		Short: "Write first drills for a system",
-		Long: `Writes files into SYSTEM/drills that can be run as they are, with comments that say what to change: standard.yaml, with what
-users do and what they are promised, which all others take from there; one with faults; one with random faults. A file
-that is there already is left alone.`,
-		Example: `  holdfast drill init examples/shop`,
-		Args:    atMost(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			path := "."
-			if len(args) == 1 {
-				path = args[0]
-			}
-			return a.drillInit(path)
-		},
-	}
-}
-
-func (a *app) drillInit(path string) error {
-	sys, err := system.Load(path)
-	if err != nil {
-		return explainLoad(path, err)
-	}
-	dir := filepath.Join(sys.Dir, drill.Dir)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	var rows [][]string
-	for _, f := range drill.Begin(sys) {
-		name := filepath.Join(dir, f.Name)
-		switch err := writeNew(name, f.Text); {
-		case errors.Is(err, fs.ErrExist):
-			rows = append(rows, []string{"  left alone", relative(name)})
-		case err != nil:
-			return err
-		default:
-			rows = append(rows, []string{"  written", relative(name)})
-		}
-	}
-	for _, line := range table(rows) {
-		a.printf("%s", line)
-	}
-	a.printf("")
-	a.printf("Write what your users do into %s, then:", relative(filepath.Join(dir, drill.StandardName+".yaml")))
-	for _, line := range table([][]string{
-		{"  " + a.command("drill "+path), a.out.Paint(terminal.Dim, "a minute with one of each fault")},
-		{"  " + a.command("drill --random --for 5m "+path), a.out.Paint(terminal.Dim, "whatever comes")},
-		{"  " + a.command("drill list "+path), a.out.Paint(terminal.Dim, "which drills there are")},
-	}) {
-		a.printf("%s", line)
-	}
-	return nil
-}
-
-// writeNew writes a file that is not there yet.
-func writeNew(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	return errors.Join(err, f.Close())
 }
 
 // withoutPassword is a URL as it may be shown.

@@ -92,6 +92,42 @@ func TestRealDrillIsKilled(t *testing.T) {
 	}
 }
 
+// Nor does one that is killed while its system is being started, before that one listens, or a moment after.
+func TestRealDrillIsKilledAtOnce(t *testing.T) {
+	dir := drilled(t, toDrill(freeAddr(t)), map[string]string{"long.yaml": "for: 60s\nfaults: [{at: 1s, freeze: web, for: 50s}]\n"})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, after := range []time.Duration{0, 500 * time.Millisecond} {
+		temp, addr := t.TempDir(), freeAddr(t)
+		data := func() []string {
+			found, err := filepath.Glob(filepath.Join(temp, "holdfast-drill-*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found
+		}
+		cmd := exec.Command(self, selfArgs[0], "drill", "--control", addr, dir, "long")
+		cmd.Env = append(os.Environ(), "TMPDIR="+temp)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the system is being started", func() bool { return len(data()) > 0 })
+		<-time.After(after)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		eventually(t, "its data is gone", func() bool { return len(data()) == 0 })
+		c := control.NewClient(addr)
+		if _, err := c.System(t.Context()); !errors.Is(err, control.ErrNotRunning) {
+			t.Errorf("killed after %v, it has left a system behind: %v", after, err)
+		}
+		c.Close()
+	}
+}
+
 // Ctrl-C mends, stops what was started, and is no verdict.
 func TestRealDrillIsInterrupted(t *testing.T) {
 	dir := drilled(t, toDrill(freeAddr(t)), map[string]string{"long.yaml": "for: 60s\nfaults: [{at: 1s, freeze: web, for: 50s}]\n"})

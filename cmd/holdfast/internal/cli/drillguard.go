@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-go/holdfast/drill/inject"
+	"github.com/holdfast-go/holdfast/internal/backoff"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -154,12 +155,7 @@ func stopGuarded(ctx context.Context, system guardedSystem) {
 	if system.PID != 0 {
 		c := control.NewClient(system.Addr)
 		defer c.Close()
-		info, err := c.System(ctx)
-		asked := err == nil && info.PID == system.PID
-		if asked {
-			_ = c.Down(ctx)
-		}
-		if system.Dir != "" && !awaitEnd(ctx, c, system.PID, asked) {
+		if !endGuarded(ctx, c, system.PID) {
 			return // it still has its data
 		}
 	}
@@ -168,25 +164,30 @@ func stopGuarded(ctx context.Context, system guardedSystem) {
 	}
 }
 
-// awaitEnd waits until a process has ended, if that was asked for, and reports whether it has. One that nobody has waited for
-// keeps its number: it has ended if it has not listened for a while.
-func awaitEnd(ctx context.Context, c *control.Client, pid int, asked bool) bool {
-	const while = 5 * time.Second
-	heard := time.Now()
+// guardedSilence is how long a system may not listen until it has ended, by all appearances: one that was started a moment ago listens
+// within that.
+const guardedSilence = 15 * time.Second
+
+// endGuarded asks a system to stop, as soon as it listens, and reports whether its process has ended. One that nobody has waited for
+// keeps its number: it has ended if it does not listen any more.
+func endGuarded(ctx context.Context, c *control.Client, pid int) bool {
+	heard, asked := time.Now(), false
 	for syscall.Kill(pid, 0) == nil {
-		if !asked || ctx.Err() != nil {
+		info, err := c.System(ctx)
+		switch {
+		case ctx.Err() != nil:
 			return false
-		}
-		if _, err := c.System(ctx); !errors.Is(err, control.ErrNotRunning) {
+		case errors.Is(err, control.ErrNotRunning), err == nil && info.PID != pid: // or it is another one's address
+			if time.Since(heard) > guardedSilence {
+				return true
+			}
+		default:
 			heard = time.Now()
+			if err == nil && !asked {
+				asked = c.Down(ctx) == nil
+			}
 		}
-		if time.Since(heard) > while {
-			return true
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-		}
+		backoff.Pause(ctx, 100*time.Millisecond)
 	}
 	return true
 }

@@ -140,7 +140,7 @@ func (v *drillView) counts(p drill.Progress) string {
 func thousands(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + " " + s[i:]
+		s = s[:i] + "," + s[i:]
 	}
 	return s
 }
@@ -158,5 +158,9 @@ func (v *drillView) summary(reports []*report.Report) {
 }
 
 func (v *drillView) reportScreen() report.Screen {
-	return report.Screen{Width: v.width, Height: v.height, Color: v.out.Color, ASCII: v.out.ASCII}
+	width := v.width
+	if width == 0 { // no terminal: what is written to a file is not cut where one would end
+		width = plainWidth
+	}
+	return report.Screen{Width: width, Height: v.height, Color: v.out.Color, ASCII: v.out.ASCII}
 }

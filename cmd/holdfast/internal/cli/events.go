@@ -20,17 +20,22 @@ const lastEvent = time.Second
 
 func (a *app) eventsCommand() *cobra.Command {
 	var asJSON bool
+	q := control.EventQuery{Last: 100}
 	cmd := &cobra.Command{
-		Use:   "events [--json] [SERVICE]",
-		Short: "Follow what happens",
-		Long: `Shows what happens to the running system, or to a service or an instance of it, from now on until Ctrl-C: processes that
-start, die and come back, and what is broken on purpose and mended.`,
+		Use:   "events [-f] [-n N] [--json] [SERVICE]",
+		Short: "Show what happened, and what happens",
+		Long: `Shows what happened last to the running system, or to a service or an instance of it, and with -f what happens from then on,
+until Ctrl-C: processes that start, die and come back, who was elected, who was ejected and why, and what is broken on purpose
+and mended.`,
 		Example: `  holdfast events
-  holdfast events orders
-  holdfast events --json | jq -r 'select(.fault) | .message'`,
+  holdfast events -f orders
+  holdfast events -f -n 0 --json | jq -r 'select(.fault) | .message'`,
 		Args:              atMost(1),
 		ValidArgsFunction: a.completeTargets(),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if q.Last < 0 || q.Last > control.MaxEvents {
+				return usage("--lines must be from 0 to %d, not %d", control.MaxEvents, q.Last)
+			}
 			c := a.client()
 			defer c.Close()
 			target := strings.Join(args, "")
@@ -40,7 +45,7 @@ start, die and come back, and what is broken on purpose and mended.`,
 				}
 			}
 			lines := json.NewEncoder(output{a})
-			err := c.Events(cmd.Context(), nil, func(e control.Event) error {
+			err := c.EventsOf(cmd.Context(), q, nil, func(e control.Event) error {
 				switch {
 				case target != "" && !belongs(e, target):
 				case asJSON:
@@ -50,12 +55,14 @@ start, die and come back, and what is broken on purpose and mended.`,
 				}
 				return a.lostOutput()
 			})
-			if errors.Is(err, context.Canceled) {
+			if q.Follow && errors.Is(err, context.Canceled) {
 				return nil // Ctrl-C is how following ends
 			}
 			return err
 		},
 	}
+	cmd.Flags().BoolVarP(&q.Follow, "follow", "f", false, "go on with what happens until Ctrl-C")
+	cmd.Flags().IntVarP(&q.Last, "lines", "n", q.Last, "begin with the last `N` events that are kept")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line")
 	return cmd
 }
@@ -115,18 +122,22 @@ func belongs(e control.Event, target string) bool {
 
 // eventLine is an event as one line, with the time of day.
 func (a *app) eventLine(e control.Event) string {
-	style := terminal.Plain
-	switch e.State {
-	case "backoff", "crash-looping":
-		style = terminal.Red
+	return a.out.Paint(terminal.Dim, e.Time.Local().Format(time.TimeOnly)) + "  " + a.out.Paint(eventStyle(e.State), terminal.Clean(e.Message))
+}
+
+// eventStyle is the colour of an event by its state.
+func eventStyle(state string) terminal.Style {
+	switch state {
+	case "backoff", "crash-looping", control.EventEjected:
+		return terminal.Red
 	case "frozen":
-		style = terminal.Cyan
+		return terminal.Cyan
 	case "ready":
-		style = terminal.Green
+		return terminal.Green
 	case control.EventFaultBegun:
-		style = terminal.Yellow
+		return terminal.Yellow
 	case "starting", "draining", "stopped":
-		style = terminal.Dim
+		return terminal.Dim
 	}
-	return a.out.Paint(terminal.Dim, e.Time.Local().Format(time.TimeOnly)) + "  " + a.out.Paint(style, terminal.Clean(e.Message))
+	return terminal.Plain
 }

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,8 @@ type fakeSystem struct {
 	config string // URL of the live settings
 	queue  string // URL of the engine for messages
 	faults []control.Fault
+	kept   []control.Event
+	traces []control.Trace
 
 	mu    sync.Mutex
 	calls []string
@@ -145,11 +148,62 @@ func (f *fakeSystem) Events(ctx context.Context, emit func(control.Event) error)
 	}
 }
 
+// EventsOf has kept events, and those that follow.
+func (f *fakeSystem) EventsOf(ctx context.Context, q control.EventQuery, begun func(), emit func(control.Event) error) error {
+	begun()
+	for _, e := range f.kept[max(0, len(f.kept)-q.Last):] {
+		if err := emit(e); err != nil {
+			return err
+		}
+	}
+	if !q.Follow {
+		return nil
+	}
+	return f.Events(ctx, emit)
+}
+
+// fakeSight has the traces of a fake system.
+type fakeSight struct{ f *fakeSystem }
+
+func (s fakeSight) Traces(q control.TraceQuery) []control.TraceSummary {
+	_ = s.f.call("traces", q.Status, q.Service, q.Text, q.Min.String(), strconv.Itoa(q.Limit))
+	var out []control.TraceSummary
+	for _, t := range s.f.traces {
+		if (q.Status == "" || q.Status == t.Status) && len(out) < q.Limit {
+			out = append(out, t.TraceSummary)
+		}
+	}
+	return out
+}
+
+func (s fakeSight) Trace(id string) (control.Trace, error) {
+	for _, t := range s.f.traces {
+		if strings.HasPrefix(t.ID, id) {
+			return t, nil
+		}
+	}
+	return control.Trace{}, failure.New(failure.NotFound, "no trace %s is kept", id)
+}
+
+func (s fakeSight) Explain(id, lang string) (control.Explanation, error) {
+	_ = s.f.call("explain", id, lang)
+	t, err := s.Trace(id)
+	return control.Explanation{Trace: t.ID, Lang: lang, Status: t.Status, Title: t.Root + " failed", Verdict: "Nobody was left to ask."}, err
+}
+
+func (s fakeSight) Graph() control.Graph { return control.Graph{} }
+
+func (s fakeSight) Rates() map[string]control.InstanceRates {
+	return map[string]control.InstanceRates{"orders-1": {Rate: 12, Errors: 3, P50: 2 * time.Millisecond, P99: 40 * time.Millisecond}}
+}
+
+func (s fakeSight) Series(control.SeriesQuery) []control.Series { return nil }
+
 // serve runs the control API of a fake system until the test ends, and returns a command line that reaches it.
 func serve(t *testing.T) (*fakeSystem, *line) {
 	t.Helper()
 	f := &fakeSystem{now: time.Now(), events: make(chan control.Event, 64), down: make(chan struct{})}
-	srv, err := control.NewServer(f, control.Config{Addr: "127.0.0.1:0"})
+	srv, err := control.NewServer(f, control.Config{Addr: "127.0.0.1:0", Sight: fakeSight{f}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,12 +31,14 @@ type upOptions struct {
 	netns   bool
 	clock   bool
 	queue   string
+	cert    string
+	key     string
 }
 
 func (a *app) upCommand() *cobra.Command {
 	var opts upOptions
 	cmd := &cobra.Command{
-		Use:   "up [--data DIR] [--queue URL] [--no-build] [--netns] [--clock] [PATH]",
+		Use:   "up [--data DIR] [--queue URL] [--no-build] [--netns] [--clock] [--control-cert FILE --control-key FILE] [PATH]",
 		Short: "Run a system until Ctrl-C",
 		Long: `Runs the system of the file system.yaml in PATH (default: this directory), or of the file PATH: builds the services that
 are Go packages, starts the control members, then the services, each after those it needs, and listens where services have
@@ -49,7 +51,8 @@ even if this one is killed with -9. What the system keeps is in the data directo
   holdfast up --no-build examples/shop           take the programs that the last run built
   holdfast up --queue kafka://127.0.0.1:9092     take another engine for messages than the control plane's
   holdfast up --netns examples/shop              each instance in a network of its own, whose packets drills can lose
-  holdfast up --control 127.0.0.1:7071 other     a second system on this machine`,
+  holdfast up --control 127.0.0.1:7071 other     a second system on this machine
+  holdfast up --control 0.0.0.0:7070 --control-cert tls.crt --control-key tls.key   steered from other machines, with a token`,
 		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := "."
@@ -63,6 +66,8 @@ even if this one is killed with -9. What the system keeps is in the data directo
 	cmd.Flags().StringVar(&opts.queue, "queue", "", "`URL` of an engine for messages instead of the one in the system file; or none")
 	cmd.Flags().BoolVar(&opts.netns, "netns", false, "give each instance a network namespace of its own, for drills (Linux, as root); its data is DIR's own, by default .holdfast/SYSTEM-netns")
 	cmd.Flags().BoolVar(&opts.clock, "clock", false, "build the services so that drills can move their wall clocks")
+	cmd.Flags().StringVar(&opts.cert, "control-cert", "", "`FILE` with the certificate (PEM) of the control API and the console, for others than this machine")
+	cmd.Flags().StringVar(&opts.key, "control-key", "", "`FILE` with its key")
 	cmd.Flags().BoolVar(&opts.noBuild, "no-build", false, "do not build: take the programs that the last run built")
 	return cmd
 }
@@ -90,6 +95,14 @@ func (a *app) up(ctx context.Context, path string, opts upOptions) error {
 	if data, err = filepath.Abs(data); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
+	encrypted, err := controlTLS(opts.cert, opts.key)
+	if err != nil {
+		return err
+	}
+	token := a.Getenv(control.TokenVariable)
+	if token != "" && len(token) < control.MinToken {
+		return usage("%s has %s; a token has at least %d", control.TokenVariable, plural(len(token), "byte"), control.MinToken)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program, to start control members: %w", err)
@@ -98,13 +111,13 @@ func (a *app) up(ctx context.Context, path string, opts upOptions) error {
 	log := &logFile{path: filepath.Join(data, "holdfast.log"), max: maxLogFile}
 	defer func() { _ = log.Close() }()
 	h, err := host.New(ctx, host.Config{
-		System: sys, Data: data, Control: a.control, Self: append([]string{self}, a.SelfArgs...), Version: version(),
+		System: sys, Data: data, Control: strings.TrimPrefix(a.control, "https://"), ControlTLS: encrypted, Token: token, Self: append([]string{self}, a.SelfArgs...), Version: version(),
 		Env: a.Environ(), NoBuild: opts.noBuild, Netns: opts.netns, Clock: opts.clock, Insecure: insecure, Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		return err
 	}
-	return a.attend(ctx, h, a.newView(h.Addr(), data))
+	return a.attend(ctx, h, a.newView(h.Console, data))
 }
 
 // surviveReaders lets the system outlive whoever reads what up prints. In "holdfast up | tee FILE" a Ctrl-C ends tee, too,
@@ -124,12 +137,56 @@ type view interface {
 	end(p host.Progress, killed bool)
 }
 
-// attend runs the host and shows what happens until it has ended.
+// lastWords is how long whoever reads has for the end of what up prints.
+const lastWords = 2 * time.Second
+
+// attend runs the host and shows what happens until it has ended. Printing waits for whoever reads, who may have stopped, as a pager
+// does; Ctrl-C and the end do not wait for him.
 func (a *app) attend(ctx context.Context, h *host.Host, v view) error {
 	events, cancel := h.Subscribe()
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- h.Run(ctx) }()
+	killing, ended, shown := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(shown)
+		show(ctx, h, v, events, killing, ended)
+	}()
+	var err error
+	killed := false
+	for running := true; running; {
+		select {
+		case err = <-done:
+			running = false
+		case <-a.again:
+			h.KillAll()
+			if !killed {
+				killed = true
+				close(killing)
+			}
+		}
+	}
+	close(ended)
+	bound := time.NewTimer(lastWords)
+	defer bound.Stop()
+	select {
+	case <-shown:
+	case <-bound.C:
+	}
+	p := h.Progress()
+	switch {
+	case err != nil:
+		return a.explainUp(err)
+	case killed:
+		return errors.New("killed before everything had stopped")
+	case p.Ready.IsZero():
+		return errors.New("stopped before it was ready")
+	}
+	return nil
+}
+
+// show has v show what happens until the host has ended, and that everything is being killed.
+func show(ctx context.Context, h *host.Host, v view, events <-chan control.Event, killing, ended <-chan struct{}) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	interrupted := ctx.Done()
@@ -147,24 +204,18 @@ func (a *app) attend(ctx context.Context, h *host.Host, v view) error {
 		case <-interrupted:
 			interrupted = nil
 			v.note("Ctrl-C again kills everything at once")
-		case <-a.again:
-			killed = true
+		case <-killing:
+			killing, killed = nil, true
 			v.note("killing everything")
-			h.KillAll()
 		}
 	}
-	err := <-done
-	p := h.Progress()
-	v.end(p, killed)
-	switch {
-	case err != nil:
-		return a.explainUp(err)
-	case killed:
-		return errors.New("killed before everything had stopped")
-	case p.Ready.IsZero():
-		return errors.New("stopped before it was ready")
+	<-ended
+	select {
+	case <-killing: // nil if it has been seen
+		killed = true
+	default:
 	}
-	return nil
+	v.end(h.Progress(), killed)
 }
 
 // explainUp takes a failed build out of its wrapping: what the compiler says speaks for itself.

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/cli"
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
@@ -71,11 +72,17 @@ func startIn(t *testing.T, dir string, args ...string) *runningSystem {
 // await waits until up has printed text.
 func (s *runningSystem) await(t *testing.T, text string) {
 	t.Helper()
+	s.awaitTimes(t, 1, text)
+}
+
+// awaitTimes waits until up has printed text so many times.
+func (s *runningSystem) awaitTimes(t *testing.T, times int, text string) {
+	t.Helper()
 	deadline := time.NewTimer(30 * time.Second)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for !strings.Contains(s.out.String(), text) {
+	for strings.Count(s.out.String(), text) < times {
 		select {
 		case code := <-s.code:
 			s.code <- code
@@ -157,7 +164,7 @@ func TestUpAndEverythingElse(t *testing.T) {
 	}
 
 	s.do(t, "kill", "web-1")
-	s.await(t, "web-1 died: killed by SIGKILL")
+	s.await(t, "web-1 died: killed by SIGKILL, as asked for; starting it again")
 	s.await(t, "web-1 ready again")
 	after := s.ps(t)
 	if after["web-1"].PID == before["web-1"].PID || after["web-1"].Addr != before["web-1"].Addr || after["web-1"].Restarts != 1 {
@@ -243,6 +250,65 @@ func TestASecondCtrlCKills(t *testing.T) {
 	}
 	if alive(pid) {
 		t.Error("the deaf service lives on")
+	}
+}
+
+// unread is output whose reader stops at the first line that has a text, as a pager does when its page is full, until goOn is closed.
+type unread struct {
+	buffer
+	until string
+	goOn  chan struct{}
+}
+
+func (u *unread) Write(p []byte) (int, error) {
+	_, _ = u.buffer.Write(p)
+	if strings.Contains(u.String(), u.until) {
+		<-u.goOn
+	}
+	return len(p), nil
+}
+
+// In "holdfast up | less" nobody reads on by himself: what is killed is killed all the same, and up does not wait for ever to say so.
+func TestASecondCtrlCKillsThoughNobodyReads(t *testing.T) {
+	t.Parallel()
+	dir, addr := t.TempDir(), freeAddr(t)
+	file := "system: deaf\nregistry: etcd://127.0.0.1:1\nservices:\n  web: {run: " + yaml("sh -c 'trap \"\" TERM; while :; do sleep 1; done'") + "}\n"
+	if err := os.WriteFile(filepath.Join(dir, "system.yaml"), []byte(file), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := &unread{until: "is ready in", goOn: make(chan struct{})}
+	s := &runningSystem{line: &line{env: map[string]string{"HOLDFAST_CONTROL": addr}}, interrupts: make(chan os.Signal, 4), code: make(chan int, 1)}
+	go func() {
+		s.code <- cli.Main(cli.Process{
+			Args: []string{"holdfast", "up", "--data", filepath.Join(dir, "data"), dir}, In: strings.NewReader(""), Out: out, Err: &s.err,
+			Getenv: func(key string) string { return s.env[key] }, Environ: os.Environ, Interrupts: s.interrupts, SelfArgs: selfArgs,
+		})
+	}()
+	defer func() {
+		close(out.goOn)
+		s.end(t)
+	}()
+	soon := func(what string, is func() bool) {
+		t.Helper()
+		deadline := time.NewTimer(15 * time.Second) // less than a service that is asked to stop may take
+		defer deadline.Stop()
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for !is() {
+			select {
+			case <-deadline.C:
+				t.Fatalf("%s: not yet; it printed:\n%s%s", what, out.String(), s.err.String())
+			case <-tick.C:
+			}
+		}
+	}
+	soon("it is ready", func() bool { return strings.Contains(out.String(), out.until) })
+	pid := s.ps(t)["web-1"].PID
+	s.interrupts <- os.Interrupt
+	s.interrupts <- os.Interrupt
+	soon("the deaf service is gone", func() bool { return !alive(pid) })
+	if code := s.end(t); code != 1 || s.err.String() != "holdfast up: killed before everything had stopped\n" {
+		t.Errorf("up ended with %d: %s", code, s.err.String())
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
-// newView returns a view that redraws in place on a terminal and one that prints lines anywhere else.
-func (a *app) newView(addr, data string) view {
-	lines := &lineView{app: a, addr: addr, data: data}
+// newView returns a view that redraws in place on a terminal and one that prints lines anywhere else. console makes a link.
+func (a *app) newView(console func() string, data string) view {
+	lines := &lineView{app: a, console: console, data: data}
 	if !a.out.Redraw {
 		return lines
 	}
@@ -28,8 +28,9 @@ func (a *app) newView(addr, data string) view {
 
 // lineView prints one line for each event, and the summary when the system is ready.
 type lineView struct {
-	app        *app
-	addr, data string
+	app     *app
+	console func() string
+	data    string
 }
 
 func (v *lineView) event(e control.Event, p host.Progress) {
@@ -38,7 +39,7 @@ func (v *lineView) event(e control.Event, p host.Progress) {
 	}
 	v.app.printf("%s", v.app.eventLine(e))
 	if isReady(e) {
-		for _, line := range v.app.summary(p, v.addr, v.data) {
+		for _, line := range v.app.summary(p, v.console(), v.data) {
 			v.app.printf("%s", line)
 		}
 	}
@@ -84,7 +85,7 @@ func (v *liveView) event(e control.Event, p host.Progress) {
 		v.screen.Draw(drawStart(p, time.Now(), v.frame, v.app.out))
 		v.screen.Keep()
 		v.state, v.ready = control.Ready, p.Ready
-		for _, line := range v.app.summary(p, v.addr, v.data) {
+		for _, line := range v.app.summary(p, v.console(), v.data) {
 			v.app.printf("%s", line)
 		}
 	case e.Instance == "" && e.State == string(control.Stopping):
@@ -123,8 +124,12 @@ func (v *liveView) end(p host.Progress, killed bool) {
 	v.app.printf("%s", downLine(p, killed))
 }
 
-// summary says where everything is, and what to do next.
-func (a *app) summary(p host.Progress, addr, data string) []string {
+// summary says where everything is, and what to do next. The link to the console lets whoever has it in: it is for a terminal, and not for
+// the file that what is printed goes to.
+func (a *app) summary(p host.Progress, console, data string) []string {
+	if !a.out.Redraw {
+		console, _, _ = strings.Cut(console, "#")
+	}
 	rows := [][]string{}
 	for _, s := range p.Services {
 		if s.HTTP != "" {
@@ -132,7 +137,7 @@ func (a *app) summary(p host.Progress, addr, data string) []string {
 		}
 	}
 	rows = append(rows,
-		[]string{"  control", "http://" + addr},
+		[]string{"  console", a.out.Paint(terminal.Bold, console)},
 		[]string{"  data", relative(data)},
 	)
 	lines := append([]string{""}, table(rows)...)
@@ -144,7 +149,7 @@ func (a *app) summary(p host.Progress, addr, data string) []string {
 		}
 	}
 	for _, next := range [][2]string{
-		{"ps", "what runs"}, {"logs -f", "what it says"}, {"kill " + target, "see that nobody notices"}, {"down", "stop it; Ctrl-C does too"},
+		{"ps", "what runs"}, {"logs -f", "what it says"}, {"console", "a link to the console"}, {"kill " + target, "see that nobody notices"}, {"down", "stop it; Ctrl-C does too"},
 	} {
 		lines = append(lines, fmt.Sprintf("  %-*s  %s", len(a.command("kill "+target)), a.command(next[0]), a.out.Paint(terminal.Dim, next[1])))
 	}

@@ -72,7 +72,7 @@ func TestBlocksOnTheTerminal(t *testing.T) {
 		out.WriteString(strings.Join(block, "\n") + "\n\n")
 		if stage.name == "ready" {
 			a := &app{name: "holdfast", control: "127.0.0.1:7071", Process: Process{Getenv: func(string) string { return "" }}}
-			out.WriteString(strings.Join(a.summary(stage.p, "127.0.0.1:7071", "/tmp/shop"), "\n") + "\n\n")
+			out.WriteString(strings.Join(a.summary(stage.p, "http://127.0.0.1:7071/#login=CODE", "/tmp/shop"), "\n") + "\n\n")
 		}
 	}
 	compare(t, "blocks.golden", out.String())
@@ -83,7 +83,7 @@ func TestLiveViewPrintsEventsBetweenTheBlocks(t *testing.T) {
 	var out strings.Builder
 	a := &app{name: "holdfast", control: control.DefaultAddr, Process: Process{Out: &out, Getenv: func(string) string { return "" }}}
 	v := &liveView{
-		lineView: &lineView{app: a, addr: control.DefaultAddr, data: "/tmp/shop"},
+		lineView: &lineView{app: a, console: func() string { return "http://" + control.DefaultAddr + "/#login=CODE" }, data: "/tmp/shop"},
 		screen:   terminal.NewScreen(&out, func() (int, int) { return 80, 24 }),
 	}
 	t0 := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -212,5 +212,16 @@ func compare(t *testing.T, name, got string) {
 	}
 	if got != string(want) {
 		t.Errorf("%s differs. got:\n%s\nwant:\n%s", path, got, want)
+	}
+}
+
+// The link to the console lets in whoever has it: a terminal shows it, and a file that output goes to does not keep it.
+func TestTheLinkIsForATerminal(t *testing.T) {
+	for _, redraw := range []bool{false, true} {
+		a := &app{name: "holdfast", control: control.DefaultAddr, out: terminal.Features{Redraw: redraw}, Process: Process{Getenv: func(string) string { return "" }}}
+		text := strings.Join(a.summary(host.Progress{System: "shop"}, "http://127.0.0.1:7070/#login=CODE", "/tmp/shop"), "\n")
+		if strings.Contains(text, "CODE") != redraw || !strings.Contains(text, "http://127.0.0.1:7070/") {
+			t.Errorf("on a terminal %v: %s", redraw, text)
+		}
 	}
 }

@@ -4,10 +4,12 @@ package host
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,9 +18,11 @@ import (
 	"github.com/holdfast-go/holdfast/platform/agent"
 	"github.com/holdfast-go/holdfast/platform/autoscale"
 	"github.com/holdfast-go/holdfast/platform/breakage"
+	"github.com/holdfast-go/holdfast/platform/console"
 	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/platform/edge"
 	"github.com/holdfast-go/holdfast/platform/netns"
+	"github.com/holdfast-go/holdfast/platform/sight"
 	"github.com/holdfast-go/holdfast/platform/supervise"
 	"github.com/holdfast-go/holdfast/platform/system"
 	"github.com/holdfast-go/holdfast/platform/wallclock"
@@ -34,11 +38,15 @@ const stopTimeout = 5 * time.Minute
 type Config struct {
 	System  *system.System
 	Data    string   // directory for everything the system keeps; created
-	Control string   // host:port of the control API
+	Control string   // host:port of the control API; beyond loopback it takes ControlTLS
 	Self    []string // command line of this program; "member" and "guard" are appended to it
 	Version string   // of this program, for those who ask
 	Env     []string // environment of all processes; the platform adds its own
 	NoBuild bool     // take the programs that the last run built
+	// ControlTLS is for every connection to the control API; nil is plaintext, on loopback.
+	ControlTLS *tls.Config
+	// Token is one with every right at the control API; empty: one is made. See control.Config.
+	Token string
 	// Insecure allows edges, and an outside registry, beyond loopback without TLS.
 	Insecure bool
 	// Netns gives each instance a network namespace of its own: Linux, as root.
@@ -72,7 +80,11 @@ type Host struct {
 	policies policies
 	scaler   *autoscale.Scaler // nil if no service is scaled by its load
 	lags     *lags             // what the scaler asks; nil without it
+	queues   *queues           // nil without an engine for messages
 
+	sight sighted
+
+	moved    chan struct{} // an edge has ejected an instance, or takes it again
 	feed     *feed
 	downOnce sync.Once
 	down     chan struct{}
@@ -92,16 +104,21 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 	}
 	h := &Host{
 		cfg: cfg, sys: cfg.System, url: cfg.System.Registry, progress: newProgress(cfg.System, time.Now()),
-		feed: newFeed(), down: make(chan struct{}), seen: make(map[string]supervise.Phase), pumped: make(chan struct{}),
+		feed: newFeed(), moved: make(chan struct{}, 1), down: make(chan struct{}), seen: make(map[string]supervise.Phase), pumped: make(chan struct{}),
 		injector: fault.New(),
 	}
+	// Who starts and stops processes is no business of these.
+	h.cfg.Env = slices.DeleteFunc(slices.Clone(cfg.Env), func(kv string) bool { return strings.HasPrefix(kv, control.TokenVariable+"=") })
+	h.sight.store = sight.New(sight.Config{})
 	h.keeper = breakage.New(broken{h}, breakage.Config{Logger: cfg.Logger})
 	defer func() {
 		if err != nil {
 			_ = h.Close()
 		}
 	}()
-	if h.api, err = control.NewServer(h, control.Config{Addr: cfg.Control, Logger: cfg.Logger}); err != nil {
+	if h.api, err = control.NewServer(h, control.Config{
+		Addr: cfg.Control, TLS: cfg.ControlTLS, Token: cfg.Token, Sight: h.sight.store, Steering: steering{h}, Console: console.Handler(), Logger: cfg.Logger,
+	}); err != nil {
 		return nil, explainControl(ctx, cfg.Control, err)
 	}
 	if h.agent, err = agent.Listen(agent.Config{Logger: cfg.Logger}); err != nil {
@@ -110,7 +127,7 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 	supervised := supervise.Config{
 		Dir:      cfg.Data,
 		Guardian: append(slices.Clone(cfg.Self), "guard"),
-		Env:      append(slices.Clone(cfg.Env), h.agent.Env()),
+		Env:      append(slices.Clone(h.cfg.Env), h.agent.Env()),
 		Logger:   cfg.Logger,
 	}
 	if cfg.Netns {
@@ -148,6 +165,9 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 		}
 		h.queue = h.sys.Queue
 	}
+	if err = h.openSight(ctx); err != nil {
+		return nil, err
+	}
 	if h.driver, err = openDriver(h.url, h.insecure(), h.injector.Dial); err != nil {
 		return nil, err
 	}
@@ -162,7 +182,7 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 		if h.net != nil && !cfg.Insecure && !loopback(s.HTTP) { // Insecure below is about the instances
 			return nil, explainEdge(s, false, errors.New("beyond loopback"))
 		}
-		e, err := edge.New(h.reg, s.Name, s.HTTP, edge.Config{Idempotency: s.Idempotency, Policies: h.policies.live, Insecure: h.insecure(), Dial: h.dial(), Logger: cfg.Logger})
+		e, err := edge.New(h.reg, s.Name, s.HTTP, edge.Config{Idempotency: s.Idempotency, Policies: h.policies.live, Insecure: h.insecure(), Dial: h.dial(), OnEject: h.edgeMoved, Observer: h.sight.observer(), Logger: cfg.Logger})
 		if err != nil {
 			return nil, explainEdge(s, cfg.Insecure, err)
 		}
@@ -171,11 +191,17 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if err = h.openScaler(); err != nil {
 		return nil, err
 	}
+	if h.queue != "" {
+		h.queues = newQueues(h.queue, h.insecure())
+	}
 	return h, nil
 }
 
 // Addr is the address of the control API.
 func (h *Host) Addr() string { return h.api.Addr() }
+
+// Console makes a link to the console that lets a browser in once.
+func (h *Host) Console() string { return h.api.Invite(control.Operate).URL }
 
 // Close gives up a Host that was not run.
 func (h *Host) Close() error {
@@ -184,6 +210,11 @@ func (h *Host) Close() error {
 		errs = append(errs, e.Close())
 	}
 	errs = append(errs, h.closeRegistry())
+	if h.sight.receiver != nil {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel() // nobody listens
+		errs = append(errs, h.closeSight(ended), h.sight.receiver.Close())
+	}
 	if h.sup != nil {
 		h.events.Stop()
 		errs = append(errs, h.sup.Close())
@@ -234,7 +265,15 @@ func (h *Host) Run(ctx context.Context) error {
 		cancel()
 	})
 
-	parts := []lifecycle.Component{h.api, lifecycle.Named("events", lifecycle.Func(h.pump)), h.agent, h.sup}
+	parts := append([]lifecycle.Component{h.api}, h.sightComponents()...)
+	parts = append(parts, lifecycle.Named("events", lifecycle.Func(h.pump)), h.agent, lifecycle.Named("news", lifecycle.Func(h.tellNews)), h.sup)
+	if h.queues != nil {
+		parts = append(parts, lifecycle.Named("queues", lifecycle.Func(func(ctx context.Context) error {
+			<-ctx.Done()
+			h.queues.close()
+			return nil
+		})))
+	}
 	if c := h.policies.component(); c != nil {
 		parts = append(parts, c)
 	}

@@ -33,11 +33,14 @@ type plane struct {
 }
 
 // chooseMembers gives each control member its addresses, the same as in the last run on the same data, in a network of
-// namespaces or, if that is nil, on loopback.
+// namespaces or, if that is nil, on loopback. What is left of a wipe is done first: none of them runs yet.
 func chooseMembers(data string, network *netns.Network, n int, queue bool) (p plane, err error) {
 	var ids []string
 	for i := range n {
 		ids = append(ids, fmt.Sprintf("%s-%d", control.ControlService, i+1))
+	}
+	if err := endWipe(data, ids); err != nil { // one that a platform was killed in the middle of
+		return plane{}, err
 	}
 	addrs, err := memberAddresses(data, network, ids)
 	if err != nil {

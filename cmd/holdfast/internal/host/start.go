@@ -114,8 +114,13 @@ func (h *Host) startService(svc system.Service, command []string, wave int) erro
 	for k, v := range svc.Env {
 		env = append(env, k+"="+v)
 	}
+	told, err := h.sightEnv(svc.Name, svc.Env)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", svc.Name, err)
+	}
+	env = append(env, told...)
 	h.began(svc.Name)
-	err := h.sup.Add(supervise.Group{
+	err = h.sup.Add(supervise.Group{
 		Service:  svc.Name,
 		Command:  command,
 		Dir:      h.sys.Dir,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
+	"github.com/holdfast-go/holdfast/platform/sight"
 	"github.com/holdfast-go/holdfast/platform/supervise"
 	"github.com/holdfast-go/holdfast/platform/system"
 )
@@ -27,6 +28,9 @@ func (h *Host) Info() control.Info {
 		Dir: h.sys.Dir, Data: h.cfg.Data, Registry: h.url, Config: h.policies.url, Queue: h.queue,
 	}
 	info.Clock = h.clocks != nil
+	if h.sight.receiver != nil {
+		info.Telemetry = h.sight.receiver.Addr()
+	}
 	if h.net != nil {
 		info.Network = h.net.Subnet().String()
 	}
@@ -167,15 +171,20 @@ func (h *Host) Down() { h.downOnce.Do(func() { close(h.down) }) }
 
 // Logs implements control.System.
 func (h *Host) Logs(ctx context.Context, q control.LogQuery, emit func(control.LogLine) error) error {
-	lines, tail, err := h.sup.Logs(q.Service, q.Lines, q.Follow)
+	kept := q.Lines
+	if q.Text != "" || q.Trace != "" {
+		kept = control.MaxLogLines
+	}
+	fits := sight.Filter(q)
+	lines, tail, err := h.sup.Logs(q.Service, kept, q.Follow)
 	if err != nil {
 		return err
 	}
 	if tail != nil {
 		defer tail.Stop()
 	}
-	for _, l := range lines {
-		if err := emit(logLine(l)); err != nil {
+	for _, l := range h.filtered(q, lines) {
+		if err := emit(l); err != nil {
 			return err
 		}
 	}
@@ -187,13 +196,17 @@ func (h *Host) Logs(ctx context.Context, q control.LogQuery, emit func(control.L
 		if err != nil {
 			return err
 		}
-		if err := emit(logLine(l)); err != nil {
-			return err
+		if line := logLine(l); line.Dropped > 0 || fits(line) {
+			if err := emit(line); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
 func logLine(l supervise.Line) control.LogLine {
-	return control.LogLine{Time: l.Time, Service: l.Service, Instance: l.Instance, Text: l.Text, Dropped: l.Dropped}
+	line := control.LogLine{Time: l.Time, Service: l.Service, Instance: l.Instance, Text: l.Text, Dropped: l.Dropped}
+	line.Trace, line.Span, line.Level = sight.ParseLine(l.Text)
+	return line
 }

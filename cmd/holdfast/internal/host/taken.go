@@ -29,6 +29,11 @@ func (t *TakenError) Unwrap() error { return t.Err }
 
 // explainControl says who holds the control API's address.
 func explainControl(ctx context.Context, addr string, err error) error {
+	if errors.Is(err, control.ErrBeyond) {
+		_, port, _ := net.SplitHostPort(addr)
+		return fmt.Errorf("--control %s is beyond this machine, where the control API takes TLS and a token: add --control-cert FILE and --control-key FILE (PEM); or keep it at 127.0.0.1:%s and reach it by \"ssh -L %s:127.0.0.1:%s\"",
+			addr, port, port, port)
+	}
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return err
 	}

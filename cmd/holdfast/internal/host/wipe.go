@@ -4,7 +4,9 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/diskfile"
 	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/platform/embed"
 )
@@ -56,13 +59,38 @@ func keep(ids []string) string {
 }
 
 // wipeAll deletes what all members have kept. None of them runs.
-func (h *Host) wipeAll() error {
-	for _, m := range h.plane.members {
-		if err := os.RemoveAll(h.memberData(m.ID)); err != nil {
-			return fmt.Errorf("wipe %s: %w", m.ID, err)
+func (h *Host) wipeAll() error { return wipeAll(h.cfg.Data, h.plane.ids) }
+
+// wipingFile says, while it is there, that all that members have kept is to be deleted.
+func wipingFile(data string) string { return filepath.Join(data, "control", "wiping") }
+
+// wipeAll deletes what the members have kept in a data directory: of all of them or, since a file says so before the first is
+// touched, of all of them at the next start. Members of which some had forgotten what they have acknowledged, and
+// others had not, could lose it and never know.
+func wipeAll(data string, ids []string) error {
+	if err := diskfile.Replace(wipingFile(data), []byte("what control members keep is being deleted\n")); err != nil {
+		return fmt.Errorf("wipe %s: %w", strings.Join(ids, ", "), err)
+	}
+	return endWipe(data, ids)
+}
+
+// endWipe does what is left of a wipe of all, if there is one. No member runs.
+func endWipe(data string, ids []string) error {
+	if _, err := os.Lstat(wipingFile(data)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range ids {
+		if err := os.RemoveAll(filepath.Join(data, "control", id)); err != nil {
+			errs = append(errs, fmt.Errorf("wipe %s: %w", id, err))
 		}
 	}
-	return nil
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	return os.Remove(wipingFile(data))
 }
 
 // wipeOne lets the others exchange one member, which does not run, for an empty one. Its queue fills itself again.
