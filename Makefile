@@ -3,6 +3,8 @@
 # make test-real  the same against real servers and a real browser, and the shop under fire
 # make consul     the Consul agent of the real tests, into the user's cache: once, about 5 minutes of two processors
 # make kafka      the Kafka broker of the real tests, into the user's cache: once, seconds; needs Maven, and Java 17 to run
+# make jaeger     Jaeger of the real tests, and make otelcol the OpenTelemetry Collector: likewise, minutes each
+# make axe        what judges the console for accessibility, into the user's cache: once, seconds; needs Maven
 # make engines    the shop under fire on Kafka and on RabbitMQ: minutes, quiet machine
 # make schedules  1,000 simulated schedules of a replicated group under faults; make mutants: bugs put in on purpose are found
 # make bugs       six bugs in a system that is drilled: each is found by the drill that should; needs nothing, ten minutes
@@ -10,11 +12,13 @@
 # make generate   protobuf code; leaves no difference when nothing changed
 # make bench      benchmarks beside the code, then what a call costs and how a fleet is balanced: minutes
 # make promises   the other programs under bench/, which break things and judge what comes of it: about an hour, quiet machine
+# make soak       the shop under load for 46 minutes: does the memory of any process grow? quiet machine
 # make pictures   the pictures in docs/ (needs Chromium and tmux)
 
 GO     ?= go
 TOOL   := $(GO) tool -modfile=tools/go.mod
 GOTEST ?= $(GO) test
+TESTS  ?= 4# packages that are tested at a time
 # The race detector has each process wait for a second when it ends, for races in what still runs then. goleak sees to it
 # that nothing does, and there are a hundred packages, many of which start processes.
 export GORACE ?= atexit_sleep_ms=0
@@ -24,7 +28,7 @@ LIBRARY   := . ./admission/... ./balance/... ./config/... ./drivers/... ./failur
 TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := all
-.PHONY: all build fmt lint test test-real engines consul kafka generate schedules mutants bugs drills cross bench promises pictures clean
+.PHONY: all build fmt lint test test-real engines consul kafka axe jaeger otelcol generate schedules mutants bugs drills cross bench promises soak pictures clean
 
 all: fmt lint test
 
@@ -41,11 +45,13 @@ lint:
 	$(GO) vet -tags real ./...
 	$(GO) tool -modfile=tools/lint/go.mod golangci-lint run ./...
 
+# Many packages wait more than they compute, so that more run at a time than there are processors; and a third of the processor time went into
+# linking what nobody debugs.
 test: ## without vet, which is part of lint, and sees all packages there
-	$(GOTEST) -race -vet=off ./...
+	$(GOTEST) -race -vet=off -p $(TESTS) -ldflags='-w -s' ./...
 
-test-real: consul kafka
-	$(GOTEST) -race -tags real -run 'Real' -count=1 -timeout 20m ./...
+test-real: consul kafka axe jaeger otelcol
+	$(GOTEST) -race -tags real -run 'Real' -count=1 -timeout 20m $(REAL) ./...
 
 engines: kafka
 	$(GOTEST) -race -tags real -run 'TestShopOnOtherEngines' -count=1 -timeout 20m -v ./examples/shop
@@ -73,6 +79,39 @@ $(KAFKA):
 	@echo "fetching Kafka $(KAFKA_VERSION) for the tests, once: $@"
 	@mkdir -p $(@D) && rm -rf $@.$$$$ && \
 	  mvn -B -q -f tools/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$@.$$$$ && mv $@.$$$$ $@
+
+# Likewise test servers, which nothing else is built with.
+JAEGER_VERSION  := $(shell awk '$$1 == "github.com/jaegertracing/jaeger" {sub("^v", "", $$2); print $$2}' tools/jaeger/go.mod)
+JAEGER          := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/jaeger-$(JAEGER_VERSION)/jaeger
+OTELCOL_VERSION := $(shell awk '$$1 == "go.opentelemetry.io/collector/otelcol" {sub("^v", "", $$2); print $$2}' tools/otelcol/go.mod)
+OTELCOL         := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/otelcol-$(OTELCOL_VERSION)/otelcol
+
+jaeger: $(JAEGER)
+
+$(JAEGER):
+	@echo "building Jaeger $(JAEGER_VERSION) for the tests, once: $@"
+	@mkdir -p $(@D)
+	@cd tools/jaeger && env -u GOOS -u GOARCH GOFLAGS= GOWORK=off CGO_ENABLED=0 nice $(GO) build -p 2 -buildvcs=false -trimpath \
+	  -ldflags '-s -w' -o $@.$$$$ github.com/jaegertracing/jaeger/cmd/all-in-one && mv $@.$$$$ $@
+
+otelcol: $(OTELCOL)
+
+$(OTELCOL):
+	@echo "building the OpenTelemetry Collector $(OTELCOL_VERSION) for the tests, once: $@"
+	@mkdir -p $(@D)
+	@cd tools/otelcol && env -u GOOS -u GOARCH GOFLAGS= GOWORK=off CGO_ENABLED=0 nice $(GO) build -p 2 -buildvcs=false -trimpath \
+	  -ldflags '-s -w' -o $@.$$$$ . && mv $@.$$$$ $@
+
+# axe-core, for the console's test; only what is in tools/axe/pom.xml decides what is fetched.
+AXE_VERSION := $(shell sed -n 's|.*<axe.version>\(.*\)</axe.version>.*|\1|p' tools/axe/pom.xml)
+AXE         := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/axe-$(AXE_VERSION)
+
+axe: $(AXE)
+
+$(AXE):
+	@echo "fetching axe-core for the tests, once: $@"
+	@mkdir -p $(@D) && rm -rf $@.$$$$ && \
+	  mvn -B -q -f tools/axe/pom.xml dependency:copy-dependencies -DoutputDirectory=$@.$$$$ && mv $@.$$$$ $@
 
 generate:
 	$(TOOL) buf lint
@@ -104,6 +143,9 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./admission ./balance ./resilience ./rpc ./rest
 	$(GO) run ./bench/echo
 	$(GO) run ./bench/balancing
+
+soak: ## draws soak.html; shorter, and nothing judged: go run ./bench/soak -short
+	$(GO) run ./bench/soak
 
 promises: consul
 	@for p in sick overload storm hedge throttle rolling outage locks outbox elastic; do \

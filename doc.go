@@ -37,5 +37,6 @@
 //	HOLDFAST_LOG           text          text or json
 //	HOLDFAST_LOG_LEVEL     info          debug, info, warn or error
 //	HOLDFAST_INSECURE      false         allow plaintext beyond loopback
+//	HOLDFAST_ADMIN_ADDR    127.0.0.1:0   where to look at the process: health, metrics, profiles, settings, state; or none
 //	HOLDFAST_AGENT         (none)        socket of the platform, which sets it, for drills and autoscaling
 package holdfast

@@ -29,7 +29,7 @@ func (s *Service) Dialer() func(ctx context.Context, network, address string) (n
 // nil, and nothing is changed.
 func (s *Service) follow() {
 	c := &s.cfg
-	s.faults = fault.Follow(c.Settings.Agent, fault.Hello{Service: s.name, Instance: c.Settings.Instance, PID: os.Getpid()}, s.stats, c.Logger)
+	s.faults = fault.Follow(c.Settings.Agent, fault.Hello{Service: s.name, Instance: c.Settings.Instance, PID: os.Getpid()}, fault.Saying{Stats: s.stats, State: s.condition, Moved: s.change}, c.Logger)
 	if s.faults == nil {
 		return
 	}
@@ -116,10 +116,10 @@ func (s *Service) failing(h http.Handler) http.Handler {
 }
 
 // watch has stats know of a server.
-func (s *Service) watch(l load) {
+func (s *Service) watch(l load, protocol string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.loads = append(s.loads, l)
+	s.loads = append(s.loads, serverLoad{l, protocol})
 }
 
 // stats is what the platform is told, from when the Service is made.

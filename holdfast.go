@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -30,6 +32,7 @@ import (
 	"github.com/holdfast-go/holdfast/replica"
 	"github.com/holdfast-go/holdfast/rest"
 	"github.com/holdfast-go/holdfast/rpc"
+	"github.com/holdfast-go/holdfast/telemetry"
 )
 
 // Config is everything about a Service that has a default. New fills Settings from the environment, then calls its
@@ -82,10 +85,19 @@ type Config struct {
 	// those of Settings unless they are set.
 	Replica replica.Config
 
+	// Telemetry tunes what the Service says about itself, and where to. Service, Instance, Version and Zone are its own unless
+	// they are set. The environment's OTEL_* settings go over it; without any, nothing is sent. What asks package otel for a provider
+	// gets that of the first Service in the process, unless somebody has set one before New.
+	Telemetry telemetry.Config
+	// Admin is the listener where people and Prometheus look at the process. Addr is that of Settings unless it is set.
+	Admin AdminConfig
+
 	wrapDial func(next fault.DialFunc) fault.DialFunc // of drivers; nil changes nothing
 
 	// Logger is used by everything above that has none of its own. Default: as Settings say, to standard error, with
-	// the names of service and instance as OpenTelemetry calls them, since "service" and "instance" are those of others.
+	// the names of service and instance as OpenTelemetry calls them, since "service" and "instance" are those of others; and
+	// what is logged with the context of a request has trace_id and span_id, which telemetry.Telemetry.Handler adds to a logger of
+	// one's own.
 	Logger *slog.Logger
 }
 
@@ -101,11 +113,18 @@ type Service struct {
 	eng  driver.Registry // nil if it is the caller's
 	mux  *http.ServeMux
 
-	faults   *fault.Injector // nil outside of a platform
-	tasks    *lifecycle.Supervisor
-	policies *policies
-	locks    locks
-	queues   queues
+	faults    *fault.Injector      // nil outside of a platform
+	telemetry *telemetry.Telemetry // nil if it is turned off
+	seen      messagesSeen
+	change    chan struct{} // has something when the state is another one
+	admin     atomic.Pointer[admin]
+	draining  atomic.Bool
+	read      Settings        // as the environment had them
+	given     map[string]bool // the variables that the environment had
+	tasks     *lifecycle.Supervisor
+	policies  *policies
+	locks     locks
+	queues    queues
 
 	mu       sync.Mutex
 	problems []error // why it cannot run; collected until then
@@ -113,10 +132,12 @@ type Service struct {
 	handles  bool
 	clients  map[string]*rpc.Client
 	http     *rest.Transport
-	loads    []load // of the servers
+	loads    []serverLoad
 	state    state
-	madeUp   bool         // Settings.Instance is of this process alone
-	host     *replicating // nil before Replicate
+	ready    []<-chan struct{} // what /readyz waits for
+	began    time.Time         // since when it does
+	madeUp   bool              // Settings.Instance is of this process alone
+	host     *replicating      // nil before Replicate
 }
 
 // maxClients bounds what Dial keeps, should somebody take names from outside.
@@ -126,6 +147,12 @@ const maxClients = 1024
 type load interface {
 	Counts() (inFlight int, handled uint64)
 	Stats() admission.Stats
+}
+
+// serverLoad is that of a server.
+type serverLoad struct {
+	load
+	protocol string
 }
 
 type registration struct {
@@ -151,13 +178,18 @@ func New(name string, options ...Option) *Service {
 		mux:      http.NewServeMux(),
 		services: make(map[string]registration),
 		clients:  make(map[string]*rpc.Client),
+		change:   make(chan struct{}, 1),
+		read:     settings,
+		given:    givenVariables(os.LookupEnv),
 	}
+	s.seen.moved = s.moved
 	s.problem(err)
 	s.problem(registry.ValidateService(name))
 	for _, o := range options {
 		o(&s.cfg)
 	}
 	s.defaults()
+	s.openTelemetry()
 	s.follow()
 	s.open()
 	s.tasks = lifecycle.NewSupervisor(s.cfg.Tasks)
@@ -172,7 +204,7 @@ func (s *Service) defaults() {
 		set.Instance, s.madeUp = newInstance(s.name), true
 	}
 	if c.Logger == nil {
-		c.Logger = set.logger(os.Stderr).With("service.name", s.name, "service.instance.id", set.Instance)
+		c.Logger = traced(set.logger(os.Stderr)).With("service.name", s.name, "service.instance.id", set.Instance)
 	}
 	for _, log := range []**slog.Logger{
 		&c.Discovery.Logger, &c.RPCServer.Logger, &c.RPCClient.Logger, &c.HTTPServer.Logger, &c.HTTPClient.Logger,
@@ -185,6 +217,7 @@ func (s *Service) defaults() {
 	if set.Insecure {
 		c.Etcd.Insecure, c.RPCServer.Insecure, c.RPCClient.Insecure = true, true, true
 		c.HTTPServer.Insecure, c.HTTPClient.Insecure, c.Replica.Insecure = true, true, true
+		c.Admin.Insecure = true
 	}
 	if bugDrain {
 		c.Lifecycle.DrainDelay, c.RPCServer.DrainTimeout, c.HTTPServer.DrainTimeout = -1, -1, -1
@@ -194,6 +227,9 @@ func (s *Service) defaults() {
 	}
 	if c.HTTPServer.Addr == "" && c.HTTPServer.Listener == nil {
 		c.HTTPServer.Addr = set.HTTPAddr
+	}
+	if c.Admin.Addr == "" && c.Admin.Listener == nil {
+		c.Admin.Addr = set.AdminAddr
 	}
 	if c.Discovery.CacheDir == "" && set.DataDir != "" {
 		c.Discovery.CacheDir = filepath.Join(set.DataDir, "registry")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,31 @@ type locks struct {
 	locker *lock.Locker      // the Service's mu
 	eng    lockdriver.Engine // nil if it is the caller's, or there is none
 	leads  *leaders
+
+	mu       sync.Mutex
+	elective map[string]bool // the names of elections that were asked for
+}
+
+// maxElections bounds what is remembered of elections, should somebody take names from outside.
+const maxElections = 1024
+
+// elect remembers that a lock is an election.
+func (l *locks) elect(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.elective == nil {
+		l.elective = make(map[string]bool)
+	}
+	if len(l.elective) < maxElections {
+		l.elective[name] = true
+	}
+}
+
+// elections are the names of the locks that are elections.
+func (l *locks) elections() map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.elective)
 }
 
 // Lock returns the lock of that name, which one at a time holds of all the processes that have the same engine of locks
@@ -54,6 +80,8 @@ func (s *Service) Lead(name string, fn func(ctx context.Context) error) {
 		for {
 			err := e.Lead(ctx, s.cfg.Settings.Instance, func(ctx context.Context, token uint64) error {
 				s.cfg.Logger.Info("leading", "election", name, "token", token)
+				s.moved()
+				defer s.moved()
 				return fn(ctx)
 			})
 			if !errors.Is(err, lock.ErrLost) || ctx.Err() != nil {
@@ -69,6 +97,7 @@ func (s *Service) Lead(name string, fn func(ctx context.Context) error) {
 func (s *Service) Election(name string) *lock.Election {
 	name = s.name + "/" + name
 	s.problemBefore(lock.ValidateName(name))
+	s.locks.elect(name)
 	return s.locker().Election(name)
 }
 

@@ -25,6 +25,7 @@ const (
 // policies are those of code and file, with those of the live store over them.
 type policies struct {
 	live     *policy.Live
+	file     map[string]policy.Service // of Settings.Policies
 	follower *policystore.Follower
 	store    *config.Store      // nil: there are no live settings
 	eng      configdriver.Store // nil if it is the caller's, or there is none
@@ -80,6 +81,7 @@ func (s *Service) basePolicies() map[string]policy.Service {
 	if path := s.cfg.Settings.Policies; path != "" {
 		file, err := policy.Load(path)
 		s.problem(err)
+		s.policies.file = file
 		for name, of := range file {
 			base[name] = policy.Overlay(base[name], of)
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/holdfast-go/holdfast/internal/fault"
 	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/queue"
 	queuedriver "github.com/holdfast-go/holdfast/queue/driver"
@@ -132,7 +133,7 @@ func openQueue(c *Config, service string) (queuedriver.Engine, error) {
 	if err != nil {
 		return nil, wrongSetting("HOLDFAST_QUEUE", url, err)
 	}
-	return o.OpenQueue(url, queuedriver.OpenOptions{Name: service + "/" + c.Settings.Instance, Insecure: c.Settings.Insecure, WrapDial: c.wrapDial, Logger: c.Logger})
+	return o.OpenQueue(url, queuedriver.OpenOptions{Name: service + "/" + c.Settings.Instance, Insecure: c.Settings.Insecure, WrapDial: fault.Named(c.wrapDial, fault.ToQueue), Logger: c.Logger})
 }
 
 // errQueueNotLinked says what to do about an engine of that scheme.

@@ -39,14 +39,28 @@ func (s *Service) Run(ctx context.Context) error {
 	if len(problems) > 0 {
 		return errors.Join(problems...)
 	}
+	defer context.AfterFunc(ctx, func() {
+		s.draining.Store(true)
+		s.moved()
+	})()
+	look, err := s.openAdmin()
+	if err != nil {
+		return err
+	}
 	servers, endpoints, err := s.listen()
 	if err != nil {
+		look.close()
 		for _, srv := range servers {
 			err = errors.Join(err, srv.Close())
 		}
 		return err
 	}
-	err = s.cfg.Lifecycle.Run(ctx, s.components(servers, endpoints)...)
+	components := s.components(servers, endpoints)
+	if look != nil { // first to start, last to stop
+		components = append([]lifecycle.Component{lifecycle.Named("admin", lifecycle.Func(look.run))}, components...)
+	}
+	err = s.cfg.Lifecycle.Run(ctx, components...)
+	look.close()
 	for _, srv := range servers {
 		if !srv.begun.Load() { // ctx ended before its turn came
 			err = errors.Join(err, srv.Close())
@@ -106,7 +120,7 @@ func (s *Service) listen() (servers []*serving, endpoints map[string]string, err
 		srv, err := s.newRPCServer()
 		add("grpc", srv, err)
 		if err == nil {
-			s.watch(srv)
+			s.watch(srv, "grpc")
 			for _, r := range s.services {
 				srv.RegisterService(r.desc, r.impl)
 			}
@@ -116,7 +130,7 @@ func (s *Service) listen() (servers []*serving, endpoints map[string]string, err
 		srv, err := s.newHTTPServer()
 		add("http", srv, err)
 		if err == nil {
-			s.watch(srv.Handler())
+			s.watch(srv.Handler(), "http")
 		}
 	}
 	errs = append(errs, s.host.endpoint(endpoints, s.cfg.Settings.Advertise))
@@ -166,7 +180,8 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 	}
 	first = append(first, lifecycle.Named("locks", lifecycle.Func(s.giveBack)))
 	if len(endpoints) == 0 {
-		s.cfg.Logger.Info("running without a listener")
+		s.cfg.Logger.Info("running without a listener", s.adminAttr()...)
+		s.readyAfter(s.host.settled())
 		first = append(first, tasks)
 		if subs := s.queues.component(); subs != nil {
 			first = append(first, lifecycle.Named("subscriptions", lifecycle.Func(subs.Run)))
@@ -174,13 +189,14 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 		return append(first, lifecycle.Func(s.locks.leads.Run)) // without Drain: there is nobody to wait for
 	}
 	serving, group := s.serving(servers)
-	attrs := []any{"registry", s.cfg.registryKind()}
+	attrs := append([]any{"registry", s.cfg.registryKind()}, s.adminAttr()...)
 	for _, protocol := range []string{"grpc", "http", replica.Endpoint} {
 		if addr, ok := endpoints[protocol]; ok {
 			attrs = append(attrs, protocol, addr)
 		}
 	}
 	s.cfg.Logger.Info("listening", attrs...)
+	s.readyAfter(serving, s.host.settled())
 	announcement := s.reg.Announce(registry.Instance{
 		Service:   s.name,
 		ID:        s.cfg.Settings.Instance,
@@ -237,7 +253,8 @@ func (p *presence) Run(ctx context.Context) error {
 // Close ends what Dial, HTTPClient and the registry hold. Run calls it; call it only for a Service that is never run.
 // It is idempotent.
 func (s *Service) Close() error {
-	defer s.faults.Close() //nolint:errcheck // it has none; without s.mu, which stats wants
+	defer s.faults.Close()   //nolint:errcheck // it has none; without s.mu, which stats wants
+	defer s.closeTelemetry() // without s.mu, too
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == closed {

@@ -59,6 +59,9 @@ type Settings struct {
 	// Queue is the engine of messages: nats://…, one of Drivers (kafka://…, amqp://…), or "memory" for this process alone. ""
 	// is memory, too.
 	Queue string
+	// AdminAddr is where the process can be looked at: health, metrics, profiles, settings, state (Config.Admin). "none" is
+	// nowhere.
+	AdminAddr string
 	// Agent is the unix socket of the platform that has started this process, which sets it: it is told there how the process
 	// is, and drills say what it is to suffer. "" is none.
 	Agent string
@@ -70,6 +73,7 @@ type setting struct {
 	standard string // the value that is as good as none, or in parentheses what happens without one
 	meaning  string
 	set      func(s *Settings, value string) error
+	get      func(s *Settings) string // what set took
 }
 
 func table() []setting {
@@ -82,6 +86,7 @@ func table() []setting {
 				}
 				return err
 			},
+			func(s *Settings) string { return s.Registry },
 		},
 		{
 			"HOLDFAST_CONFIG", "(registry's)", "where live settings are: etcd://HOST:PORT,HOST:PORT[/PREFIX], file:DIR, one of Drivers, or none",
@@ -91,6 +96,7 @@ func table() []setting {
 				}
 				return err
 			},
+			func(s *Settings) string { return s.Config },
 		},
 		{
 			"HOLDFAST_LOCK", "(registry's)", "where locks are kept: etcd://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, replica, or memory",
@@ -100,6 +106,7 @@ func table() []setting {
 				}
 				return err
 			},
+			func(s *Settings) string { return s.Lock },
 		},
 		{
 			"HOLDFAST_QUEUE", "(memory)", "where messages are kept: nats://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, or memory",
@@ -109,27 +116,28 @@ func table() []setting {
 				}
 				return err
 			},
+			func(s *Settings) string { return s.Queue },
 		},
 		{"HOLDFAST_POLICIES", "(none)", "file or directory with policies of services", func(s *Settings, v string) error {
 			s.Policies = v
 			return nil
-		}},
+		}, func(s *Settings) string { return s.Policies }},
 		{"HOLDFAST_INSTANCE", "(made up)", "id of this instance, unique within its service", func(s *Settings, v string) error {
 			if registry.ValidateID(v) != nil {
 				return errors.New("is longer than 256 bytes, or has a '/' or a control character in it")
 			}
 			s.Instance = v
 			return nil
-		}},
+		}, func(s *Settings) string { return s.Instance }},
 		{"HOLDFAST_GRPC_ADDR", "127.0.0.1:0", "where to serve gRPC; port 0 is any free one", func(s *Settings, v string) error {
 			return setAddr(&s.GRPCAddr, v)
-		}},
+		}, func(s *Settings) string { return s.GRPCAddr }},
 		{"HOLDFAST_HTTP_ADDR", "127.0.0.1:0", "where to serve HTTP; port 0 is any free one", func(s *Settings, v string) error {
 			return setAddr(&s.HTTPAddr, v)
-		}},
+		}, func(s *Settings) string { return s.HTTPAddr }},
 		{"HOLDFAST_REPLICA_ADDR", "127.0.0.1:0", "where to listen for the other members of replicated state", func(s *Settings, v string) error {
 			return setAddr(&s.ReplicaAddr, v)
-		}},
+		}, func(s *Settings) string { return s.ReplicaAddr }},
 		{"HOLDFAST_MEMBERS", "(3)", "how many instances found replicated state; 1 without a registry", func(s *Settings, v string) error {
 			n, err := strconv.ParseUint(v, 10, 8)
 			if err != nil || n < 1 || n > 15 {
@@ -137,7 +145,7 @@ func table() []setting {
 			}
 			s.Members = int(n)
 			return nil
-		}},
+		}, func(s *Settings) string { return number(s.Members) }},
 		{"HOLDFAST_FOUNDERS", "(the first)", "instances that found replicated state, as many as members: ID,ID,ID", func(s *Settings, v string) error {
 			names := strings.Split(v, ",")
 			for i, n := range names {
@@ -147,26 +155,26 @@ func table() []setting {
 			}
 			s.Founders = names
 			return nil
-		}},
+		}, func(s *Settings) string { return strings.Join(s.Founders, ",") }},
 		{"HOLDFAST_ADVERTISE", "(found out)", "host by which others reach this instance", func(s *Settings, v string) error {
 			if strings.ContainsAny(v, "/ ") || strings.Contains(v, ":") && net.ParseIP(v) == nil {
 				return errors.New("is not a host without a port")
 			}
 			s.Advertise = v
 			return nil
-		}},
+		}, func(s *Settings) string { return s.Advertise }},
 		{"HOLDFAST_DATA_DIR", "(none)", "directory for what should outlive the process", func(s *Settings, v string) error {
 			s.DataDir = v
 			return nil
-		}},
+		}, func(s *Settings) string { return s.DataDir }},
 		{"HOLDFAST_ZONE", "(none)", "where this instance runs, for balancing and for people", func(s *Settings, v string) error {
 			s.Zone = v
 			return nil
-		}},
+		}, func(s *Settings) string { return s.Zone }},
 		{"HOLDFAST_VERSION", "(none)", "what this instance is, for people", func(s *Settings, v string) error {
 			s.Version = v
 			return nil
-		}},
+		}, func(s *Settings) string { return s.Version }},
 		{"HOLDFAST_DRAIN_DELAY", "2s", "time for clients to notice that this instance stops", func(s *Settings, v string) error {
 			d, err := time.ParseDuration(v)
 			if err != nil || d < 0 {
@@ -174,30 +182,37 @@ func table() []setting {
 			}
 			s.DrainDelay = d
 			return nil
-		}},
+		}, func(s *Settings) string { return s.DrainDelay.String() }},
 		{"HOLDFAST_LOG", "text", "text or json", func(s *Settings, v string) error {
 			if v != "text" && v != "json" {
 				return errors.New("is neither text nor json")
 			}
 			s.LogFormat = v
 			return nil
-		}},
+		}, func(s *Settings) string { return s.LogFormat }},
 		{"HOLDFAST_LOG_LEVEL", "info", "debug, info, warn or error", func(s *Settings, v string) error {
 			if s.LogLevel.UnmarshalText([]byte(v)) != nil {
 				return errors.New("is none of debug, info, warn, error")
 			}
 			return nil
-		}},
+		}, func(s *Settings) string { return strings.ToLower(s.LogLevel.String()) }},
 		{"HOLDFAST_INSECURE", "false", "allow plaintext beyond loopback", func(s *Settings, v string) (err error) {
 			if s.Insecure, err = strconv.ParseBool(v); err != nil {
 				return errors.New("is neither true nor false")
 			}
 			return nil
-		}},
+		}, func(s *Settings) string { return strconv.FormatBool(s.Insecure) }},
+		{"HOLDFAST_ADMIN_ADDR", "127.0.0.1:0", "where to look at the process: health, metrics, profiles, settings, state; or none", func(s *Settings, v string) error {
+			if v == noAdmin {
+				s.AdminAddr = v
+				return nil
+			}
+			return setAddr(&s.AdminAddr, v)
+		}, func(s *Settings) string { return s.AdminAddr }},
 		{"HOLDFAST_AGENT", "(none)", "socket of the platform, which sets it, for drills and autoscaling", func(s *Settings, v string) error {
 			s.Agent = v
 			return nil
-		}},
+		}, func(s *Settings) string { return s.Agent }},
 	}
 }
 
@@ -246,6 +261,13 @@ func wrongSetting(key, value string, err error) *SettingsError {
 
 // Error has a line for each problem.
 func (e *SettingsError) Error() string { return strings.Join(e.Problems, "\n") }
+
+func number(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
 
 func setAddr(to *string, v string) error {
 	_, port, err := net.SplitHostPort(v)

@@ -27,6 +27,7 @@ func read(env map[string]string) (holdfast.Settings, error) {
 func TestSettings(t *testing.T) {
 	defaults := holdfast.Settings{
 		GRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", ReplicaAddr: "127.0.0.1:0", DrainDelay: 2 * time.Second, LogFormat: "text",
+		AdminAddr: "127.0.0.1:0",
 	}
 	for name, test := range map[string]struct {
 		env  map[string]string
@@ -42,12 +43,14 @@ func TestSettings(t *testing.T) {
 				"HOLDFAST_LOG": "json", "HOLDFAST_LOG_LEVEL": "warn", "HOLDFAST_INSECURE": "1", "HOLDFAST_OTHER": "x",
 				"HOLDFAST_POLICIES": "/policies", "HOLDFAST_CONFIG": "file:///config", "HOLDFAST_LOCK": "consul://10.0.0.1:8500", "HOLDFAST_QUEUE": "kafka://10.0.0.1:9092",
 				"HOLDFAST_REPLICA_ADDR": ":7003", "HOLDFAST_MEMBERS": "5", "HOLDFAST_FOUNDERS": "a,b,c,d,e",
+				"HOLDFAST_ADMIN_ADDR": "none",
 			},
 			holdfast.Settings{
 				Registry: "etcd://10.0.0.1:2379,[::1]:2380/team/services/", EtcdEndpoints: []string{"10.0.0.1:2379", "[::1]:2380"},
 				Instance: "orders-2", GRPCAddr: ":7001", HTTPAddr: "[::1]:7002", ReplicaAddr: ":7003", Members: 5, Founders: []string{"a", "b", "c", "d", "e"}, Advertise: "::1", DataDir: "/data", Zone: "eu-1",
 				Version: "v7", LogFormat: "json", LogLevel: slog.LevelWarn, Insecure: true,
 				Policies: "/policies", Config: "file:///config", Lock: "consul://10.0.0.1:8500", Queue: "kafka://10.0.0.1:9092",
+				AdminAddr: "none",
 			},
 		},
 	} {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the pictures in this folder from a running shop: storefront.png with Chromium, terminal.svg and up.svg with tmux;
+# Makes the pictures in this folder from a running shop: storefront.png and console-*.png with Chromium, ps.svg and up.svg with tmux;
 # and those of drills, from one of the shop and from one that finds a bug that was put in on purpose.
 # Needs chromium and tmux, and the ports 7070 and 8080 free.
 set -euo pipefail
@@ -41,6 +41,13 @@ tmux send-keys -t "$session-ps" 'clear; bin/holdfast kill orders-1; bin/holdfast
 sleep 3
 capture "$session-ps" ps 'holdfast kill, holdfast ps'
 tmux kill-session -t "$session-ps"
+
+# The console, while customers are there and things break.
+go run ./examples/shop/smoke -short >"$data/smoke" 2>&1 &
+smoke=$!
+sleep 30
+HOLDFAST_PICTURES="$PWD/docs/pictures" go test -tags pictures -count=1 -run TestConsolePictures ./docs/pictures
+wait "$smoke" || cat "$data/smoke"
 
 bin/holdfast drill --html "$data/drill.html" examples/shop leaders-die
 shot drill 1200,1710 "file://$data/drill.html"

@@ -99,6 +99,22 @@ func (r *running) listeners(t *testing.T) (all []port, err error) {
 			known[addr] = port{addr, i.ID, protocol}
 		}
 	}
+	client := control.NewClient(r.control)
+	defer client.Close()
+	live, err := client.Snapshot(t.Context())
+	if err != nil {
+		return nil, err
+	}
+	known[live.Info.Telemetry] = port{live.Info.Telemetry, "OTLP", "http"}
+	for _, i := range live.Instances {
+		if i.Service == control.ControlService {
+			continue
+		}
+		if i.Admin == "" {
+			return nil, fmt.Errorf("%s has not said yet where its admin listener is", i.ID)
+		}
+		known[i.Admin] = port{i.Admin, i.ID + "'s admin listener", "http"}
+	}
 	for _, p := range r.processes(t) {
 		for _, addr := range listening(t, p.pid) {
 			of, ok := known[addr]

@@ -103,7 +103,7 @@ func callWrongly(t *testing.T, ports []port) {
 // at random are a message now and then.
 func callRaw(t *testing.T, conn *grpc.ClientConn, method string, message []byte, compressor string, want ...codes.Code) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // a bomb is packed under the race detector first
 	defer cancel()
 	opts := []grpc.CallOption{grpc.ForceCodec(rawCodec{}), grpc.MaxCallRecvMsgSize(64 << 20), grpc.MaxCallSendMsgSize(128 << 20)}
 	if compressor != "" {

@@ -68,6 +68,9 @@ func TestShopOnOtherEngines(t *testing.T) {
 	}
 }
 
+// brokerAway is how long an engine is dead: clients try again after at most a second.
+const brokerAway = 3 * time.Second
+
 // breakBroker kills the engine twice, as soon as its queues are old enough to survive that, and starts it again.
 func breakBroker(ctx context.Context, t *testing.T, b broker) {
 	for _, after := range []time.Duration{10 * time.Second, 15 * time.Second} {
@@ -78,7 +81,10 @@ func breakBroker(ctx context.Context, t *testing.T, b broker) {
 		case <-time.After(after):
 		}
 		b.Kill()
-		time.Sleep(3 * time.Second)
+		select { // until every client has tried in vain to come back, more than once
+		case <-ctx.Done():
+		case <-time.After(brokerAway):
+		}
 		if err := b.Start(context.WithoutCancel(ctx)); err != nil {
 			t.Errorf("the engine does not start again: %v", err)
 			return

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/holdfast-go/holdfast/platform/control"
 )
 
 // question is a request that is wrong, and what the answer has to be.
@@ -65,6 +67,15 @@ func (r *running) askWrongly(t *testing.T) {
 
 func (r *running) steerWrongly(t *testing.T) {
 	const kill, scale = "/v1/kill", "/v1/scale"
+	r.ask(t, "http://"+r.control, "", question{"POST", kill, `{"target":"orders-1"}`, 401, "token"})
+	c := control.NewClient(r.control)
+	defer c.Close()
+	made, err := c.Token(t.Context(), control.Operate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.token = made.Token
+	defer func() { r.token = "" }()
 	for _, q := range []question{
 		{"POST", kill, ``, 400, "empty"},
 		{"POST", kill, `{`, 400, "JSON"},
@@ -105,6 +116,9 @@ func (r *running) ask(t *testing.T, base, origin string, q question) {
 	req.Header.Set("Idempotency-Key", "wrong")
 	if origin != "" {
 		req.Header.Set("Origin", origin)
+	}
+	if r.token != "" {
+		req.Header.Set("Authorization", "Bearer "+r.token)
 	}
 	name := fmt.Sprintf("%s %.60s %.60q", q.method, q.path, q.body)
 	resp, err := r.http.Do(req)

@@ -187,6 +187,7 @@ type running struct {
 	readyAfter time.Duration
 	api        *control.Client
 	http       *http.Client
+	token      string // that requests which are written by hand carry; empty for none
 }
 
 // edge is the URL of the storefront.

@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/queue"
 	"github.com/holdfast-go/holdfast/queue/driver"
+	"github.com/holdfast-go/holdfast/resilience"
 )
 
 // The topics. The messages on them are in proto/shop/events/v1.
@@ -82,6 +83,8 @@ type Event struct {
 	Type  string    `json:"type"`
 	Time  time.Time `json:"time"`
 	Data  []byte    `json:"data"`
+	// Trace is that of the request which it happened in, as the header traceparent says it; empty if it is not known.
+	Trace string `json:"trace,omitempty"`
 }
 
 // New returns the event of that topic for an order. There is at most one: what happens to an order happens once.
@@ -104,8 +107,12 @@ func About(topic string) string { return topic[strings.LastIndexByte(topic, '.')
 
 // Message is the event as it is published by source.
 func (e Event) Message(source string) *driver.Message {
-	return &driver.Message{
+	m := &driver.Message{
 		ID: e.ID(), Source: source, Type: e.Type, Key: e.Key, Time: e.Time,
 		ContentType: "application/protobuf", Data: slices.Clone(e.Data),
 	}
+	if e.Trace != "" {
+		m.Attributes = map[string]string{resilience.HeaderTraceparent: e.Trace}
+	}
+	return m
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/examples/shop/gen/eventspb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
+	"github.com/holdfast-go/holdfast/queue"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,6 +41,14 @@ func TestAnEventIsTheSameMessageEachTime(t *testing.T) {
 	if m.ID != "ord-1/paid" || m.Source != "orders" || m.Type != "shop.events.v1.OrderPaid" || m.Key != "ord-1" || !m.Time.Equal(at) ||
 		m.ContentType != "application/protobuf" || len(m.Data) == 0 {
 		t.Fatalf("%+v", m)
+	}
+	if m.Attributes != nil {
+		t.Errorf("of no trace, and %v", m.Attributes)
+	}
+	e.Trace = "00-0102030405060708090a0b0c0d0e0f10-0102030405060708-01"
+	parent, _ := queue.TraceParent(queue.TraceContext{}.Extract(t.Context(), func(name string) string { return e.Message("orders").Attributes[name] }))
+	if parent != e.Trace {
+		t.Errorf("whoever handles it is in trace %q", parent)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/queue"
 )
 
 // Process takes orders along their way, one step after the other. Several processes may work on one order at the same
@@ -125,6 +126,10 @@ func (p *Process) write(ctx context.Context, o, next *Order) (bool, error) {
 	happened, err := o.happened(next)
 	if err != nil {
 		return false, err
+	}
+	trace, _ := queue.TraceParent(ctx)
+	for i := range happened {
+		happened[i].Trace = trace
 	}
 	return p.store.Update(ctx, next, happened...)
 }

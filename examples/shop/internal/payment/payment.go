@@ -38,6 +38,8 @@ type Charge struct {
 	State    State  `json:"state"`
 	// Due is when it is settled if it is Captured.
 	Due time.Time `json:"due,omitzero"`
+	// Trace is that of the request which asked for it: what it comes to is told later, and belongs to it.
+	Trace string `json:"trace,omitempty"`
 }
 
 // Store keeps charges.

@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
+	"github.com/holdfast-go/holdfast/queue"
 )
 
 // Where things lie in the store. A charge that is captured is under all of the first two, and one whose end is still to be
@@ -38,6 +39,7 @@ type change struct {
 }
 
 func (s charges) Charge(ctx context.Context, key string, c Charge) (recorded Charge, before bool, err error) {
+	c.Trace, _ = queue.TraceParent(ctx)
 	err = s.update(ctx, key, func(now *Charge) (change, error) {
 		before = now != nil
 		switch {
@@ -110,6 +112,7 @@ func (s charges) Settle(ctx context.Context, key string, at time.Time) error {
 		if err != nil {
 			return change{}, err
 		}
+		event.Trace = now.Trace
 		put, err := kv.Put(outboxKey(event.Topic, key), event)
 		return change{charge: now, put: []kv.Entry{put}, remove: []string{remove}}, err
 	})
