@@ -6,13 +6,13 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-go/holdfast/internal/fault"
+	"github.com/holdfast-go/holdfast/internal/thread"
 	"github.com/holdfast-go/holdfast/platform/netns"
 )
 
@@ -44,12 +44,11 @@ func newNamespaces(members int) (*namespaces, error) {
 		}
 		w.hosts = append(w.hosts, addr.String())
 	}
-	go func() {
-		runtime.LockOSThread()
+	thread.Go(func() {
 		for fork := range w.forks {
 			fork()
 		}
-	}()
+	})
 	return w, nil
 }
 

@@ -32,6 +32,7 @@ const (
 	jaegerAdmin
 	jaegerCompact
 	jaegerBinary
+	jaegerZipkin
 	jaegerAgent
 
 	jaegerPorts
@@ -64,6 +65,7 @@ func startJaeger(ctx context.Context, program, dir string) (*Jaeger, error) {
 		"admin.http.host-port":                      jaegerAdmin,
 		"processor.jaeger-compact.server-host-port": jaegerCompact,
 		"processor.jaeger-binary.server-host-port":  jaegerBinary,
+		"processor.zipkin-compact.server-host-port": jaegerZipkin,
 		"http-server.host-port":                     jaegerAgent,
 	} {
 		args = append(args, "--"+name, p.Addr(port))

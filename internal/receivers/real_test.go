@@ -84,13 +84,16 @@ func TestRealCollector(t *testing.T) {
 	}
 }
 
-// What is sent to Jaeger is answered by its API.
+// What is sent to Jaeger is answered by its API, also while another one runs on this machine.
 func TestRealJaeger(t *testing.T) {
-	j, err := receivers.StartJaeger(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
+	var j *receivers.Jaeger
+	for range 2 {
+		var err error
+		if j, err = receivers.StartJaeger(t.Context(), t.TempDir()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(j.Close)
 	}
-	t.Cleanup(j.Close)
 	g, err := otlptracegrpc.New(t.Context(), otlptracegrpc.WithEndpointURL(j.GRPC()))
 	send(t, g, err, "by gRPC")
 	h, err := otlptracehttp.New(t.Context(), otlptracehttp.WithEndpointURL(j.HTTP()+"/v1/traces"))

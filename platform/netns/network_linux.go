@@ -7,11 +7,12 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"runtime"
 	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-go/holdfast/internal/thread"
 )
 
 // Network is a network of namespaces on this machine. Its methods may be called at once.
@@ -157,11 +158,10 @@ func (n *Network) Close() error {
 // newNamespace makes a namespace with a device. It takes a thread, which ends: one that was elsewhere is of no use here.
 func newNamespace(addr netip.Prefix) (ns, tun *os.File, err error) {
 	done := make(chan struct{})
-	go func() {
+	thread.Go(func() {
 		defer close(done)
-		runtime.LockOSThread() // never unlocked, so that the thread ends with the goroutine
 		ns, tun, err = enterNew(addr)
-	}()
+	})
 	<-done
 	return ns, tun, err
 }

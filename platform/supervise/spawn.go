@@ -7,9 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/holdfast-go/holdfast/internal/thread"
 )
 
 // spawner starts processes from one thread that lives as long as the spawner. On Linux a child can ask to be killed when
@@ -46,9 +47,8 @@ type command struct {
 
 func newSpawner() *spawner {
 	s := &spawner{requests: make(chan spawnRequest), done: make(chan struct{})}
-	go func() {
+	thread.Go(func() {
 		defer close(s.done)
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		var at whereabouts
 		defer at.close()
 		for r := range s.requests {
@@ -58,7 +58,7 @@ func newSpawner() *spawner {
 			}
 			r.answer <- spawnAnswer{pid, err}
 		}
-	}()
+	})
 	return s
 }
 

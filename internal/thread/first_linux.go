@@ -1,0 +1,5 @@
+package thread
+
+import "syscall"
+
+func first() bool { return syscall.Gettid() == syscall.Getpid() }
