@@ -21,22 +21,29 @@ const (
 
 var errBroken = errors.New("a promise was not kept")
 
-// table prints the medians, and how they compare with those of "off".
+// baseline is the way that one is compared with.
+func baseline(name string) string {
+	if name == bare || name == rival {
+		return bare
+	}
+	return "off"
+}
+
+// table prints the medians, and how each compares with its baseline.
 func table(out io.Writer, c int, ways []rounds.Way, results [][]rounds.Result) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	off := find(ways, "off")
 	fmt.Fprintf(w, "%d at a time\tcalls/s\tp50\tp99\tCPU/call\tallocs/call\tB/call\t", c)
-	if off >= 0 {
-		fmt.Fprint(w, "of off: calls/s\tCPU\tallocs\t")
+	if len(ways) > 1 {
+		fmt.Fprint(w, "of\tcalls/s\tCPU\tallocs\t")
 	}
 	fmt.Fprintln(w)
 	for i, way := range ways {
 		m := rounds.Middle(results[i])
 		fmt.Fprintf(w, "%s\t%.0f\t%v\t%v\t%v\t%.1f\t%.0f\t", way.Name, m.Rate, m.P50.Round(time.Microsecond),
 			m.P99.Round(time.Microsecond), m.CPU.Round(100*time.Nanosecond), m.Allocs, m.Bytes)
-		if off >= 0 {
-			rate, cpu, allocs := rounds.Compare(results[i], results[off])
-			fmt.Fprintf(w, "%.2f\t%.3fx\t%+.2f\t", rate, cpu, allocs)
+		if base := find(ways, baseline(way.Name)); base >= 0 {
+			rate, cpu, allocs := rounds.Compare(results[i], results[base])
+			fmt.Fprintf(w, "%s\t%.2f\t%.3fx\t%+.2f\t", baseline(way.Name), rate, cpu, allocs)
 		}
 		fmt.Fprintln(w)
 	}

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/holdfast-go/holdfast/bench/internal/echo/echopb"
 	"github.com/holdfast-go/holdfast/bench/internal/rounds"
@@ -35,8 +37,11 @@ var variants = []struct {
 	{"all", 1, -1, sending},
 }
 
+// metricsEvery is how often metrics are sent.
+const metricsEvery = 10 * time.Second
+
 // sending leaves out where to, which the exporters know from the environment of the process.
-var sending = map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "10000"}
+var sending = map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": strconv.FormatInt(metricsEvery.Milliseconds(), 10)}
 
 // open makes a server and a client for each way. Each side has a Telemetry of its own, as if they were two processes.
 func open(ctx context.Context, s settings) (ways []rounds.Way, closeAll func(), err error) {
@@ -79,10 +84,18 @@ func open(ctx context.Context, s settings) (ways []rounds.Way, closeAll func(), 
 			return nil, nil, fmt.Errorf("%s: %w", v.name, err)
 		}
 		closers = append(closers, done)
-		ways = append(ways, rounds.Way{Name: v.name, Worker: func() func(context.Context) error {
-			body := make([]byte, s.size)
-			return func(ctx context.Context) error { return call(ctx, body) }
-		}})
+		ways = append(ways, way(v.name, call, s.size))
+	}
+	for _, name := range []string{bare, rival} {
+		if s.http || s.only != "" && s.only != name {
+			continue
+		}
+		call, done, err := dialBare(ctx, name == rival)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", name, err)
+		}
+		closers = append(closers, done)
+		ways = append(ways, way(name, call, s.size))
 	}
 	if len(ways) == 0 {
 		return nil, nil, fmt.Errorf("-only %s: no such way", s.only)
@@ -90,9 +103,16 @@ func open(ctx context.Context, s settings) (ways []rounds.Way, closeAll func(), 
 	return ways, closed, nil
 }
 
-type server struct{ echopb.UnimplementedEchoServer }
+func way(name string, call caller, size int) rounds.Way {
+	return rounds.Way{Name: name, Worker: func() func(context.Context) error {
+		body := make([]byte, size)
+		return func(ctx context.Context) error { return call(ctx, body) }
+	}}
+}
 
-func (server) Echo(_ context.Context, req *echopb.EchoRequest) (*echopb.EchoResponse, error) {
+type echoServer struct{ echopb.UnimplementedEchoServer }
+
+func (echoServer) Echo(_ context.Context, req *echopb.EchoRequest) (*echopb.EchoResponse, error) {
 	return &echopb.EchoResponse{Body: req.GetBody()}, nil
 }
 
@@ -103,7 +123,7 @@ func dialGRPC(ctx context.Context, client, served resilience.Observer) (caller, 
 	if err != nil {
 		return nil, nil, err //nolint:wrapcheck // says it all
 	}
-	echopb.RegisterEchoServer(srv, server{})
+	echopb.RegisterEchoServer(srv, echoServer{})
 	stop := start(ctx, srv.Run)
 	<-srv.Ready()
 	reg, closeReg := known(map[string]string{"grpc": srv.Addr().String()})
