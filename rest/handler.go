@@ -103,7 +103,7 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 		defer cancel()
 	}
 	r = r.WithContext(ctx)
-	rw.request = r
+	rw.request, rw.direct = r, out == rw
 	if x.watch != nil {
 		defer func() { x.watch.End(x.ending(rw, r.Pattern)) }()
 	}

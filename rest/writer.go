@@ -20,6 +20,7 @@ type responseWriter struct {
 	request  *http.Request // as the handler has it
 	begun    bool          // a final status, or the connection itself, is out of our hands
 	asked    bool          // for the load
+	direct   bool          // the handler writes to it, with nothing between
 	status   int           // the final one, 101 if the connection is somebody else's; 0: none yet
 }
 
@@ -59,6 +60,8 @@ func (w *responseWriter) WriteHeader(status int) {
 	switch {
 	case status == http.StatusSwitchingProtocols:
 		w.begun, w.status = true, status
+	case status == http.StatusOK && !w.begun && w.gaveUp():
+		return // net/http writes it when a body follows; if none does, serve says what it is
 	case status >= http.StatusOK:
 		if !w.begun {
 			w.status = status
@@ -66,6 +69,14 @@ func (w *responseWriter) WriteHeader(status int) {
 		w.begin()
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// gaveUp reports whether a 200 without anything more, which routers such as Gin write for a handler that wrote nothing, comes
+// from one whose context has ended.
+func (w *responseWriter) gaveUp() bool {
+	h := w.Header()
+	return w.direct && w.request.Context().Err() != nil && !w.exchange.streaming() &&
+		h["Content-Type"] == nil && h["Content-Length"] == nil
 }
 
 func (w *responseWriter) Write(p []byte) (int, error) {

@@ -34,14 +34,20 @@ func TestNotTheFirst(t *testing.T) {
 		}
 		seen[id] = true
 	}
+	tick, timeout := time.NewTicker(time.Millisecond), time.After(10*time.Second)
+	defer tick.Stop()
 	for _, id := range ids {
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			if _, err := os.Stat("/proc/self/task/" + strconv.Itoa(id)); err != nil {
-				break
-			}
-			if time.Now().After(deadline) {
+		for exists(id) {
+			select {
+			case <-tick.C:
+			case <-timeout:
 				t.Fatalf("thread %d has not ended with what it ran", id)
 			}
 		}
 	}
+}
+
+func exists(id int) bool {
+	_, err := os.Stat("/proc/self/task/" + strconv.Itoa(id))
+	return err == nil
 }

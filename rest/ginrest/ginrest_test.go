@@ -159,6 +159,33 @@ type query struct {
 	IDs   []int         `form:"id"`
 }
 
+// Gin writes 200 for a handler that wrote nothing. One that gave up has not answered, and nobody may be told that it did.
+func TestHandlerThatGaveUpIsNoSuccess(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		answer func(*gin.Context)
+		status int
+	}{
+		{"nothing", func(*gin.Context) {}, 504},
+		{"a status of its own", func(c *gin.Context) { c.Status(http.StatusAccepted) }, 202},
+		{"a late answer", func(c *gin.Context) { c.String(http.StatusOK, "late") }, 200},
+		{"a late header", func(c *gin.Context) { c.Header("Content-Length", "0") }, 200},
+	} {
+		engine := ginrest.New()
+		engine.GET("/x", func(c *gin.Context) {
+			<-c.Request.Context().Done()
+			tt.answer(c)
+		})
+		r := httptest.NewRequest(http.MethodGet, "/x", nil)
+		r.Header.Set(rest.HeaderTimeout, "5")
+		w := httptest.NewRecorder()
+		rest.Wrap(engine, quiet).ServeHTTP(w, r)
+		if w.Code != tt.status {
+			t.Errorf("%s: %d %s, want %d", tt.name, w.Code, w.Body, tt.status)
+		}
+	}
+}
+
 func TestBindingNamesFieldsAndPlaces(t *testing.T) {
 	engine := ginrest.New()
 	bind := func(f func(*gin.Context, any) error, v func() any) gin.HandlerFunc {
