@@ -60,6 +60,7 @@ func TestAProcessCanBeLookedAt(t *testing.T) {
 	a, addr := looking(t, engine, "alpha", "alpha-1", func(c *holdfast.Config) { c.Settings.Lock = "memory" })
 	a.both(nil).run(t)
 	newInstance(t, engine, "beta", "beta-1", nil).both(nil).run(t)
+	ready(t, addr)
 	if _, err := callGRPC(t.Context(), a.Dial("beta")); err != nil {
 		t.Fatal(err)
 	}
@@ -106,13 +107,20 @@ func TestAProcessCanBeLookedAt(t *testing.T) {
 	}
 }
 
+// ready waits until the instance says that it is: it can be asked before that.
+func ready(t *testing.T, addr string) {
+	t.Helper()
+	eventually(t, "it is ready", func() bool {
+		status, _ := looked(t, addr, "/readyz", nil)
+		return status == http.StatusOK
+	})
+}
+
 func TestReadyBeforeAndAfter(t *testing.T) {
 	t.Parallel()
 	a, addr := looking(t, memregistry.New(), "alpha", "alpha-1", func(c *holdfast.Config) { c.Settings.DrainDelay = time.Second })
 	a.both(nil).run(t)
-	if status, _ := looked(t, addr, "/readyz", nil); status != http.StatusOK {
-		t.Errorf("it runs: %d", status)
-	}
+	ready(t, addr)
 	a.cancel()
 	eventually(t, "it says that it drains", func() bool {
 		status, body := looked(t, addr, "/readyz", nil)
@@ -153,6 +161,7 @@ func TestProfilesLeaveRoomForHealth(t *testing.T) {
 		})
 	}
 	eventually(t, "all places are taken", full)
+	ready(t, addr)
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		if status, body := looked(t, addr, path, nil); status != http.StatusOK {
 			t.Errorf("%s: %d %s", path, status, body)
