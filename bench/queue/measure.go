@@ -240,7 +240,7 @@ func fill(ctx context.Context, st stream, n, size int) error {
 // counted.
 func consume(ctx context.Context, s settings, st stream, b *broker.Broker, size int, m mode) (rounds.Result, error) {
 	total := s.messages
-	if b.Kind == broker.Kafka && !s.short {
+	if b.Kind == broker.Kafka && !s.short && m.wait == 0 {
 		total *= max(2, min(10, 4*1024/size)) // its client fetches many megabytes before it hands out the first message
 	}
 	if err := fill(ctx, st, total, size); err != nil {
@@ -255,6 +255,9 @@ func consume(ctx context.Context, s settings, st stream, b *broker.Broker, size 
 	ended := make(chan error, 1)
 	go func() {
 		ended <- st.consume(ctx, m.handlers, m.ordered, func([]byte) {
+			if m.wait > 0 {
+				time.Sleep(m.wait)
+			}
 			switch handled.Add(1) {
 			case 1:
 				meter = newMeter(b)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // mode is what is measured.
@@ -10,8 +11,9 @@ type mode struct {
 	name string
 	// Messages are published by so many at a time, each waiting for its confirmation, or in batches of so many.
 	publishers, batch int
-	// They are consumed by so many handlers, which do nothing.
+	// They are consumed by so many handlers, which do nothing, or wait so long, as for a database.
 	handlers int
+	wait     time.Duration
 	ordered  bool
 	// rate is how many a second are published while one handler runs, to see how long each is on its way.
 	rate int
@@ -24,6 +26,7 @@ var modes = []mode{
 	{name: "batches of 100", publishers: 1, batch: 100},
 	{name: "consume 16", handlers: 16},
 	{name: "consume 64", handlers: 64},
+	{name: "consume 16, 1 ms each", handlers: 16, wait: time.Millisecond},
 	{name: "consume ordered 16", handlers: 16, ordered: true},
 	{name: "on the way", handlers: 16, rate: 500},
 }
