@@ -78,7 +78,7 @@ func single(ctx context.Context, key string) string {
 
 // exempt reports whether calls of method are always let in: somebody looks whether the server is there, which it is.
 func exempt(method string) bool {
-	return strings.HasPrefix(method, "/grpc.health.v1.Health/") || strings.HasPrefix(method, "/grpc.reflection.")
+	return strings.HasPrefix(method, "/grpc.health.v1.Health/") || strings.HasPrefix(method, reflectionPrefix)
 }
 
 // timeout is the deadline of calls that came without one.

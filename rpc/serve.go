@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -129,10 +130,16 @@ func (h *handling) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServer
 		refused = true
 		return err
 	}
+	if strings.HasPrefix(info.FullMethod, reflectionPrefix) {
+		return h.ending.within(func() error { return handler(srv, &serverStream{ServerStream: ss, ctx: ctx}) })
+	}
 	return handler(srv, &serverStream{ServerStream: ss, ctx: ctx})
 }
 
-const healthWatch = "/grpc.health.v1.Health/Watch"
+const (
+	healthWatch      = "/grpc.health.v1.Health/Watch"
+	reflectionPrefix = "/grpc.reflection."
+)
 
 // answer returns err as the status that is sent. A fault is logged, since its cause is not sent.
 func (h *handling) answer(ctx context.Context, method string, err error) error {
@@ -188,6 +195,26 @@ func newEnding() *ending {
 }
 
 func (e *ending) running() int64 { return e.calls.Load() }
+
+// within runs a handler that waits for its client and knows nothing of draining: it ends when that begins, as soon as its
+// stream is gone, which is when within returns.
+func (e *ending) within(handler func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if v := recover(); v != nil {
+				done <- contain(v)
+			}
+		}()
+		done <- handler()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-e.ctx.Done():
+		return failure.New(failure.Unavailable, "the server is stopping")
+	}
+}
 
 // Draining returns a channel that is closed when the server of the stream being served with ctx begins to stop. A
 // handler of a long stream should then end it, in order, with UNAVAILABLE: what remains when DrainTimeout is over is

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -149,6 +150,31 @@ func TestReflectionListsTheServices(t *testing.T) {
 			t.Error(err)
 		}
 		_, _ = s.Recv()
+	})
+}
+
+// Who looks at the services, with grpcui say, keeps its stream.
+func TestReflectionDoesNotHoldUpDraining(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		h := w.start("a")
+		s, err := reflectionpb.NewServerReflectionClient(w.dial()).ServerReflectionInfo(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if err := h.serve.end(); err != nil || time.Since(start) > time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		if _, err := s.Recv(); !errors.Is(err, failure.Unavailable) {
+			t.Error(err)
+		}
+		synctest.Wait()
 	})
 }
 
