@@ -16,7 +16,7 @@ finish() {
 trap finish EXIT
 
 capture() { # tmux session, name of the picture, title
-  tmux capture-pane -e -p -t "$1" | go run ./docs/pictures -title "$3" >"docs/pictures/$2.svg"
+  tmux capture-pane -e -p -t "$1" | sed "s#login=[A-Za-z0-9_-]*#login=…#; s#$data#/tmp#" | go run ./docs/pictures -title "$3" >"docs/pictures/$2.svg"
 }
 
 go build -o bin/holdfast ./cmd/holdfast
