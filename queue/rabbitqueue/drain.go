@@ -207,7 +207,7 @@ func (r *receiver) handled(ctx context.Context, s *session, a *asker, broken <-c
 // flushed has the broker deliver nothing more, and reports whether something was on its way. If so it is settled when
 // flushed returns, or goes back with the channel.
 func (r *receiver) flushed(ctx context.Context, s *session, broken <-chan error) (more bool, err error) {
-	if err := s.ch.Cancel(s.tag, false); err != nil {
+	if err := s.cancel(); err != nil {
 		return false, err
 	}
 	select {

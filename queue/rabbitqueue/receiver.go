@@ -377,6 +377,11 @@ func (r *receiver) Close() error {
 	case <-gone:
 	case <-t.C:
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s := range r.live {
+		r.end(s)
+	}
 	return nil
 }
 

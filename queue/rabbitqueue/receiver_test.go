@@ -22,6 +22,27 @@ type told struct {
 	closed     bool
 	deliveries chan amqp.Delivery
 	onAck      func() // if not nil, called before an acknowledgement is on its way
+	answers    func() // if not nil, called before a request is answered
+	asked      int    // requests without an answer
+}
+
+// request waits for the broker's answer. Whose answer it is the client library does not look at, so there may be one at a time.
+func (c *told) request(what string) error {
+	if err := c.say("%s", what); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	if c.asked++; c.asked > 1 {
+		c.log = append(c.log, "before the answer to another")
+	}
+	c.mu.Unlock()
+	if c.answers != nil {
+		c.answers()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked--
+	return nil
 }
 
 func (c *told) say(format string, args ...any) error {
@@ -47,13 +68,13 @@ func (c *told) Ack(tag uint64, multiple bool) error {
 func (c *told) Nack(tag uint64, _, _ bool) error { return c.say("nack %d", tag) }
 
 func (c *told) Cancel(string, bool) error {
-	err := c.say("cancel")
+	err := c.request("cancel")
 	close(c.deliveries)
 	return err
 }
 
 func (c *told) Close() error {
-	err := c.say("close")
+	err := c.request("close")
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
@@ -89,7 +110,7 @@ func consuming(lane int) (*receiver, *session, *told) {
 	c := &told{deliveries: make(chan amqp.Delivery)}
 	s := &session{
 		c: newConsumer(r, "q", lane, 10), ch: c, closes: make(chan *amqp.Error, 1),
-		revoked: make(chan struct{}), gone: make(chan struct{}), canceling: make(chan struct{}),
+		revoked: make(chan struct{}), gone: make(chan struct{}), canceling: make(chan struct{}), requests: make(chan struct{}, 1),
 	}
 	r.live[s] = struct{}{}
 	return r, s, c
@@ -221,6 +242,45 @@ func TestStopKeepsOrder(t *testing.T) {
 			t.Error(err)
 		}
 		c.expect(t, "ack 3", "close")
+	})
+}
+
+// TestOneRequestAtATime: the channel is closed when the broker has answered the cancel, and not while it does.
+func TestOneRequestAtATime(t *testing.T) {
+	receiving(t, noLane, func(t *testing.T, r *receiver, _ *session, c *told) {
+		c.answers = func() { <-time.After(time.Second) }
+		c.deliver(upTo(2)...)
+		receive(t, r, 1)
+		r.Stop()
+		c.expect(t, "cancel")
+		r.cancel()
+		c.expect(t)
+		<-time.After(2 * time.Second)
+		c.expect(t, "close")
+	})
+}
+
+// TestClosedWithoutAnAnswer: what a receiver had in hand is not its own any more when Close returns, whatever the broker does.
+func TestClosedWithoutAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s, c := consuming(noLane)
+		r.e = &Engine{}
+		thawed := make(chan struct{})
+		c.answers = func() { <-thawed }
+		r.wg.Go(func() { _ = r.pump(r.ctx, s, c.deliveries) })
+		c.deliver(upTo(2)...)
+		ds := receive(t, r, 1)
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Ack(t.Context(), ds); !errors.Is(err, driver.ErrLost) {
+			t.Errorf("acknowledged after the close: %v", err)
+		}
+		if n := r.unsettled(); n != 0 {
+			t.Errorf("%d in hand after the close", n)
+		}
+		close(thawed)
+		r.wg.Wait()
 	})
 }
 

@@ -42,7 +42,6 @@ type channel interface {
 type session struct {
 	c       *consumer
 	ch      channel
-	ask     *asker        // on the same channel
 	revoked chan struct{} // closed with the channel, or when its lane is to be given away
 	gone    chan struct{} // closed by leave
 	tag     string
@@ -50,7 +49,8 @@ type session struct {
 
 	canceling chan struct{} // closed when the broker is to deliver nothing more, of a queue without order
 
-	settling sync.Mutex // before receiver.mu: sends what was decided in that order
+	requests chan struct{} // holds one request at a time: an answer goes to whoever waits, also to who asked something else
+	settling sync.Mutex    // before receiver.mu: sends what was decided in that order
 
 	// These are guarded by receiver.mu.
 	tags     tags
@@ -124,14 +124,14 @@ func (r *receiver) pump(ctx context.Context, s *session, deliveries <-chan amqp.
 			r.giveBack(s)
 		case <-canceling:
 			canceling = nil
-			asking.Go(func() { _ = s.ch.Cancel(s.tag, false) }) // its answer is the end of the deliveries
+			asking.Go(func() { _ = s.cancel() }) // its answer is the end of the deliveries
 		case e := <-s.closes:
 			if e != nil {
 				return explain(e)
 			}
 			return errEnded
 		case <-s.gone:
-			s.closeNow() // ends what asks
+			s.closeNow()
 			return nil
 		case <-ctx.Done():
 			s.closeNow()
@@ -155,7 +155,18 @@ func (s *session) why() error {
 }
 
 // closeNow closes the channel, and what it has in hand goes back.
-func (s *session) closeNow() { _ = s.ch.Close() }
+func (s *session) closeNow() {
+	s.requests <- struct{}{}
+	defer func() { <-s.requests }()
+	_ = s.ch.Close()
+}
+
+// cancel has the broker deliver nothing more: after its answer the deliveries end.
+func (s *session) cancel() error {
+	s.requests <- struct{}{}
+	defer func() { <-s.requests }()
+	return s.ch.Cancel(s.tag, false)
+}
 
 // giveBack returns what was not handed out to the queue.
 func (r *receiver) giveBack(s *session) {
@@ -179,8 +190,8 @@ func (c *consumer) open(conn *connection) (*session, <-chan amqp.Delivery, error
 		return nil, nil, err
 	}
 	s := &session{
-		c: c, ch: ch, ask: &asker{e: c.r.e, ch: ch}, tag: driver.Cut(c.r.sub.Instance, 200), closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
-		revoked: make(chan struct{}), gone: make(chan struct{}), canceling: make(chan struct{}),
+		c: c, ch: ch, tag: driver.Cut(c.r.sub.Instance, 200), closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
+		revoked: make(chan struct{}), gone: make(chan struct{}), canceling: make(chan struct{}), requests: make(chan struct{}, 1),
 	}
 	if s.tag == "" {
 		s.tag = "holdfast" // unique within a channel is enough
