@@ -118,7 +118,7 @@ func ready(t *testing.T, addr string) {
 
 func TestReadyBeforeAndAfter(t *testing.T) {
 	t.Parallel()
-	a, addr := looking(t, memregistry.New(), "alpha", "alpha-1", func(c *holdfast.Config) { c.Settings.DrainDelay = time.Second })
+	a, addr := looking(t, memregistry.New(), "alpha", "alpha-1", func(c *holdfast.Config) { c.Settings.DrainDelay = 3 * time.Second })
 	a.both(nil).run(t)
 	ready(t, addr)
 	a.cancel()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/holdfast-go/holdfast"
@@ -87,6 +88,10 @@ func TestAPolicyIsAppliedToARunningClientAndARunningServer(t *testing.T) {
 	b := newInstance(t, engine, "beta", "beta-1", live).both(hang).run(t)
 	a := newInstance(t, engine, "alpha", "alpha-1", live).both(nil).run(t)
 	conn := a.Dial("beta")
+	eventually(t, "beta is there", func() bool {
+		_, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{})
+		return err == nil
+	})
 	took := func() time.Duration {
 		t.Helper()
 		begun := time.Now()

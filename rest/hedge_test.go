@@ -290,7 +290,7 @@ func TestErrorTellsOfBothAttempts(t *testing.T) {
 	w := newWorld(t)
 	w.good("a")
 	client := w.client(ClientConfig{Policy: resilience.Policy{
-		Timeout: 300 * time.Millisecond, AttemptTimeout: -1, Hedge: hedging.Hedge,
+		Timeout: time.Second, AttemptTimeout: -1, Hedge: hedging.Hedge,
 	}})
 	get := call{method: http.MethodGet, path: "/x"}
 	warm(t, client, get)

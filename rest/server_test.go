@@ -271,28 +271,36 @@ func TestListenerThatFailsEndsRunWithItsError(t *testing.T) {
 
 func TestHostileClientsGetAnErrorAndHarmNothing(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
-		if _, err := io.Copy(io.Discard, r.Body); err != nil {
-			Error(w, r, err)
-		}
-	}, ServerConfig{Timeout: 50 * time.Millisecond, ReadHeaderTimeout: 50 * time.Millisecond, MaxHeaderBytes: 1 << 10})
-	sooner := s.server.ReadTimeout - 100*time.Millisecond // the slack of 5 s is too long for a test
-	s.server.ReadTimeout -= sooner
-	s.server.WriteTimeout -= sooner
-	runServer(t, s)
-	for name, tt := range map[string]struct{ send, want string }{
-		"no HTTP":           {"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", "400"},
-		"endless header":    {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 100_000), "431"},
-		"two lengths":       {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400"},
-		"trickled header":   {"GET / HTTP/1.1\r\nHo", ""}, // cut
-		"announced 100 MB":  {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\nxxx", "413"},
-		"100 MB in chunks":  {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5F5E100\r\n" + strings.Repeat("x", 2<<20), "413"},
-		"body never comes":  {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nxxx", "400"},
-		"timeout overflows": {"GET / HTTP/1.1\r\nHost: x\r\nX-Request-Timeout-Ms: 99999999999999999999\r\n\r\n", "200"},
+	serving := func(header, within time.Duration) *Server {
+		s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.Copy(io.Discard, r.Body); err != nil {
+				Error(w, r, err)
+			}
+		}, ServerConfig{Timeout: within, ReadHeaderTimeout: header, MaxHeaderBytes: 1 << 10})
+		sooner := s.server.ReadTimeout - 2*within // the slack of 5 s is too long for a test
+		s.server.ReadTimeout -= sooner
+		s.server.WriteTimeout -= sooner
+		runServer(t, s)
+		return s
+	}
+	const short, long = 50 * time.Millisecond, 30 * time.Second
+	patient, hasty, hastier := serving(long, long), serving(long, short), serving(short, long)
+	for name, tt := range map[string]struct {
+		*Server
+		send, want string
+	}{
+		"no HTTP":           {patient, "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", "400"},
+		"endless header":    {patient, "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 100_000), "431"},
+		"two lengths":       {patient, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400"},
+		"trickled header":   {hastier, "GET / HTTP/1.1\r\nHo", ""}, // cut
+		"announced 100 MB":  {patient, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\nxxx", "413"},
+		"100 MB in chunks":  {patient, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5F5E100\r\n" + strings.Repeat("x", 2<<20), "413"},
+		"body never comes":  {hasty, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nxxx", "400"},
+		"timeout overflows": {patient, "GET / HTTP/1.1\r\nHost: x\r\nX-Request-Timeout-Ms: 99999999999999999999\r\n\r\n", "200"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, err := net.Dial("tcp", s.Addr().String())
+			c, err := net.Dial("tcp", tt.Addr().String())
 			if err != nil {
 				t.Fatal(err)
 			}

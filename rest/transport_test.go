@@ -139,10 +139,11 @@ func TestFrozenInstanceAndARequestThatMustNotRunTwice(t *testing.T) {
 	ice := rawServer(t, frozen)
 	w.add("a", ice.addr())
 	w.good("b")
-	client := w.client(ClientConfig{Policy: resilience.Policy{Timeout: 200 * time.Millisecond, AttemptTimeout: 20 * time.Millisecond}})
+	client := w.client(ClientConfig{Policy: resilience.Policy{Timeout: time.Second, AttemptTimeout: 20 * time.Millisecond}})
+	known(t, client, 2)
 	_, _, err := send(client, call{method: "POST", body: "x"}.request(t, t.Context()))
 	e := callError(t, err)
-	if failure.CodeOf(err) != failure.DeadlineExceeded || len(e.Attempts) != 1 || e.Attempts[0].Duration < 150*time.Millisecond {
+	if failure.CodeOf(err) != failure.DeadlineExceeded || len(e.Attempts) != 1 || e.Attempts[0].Duration < 500*time.Millisecond {
 		t.Errorf("error %v: cutting it off earlier gains nothing", err)
 	}
 	if ice.requests.Load() != 1 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/config/driver"
+	"github.com/holdfast-go/holdfast/internal/stopwatch"
 )
 
 // driverCases show the primitives themselves.
@@ -201,9 +202,9 @@ func frozenCallsEnd(t *testing.T, e *env) {
 		},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		begun := time.Now()
+		took := stopwatch.Start(t)
 		err := call(ctx)
-		if took := time.Since(begun); err == nil || took > 2*time.Second {
+		if took := took(); err == nil || took > 2*time.Second {
 			t.Errorf("%s on a frozen engine: %v after %v", name, err, took)
 		}
 		cancel()

@@ -6,8 +6,8 @@ import (
 	"iter"
 	"sync"
 	"testing"
-	"time"
 
+	"github.com/holdfast-go/holdfast/internal/stopwatch"
 	"github.com/holdfast-go/holdfast/lock"
 )
 
@@ -81,10 +81,10 @@ func testResigns(t *testing.T, e *env) {
 		})
 	}()
 	<-leads
-	begun := time.Now()
+	took := stopwatch.Start(t)
 	stop()
 	err := b.Election("boss").Lead(e.ctx(t), "", func(context.Context, uint64) error { return nil })
-	if took := time.Since(begun); err != nil || took > e.promptly() {
+	if took := took(); err != nil || took > e.promptly() {
 		t.Errorf("the next one leads after %v: %v", took, err)
 	}
 	if err := <-first; !errors.Is(err, context.Canceled) {
@@ -189,9 +189,9 @@ func testPanics(t *testing.T, e *env) {
 		}()
 		_ = a.Election("boss").Lead(e.ctx(t), "", func(context.Context, uint64) error { panic("boom") })
 	}()
-	begun := time.Now()
+	took := stopwatch.Start(t)
 	e.unlock(t, e.lock(t, b, "boss"))
-	if took := time.Since(begun); took > e.promptly() {
+	if took := took(); took > e.promptly() {
 		t.Errorf("the next one waited %v", took)
 	}
 }

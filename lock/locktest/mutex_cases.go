@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/stopwatch"
 	"github.com/holdfast-go/holdfast/lock"
 )
 
@@ -211,7 +212,7 @@ func testCloseGivesBack(t *testing.T, e *env) {
 		next = append(next, e.queued(t, b, name))
 	}
 	waits := e.queued(t, a, "l0")
-	begun := time.Now()
+	took := stopwatch.Start(t)
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +222,7 @@ func testCloseGivesBack(t *testing.T, e *env) {
 			t.Errorf("a hold of a closed Locker: %v", context.Cause(holds[i].Context()))
 		}
 	}
-	if took := time.Since(begun); took > e.promptly() {
+	if took := took(); took > e.promptly() {
 		t.Errorf("others had to wait %v", took)
 	}
 	if <-waits.done; !errors.Is(waits.err, lock.ErrClosed) {

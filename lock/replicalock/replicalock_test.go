@@ -230,7 +230,7 @@ func (l *link) Watch(prefix string, after uint64) *kv.Watcher {
 	return l.e.now(l.client).Watch(prefix, after)
 }
 
-func TestConformance(t *testing.T) { testConformance(t, 1, 3*time.Second) }
+func TestConformance(t *testing.T) { testConformance(t, 1, 5*time.Second) }
 
 func testConformance(t *testing.T, members int, ttl time.Duration) {
 	t.Parallel()

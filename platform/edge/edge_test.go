@@ -357,7 +357,7 @@ func (z *zeros) Read(p []byte) (int, error) {
 }
 
 func TestEventsOutliveTheTimeoutAndEndWithTheEdge(t *testing.T) {
-	s := newSystem(t, Config{Timeout: 100 * time.Millisecond})
+	s := newSystem(t, Config{Timeout: 500 * time.Millisecond})
 	gone := make(chan struct{})
 	s.serve("a", func(w http.ResponseWriter, r *http.Request) {
 		r = rest.Stream(w, r)
@@ -381,7 +381,7 @@ func TestEventsOutliveTheTimeoutAndEndWithTheEdge(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
-	for n := 0; n < 30; n++ {
+	for n := 0; n < 40; n++ {
 		if !lines.Scan() {
 			t.Fatalf("the stream ended after %d lines: %v", n, lines.Err())
 		}
@@ -395,7 +395,7 @@ func TestEventsOutliveTheTimeoutAndEndWithTheEdge(t *testing.T) {
 }
 
 func TestUpgradedConnectionsOutliveTheTimeout(t *testing.T) {
-	s := newSystem(t, Config{Timeout: 100 * time.Millisecond})
+	s := newSystem(t, Config{Timeout: 500 * time.Millisecond})
 	s.serve("a", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Upgrade", "parrot")
@@ -421,7 +421,7 @@ func TestUpgradedConnectionsOutliveTheTimeout(t *testing.T) {
 	}
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
-	for n := range 10 {
+	for n := range 40 {
 		_, _ = fmt.Fprintf(conn, "%d\n", n)
 		if line, err := buf.ReadString('\n'); err != nil || line != fmt.Sprintf("%d\n", n) {
 			t.Fatalf("%q %v", line, err)

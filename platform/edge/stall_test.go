@@ -43,7 +43,7 @@ func TestUploadThatStallsIsAnsweredInTime(t *testing.T) {
 			}
 			body, _ := io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
-			if resp.StatusCode != http.StatusGatewayTimeout || took > timeout+time.Second {
+			if resp.StatusCode != http.StatusGatewayTimeout || took > timeout+10*time.Second {
 				t.Errorf("%d %s after %v", resp.StatusCode, body, took)
 			}
 		})

@@ -3,12 +3,14 @@ package embed
 import (
 	"fmt"
 	"log/slog"
-	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	etcd "go.etcd.io/etcd/server/v3/embed"
+
+	"github.com/holdfast-go/holdfast/internal/ports"
 )
 
 // A member that was made the leader by one that ended after it, when it was past handing over, does not look for another.
@@ -18,16 +20,14 @@ func TestALeaderThatIsLeftAloneEnds(t *testing.T) {
 	servers := make([]*etcd.Etcd, n)
 	cluster := make(map[string]string)
 	var clients []string
-	for i := range 2 * n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		if clients = append(clients, l.Addr().String()); i >= n {
-			cluster[fmt.Sprint("m", i-n)] = l.Addr().String()
-		}
-		l.Close()
+	reserved, err := ports.Reserve(2 * n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reserved.Release()
+	for i := range n {
+		clients = append(clients, reserved.Addr(i))
+		cluster[fmt.Sprint("m", i)] = reserved.Addr(n + i)
 	}
 	var started sync.WaitGroup
 	for i := range n {
@@ -51,8 +51,12 @@ func TestALeaderThatIsLeftAloneEnds(t *testing.T) {
 	}
 	var leader *etcd.Etcd
 	var others []*etcd.Etcd
+	leads := func(s *etcd.Etcd) bool { return s.Server.Lead() == uint64(s.Server.MemberID()) }
+	for deadline := time.Now().Add(time.Minute); !slices.ContainsFunc(servers, leads) && time.Now().Before(deadline); {
+		<-time.After(20 * time.Millisecond) // there may be an election under way
+	}
 	for _, s := range servers {
-		if leader == nil && s.Server.Lead() == uint64(s.Server.MemberID()) {
+		if leader == nil && leads(s) {
 			leader = s
 		} else {
 			others = append(others, s)

@@ -22,7 +22,7 @@ func ExampleEtcd() {
 	defer os.RemoveAll(dir)
 
 	member := embed.NewEtcd(embed.EtcdConfig{
-		Name: "control-1", DataDir: dir, ClientAddr: "127.0.0.1:23790", PeerAddr: "127.0.0.1:23800",
+		Name: "control-1", DataDir: dir, ClientAddr: "127.0.0.1:13790", PeerAddr: "127.0.0.1:13800",
 		Logger: slog.Default(), // gets warnings
 	})
 	go func() {

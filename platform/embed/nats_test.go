@@ -3,6 +3,7 @@ package embed_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -161,27 +162,43 @@ func TestNATSClusterGoesOnWithoutAMember(t *testing.T) {
 	}
 	_, js := natsClient(t, "secret", clients...)
 	ctx := soon(t)
-	s, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
-	check(t, err)
-	publish := func() {
+	// What is asked while there is no leader, or over a connection that ends, may never be answered.
+	patiently := func(ask func(context.Context) error) {
 		t.Helper()
-		for range 10 {
-			for {
-				// What is sent while there is no leader may never be answered.
-				try, cancel := context.WithTimeout(ctx, 2*time.Second)
-				_, err = js.Publish(try, "s", []byte("x"))
-				if cancel(); err == nil {
-					break
-				}
-				if ctx.Err() != nil {
-					t.Fatal(err)
-				}
+		for {
+			try, cancel := context.WithTimeout(ctx, 2*time.Second)
+			err := ask(try)
+			if cancel(); err == nil {
+				return
+			}
+			if ctx.Err() != nil {
+				t.Fatal(err)
 			}
 		}
 	}
+	var s jetstream.Stream
+	patiently(func(ctx context.Context) (err error) {
+		s, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
+		return err
+	})
+	n := 0
+	publish := func() {
+		t.Helper()
+		for range 10 {
+			n++
+			patiently(func(ctx context.Context) error {
+				_, err := js.Publish(ctx, "s", []byte("x"), jetstream.WithMsgID(strconv.Itoa(n)))
+				return err
+			})
+		}
+	}
 	publish()
-	info, err := s.Info(ctx)
-	check(t, err)
+	var info *jetstream.StreamInfo
+	look := func(ctx context.Context) (err error) {
+		info, err = s.Info(ctx)
+		return err
+	}
+	patiently(look)
 	for i, c := range cfgs {
 		if c.Name != info.Cluster.Leader {
 			continue
@@ -197,8 +214,7 @@ func TestNATSClusterGoesOnWithoutAMember(t *testing.T) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		info, err = s.Info(ctx)
-		check(t, err)
+		patiently(look)
 		current := 0
 		for _, r := range info.Cluster.Replicas {
 			if r.Current && r.Lag == 0 && !r.Offline {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"flag"
 	"log/slog"
-	"net"
 	"os"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/holdfast-go/holdfast/internal/ports"
 	"github.com/holdfast-go/holdfast/internal/proxytest"
 	"github.com/holdfast-go/holdfast/platform/embed"
 	"github.com/holdfast-go/holdfast/queue/driver"
@@ -52,15 +52,15 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// freeAddrs are free ones, at least a moment ago.
+// freeAddrs are free ones, which no other test takes while nobody listens.
 func freeAddrs(t testing.TB, n int) []string {
 	t.Helper()
+	r, err := ports.Reserve(n)
+	check(t, err)
+	t.Cleanup(r.Release)
 	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		check(t, err)
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
+	for i := range n {
+		addrs = append(addrs, r.Addr(i))
 	}
 	return addrs
 }
@@ -139,7 +139,7 @@ func TestConformance(t *testing.T) {
 			t.Parallel()
 			run(t)
 		},
-		Hold: 2 * time.Second, Within: 20 * time.Second, Messages: 2000,
+		Hold: 5 * time.Second, Within: 20 * time.Second, Messages: 2000,
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-go/holdfast/internal/stopwatch"
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
@@ -120,9 +121,9 @@ func honoursContext(t *testing.T, e *env, fault, heal func(*client)) {
 	allowed := max(e.cfg.Hold/10, 100*time.Millisecond)
 	for _, call := range calls {
 		ctx, cancel := context.WithTimeout(t.Context(), allowed)
-		begun := time.Now()
+		took := stopwatch.Start(t)
 		err := call.call(ctx)
-		if took := time.Since(begun); took > allowed+max(allowed, 500*time.Millisecond) {
+		if took := took(); took > allowed+max(allowed, 500*time.Millisecond) {
 			t.Errorf("%s took %v, and had %v", call.name, took, allowed)
 		}
 		cancel()

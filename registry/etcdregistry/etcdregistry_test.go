@@ -133,7 +133,7 @@ func TestConformance(t *testing.T) {
 			t.Parallel()
 			run(t)
 		},
-		TTL:         3 * time.Second, // three renewals, of which a starved machine makes one in time
+		TTL:         5 * time.Second, // three renewals, of which a starved machine makes one in time
 		RelistEvery: 2 * time.Second,
 		Within:      10 * time.Second,
 	})

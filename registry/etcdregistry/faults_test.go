@@ -16,8 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +23,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 
 	"github.com/holdfast-go/holdfast/internal/etcdtest"
+	"github.com/holdfast-go/holdfast/internal/stopwatch"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/registry/driver"
 	"github.com/holdfast-go/holdfast/registry/etcdregistry"
@@ -42,35 +41,6 @@ func bounded(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// awake returns how long it is since then, less what this process was not let run meanwhile: a machine that is starved makes
-// everything late, and says nothing about a driver.
-func awake(t *testing.T) func() time.Duration {
-	t.Helper()
-	const step = 10 * time.Millisecond
-	var lost atomic.Int64
-	var watching sync.WaitGroup
-	quit := make(chan struct{})
-	watching.Go(func() {
-		for {
-			begun := time.Now()
-			select {
-			case <-quit:
-				return
-			case <-time.After(step):
-			}
-			if late := time.Since(begun) - 2*step; late > 0 {
-				lost.Add(int64(late))
-			}
-		}
-	})
-	t.Cleanup(func() {
-		close(quit)
-		watching.Wait()
-	})
-	begun := time.Now()
-	return func() time.Duration { return time.Since(begun) - time.Duration(lost.Load()) }
 }
 
 // TestFrozenMember: of three members each one in turn is frozen for a while. Calls go on within about a second, and a
@@ -99,7 +69,7 @@ func TestFrozenMember(t *testing.T) {
 	direct := open(t, "", server.Addr())
 	for i, id := range []string{"1", "2", "3"} {
 		members[i].Freeze()
-		took := awake(t)
+		took := stopwatch.Start(t)
 		for {
 			err := held.Renew(bounded(t))
 			if took() > 2*time.Second {
@@ -112,7 +82,7 @@ func TestFrozenMember(t *testing.T) {
 		if _, err := direct.Register(bounded(t), record(id), time.Minute, true); err != nil {
 			t.Fatal(err)
 		}
-		took = awake(t)
+		took = stopwatch.Start(t)
 		for {
 			s, err := w.Next(bounded(t))
 			if err != nil {
@@ -140,7 +110,7 @@ func TestDeadMember(t *testing.T) {
 	dead.Cut()
 	for range 6 { // it is tried first in about half of these
 		d := open(t, "", dead.Addr(), server.Addr())
-		took := awake(t)
+		took := stopwatch.Start(t)
 		if _, err := d.List(bounded(t), "orders"); err != nil || took() > time.Second {
 			t.Errorf("List with a dead member: %v after %v", err, took())
 		}
@@ -165,7 +135,7 @@ func TestOpenWhileDead(t *testing.T) {
 			if password != "" {
 				cfg.Username = "holdfast"
 			}
-			took := awake(t)
+			took := stopwatch.Start(t)
 			d, err := etcdregistry.Open(cfg)
 			if err != nil || took() > 500*time.Millisecond {
 				t.Fatalf("%s: Open = %v after %v", name, err, took())
@@ -271,7 +241,7 @@ func TestPassword(t *testing.T) {
 	}
 
 	d := login("secret")
-	reg := registry.New(d, registry.Config{TTL: 2 * time.Second, RelistEvery: 2 * time.Second})
+	reg := registry.New(d, registry.Config{TTL: 5 * time.Second, RelistEvery: 2 * time.Second})
 	defer reg.Close()
 	w := reg.Watch("orders")
 	run, stop := context.WithCancel(ctx)
@@ -301,7 +271,7 @@ func TestPassword(t *testing.T) {
 		return len(s.Instances) == 1 && s.Source == registry.Live && len(s.Suspect) == 0
 	})
 	// Longer than the tokens last, and than the record would without renewals.
-	quiet, cancel := context.WithTimeout(ctx, 4*time.Second)
+	quiet, cancel := context.WithTimeout(ctx, 6*time.Second)
 	defer cancel()
 	if s, err := w.Next(quiet); err == nil {
 		t.Errorf("something changed when the tokens expired: %+v", s)

@@ -286,8 +286,8 @@ func TestCleaningSQLite(t *testing.T) { cleaning(t, sqlite(t)) }
 
 // One leads at a time; a clean end hands over soon, an end without a word after the lease.
 func leading(t *testing.T, d database) {
-	a := newStore(t, d.open(t), d.dialect, sqlstore.Config{Prefix: "lead_", Lease: 2 * time.Second})
-	b := newStore(t, d.open(t), d.dialect, sqlstore.Config{Prefix: "lead_", Lease: 2 * time.Second})
+	a := newStore(t, d.open(t), d.dialect, sqlstore.Config{Prefix: "lead_", Lease: 5 * time.Second})
+	b := newStore(t, d.open(t), d.dialect, sqlstore.Config{Prefix: "lead_", Lease: 5 * time.Second})
 	var mu sync.Mutex
 	leads := 0
 	lead := func(s *sqlstore.Store, ctx context.Context, began chan<- struct{}, end <-chan struct{}) error {
@@ -318,7 +318,7 @@ func leading(t *testing.T, d database) {
 	select {
 	case <-beganB:
 		t.Error("another leads")
-	case <-time.After(2200 * time.Millisecond): // longer than the lease: it is renewed
+	case <-time.After(5500 * time.Millisecond): // longer than the lease: it is renewed
 	}
 	close(endA)
 	if err := <-doneA; err != nil {

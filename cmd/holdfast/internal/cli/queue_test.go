@@ -5,7 +5,6 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -19,12 +18,7 @@ import (
 // nats runs a server, and returns an engine on it and a command line whose running system has it.
 func nats(t *testing.T) (*line, *natsqueue.Engine) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := freeAddr(t)
 	server := embed.NewNATS(embed.NATSConfig{Name: "one", DataDir: t.TempDir(), ClientAddr: addr})
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

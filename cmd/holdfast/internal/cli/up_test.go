@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/cli"
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/ports"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -130,14 +130,15 @@ func (s *runningSystem) ps(t *testing.T) map[string]control.Instance {
 	return instances
 }
 
+// freeAddr is one that no other test takes while nobody listens.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	r, err := ports.Reserve(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(r.Release)
+	return r.Addr(0)
 }
 
 // service is the command line of a service that is this test program.

@@ -200,7 +200,7 @@ func TestAFrozenStoreIsUnavailableInTime(t *testing.T) {
 	if failure.CodeOf(err) != failure.Unavailable || failure.From(err).RetryAfter <= 0 {
 		t.Fatalf("%v", err)
 	}
-	if took < time.Second || took > 4*time.Second {
+	if took < time.Second || took > 10*time.Second {
 		t.Fatalf("it took %v", took)
 	}
 
@@ -223,13 +223,19 @@ func TestAFrozenStoreIsUnavailableInTime(t *testing.T) {
 		t.Fatal("no error")
 	}
 	start = time.Now()
-	if _, err = db.Get(t.Context(), "a"); failure.CodeOf(err) != failure.Unavailable || time.Since(start) > time.Second {
+	if _, err = db.Get(t.Context(), "a"); failure.CodeOf(err) != failure.Unavailable || time.Since(start) > 5*time.Second {
 		t.Fatalf("%v after %v", err, time.Since(start))
 	}
 
 	server.Thaw()
-	if _, err = db.Get(t.Context(), "a"); err != nil {
-		t.Fatalf("thawed: %v", err)
+	for start = time.Now(); ; { // it may say once more that the store is away
+		if _, err = db.Get(t.Context(), "a"); err == nil {
+			return
+		}
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("thawed: %v", err)
+		}
+		<-time.After(20 * time.Millisecond)
 	}
 }
 
