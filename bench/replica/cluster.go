@@ -18,6 +18,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/bench/replica/kvbenchpb"
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/ports"
 )
 
 // members is how many each engine has.
@@ -42,6 +43,7 @@ type cluster struct {
 	engine    string
 	processes []*process
 	conns     []conn
+	ports     *ports.Reserved
 }
 
 // startCluster starts the members of an engine with data below dir, and returns when all serve and one leads.
@@ -52,17 +54,15 @@ func startCluster(ctx context.Context, engine, dir string, change func(*Spec)) (
 			c.close()
 		}
 	}()
+	if c.ports, err = ports.Reserve(2 * members); err != nil {
+		return nil, err
+	}
 	specs := make([]Spec, members)
 	peers := map[string]string{}
 	for i := range specs {
 		name := fmt.Sprintf("%s-%d", engine, i+1)
-		specs[i] = Spec{Engine: engine, Name: name, Dir: filepath.Join(dir, name), Members: members, Peers: peers}
-		if specs[i].Addr, err = freeAddr(); err != nil {
-			return nil, err
-		}
-		if peers[name], err = freeAddr(); err != nil {
-			return nil, err
-		}
+		specs[i] = Spec{Engine: engine, Name: name, Dir: filepath.Join(dir, name), Addr: c.ports.Addr(i), Members: members, Peers: peers}
+		peers[name] = c.ports.Addr(members + i)
 	}
 	var wg sync.WaitGroup
 	errs := make([]error, members)
@@ -158,6 +158,7 @@ func (c *cluster) close() {
 			p.close()
 		}
 	}
+	c.ports.Release()
 }
 
 // terminate ends all members as a deployment would, so that what they write at the end is written.

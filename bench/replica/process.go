@@ -158,18 +158,6 @@ func (p *process) signal(s syscall.Signal) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// freeAddr returns an address of loopback that nobody listens on, and that no outgoing connection can take either: it
-// lies below the ports that systems give to those.
-func freeAddr() (string, error) {
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000)) //nolint:gosec // a port
-		if lis, err := net.Listen("tcp", addr); err == nil {
-			return addr, lis.Close()
-		}
-	}
-	return "", errors.New("no free port between 20000 and 30000")
-}
-
 // tail keeps the last of what is written to it.
 type tail struct {
 	mu   sync.Mutex

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/holdfast-go/holdfast/internal/ports"
 )
 
 const (
@@ -24,18 +26,17 @@ func bigSnapshot(ctx context.Context, s settings, out io.Writer) error {
 	if s.short {
 		size = 4 << 20
 	}
-	newcomer := Spec{Engine: holdfast, Name: "holdfast-4", Dir: filepath.Join(s.dir, "snapshot", "holdfast-4"), Members: members}
-	var err error
-	if newcomer.Addr, err = freeAddr(); err != nil {
-		return err
-	}
-	peer, err := freeAddr()
+	reserved, err := ports.Reserve(2)
 	if err != nil {
 		return err
 	}
+	defer reserved.Release()
+	newcomer := Spec{
+		Engine: holdfast, Name: "holdfast-4", Dir: filepath.Join(s.dir, "snapshot", "holdfast-4"), Addr: reserved.Addr(0), Members: members,
+	}
 	c, err := startCluster(ctx, holdfast, filepath.Join(s.dir, "snapshot"), func(spec *Spec) {
 		newcomer.Peers = maps.Clone(spec.Peers)
-		newcomer.Peers[newcomer.Name] = peer
+		newcomer.Peers[newcomer.Name] = reserved.Addr(1)
 		if s.short {
 			spec.SnapshotBytes = 1 << 20
 		}

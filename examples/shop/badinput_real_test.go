@@ -76,7 +76,7 @@ func (p port) speaksGRPC() bool { return p.protocol == "grpc" || p.protocol == "
 func (r *running) ports(t *testing.T) []port {
 	t.Helper()
 	var all []port
-	eventually(t, 5*time.Second, "everything that listens is known", func() (err error) {
+	eventually(t, 30*time.Second, "everything that listens is known", func() (err error) {
 		all, err = r.listeners(t)
 		return err
 	})

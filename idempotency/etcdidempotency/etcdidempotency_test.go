@@ -36,7 +36,7 @@ func TestRealStore(t *testing.T) {
 			t.Parallel()
 			return open(t, etcd.Addr()), open(t, etcd.Addr())
 		},
-		TTL: 2 * time.Second, Late: 3 * time.Second,
+		TTL: 5 * time.Second, Late: 3 * time.Second,
 	})
 }
 

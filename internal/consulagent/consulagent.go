@@ -28,7 +28,7 @@ import (
 const Version = "1.22.7"
 
 const (
-	startTimeout = 30 * time.Second
+	startTimeout = 3 * time.Minute
 	pollEvery    = 20 * time.Millisecond
 	// startTries is for a port that somebody else took between its choice and its use.
 	startTries = 5

@@ -13,7 +13,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/proxytest"
 )
 
-const startTimeout = time.Minute
+const startTimeout = 3 * time.Minute
 
 // Server is a Consul agent that is its own cluster. Clients reach it through its Proxy or directly at Addr. Its methods
 // are called by one goroutine.

@@ -25,6 +25,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/holdfast-go/holdfast/internal/ports"
 )
 
 const (
@@ -47,7 +49,7 @@ type Config struct {
 type Server struct {
 	cfg      Config
 	bin, dir string
-	port     int
+	reserved *ports.Reserved
 	password string
 	owner    *syscall.Credential // nil: this process's
 
@@ -93,7 +95,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	var errs []error
 	for range startTries {
-		s.port = freePort()
+		s.reserved.Release()
+		if s.reserved, err = ports.Reserve(1); err != nil {
+			errs = append(errs, err)
+			break
+		}
 		err := s.Start(ctx)
 		if err == nil {
 			return s, nil
@@ -178,7 +184,9 @@ func environment() []string { return []string{"PATH=" + os.Getenv("PATH"), "LC_A
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 // Addr returns the host:port that it listens at.
-func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+func (s *Server) Addr() string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.reserved.Port(0)))
+}
 
 // URL returns the URL of the database, with its password; of another way to it if addr is not "": a proxy's.
 func (s *Server) URL(addr string) string {
@@ -313,19 +321,7 @@ func children(parent int) (pids []int) {
 func (s *Server) Close() {
 	s.Kill()
 	_ = os.RemoveAll(s.dir)
-}
-
-func freePort() int {
-	// Below those that systems give to outgoing connections, so that nobody takes it while the server is down.
-	for range 100 {
-		port := 20_000 + mathrand.IntN(10_000) //nolint:gosec // not a secret
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			l.Close()
-			return port
-		}
-	}
-	return 0
+	s.reserved.Release()
 }
 
 // process is one life of the server.
@@ -346,7 +342,7 @@ func (s *Server) launch() (*process, error) {
 	}
 	defer f.Close()
 	p := &process{log: log, done: make(chan struct{})}
-	p.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port)) //nolint:gosec // the program that was found
+	p.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.reserved.Port(0))) //nolint:gosec // the program that was found
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = s.dir, environment(), f, f
 	p.cmd.SysProcAttr = sysProcAttr(s.owner)
 	started := make(chan error, 1)

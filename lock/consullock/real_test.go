@@ -20,7 +20,7 @@ import (
 	"github.com/holdfast-go/holdfast/lock/locktest"
 )
 
-const ttl = 3 * time.Second
+const ttl = 5 * time.Second
 
 // start runs an agent whose sessions may be as short as the suite wants them.
 func start(t *testing.T, servers int) *consulagent.Agent {

@@ -183,7 +183,7 @@ func killedWhileGivingUp(t *testing.T, e engine) {
 	for i := range members {
 		clients[i] = open(t, e)
 		receivers[i] = clients[i].subscribe("t", name(i), 100)
-		pause(4 * time.Second) // until it has its part
+		pause(6 * time.Second) // until it has its part
 	}
 	for k := range keys {
 		if k%2 == 0 {

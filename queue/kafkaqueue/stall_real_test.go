@@ -31,7 +31,7 @@ var stallFor = flag.Duration("stall", 30*time.Second, "how long TestRealNoGroupS
 // is killed. As soon as all are left alone, all of what was published is handled: at the latest when those that are missed
 // have been given up, and what they had has been given out.
 func TestRealNoGroupStandsStill(t *testing.T) {
-	const topics, members, limit = 6, 3, 40 * time.Second
+	const topics, members, limit = 6, 3, 90 * time.Second
 	b := startBroker(t, kafkatest.Config{})
 	dir := t.TempDir()
 	start := func(i int) *exec.Cmd {

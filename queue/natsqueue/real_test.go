@@ -133,7 +133,7 @@ func TestRealConformance(t *testing.T) {
 			t.Parallel()
 			run(t)
 		},
-		Hold: 2 * time.Second, Within: 30 * time.Second,
+		Hold: 5 * time.Second, Within: 30 * time.Second,
 	})
 }
 

@@ -22,6 +22,8 @@ const (
 	// lookahead is how many letters may be between one and its place in the order of their positions.
 	lookahead = 100
 	lockEvery = 50 * time.Millisecond
+	// restoreWithin is how long what was looked at may take to be back: longer, and somebody who keeps to no lock has it.
+	restoreWithin = 5 * time.Second
 )
 
 // Bury implements driver.Engine.
@@ -142,7 +144,7 @@ func (a *asker) alone(ctx context.Context, name string, f func() error) error {
 
 // restored waits until a queue has so many messages again: what a channel had in hand goes back shortly after its end.
 func (a *asker) restored(ctx context.Context, queue string, n int) error {
-	for wait, begun := time.Millisecond, time.Now(); time.Since(begun) < time.Second; wait *= 2 {
+	for wait, begun := time.Millisecond, time.Now(); time.Since(begun) < restoreWithin; wait *= 2 {
 		q, ok, err := a.queue(queue)
 		if err != nil || !ok || q.Messages >= n {
 			return err
@@ -220,6 +222,11 @@ func (a *asker) browse(ctx context.Context, queue string, ahead int, visit func(
 			}
 			if empty, err = a.empty(queue); err != nil {
 				return 0, 0, err
+			}
+			if empty { // what it was given is before this answer
+				if _, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil); err != nil {
+					return 0, 0, err
+				}
 			}
 		}
 	}

@@ -205,7 +205,7 @@ func TestRealNoOldQueueBesideLanes(t *testing.T) {
 			t.Fatal(err)
 		}
 		declared.Go(func() { declare(t, e, "t", "g") })
-		until(t, "it has found no lanes, and waits to make the old queue", 30*time.Second, func(context.Context) error {
+		until(t, "it has found no lanes, and waits to make the old queue", 2*time.Minute, func(context.Context) error {
 			out, err := b.Ctl(t.Context(), "list_queues", "--quiet", "name")
 			if err == nil && !slices.Contains(lines(out), "holdfast:t:g:dead") {
 				err = fmt.Errorf("queues: %s", out)

@@ -66,7 +66,7 @@ func publish(ctx context.Context, e *rabbitqueue.Engine, topic string, ms ...*dr
 
 func declare(t *testing.T, e *rabbitqueue.Engine, topic string, groups ...string) {
 	t.Helper()
-	until(t, "declare", 30*time.Second, func(ctx context.Context) error {
+	until(t, "declare", 2*time.Minute, func(ctx context.Context) error {
 		return e.Declare(ctx, driver.Topic{Name: topic, Groups: groups})
 	})
 }

@@ -201,7 +201,7 @@ func TestRealConformance(t *testing.T) {
 			t.Parallel()
 			run(t)
 		},
-		TTL:         2 * time.Second,
+		TTL:         5 * time.Second,
 		RelistEvery: 2 * time.Second,
 		Within:      10 * time.Second,
 	})
