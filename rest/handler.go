@@ -162,7 +162,7 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 	if rw.begun || out != rw {
 		return
 	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !x.streaming() {
+	if timeIsOver(ctx) && !x.streaming() {
 		Error(rw, r, failure.New(failure.DeadlineExceeded, "the request took longer than its deadline"))
 		return
 	}
@@ -172,6 +172,13 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 		return
 	}
 	rw.ok() // net/http writes an empty 200 by itself
+}
+
+// timeIsOver reports whether ctx has ended at its deadline, or later. Where a request has a body, the end of the reading comes a
+// moment after the deadline, and of a process that was paused before it: net/http takes it for the client's.
+func timeIsOver(ctx context.Context) bool {
+	d, ok := ctx.Deadline()
+	return errors.Is(ctx.Err(), context.DeadlineExceeded) || ok && ctx.Err() != nil && !time.Now().Before(d)
 }
 
 // readGrace is how long after its deadline, or after it was refused, a request's body is waited for.

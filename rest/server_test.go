@@ -20,6 +20,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -445,4 +446,41 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
+}
+
+// late is the context of a request that says of its end only that the client is gone: the end of the reading of its body was seen before
+// the deadline was.
+type late struct {
+	context.Context
+	deadline time.Time
+}
+
+func (l late) Deadline() (time.Time, bool) { return l.deadline, true }
+
+// A caller that is still there tries elsewhere what took too long, and not what it is said to have given up itself.
+func TestTimeThatIsOverIsNotAClientThatIsGone(t *testing.T) {
+	for name, answer := range map[string]func(http.ResponseWriter, *http.Request){
+		"nothing": func(http.ResponseWriter, *http.Request) {},
+		"an error": func(w http.ResponseWriter, r *http.Request) {
+			Error(w, r, failure.Wrap(r.Context().Err(), failure.Canceled, "given up"))
+		},
+	} {
+		for at, want := range map[time.Duration]int{time.Second: http.StatusGatewayTimeout, time.Second - 1: 499} {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				w := httptest.NewRecorder()
+				r := httptest.NewRequestWithContext(late{ctx, time.Now().Add(time.Second)}, http.MethodPut, "/x", strings.NewReader("x"))
+				Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					<-time.After(at)
+					cancel()
+					<-r.Context().Done()
+					answer(w, r)
+				}), ServerConfig{}).ServeHTTP(w, r)
+				if w.Code != want {
+					t.Errorf("%s, ended after %v of a second: %d %s, want %d", name, at, w.Code, w.Body, want)
+				}
+			})
+		}
+	}
 }

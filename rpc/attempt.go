@@ -154,6 +154,9 @@ func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) (
 	if st.Code() == codes.Canceled && a.lost {
 		return a.worth, balance.Neutral
 	}
+	if a.endedThere(now, st.Code()) {
+		st = status.New(codes.DeadlineExceeded, st.Message())
+	}
 	if st.Code() != codes.Canceled {
 		a.call.tried = append(a.call.tried, node)
 	}
@@ -167,6 +170,12 @@ func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) (
 		return balance.None, v.Health
 	}
 	return v.Sample, v.Health
+}
+
+// endedThere reports whether code is how the instance ended the attempt at the deadline that it was told: it has only the
+// words of a cancellation for it, and who called has not canceled anything. Here the deadline was extended since, or rings late.
+func (a *attempt) endedThere(now time.Time, code codes.Code) bool {
+	return code == codes.Canceled && !a.call.stream && !a.lost && !now.Before(a.plan.Deadline) && !errors.Is(a.Context.Err(), context.Canceled)
 }
 
 // unprocessed reports whether the transport says that the server has not begun with the call: its GOAWAY excluded it,
@@ -216,6 +225,9 @@ func (a *attempt) failure(ctx context.Context, now time.Time, err error) *failur
 	}
 	if e == nil {
 		e = failure.From(err)
+	}
+	if a.endedThere(now, codes.Code(e.Code)) {
+		e = failure.Wrap(err, failure.DeadlineExceeded, "%s did not answer in the time of the attempt", a.call.target.service)
 	}
 	if e != errLostEarly && a.broken(e) {
 		if a.sent == resilience.MaybeSent {
