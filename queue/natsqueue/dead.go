@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -106,34 +107,36 @@ func (e *Engine) makeDead(ctx context.Context) error {
 }
 
 // Dead implements driver.Engine. A position is the number of the letter in the stream.
-func (e *Engine) Dead(ctx context.Context, topic, group, after string, limit int) (out []driver.Dead, err error) {
+func (e *Engine) Dead(ctx context.Context, topic, group, after string, limit int) ([]driver.Dead, error) {
 	from := uint64(0)
 	if after != "" {
+		var err error
 		if from, err = strconv.ParseUint(after, 10, 64); err != nil {
 			return nil, fmt.Errorf("dead letters of %s of %s: %w: %.40q is no position", group, topic, driver.ErrRefused, after)
 		}
 	}
-	err = e.admin(ctx, func(ctx context.Context) error {
+	var page []driver.Dead // goes on where it was
+	out, err := admin(ctx, e, nil, func(ctx context.Context) ([]driver.Dead, error) {
 		s, err := e.link.js.Stream(ctx, e.names.dead())
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return nil
+			return page, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		subject := e.names.letters(topic, group)
-		for len(out) < min(limit, maxDeadPage) {
+		for len(page) < min(limit, maxDeadPage) {
 			m, err := s.GetMsg(ctx, from+1, jetstream.WithGetMsgSubject(subject))
 			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				return nil
+				return page, nil
 			}
 			if err != nil {
-				return err
+				return nil, err
 			}
 			from = m.Sequence
-			out = append(out, driver.Dead{Position: formatSeq(m.Sequence), Buried: m.Time, Message: decode(m.Header, m.Data)})
+			page = append(page, driver.Dead{Position: formatSeq(m.Sequence), Buried: m.Time, Message: decode(m.Header, m.Data)})
 		}
-		return nil
+		return page, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("dead letters of %s of %s: %w", group, topic, err)
@@ -142,14 +145,15 @@ func (e *Engine) Dead(ctx context.Context, topic, group, after string, limit int
 }
 
 // Exhume implements driver.Engine.
-func (e *Engine) Exhume(ctx context.Context, topic, group string, positions []string) (n int, err error) {
-	err = e.admin(ctx, func(ctx context.Context) error {
+func (e *Engine) Exhume(ctx context.Context, topic, group string, positions []string) (int, error) {
+	var n atomic.Int64
+	_, err := admin(ctx, e, nil, func(ctx context.Context) (none struct{}, err error) {
 		s, err := e.link.js.Stream(ctx, e.names.dead())
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return nil
+			return none, nil
 		}
 		if err != nil {
-			return err
+			return none, err
 		}
 		for _, p := range positions {
 			seq, err := strconv.ParseUint(p, 10, 64)
@@ -161,22 +165,22 @@ func (e *Engine) Exhume(ctx context.Context, topic, group string, positions []st
 				continue
 			}
 			if err != nil {
-				return err
+				return none, err
 			}
 			switch err := s.DeleteMsg(ctx, seq); {
 			case err == nil:
-				n++
+				n.Add(1)
 			case errors.Is(err, jetstream.ErrMsgNotFound):
 			default:
-				return err
+				return none, err
 			}
 		}
-		return nil
+		return none, nil
 	})
 	if err != nil {
-		return n, fmt.Errorf("exhume from %s of %s: %w", group, topic, err)
+		return int(n.Load()), fmt.Errorf("exhume from %s of %s: %w", group, topic, err)
 	}
-	return n, nil
+	return int(n.Load()), nil
 }
 
 // deadOf counts the dead letters of a group.
@@ -197,9 +201,8 @@ func (e *Engine) deadOf(ctx context.Context, topic, group string) (int64, error)
 }
 
 // Groups implements driver.Engine.
-func (e *Engine) Groups(ctx context.Context) (out []driver.Group, err error) {
-	err = e.admin(ctx, func(ctx context.Context) error {
-		out = nil
+func (e *Engine) Groups(ctx context.Context) ([]driver.Group, error) {
+	out, err := admin(ctx, e, nil, func(ctx context.Context) (out []driver.Group, err error) {
 		streams := e.link.js.ListStreams(ctx, jetstream.WithStreamListSubject(e.names.prefix+".t.>"))
 		for info := range streams.Info() {
 			topic := info.Config.Metadata[metaTopic]
@@ -208,7 +211,7 @@ func (e *Engine) Groups(ctx context.Context) (out []driver.Group, err error) {
 			}
 			s, err := e.link.js.Stream(ctx, info.Config.Name)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			consumers := s.ListConsumers(ctx)
 			for c := range consumers.Info() {
@@ -217,15 +220,14 @@ func (e *Engine) Groups(ctx context.Context) (out []driver.Group, err error) {
 				}
 			}
 			if err := consumers.Err(); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if err := streams.Err(); err != nil {
-			return err
+			return nil, err
 		}
 		ordered, err := e.orderedGroups(ctx)
-		out = append(out, ordered...)
-		return err
+		return append(out, ordered...), err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("groups: %w", err)

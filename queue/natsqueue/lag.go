@@ -13,37 +13,36 @@ import (
 )
 
 // Lag implements driver.Engine.
-func (e *Engine) Lag(ctx context.Context, name, group string) (lag driver.Lag, err error) {
-	err = e.admin(ctx, func(ctx context.Context) error {
-		lag = driver.Lag{}
+func (e *Engine) Lag(ctx context.Context, name, group string) (driver.Lag, error) {
+	lag, err := admin(ctx, e, nil, func(ctx context.Context) (lag driver.Lag, err error) {
 		t, err := e.topic(ctx, name)
 		if err != nil {
-			return err
+			return lag, err
 		}
 		if lag.Dead, err = e.deadOf(ctx, name, group); err != nil {
-			return err
+			return lag, err
 		}
 		c, err := e.link.js.Consumer(ctx, e.names.stream(name), e.names.consumer(group))
 		if err == nil {
 			info := c.CachedInfo()
 			lag.Waiting, lag.Unsettled = int64(info.NumPending), int64(info.NumAckPending) //nolint:gosec // counts
-			return nil
+			return lag, nil
 		}
 		if !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return err
+			return lag, err
 		}
 		records, err := e.readLanes(ctx, t, group)
 		if err != nil {
-			return err
+			return lag, err
 		}
 		for n, r := range records {
 			pending, err := e.pending(ctx, t, group, n, r.Floor)
 			if err != nil {
-				return err
+				return lag, err
 			}
 			lag.Waiting += max(0, pending-int64(len(r.Above)))
 		}
-		return nil
+		return lag, nil
 	})
 	if err != nil {
 		return driver.Lag{}, fmt.Errorf("lag of %s of %s: %w", group, name, err)

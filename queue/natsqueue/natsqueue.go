@@ -97,6 +97,7 @@ type Engine struct {
 	topics    map[string]*topic
 	receivers map[driver.Receiver]struct{}
 	closed    bool
+	beside    sync.WaitGroup
 }
 
 // Open checks cfg and returns an Engine. It makes no connection, so that it works while NATS is dead.
@@ -126,14 +127,11 @@ func (e *Engine) Subscribe(ctx context.Context, s driver.Subscription) (driver.R
 	if s.Hold <= 0 {
 		s.Hold = defaultHold
 	}
-	var r driver.Receiver
-	err := e.admin(ctx, func(ctx context.Context) (err error) {
+	r, err := admin(ctx, e, func(r driver.Receiver) { _ = r.Close() }, func(ctx context.Context) (driver.Receiver, error) {
 		if s.Ordered {
-			r, err = e.subscribeOrdered(ctx, s)
-		} else {
-			r, err = e.subscribe(ctx, s)
+			return e.subscribeOrdered(ctx, s)
 		}
-		return err
+		return e.subscribe(ctx, s)
 	})
 	if err != nil {
 		return nil, err
@@ -168,5 +166,6 @@ func (e *Engine) Close() error {
 		errs = append(errs, r.Close())
 	}
 	e.link.close()
+	e.beside.Wait()
 	return errors.Join(errs...)
 }

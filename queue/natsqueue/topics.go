@@ -37,17 +37,17 @@ type topic struct {
 
 // Declare implements driver.Engine.
 func (e *Engine) Declare(ctx context.Context, t driver.Topic) error {
-	err := e.admin(ctx, func(ctx context.Context) error {
+	_, err := admin(ctx, e, nil, func(ctx context.Context) (none struct{}, err error) {
 		known, err := e.declare(ctx, t)
 		if err != nil {
-			return err
+			return none, err
 		}
 		for _, g := range t.Groups {
 			if err := e.declareGroup(ctx, known, g, defaultHold); err != nil {
-				return fmt.Errorf("group %s: %w", g, err)
+				return none, fmt.Errorf("group %s: %w", g, err)
 			}
 		}
-		return nil
+		return none, nil
 	})
 	if err != nil {
 		return fmt.Errorf("declare %s: %w", t.Name, err)
@@ -56,20 +56,66 @@ func (e *Engine) Declare(ctx context.Context, t driver.Topic) error {
 }
 
 // admin does something that asks the server about streams and consumers, again and again until it is answered: what is
-// asked of a server that has just started, or of one that is frozen, may never be.
-func (e *Engine) admin(ctx context.Context, f func(context.Context) error) error {
+// asked of a server that has just started, or of one that is frozen, may never be. It returns when ctx is over, though f may go on for
+// as long as the client library keeps everybody waiting while it connects again; what comes of that is dropped.
+func admin[T any](ctx context.Context, e *Engine, drop func(T), f func(context.Context) (T, error)) (T, error) {
+	var none T
 	for {
 		if err := e.link.get(ctx); err != nil {
-			return err
+			return none, err
 		}
+		type answer struct {
+			value T
+			err   error
+		}
+		answers, gone := make(chan answer), make(chan struct{})
 		try, cancel := context.WithTimeout(ctx, tryTimeout)
-		err := f(try)
-		unanswered := try.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
+		if !e.spawn(func() {
+			v, err := f(try)
+			select {
+			case answers <- answer{v, err}:
+			case <-gone:
+				if err == nil && drop != nil {
+					drop(v)
+				}
+			}
+		}) {
+			cancel()
+			return none, errClosed
+		}
+		var a answer
+		select {
+		case a = <-answers:
+		case <-ctx.Done():
+			late := time.NewTimer(grace)
+			select {
+			case a = <-answers: // says more than that it is late
+			case <-late.C:
+				a.err = ctx.Err()
+			}
+			late.Stop()
+		}
+		close(gone)
+		unanswered := try.Err() != nil && ctx.Err() == nil && errors.Is(a.err, context.DeadlineExceeded)
 		cancel()
 		if !unanswered {
-			return translate(err)
+			return a.value, translate(a.err)
 		}
 	}
+}
+
+// grace is for how long an answer is waited for when its time is over.
+const grace = 20 * time.Millisecond
+
+// spawn runs f beside, and has Close wait for it. It reports false, and does nothing, when the engine is closed.
+func (e *Engine) spawn(f func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.beside.Go(f)
+	return true
 }
 
 func (e *Engine) declare(ctx context.Context, t driver.Topic) (*topic, error) {
