@@ -45,8 +45,8 @@ func TestAFailedEventHoldsItsKeyAlone(t *testing.T) {
 		}
 		broken.Store(false)
 		pass(time.Minute + time.Second)
-		if got := taken(pub); got != "a0 b0 n2 b1 a1 a2 a3 n1" && got != "a0 b0 n2 b1 n1 a1 a2 a3" && got != "a0 b0 n2 b1 a1 n1 a2 a3" {
-			t.Errorf("taken at the end: %s", got)
+		if got := taken(pub); strings.Replace(got, " n1", "", 1) != "a0 b0 n2 b1 a1 a2 a3" || strings.Index(got, "n1") < strings.Index(got, "b1") {
+			t.Errorf("taken at the end: %s", got) // n1 has no key, and comes when it comes
 		}
 		if s := r.Status(); len(s.Held) > 0 || s.Published != 8 || s.Marked != 8 || store.Left() != 0 {
 			t.Errorf("%+v, %d left", s, store.Left())
