@@ -21,8 +21,9 @@ const gaveUpRetryAfter = time.Second
 // It must not be called once the answer has begun, nor with a nil err.
 //
 // Three kinds of error are known here beyond that mapping. A body over the limit (*http.MaxBytesError) is a 413. Canceled is
-// DeadlineExceeded if the time of r is over: it was that which canceled, and not the client. And the Unavailable of a call that this service has made and given up on carries a Retry-After: it tells the retry
-// loops of the callers that repeating was already done here, so that not every layer multiplies the load.
+// DeadlineExceeded if the time of r is over: it was that which canceled, and not the client. And the Unavailable of a call
+// that this service has made and given up on carries a Retry-After: it tells the retry loops of the callers that repeating
+// was already done here, so that not every layer multiplies the load.
 func Error(w http.ResponseWriter, r *http.Request, err error) {
 	if failure.CodeOf(err) == failure.Canceled && timeIsOver(r.Context()) {
 		err = failure.Wrap(err, failure.DeadlineExceeded, "the request took longer than its deadline")
