@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,9 @@ func place(ctx context.Context, client *http.Client, edge, key, what string) err
 	return ask(ctx, client, http.MethodPost, edge+"/api/orders", key, fmt.Sprintf(`{"customer":%q,"items":[{"product":%q,"quantity":1}]}`, key, what))
 }
 
+// errEmpty is a yes with nothing in it: a handler that gave up.
+var errEmpty = errors.New("with nothing in it")
+
 // answer is a status that is not what was asked for.
 type answer int
 
@@ -99,11 +103,15 @@ func ask(ctx context.Context, client *http.Client, method, url, key, body string
 		return fmt.Errorf("ask: %w", err)
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+	said, err := io.ReadAll(resp.Body)
+	if err != nil {
 		return fmt.Errorf("ask: %w", err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s: %w", method, url, answer(resp.StatusCode))
+		return fmt.Errorf("%s %s: %w: %.300s", method, url, answer(resp.StatusCode), bytes.Join(bytes.Fields(said), []byte(" ")))
+	}
+	if len(said) == 0 && resp.StatusCode != http.StatusNoContent {
+		return fmt.Errorf("%s %s: %w %w", method, url, answer(resp.StatusCode), errEmpty)
 	}
 	return nil
 }

@@ -77,8 +77,8 @@ func TestReportSaysWhatIsWrong(t *testing.T) {
 	}{
 		{[]*line{whole}, taken, one, "memory: flat"},
 		{[]*line{whole, half}, taken, one, "ended"},
-		{[]*line{whole}, append(load.Calls{{Err: os.ErrClosed}}, taken...), one, "the last failure: file already closed"},
-		{[]*line{whole}, append(load.Calls{{Code: codes.ResourceExhausted}}, taken...), one, "the last failure: too many requests"},
+		{[]*line{whole}, append(load.Calls{{Err: os.ErrClosed, Due: 61 * time.Second, Took: time.Second}, {Err: os.ErrExist}}, taken...), one, "  1m1s, after 1s: file already closed\n  0s, after 0s: file already exists"},
+		{[]*line{whole}, append(load.Calls{{Code: codes.ResourceExhausted}}, taken...), one, "  0s, after 0s: too many requests"},
 		{[]*line{whole}, taken[2:], one, "too few orders were taken"},
 		{[]*line{whole}, taken, map[string]int{"orders": 1, "payment": 1}, "payment: 0 of 1 processes"},
 		{[]*line{whole}, taken, map[string]int{"orders": 2}, "orders: 1 of 2 processes"},

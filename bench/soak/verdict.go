@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -26,6 +27,8 @@ const (
 	// new orders that must have been taken.
 	minSeen   = 0.8
 	minPlaced = 0.8
+	// maxFailures is how many are printed.
+	maxFailures = 200
 )
 
 var (
@@ -118,10 +121,12 @@ func unseen(s settings, want map[string]int, verdicts []verdict) []string {
 // report prints what was found, and says whether something is wrong. want is how many processes there are of each service.
 func report(out io.Writer, s settings, want map[string]int, calls load.Calls, verdicts []verdict) (failed bool) {
 	bad, placed := 0, 0
-	var why error
+	var failures []string
 	for _, c := range calls {
 		if c.Err != nil || c.Code != codes.OK { // without an error: it could not even be made
-			bad, why = bad+1, cmp.Or(c.Err, errNotMade)
+			if bad++; bad <= maxFailures {
+				failures = append(failures, fmt.Sprintf("  %v, after %v: %v", c.Due.Round(time.Millisecond), c.Took.Round(time.Millisecond), cmp.Or(c.Err, errNotMade)))
+			}
 		}
 		if c.Class == order && c.Err == nil && c.Code == codes.OK {
 			placed++
@@ -134,7 +139,7 @@ func report(out io.Writer, s settings, want map[string]int, calls load.Calls, ve
 		fmt.Fprintln(out, "too few orders were taken for this to say anything")
 	}
 	if bad > 0 {
-		fmt.Fprintf(out, "the last failure: %v\n", why)
+		fmt.Fprintf(out, "what failed, by when it was due (the first %d at most):\n%s\n", maxFailures, strings.Join(failures, "\n"))
 	}
 	fmt.Fprintf(out, "\nMiB, and what they rise by in the %v after the warm-up:\n\n", s.length-s.warm)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -71,7 +71,9 @@ func TestAnAnswerIsJudged(t *testing.T) {
 		expect, refused []string
 		want            load.Outcome
 	}{
-		{200, "", nil, nil, load.OK},
+		{200, "{}", nil, nil, load.OK},
+		{204, "", nil, nil, load.OK},
+		{200, "", []string{"200"}, nil, load.OK},
 		{304, "", nil, nil, load.OK},
 		{302, "", nil, nil, load.OK},
 		{404, "", nil, nil, load.Failed},
@@ -90,6 +92,13 @@ func TestAnAnswerIsJudged(t *testing.T) {
 		}
 		if s.Outcome != load.OK && s.Error != c.body {
 			t.Errorf("%d %q says %q", c.status, c.body, s.Error)
+		}
+	}
+	// A read that is answered with a yes and nothing else is what a handler that gave up leaves behind.
+	for method, want := range map[string]load.Outcome{"GET": load.Failed, "": load.Failed, "PUT": load.OK, "DELETE": load.OK, "HEAD": load.OK} {
+		s := do(t, answer(200, ""), load.Call{Path: "/", Method: method}, nil)
+		if s.Outcome != want || (want == load.Failed) != strings.Contains(s.Error, "is empty") {
+			t.Errorf("%q, answered with nothing: %s, %q", method, s.Outcome, s.Error)
 		}
 	}
 	s := do(t, answer(500, strings.Repeat("é\n", 5000)+"\xff"), load.Call{Path: "/"}, nil)

@@ -81,7 +81,8 @@ type Call struct {
 
 	// Expect are the statuses that are good, and Refused those that are neither good nor bad: "201", "2xx", "NOT_FOUND",
 	// each optionally followed by a space and a text that the answer has to contain ("409 OUT_OF_STOCK"). Empty Expect is
-	// "2xx", "3xx" or "OK". Anything else is a failure.
+	// "2xx", "3xx" or "OK", but for a GET no 200 without a body: that is what a handler leaves behind that gave up. Anything
+	// else is a failure.
 	Expect  []string
 	Refused []string
 	// Keep takes values out of the answer, by their paths in it ([Path]). A good answer without one of them is a failure.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -34,6 +35,7 @@ type Prepared struct {
 	keep    map[string]Path
 	expect  []Status
 	refused []Status
+	reads   bool     // a GET of HTTP of which nothing is said: its 200 comes with what was asked for
 	uses    []string // variables
 }
 
@@ -137,6 +139,7 @@ func (p *Prepared) compile() error {
 	p.expect, p.refused = status(p.call.Expect), status(p.call.Refused)
 	if len(p.expect) == 0 {
 		p.expect = []Status{{code: "2xx"}, {code: "3xx"}, {code: "OK"}}
+		p.reads = p.call.GRPC == "" && p.method() == http.MethodGet
 	}
 	return errors.Join(problems...)
 }
@@ -300,7 +303,9 @@ func (p *Prepared) do(ctx context.Context, m made) Sample {
 	switch {
 	case matches(p.expect, s.Status, text):
 		s.Outcome = OK
-		if missing := p.take(a, m, &s); missing != "" {
+		if p.reads && s.Status == "200" && text == "" {
+			s.Outcome, s.Error = Failed, `the answer is empty; where that is right, the call says "expect: [200]"`
+		} else if missing := p.take(a, m, &s); missing != "" {
 			s.Outcome, s.Error = Failed, oneLine("the answer has no "+cut(missing, 80)+": "+text)
 		}
 	case matches(p.refused, s.Status, text):

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"math"
 	"net/http"
 	"slices"
@@ -149,10 +150,11 @@ func TestTheEndOfItsContextEndsLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		rec, samples := offer(t, ctx, func(_ http.ResponseWriter, r *http.Request) {
+		rec, samples := offer(t, ctx, func(w http.ResponseWriter, r *http.Request) {
 			select {
 			case <-r.Context().Done():
 			case <-time.After(time.Second):
+				_, _ = io.WriteString(w, "done")
 			}
 		}, load.Mix{Steps: constant(50, time.Hour), Calls: []load.Call{{Name: "a", Weight: 1, Path: "/"}}})
 		if rec.Now() != 2*time.Second {
