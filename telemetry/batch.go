@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,8 +18,9 @@ import (
 const (
 	// maxQueued is how many spans wait to be sent at most; what is beyond is dropped.
 	maxQueued = 8192
-	// maxBatch is how many are sent at a time.
-	maxBatch = 512
+	// maxBatch is how many are sent at a time, or as many as have so many bytes.
+	maxBatch      = 512
+	maxBatchBytes = 1 << 20
 	// sendAfter is how long a span waits for others at most.
 	sendAfter = time.Second
 	// sendTimeout bounds one sending.
@@ -29,14 +31,19 @@ const (
 
 // batch sends spans, many at a time, in a goroutine of its own. Whoever adds one never waits: where the receiver is slow or
 // gone, spans are dropped and counted. It is a SpanProcessor for the spans that the SDK makes.
+//
+// Spans for OTLP are written at once, so what waits for others is bytes; for any other exporter they wait as they are.
 type batch struct {
 	exporter sdktrace.SpanExporter
+	otlp     *otlp // the exporter, if it is one
 	dropped  *atomic.Uint64
 	complain *complaint
 
-	mu      sync.Mutex
-	waiting []sdktrace.ReadOnlySpan
-	over    bool
+	mu    sync.Mutex
+	full  []*load // oldest first
+	last  *load   // that is being filled
+	spare *load   // that was sent, for its memory
+	over  bool
 
 	wake  chan struct{}
 	flush chan chan struct{}
@@ -53,30 +60,72 @@ type batch struct {
 func newBatch(exporter sdktrace.SpanExporter, dropped *atomic.Uint64, log *slog.Logger) *batch {
 	b := &batch{
 		exporter: exporter, dropped: dropped, complain: &complaint{log: log, what: "spans cannot be sent"},
-		wake: make(chan struct{}, 1), flush: make(chan chan struct{}),
+		last: new(load), wake: make(chan struct{}, 1), flush: make(chan chan struct{}),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	b.otlp, _ = exporter.(*otlp)
 	b.sending, b.cancel = context.WithCancel(context.Background())
 	go b.run()
 	return b
 }
 
+// load is what is sent at once: the one or the other.
+type load struct {
+	parcel parcel
+	spans  []sdktrace.ReadOnlySpan
+}
+
+func (l *load) len() int { return l.parcel.spans + len(l.spans) }
+
+func (l *load) full() bool { return l.len() >= maxBatch || l.parcel.size >= maxBatchBytes }
+
 // add has s sent, or drops it. Hardly ever it wakes who sends: for the first that waits, and whenever there are enough.
 func (b *batch) add(s sdktrace.ReadOnlySpan) {
-	b.mu.Lock()
-	n := len(b.waiting)
-	switch {
-	case b.over:
-		b.mu.Unlock()
-		return
-	case n == maxQueued:
-		b.mu.Unlock()
-		b.dropped.Add(1)
+	if !b.room() {
 		return
 	}
-	b.waiting = append(b.waiting, s)
+	if b.otlp == nil {
+		b.put(func(l *load) { l.spans = append(l.spans, s) })
+		return
+	}
+	w := write(s)
+	b.put(func(l *load) { l.parcel.add(w) })
+	w.recycle()
+}
+
+// room reports whether another span is taken. One that is not is counted.
+func (b *batch) room() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.roomLocked()
+}
+
+func (b *batch) roomLocked() bool {
+	if b.over {
+		return false
+	}
+	if len(b.full) == maxQueued/maxBatch {
+		b.dropped.Add(1)
+		return false
+	}
+	return true
+}
+
+// put takes a span, if there still is room for it.
+func (b *batch) put(into func(*load)) {
+	b.mu.Lock()
+	if !b.roomLocked() {
+		b.mu.Unlock()
+		return
+	}
+	into(b.last)
+	first, full := b.last.len() == 1 && len(b.full) == 0, b.last.full()
+	if full {
+		b.full = append(b.full, b.last)
+		b.begin()
+	}
 	b.mu.Unlock()
-	if n == 0 || (n+1)%maxBatch == 0 {
+	if first || full {
 		select {
 		case b.wake <- struct{}{}:
 		default:
@@ -84,62 +133,85 @@ func (b *batch) add(s sdktrace.ReadOnlySpan) {
 	}
 }
 
-// take moves spans that wait to room, as many as it has capacity for, if there are at least so many.
-func (b *batch) take(room []sdktrace.ReadOnlySpan, least int) []sdktrace.ReadOnlySpan {
+// take returns what is to be sent next, or nil: what is full, or all there is.
+func (b *batch) take(all bool) *load {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := min(len(b.waiting), cap(room))
-	if n < least {
-		return room[:0]
+	if len(b.full) > 0 {
+		l := b.full[0]
+		b.full = slices.Delete(b.full, 0, 1)
+		return l
 	}
-	room = append(room[:0], b.waiting[:n]...)
-	left := copy(b.waiting, b.waiting[n:])
-	clear(b.waiting[left:])
-	b.waiting = b.waiting[:left]
-	return room
+	if l := b.last; all && l.len() > 0 {
+		b.begin()
+		return l
+	}
+	return nil
+}
+
+// begin has spans wait in another one. b.mu is held.
+func (b *batch) begin() {
+	b.last = b.spare
+	if b.spare = nil; b.last == nil {
+		b.last = new(load)
+	}
+}
+
+// sent has l used again.
+func (b *batch) sent(l *load) {
+	l.parcel.empty()
+	clear(l.spans)
+	l.spans = l.spans[:0]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spare = l
 }
 
 func (b *batch) run() {
 	defer close(b.done)
-	room := make([]sdktrace.ReadOnlySpan, 0, maxBatch)
 	var due <-chan time.Time
-	send := func(least int) {
-		for {
-			if room = b.take(room, least); len(room) == 0 {
-				return
+	send := func(all bool) {
+		for l := b.take(all); l != nil; l = b.take(all) {
+			if b.send(b.sending, l) {
+				b.sent(l)
 			}
-			b.send(b.sending, room)
-			clear(room)
 		}
 	}
 	for {
 		select {
 		case <-b.wake:
-			send(maxBatch)
+			send(false)
 			if due == nil {
 				due = time.After(sendAfter)
 			}
 		case <-due:
 			due = nil
-			send(1)
+			send(true)
 		case reply := <-b.flush:
-			send(1)
+			send(true)
 			close(reply)
 		case <-b.stop:
-			send(1)
+			send(true)
 			return
 		}
 	}
 }
 
-func (b *batch) send(ctx context.Context, spans []sdktrace.ReadOnlySpan) {
+// send reports whether l was sent.
+func (b *batch) send(ctx context.Context, l *load) bool {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	err := lifecycle.Recover(func() error { return b.exporter.ExportSpans(ctx, spans) })
+	err := lifecycle.Recover(func() error {
+		if b.otlp != nil {
+			return b.otlp.send(ctx, &l.parcel)
+		}
+		return b.exporter.ExportSpans(ctx, l.spans)
+	})
 	if err != nil {
-		b.dropped.Add(uint64(len(spans)))
+		b.dropped.Add(uint64(l.len())) //nolint:gosec // not negative
 		b.complain.say(err)
 	}
+	return err == nil
 }
 
 // OnStart implements sdktrace.SpanProcessor.

@@ -4,95 +4,160 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
+	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 )
 
 // otlp sends spans by OTLP, with a client of OpenTelemetry's. It writes them itself, in protobuf's encoding, where the
 // exporter of OpenTelemetry's makes some four objects of every attribute: spans are the most of what telemetry costs.
 //
-// What is written is handed to the client as fields that the message of a scope does not know, which protobuf passes on
-// as they are.
-type otlp struct {
-	client otlptrace.Client
-	scopes map[instrumentation.Scope][]byte // encoded spans; kept for their memory
-	value  []byte                           // for what is nested
-	pair   []byte
-}
+// What is written is handed to the client as fields that its message does not know, which protobuf passes on as they are.
+type otlp struct{ client otlptrace.Client }
 
 func newOTLP(ctx context.Context, client otlptrace.Client) (*otlp, error) {
 	if err := client.Start(ctx); err != nil {
 		return nil, fmt.Errorf("exporter of traces: %w", err)
 	}
-	return &otlp{client: client, scopes: make(map[instrumentation.Scope][]byte)}, nil
+	return &otlp{client: client}, nil
 }
 
-// maxScopes bounds the scopes whose memory is kept.
-const maxScopes = 64
-
-// ExportSpans implements sdktrace.SpanExporter. Snapshots are used again after it. It is called by one goroutine at a time.
+// ExportSpans implements sdktrace.SpanExporter. Snapshots are used again after it.
 func (o *otlp) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
-	if len(spans) == 0 {
+	var p parcel
+	for _, s := range spans {
+		w := write(s)
+		p.add(w)
+		w.recycle()
+	}
+	return o.send(ctx, &p)
+}
+
+// send sends what is in a parcel. If that fails, its memory is not to be used again: what a client does with a request that
+// it gave up is not known.
+func (o *otlp) send(ctx context.Context, p *parcel) error {
+	if p.spans == 0 {
 		return nil
 	}
-	if len(o.scopes) > maxScopes {
-		clear(o.scopes)
-	}
-	for k, b := range o.scopes {
-		o.scopes[k] = b[:0]
-	}
-	for _, s := range spans {
-		in := s.InstrumentationScope()
-		in.Attributes = attribute.Set{}
-		o.scopes[in] = o.appendSpan(o.scopes[in], s)
-	}
-	rs := &tracepb.ResourceSpans{Resource: &resourcepb.Resource{}, SchemaUrl: spans[0].Resource().SchemaURL()}
-	var about []byte
-	for iter := spans[0].Resource().Iter(); iter.Next(); {
-		about = o.appendAttribute(about, 1, iter.Attribute())
-	}
-	rs.Resource.ProtoReflect().SetUnknown(about)
-	for in, b := range o.scopes {
-		if len(b) == 0 {
-			continue
-		}
-		ss := &tracepb.ScopeSpans{Scope: &commonpb.InstrumentationScope{Name: valid(in.Name), Version: valid(in.Version)}, SchemaUrl: in.SchemaURL}
-		ss.ProtoReflect().SetUnknown(b)
-		rs.ScopeSpans = append(rs.ScopeSpans, ss)
-	}
-	// Once, for what a client does with a request that it gave up is not known.
-	whole, err := proto.Marshal(rs)
-	if err == nil {
-		raw := new(tracepb.ResourceSpans)
-		raw.ProtoReflect().SetUnknown(whole)
-		err = o.client.UploadTraces(ctx, []*tracepb.ResourceSpans{raw})
-	}
-	for _, s := range spans {
-		if own, ok := s.(*snapshot); ok {
-			own.recycle()
-		}
-	}
-	return err
+	return o.client.UploadTraces(ctx, []*tracepb.ResourceSpans{p.message()})
 }
 
 // Shutdown implements sdktrace.SpanExporter.
 func (o *otlp) Shutdown(ctx context.Context) error { return o.client.Stop(ctx) }
 
+// written is a span as it is sent.
+type written struct {
+	resource *resource.Resource
+	own      bool                  // its scope is that of this package
+	scope    instrumentation.Scope // if it is not
+
+	span        []byte
+	value, pair []byte // for what is nested
+}
+
+var writtens = sync.Pool{New: func() any { return new(written) }}
+
+// maxRoom is how much memory is kept for what is written.
+const maxRoom = 16 << 10
+
+// write writes a span. A snapshot is used again after it.
+func write(s sdktrace.ReadOnlySpan) *written {
+	w := writtens.Get().(*written)
+	w.resource = s.Resource()
+	own, ok := s.(*snapshot)
+	if w.own = ok; !ok {
+		w.scope = s.InstrumentationScope()
+		w.scope.Attributes = attribute.Set{}
+	}
+	w.span = w.appendSpan(w.span[:0], s)
+	if ok {
+		own.recycle()
+	}
+	return w
+}
+
+// recycle has w used again.
+func (w *written) recycle() {
+	w.resource, w.scope = nil, instrumentation.Scope{}
+	for _, b := range []*[]byte{&w.span, &w.value, &w.pair} {
+		if cap(*b) > maxRoom {
+			*b = nil
+		}
+	}
+	writtens.Put(w)
+}
+
+// parcel is what is sent at once: spans of one resource, as they are sent. Nothing in it points to anything, so that what
+// waits to be sent is no work for the garbage collector.
+type parcel struct {
+	spans, size int // how many, and their bytes
+	resource    *resource.Resource
+	own         []byte // those of this package
+	others      map[instrumentation.Scope][]byte
+}
+
+// add takes a span. The resource is that of the first: in a process there is one.
+func (p *parcel) add(w *written) {
+	if p.spans == 0 {
+		p.resource = w.resource
+	}
+	p.spans++
+	p.size += len(w.span)
+	if w.own {
+		p.own = append(p.own, w.span...)
+		return
+	}
+	if p.others == nil {
+		p.others = make(map[instrumentation.Scope][]byte)
+	}
+	p.others[w.scope] = append(p.others[w.scope], w.span...)
+}
+
+// empty has p used again.
+func (p *parcel) empty() { *p = parcel{own: p.own[:0]} }
+
+// The numbers of the fields of Resource and of ScopeSpans.
+const (
+	ofResource = 1
+	ofScope    = 2
+)
+
+// message returns what a client sends. It holds the parcel's memory.
+func (p *parcel) message() *tracepb.ResourceSpans {
+	var w written
+	var about []byte
+	for iter := p.resource.Iter(); iter.Next(); {
+		about = w.appendAttribute(about, ofResource, iter.Attribute())
+	}
+	m := &tracepb.ResourceSpans{Resource: &resourcepb.Resource{}, SchemaUrl: p.resource.SchemaURL()}
+	m.Resource.ProtoReflect().SetUnknown(about)
+	add := func(in instrumentation.Scope, spans []byte) {
+		of := &tracepb.ScopeSpans{Scope: &commonpb.InstrumentationScope{Name: valid(in.Name), Version: valid(in.Version)}, SchemaUrl: in.SchemaURL}
+		of.ProtoReflect().SetUnknown(spans)
+		m.ScopeSpans = append(m.ScopeSpans, of)
+	}
+	if len(p.own) > 0 {
+		add(instrumentation.Scope{Name: scope}, p.own)
+	}
+	for in, spans := range p.others {
+		add(in, spans)
+	}
+	return m
+}
+
 // The numbers of the fields of opentelemetry.proto.trace.v1.
 const (
-	spansOfScope = 2
-
 	spanTraceID           = 1
 	spanID                = 2
 	spanTraceState        = 3
@@ -115,8 +180,8 @@ const (
 )
 
 // appendSpan appends s as a field of its scope.
-func (o *otlp) appendSpan(b []byte, s sdktrace.ReadOnlySpan) []byte {
-	b, at := open(b, spansOfScope)
+func (w *written) appendSpan(b []byte, s sdktrace.ReadOnlySpan) []byte {
+	b, at := open(b, ofScope)
 	sc, parent := s.SpanContext(), s.Parent()
 	id, span := sc.TraceID(), sc.SpanID()
 	b = appendBytes(b, spanTraceID, id[:])
@@ -130,15 +195,15 @@ func (o *otlp) appendSpan(b []byte, s sdktrace.ReadOnlySpan) []byte {
 	b = appendTime(b, spanStart, s.StartTime())
 	b = appendTime(b, spanEnd, s.EndTime())
 	for _, kv := range s.Attributes() {
-		b = o.appendAttribute(b, spanAttributes, kv)
+		b = w.appendAttribute(b, spanAttributes, kv)
 	}
 	b = appendVarint(b, spanDroppedAttributes, uint64(max(s.DroppedAttributes(), 0))) //nolint:gosec // not negative
 	for _, e := range s.Events() {
-		b = o.appendEvent(b, e)
+		b = w.appendEvent(b, e)
 	}
 	b = appendVarint(b, spanDroppedEvents, uint64(max(s.DroppedEvents(), 0))) //nolint:gosec // not negative
 	for _, l := range s.Links() {
-		b = o.appendLink(b, l)
+		b = w.appendLink(b, l)
 	}
 	b = appendVarint(b, spanDroppedLinks, uint64(max(s.DroppedLinks(), 0))) //nolint:gosec // not negative
 	b = appendStatus(b, s.Status())
@@ -146,25 +211,25 @@ func (o *otlp) appendSpan(b []byte, s sdktrace.ReadOnlySpan) []byte {
 	return shut(b, at)
 }
 
-func (o *otlp) appendEvent(b []byte, e sdktrace.Event) []byte {
+func (w *written) appendEvent(b []byte, e sdktrace.Event) []byte {
 	b, at := open(b, spanEvents)
 	b = appendTime(b, 1, e.Time)
 	b = appendString(b, 2, valid(e.Name))
 	for _, kv := range e.Attributes {
-		b = o.appendAttribute(b, 3, kv)
+		b = w.appendAttribute(b, 3, kv)
 	}
 	b = appendVarint(b, 4, uint64(max(e.DroppedAttributeCount, 0))) //nolint:gosec // not negative
 	return shut(b, at)
 }
 
-func (o *otlp) appendLink(b []byte, l sdktrace.Link) []byte {
+func (w *written) appendLink(b []byte, l sdktrace.Link) []byte {
 	b, at := open(b, spanLinks)
 	id, span := l.SpanContext.TraceID(), l.SpanContext.SpanID()
 	b = appendBytes(b, 1, id[:])
 	b = appendBytes(b, 2, span[:])
 	b = appendString(b, 3, l.SpanContext.TraceState().String())
 	for _, kv := range l.Attributes {
-		b = o.appendAttribute(b, 4, kv)
+		b = w.appendAttribute(b, 4, kv)
 	}
 	b = appendVarint(b, 5, uint64(max(l.DroppedAttributeCount, 0))) //nolint:gosec // not negative
 	b = appendFlags(b, 6, l.SpanContext.TraceFlags(), l.SpanContext)
@@ -193,11 +258,11 @@ func appendFlags(b []byte, field protowire.Number, f trace.TraceFlags, of trace.
 }
 
 // appendAttribute appends a pair, as a field.
-func (o *otlp) appendAttribute(b []byte, field protowire.Number, kv attribute.KeyValue) []byte {
-	o.value = appendValue(o.value[:0], kv.Value)
-	o.pair = appendString(o.pair[:0], 1, valid(string(kv.Key)))
-	o.pair = appendBytes(o.pair, 2, o.value)
-	return appendBytes(b, field, o.pair)
+func (w *written) appendAttribute(b []byte, field protowire.Number, kv attribute.KeyValue) []byte {
+	w.value = appendValue(w.value[:0], kv.Value)
+	w.pair = appendString(w.pair[:0], 1, valid(string(kv.Key)))
+	w.pair = appendBytes(w.pair, 2, w.value)
+	return appendBytes(b, field, w.pair)
 }
 
 // appendValue appends what is in an AnyValue.

@@ -2,7 +2,13 @@ package telemetry
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -83,6 +89,80 @@ func TestOTLPIsThatOfOpenTelemetry(t *testing.T) {
 			t.Errorf("-theirs +ours\n%s", diff)
 		}
 	}
+}
+
+// What waits to be sent is bounded, also where single spans are large; what was not sent is not sent again with what follows; and
+// spans of this package and of others come as they were.
+func TestWhatWaitsForOTLP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dropped atomic.Uint64
+		w := &moody{wire: new(wire), mood: make(chan error)}
+		o, err := newOTLP(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBatch(o, &dropped, slog.New(slog.DiscardHandler))
+		about := resource.NewSchemaless(attribute.String("service.name", "x"))
+		span := func(name string, bytes int) *snapshot {
+			s := newSnapshot()
+			s.name, s.resource, s.context = name, about, trace.NewSpanContext(trace.SpanContextConfig{TraceID: newTraceID(), SpanID: newSpanID()})
+			s.attributes = append(s.room[:0], attribute.String("large", strings.Repeat("x", bytes)))
+			return s
+		}
+		b.add(span("first", 1))
+		b.add(tracetest.SpanStub{Name: "second", Resource: about, InstrumentationScope: instrumentation.Scope{Name: "theirs"}}.Snapshot())
+		<-time.After(sendAfter)
+		w.mood <- nil
+		synctest.Wait()
+		if got := w.names(); !slices.Equal(got, []string{"first", "theirs second"}) {
+			t.Errorf("came: %q", got)
+		}
+		b.add(span("lost", 1))
+		<-time.After(sendAfter)
+		w.mood <- errors.New("nobody there")
+		const n, large = 200, maxBatchBytes / 4
+		for range n {
+			b.add(span("large", large))
+		}
+		synctest.Wait()
+		if got, most := n-dropped.Load()-1, uint64(5*(maxQueued/maxBatch+1)); got == 0 || got > most {
+			t.Errorf("%d spans of %d bytes wait, of at most %d", got, large, most)
+		}
+		left := n + 1 - dropped.Load()
+		for range (left + 3) / 4 {
+			w.mood <- nil
+			synctest.Wait()
+			if got := w.names(); len(got) > 5 || slices.Contains(got, "lost") || slices.Contains(got, "first") {
+				t.Errorf("came at once: %q", got)
+			}
+		}
+		if err := b.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// moody is a client that waits to be told what becomes of each request.
+type moody struct {
+	*wire
+	mood chan error
+}
+
+func (m *moody) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
+	if err := <-m.mood; err != nil {
+		return err
+	}
+	return m.wire.UploadTraces(ctx, spans)
+}
+
+// names returns what came last.
+func (w *wire) names() (out []string) {
+	for _, of := range w.got.GetResourceSpans()[0].GetScopeSpans() {
+		for _, s := range of.GetSpans() {
+			out = append(out, strings.TrimSpace(strings.TrimPrefix(of.GetScope().GetName(), scope)+" "+s.GetName()))
+		}
+	}
+	return out
 }
 
 // renamed is for protobuf, which does not take what is not UTF-8.
