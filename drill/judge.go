@@ -39,7 +39,7 @@ func (s *session) report() *report.Report {
 	r.Faults = slices.Clone(s.happened)
 	s.mu.Unlock()
 	tally := s.rec.Tally()
-	r.HeldUp = tally.HeldUp
+	r.HeldUp, r.Host = tally.HeldUp, s.host.report()
 	judge(r, s.sc, s.world, s.named(s.rec.Samples()), s.attempts.amplification())
 	if tally.Dropped > 0 {
 		beyond(r, s.sc, tally)
@@ -81,12 +81,11 @@ func judge(r *report.Report, sc Scenario, w inject.World, samples []load.Sample,
 	}
 	r.Timeline = timeline(samples, r.Length)
 	r.Expectations = expectations(sc.Expect, r.Figures, len(turns) > 0, r.HeldUp)
-	if r.HeldUp > tooLong {
-		excuse(r, sc.Expect, samples)
-	} else {
+	if r.HeldUp <= tooLong {
 		last := lastFailed(samples, turns, limit)
 		unending(r.Expectations, last > r.Length-atTheEnd, back)
 	}
+	excuse(r, sc.Expect, samples)
 	r.Failed, r.MoreFailed = failures(r, samples, newExplainer(r, sc, w))
 	r.Advice = advise(r, sc, w, samples)
 }
@@ -105,32 +104,68 @@ func unending(expectations []report.Expectation, failing bool, back recovered) {
 	}
 }
 
-// excuse says that success was missed by calls alone that were under way while the drill itself did not get to run, if it
-// was: that is not the system's doing.
-func excuse(r *report.Report, e Expect, samples []load.Sample) {
-	type span struct{ from, to time.Duration }
-	var held []span
+// merged returns the same times, in their order and none twice.
+func merged(spans []report.Span) (out []report.Span) {
+	slices.SortFunc(spans, func(a, b report.Span) int { return cmp.Compare(a.From, b.From) })
+	for _, s := range spans {
+		if n := len(out); n > 0 && s.From <= out[n-1].To {
+			out[n-1].To = max(out[n-1].To, s.To)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// times are the promises about how long something takes.
+var times = []string{"p50", "p99", "p99.9", "mask", "recover"}
+
+// held returns when the drill itself did not get to run, by the calls that were late then.
+func held(samples []load.Sample) (held []report.Span) {
 	for _, s := range samples { // in the order in which they were due
 		if s.Late <= tooLong {
 			continue
 		}
-		if n := len(held); n > 0 && s.Due <= held[n-1].to {
-			held[n-1].to = max(held[n-1].to, s.Due+s.Late)
+		if n := len(held); n > 0 && s.Due <= held[n-1].To {
+			held[n-1].To = max(held[n-1].To, s.Due+s.Late)
 			continue
 		}
-		held = append(held, span{s.Due, s.Due + s.Late})
+		held = append(held, report.Span{From: s.Due, To: s.Due + s.Late})
+	}
+	return held
+}
+
+// excuse says of what was missed that it is this machine's doing, if it is, not the system's; nothing is known then of what
+// would have been. Of calls that failed that is said only if it is of all that are too many, and by when they were under way.
+func excuse(r *report.Report, e Expect, samples []load.Sample) {
+	var during []report.Span
+	why := "the drill itself did not get to run"
+	if r.HeldUp > tooLong {
+		during = held(samples)
+	}
+	if h := r.Host; h != nil && len(h.Spans) > 0 {
+		during = merged(append(during, h.Spans...))
+		why = fmt.Sprintf("the host gave up to %.0f %% of this machine's processors to others", 100*h.Most)
+		for i := range r.Expectations {
+			if x := &r.Expectations[i]; slices.Contains(times, x.Name) && !x.Kept && x.Unknown == "" {
+				x.Unknown = why
+			}
+		}
+	}
+	if len(during) == 0 {
+		return
 	}
 	excused := 0
 	for _, s := range samples {
-		i, _ := slices.BinarySearchFunc(held, s.Due, func(h span, due time.Duration) int { return cmp.Compare(h.to, due) })
-		if s.Outcome == load.Failed && i < len(held) && held[i].from <= s.Due+s.Took {
+		i, _ := slices.BinarySearchFunc(during, s.Due, func(h report.Span, due time.Duration) int { return cmp.Compare(h.To, due) })
+		if s.Outcome == load.Failed && i < len(during) && during[i].From <= s.Due+s.Took {
 			excused++
 		}
 	}
 	for i := range r.Expectations {
 		x := &r.Expectations[i]
-		if x.Name == "success" && !x.Kept && success(r.Figures.OK, r.Figures.Failed-excused) >= e.Success {
-			x.Unknown = fmt.Sprintf("%d of the %d calls that failed were under way while the drill itself did not get to run", excused, r.Figures.Failed)
+		if x.Name == "success" && !x.Kept && x.Unknown == "" && success(r.Figures.OK, r.Figures.Failed-excused) >= e.Success {
+			x.Unknown = fmt.Sprintf("%d of the %d calls that failed were under way while %s", excused, r.Figures.Failed, why)
 		}
 	}
 }

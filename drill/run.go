@@ -47,6 +47,8 @@ type Config struct {
 	HTTP http.RoundTripper
 	// Guard, see inject.Applier.
 	Guard func(inject.Undo) (undone func(), err error)
+
+	look func() (processors, bool) // at this machine's; nil: as they are
 }
 
 // Progress is how far a drill is.
@@ -81,7 +83,10 @@ const (
 // ended, says so in CouldNot, with what was measured until then. All that it broke is mended when it returns. When this
 // process is killed, leases mend it seconds later, and Config.Guard's owner the rest.
 func Run(ctx context.Context, sc *Scenario, cfg Config) *report.Report {
-	s := &session{cfg: cfg, sc: sc.complete(), rec: &load.Recorder{}}
+	s := &session{cfg: cfg, sc: sc.complete(), rec: &load.Recorder{}, host: host{look: cfg.look}}
+	if s.host.look == nil {
+		s.host.look = lookAtProcessors
+	}
 	err := s.prepare(ctx)
 	if err == nil {
 		err = s.drill(ctx)

@@ -243,12 +243,12 @@ func TestWhatCannotBeRun(t *testing.T) {
 func TestNobodyHasWrittenCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newToy()
-		good := Run(t.Context(), &Scenario{Name: "x", For: 5 * time.Second}, Config{Control: y, HTTP: y})
+		good := Run(t.Context(), &Scenario{Name: "x", For: 5 * time.Second}, Config{look: ours, Control: y, HTTP: y})
 		if good.Verdict() != report.NobodyNoticed || good.Calls[0].Name != "get web" || good.Figures.Calls < 200 {
 			t.Errorf("verdict = %v, %q, %+v", good.Verdict(), good.Reasons(), good.Figures)
 		}
 		y.status = 404
-		r := Run(t.Context(), &Scenario{Name: "x"}, Config{Control: y, HTTP: y})
+		r := Run(t.Context(), &Scenario{Name: "x"}, Config{look: ours, Control: y, HTTP: y})
 		if r.Verdict() != report.CouldNotRun || !strings.Contains(r.CouldNot, "GET / of web is answered 404") {
 			t.Errorf("verdict = %v, %s", r.Verdict(), r.CouldNot)
 		}

@@ -23,9 +23,10 @@ import (
 
 // session is one run of a scenario.
 type session struct {
-	cfg Config
-	sc  Scenario
-	rec *load.Recorder
+	cfg  Config
+	sc   Scenario
+	rec  *load.Recorder
+	host host
 
 	info    control.Info
 	world   inject.World
@@ -248,8 +249,11 @@ func (s *session) tryDefaults(ctx context.Context) error {
 		}
 		if sample := p.Do(ctx, load.Draw{Rand: rand.New(rand.NewPCG(s.cfg.Seed, 0))}, nil); sample.Outcome != load.OK { //nolint:gosec // nothing is drawn
 			answer := sample.Status
-			if answer == "" {
+			switch answer {
+			case "":
 				answer = sample.Error
+			case "200":
+				answer = "200, with nothing in it"
 			}
 			return failure.New(failure.FailedPrecondition, "the drill has no calls, and GET / of %s is answered %s; write what users do, beginning with: holdfast drill init", call.Edge, answer)
 		}
@@ -292,6 +296,7 @@ func (s *session) drill(ctx context.Context) error {
 	watchers.Go(func() { s.lanes.follow(watching, s.cfg.Control, s.rec.Began()) })
 	watchers.Go(func() { s.attempts.follow(watching, s.cfg.Control) })
 	watchers.Go(func() { s.progress(watching) })
+	watchers.Go(func() { s.host.follow(watching, s.rec.Now) })
 	defer watchers.Wait()
 	defer stopWatching()
 

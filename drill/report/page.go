@@ -200,6 +200,9 @@ func newArticle(r *Report) article {
 	if r.HeldUp > 0 {
 		a.Notes = append(a.Notes, fmt.Sprintf("The machine held up the drill itself for at most %s at a time; what was measured then has that in it.", span(r.HeldUp)))
 	}
+	if r.Host != nil {
+		a.Notes = append(a.Notes, r.Host.says())
+	}
 	for i, f := range r.Faults {
 		if i >= maxFaults {
 			a.MoreFault = len(r.Faults) - i

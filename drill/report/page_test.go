@@ -229,7 +229,7 @@ func TestPagesAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := strings.Count(b.String(), "\n"); n > 40 {
-		t.Errorf("%d lines in a terminal of 40", n)
+		t.Errorf("%d lines in a terminal of 40:\n%s", n, b.String())
 	}
 }
 

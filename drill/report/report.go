@@ -22,6 +22,7 @@ type Report struct {
 	Version  string        `json:"version"`
 	Machine  string        `json:"machine"`             // "linux/amd64, 2 processors, go1.26.8"
 	HeldUp   time.Duration `json:"held_up,omitempty"`   // how long the drill itself did not get to run, at most: what was measured then is this machine's
+	Host     *Host         `json:"host,omitempty"`      // what the host of a virtual machine took; nil: nothing to speak of
 	CouldNot string        `json:"could_not,omitempty"` // why it could not be run or judged; then the verdict is CouldNotRun
 
 	Figures      Figures         `json:"figures"`
@@ -35,6 +36,19 @@ type Report struct {
 	MoreFailed   int             `json:"more_failed,omitempty"`
 	Advice       []string        `json:"advice,omitempty"`   // what to change, in the order of what it brings
 	LeftOut      []string        `json:"left_out,omitempty"` // what was not drilled though it could have been, and why
+}
+
+// Host is what the host of a virtual machine took of its processors, to give it to others.
+type Host struct {
+	Share float64 `json:"share"` // of all that the processors could have done, 0 to 1
+	Most  float64 `json:"most"`  // the same, in the worst five seconds
+	Spans []Span  `json:"spans"` // in which it was so much that what was measured is the host's, not the system's
+}
+
+// Span is a time, since the load began.
+type Span struct {
+	From time.Duration `json:"from"`
+	To   time.Duration `json:"to"`
 }
 
 // MaxFailures bounds Report.Failed.

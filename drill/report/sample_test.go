@@ -213,6 +213,7 @@ func long() *report.Report {
 	r := sample()
 	r.Drill, r.About, r.Command = "random", "", "holdfast drill examples/shop --random --seed 7 --for 30m"
 	r.Seed, r.Length, r.Faults, r.LeftOut = 7, 30*time.Minute, nil, nil
+	r.Host = &report.Host{Share: 0.083, Most: 0.626, Spans: []report.Span{{From: 5 * time.Minute, To: 6 * time.Minute}}}
 	var ids []string
 	for i := range 60 {
 		ids = append(ids, fmt.Sprintf("%s-%d", [...]string{"gateway", "recommendations", "orders", "inventory", "payment", "cart"}[i/10], i%10+1))

@@ -27,6 +27,7 @@ func Terminal(w io.Writer, r *Report, s Screen) error {
 	p.room = max(12, p.height-len(p.lines)-2)
 	p.why(r)
 	p.advice(r)
+	p.room = max(4, min(p.room, p.height-len(p.lines)-2-2*len(r.disturbed()))) // lines were wrapped
 	p.broken(r)
 	p.tail(r)
 	_, err := io.WriteString(w, p.String())
@@ -234,8 +235,19 @@ func (p *printer) tail(r *Report) {
 		}
 		p.wrap("left out: ", l, 2)
 	}
-	if r.HeldUp > 100*time.Millisecond {
-		p.wrap("", fmt.Sprintf("This machine held up the drill itself for up to %s; times have that in them.", span(r.HeldUp)), 2)
+	for _, l := range r.disturbed() {
+		p.wrap("", l, 2)
 	}
 	p.line(p.paint(dim, "again: ") + clean(r.Command, maxText)) // not cut: it is there to be copied
+}
+
+// disturbed is what the machine did to the drill itself, in two lines at most each.
+func (r *Report) disturbed() (out []string) {
+	if r.HeldUp > 100*time.Millisecond {
+		out = append(out, fmt.Sprintf("This machine held up the drill itself for up to %s; times have that in them.", span(r.HeldUp)))
+	}
+	if r.Host != nil {
+		out = append(out, r.Host.says())
+	}
+	return out
 }

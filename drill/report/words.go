@@ -236,3 +236,8 @@ func status(s load.Sample) string {
 	}
 	return clean(s.Status, 64)
 }
+
+// says is what the host took, in words.
+func (h *Host) says() string {
+	return fmt.Sprintf("The host took %.0f %% of this machine's processors, %.0f %% at worst; what was measured has that in it.", 100*h.Share, 100*h.Most)
+}

@@ -1,0 +1,120 @@
+package drill
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/holdfast-go/holdfast/drill/report"
+)
+
+const (
+	// lookEvery is over how long it is measured what the host takes.
+	lookEvery = 5 * time.Second
+	// robbed is the share of the processors from which on what is measured is the host's, not the system's.
+	robbed = 0.25
+	// maxRobbed bounds the times that are kept: an hour and a half of them, one after the other.
+	maxRobbed = 1000
+)
+
+// processors is what a machine's have done since it began, in ticks; stolen is what the host of a virtual machine gave to
+// others while there was something to do (proc_stat(5)).
+type processors struct{ all, stolen uint64 }
+
+// lookAtProcessors returns what they have done, and whether that is known: on Linux it is.
+func lookAtProcessors() (processors, bool) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return processors{}, false
+	}
+	return parseProcessors(text)
+}
+
+// parseProcessors reads the first line of /proc/stat: cpu USER NICE SYSTEM IDLE IOWAIT IRQ SOFTIRQ STEAL GUEST GUEST_NICE, the last
+// two of which are in the first two.
+func parseProcessors(text []byte) (p processors, ok bool) {
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	fields := bytes.Fields(line)
+	const stolen = 8
+	if len(fields) <= stolen || string(fields[0]) != "cpu" {
+		return processors{}, false
+	}
+	for _, f := range fields[1 : stolen+1] {
+		n, err := strconv.ParseUint(string(f), 10, 64)
+		if err != nil {
+			return processors{}, false
+		}
+		p.all += n
+		p.stolen = n
+	}
+	return p, true
+}
+
+// host watches what the host takes of a virtual machine's processors.
+type host struct {
+	look func() (processors, bool)
+
+	mu   sync.Mutex
+	took report.Host
+}
+
+// follow looks until ctx ends; now is since the load began.
+func (h *host) follow(ctx context.Context, now func() time.Duration) {
+	first, ok := h.look()
+	if !ok {
+		return
+	}
+	last, at := first, now()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		p, ok := h.look()
+		if !ok {
+			return
+		}
+		till := now()
+		h.note(report.Span{From: at, To: till}, share(last, p), share(first, p))
+		last, at = p, till
+	}
+}
+
+func (h *host) note(when report.Span, of, whole float64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.took.Share, h.took.Most = whole, max(h.took.Most, of)
+	if of < robbed || len(h.took.Spans) == maxRobbed {
+		return
+	}
+	if n := len(h.took.Spans); n > 0 && h.took.Spans[n-1].To == when.From {
+		h.took.Spans[n-1].To = when.To
+		return
+	}
+	h.took.Spans = append(h.took.Spans, when)
+}
+
+// share is that which the host took from one look to the other.
+func share(from, to processors) float64 {
+	if to.all <= from.all || to.stolen < from.stolen {
+		return 0
+	}
+	return float64(to.stolen-from.stolen) / float64(to.all-from.all)
+}
+
+// report is what it took; nil if that is next to nothing.
+func (h *host) report() *report.Host {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.took.Share < 0.05 && len(h.took.Spans) == 0 {
+		return nil
+	}
+	out := h.took
+	return &out
+}

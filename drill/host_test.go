@@ -1,0 +1,115 @@
+package drill
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-go/holdfast/drill/inject"
+	"github.com/holdfast-go/holdfast/drill/load"
+	"github.com/holdfast-go/holdfast/drill/report"
+)
+
+func FuzzParseProcessors(f *testing.F) {
+	f.Add([]byte("cpu  10 20 30 40 50 60 70 80 90 100\ncpu0 1 2 3\n"))
+	f.Add([]byte("cpu 1 2 3 4 5 6 7\n"))
+	f.Add([]byte("cpu 1 2 3 4 5 6 7 -8\n"))
+	f.Add([]byte(""))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, ok := parseProcessors(text)
+		if !ok && p != (processors{}) {
+			t.Errorf("%+v of what cannot be read", p)
+		}
+	})
+}
+
+func TestParseProcessors(t *testing.T) {
+	for text, want := range map[string]processors{
+		"cpu  10 20 30 40 50 60 70 80 90 100\ncpu0 1 2 3\n": {360, 80},
+		"cpu 1 2 3 4 5 6 7 8":                               {36, 8},
+		"cpu 1 2 3 4 5 6 7":                                 {}, // a kernel that does not know
+		"cpu 1 2 3 4 5 6 7 x":                               {},
+		"intr 1 2 3 4 5 6 7 8":                              {},
+		"":                                                  {},
+	} {
+		if got, ok := parseProcessors([]byte(text)); got != want || ok != (want != processors{}) {
+			t.Errorf("%q: %+v %v", text, got, ok)
+		}
+	}
+}
+
+// What the host takes is seen, and when it was much.
+func TestHostIsWatched(t *testing.T) {
+	watch := func(stolen ...uint64) *report.Host {
+		var out *report.Host
+		synctest.Test(t, func(t *testing.T) {
+			began, n := time.Now(), 0
+			h := host{look: func() (p processors, ok bool) {
+				for _, s := range stolen[:n] {
+					p.stolen += s
+				}
+				p.all = uint64(100 * n)
+				n++
+				return p, n <= len(stolen)+1
+			}}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(len(stolen))*lookEvery+time.Second)
+			defer cancel()
+			h.follow(ctx, func() time.Duration { return time.Since(began) })
+			out = h.report()
+		})
+		return out
+	}
+	if got := watch(4, 4, 4, 4); got != nil {
+		t.Errorf("next to nothing was taken: %+v", got)
+	}
+	if got := watch(24, 24); got == nil || got.Share != 0.24 || got.Most != 0.24 || len(got.Spans) != 0 {
+		t.Errorf("a quarter of the time, nearly: %+v", got)
+	}
+	got := watch(0, 60, 40, 0, 30)
+	if got == nil || got.Share != 0.26 || got.Most != 0.6 || len(got.Spans) != 2 ||
+		got.Spans[0] != (report.Span{From: 5 * time.Second, To: 15 * time.Second}) ||
+		got.Spans[1] != (report.Span{From: 20 * time.Second, To: 25 * time.Second}) {
+		t.Errorf("%+v", got)
+	}
+	if got := (&host{look: func() (processors, bool) { return processors{}, false }}); got.report() != nil {
+		t.Error("nothing is known, and something said")
+	}
+}
+
+// What was missed while the host gave the processors to others could not be judged; what was missed at another time was missed.
+func TestWhatTheHostTook(t *testing.T) {
+	drill := func(share float64, failed time.Duration) *report.Report {
+		samples := steady(20*time.Second, func(s *load.Sample) {
+			if s.Due >= failed && s.Due < failed+100*time.Millisecond {
+				s.Outcome = load.Failed
+			}
+		})
+		r := &report.Report{Faults: []report.Fault{{Kind: "kill", Begun: 5 * time.Second}}, Length: 20 * time.Second}
+		if share > 0 {
+			r.Host = &report.Host{Share: 0.2, Most: share, Spans: []report.Span{{From: 5 * time.Second, To: 10 * time.Second}}}
+		}
+		judge(r, Scenario{For: 20 * time.Second, Expect: Expect{Success: 0.9999, Mask: time.Second}}, inject.World{}, samples, 0)
+		return r
+	}
+	for _, tc := range []struct {
+		name   string
+		share  float64
+		failed time.Duration
+		want   report.Verdict
+		says   string
+	}{
+		{"none", 0, 8 * time.Second, report.UsersNoticed, "success"},
+		{"much, and nobody noticed", 0.6, time.Minute, report.NobodyNoticed, ""},
+		{"much, and calls failed then", 0.6, 8 * time.Second, report.CouldNotRun, "10 of the 10 calls that failed were under way while the host gave up to 60 %"},
+		{"much, and calls failed later", 0.6, 15 * time.Second, report.UsersNoticed, "success"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := drill(tc.share, tc.failed)
+			if r.Verdict() != tc.want || !strings.Contains(strings.Join(r.Reasons(), "\n"), tc.says) {
+				t.Errorf("%v: %q", r.Verdict(), r.Reasons())
+			}
+		})
+	}
+}
