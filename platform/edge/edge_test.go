@@ -23,10 +23,6 @@ import (
 	"github.com/holdfast-go/holdfast/rest"
 )
 
-// system is a registry with instances of one service, and an edge in front of them.
-
-// broken is an instance that reads the header of each request and does end with the connection.
-
 func TestForwardsRequestAndAnswer(t *testing.T) {
 	s := newSystem(t, Config{})
 	var got *http.Request
@@ -354,80 +350,6 @@ func (z *zeros) Read(p []byte) (int, error) {
 	clear(p[:n])
 	z.left -= n
 	return int(n), nil
-}
-
-func TestEventsOutliveTheTimeoutAndEndWithTheEdge(t *testing.T) {
-	s := newSystem(t, Config{Timeout: 500 * time.Millisecond})
-	gone := make(chan struct{})
-	s.serve("a", func(w http.ResponseWriter, r *http.Request) {
-		r = rest.Stream(w, r)
-		w.Header().Set("Content-Type", "text/event-stream")
-		tick := time.NewTicker(25 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			_, _ = io.WriteString(w, "data: x\n\n")
-			_ = http.NewResponseController(w).Flush()
-			select {
-			case <-tick.C:
-			case <-r.Context().Done():
-				close(gone)
-				return
-			}
-		}
-	})
-	resp, err := s.client.Get(s.url("/"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	for n := 0; n < 40; n++ {
-		if !lines.Scan() {
-			t.Fatalf("the stream ended after %d lines: %v", n, lines.Err())
-		}
-	}
-	if err := s.stop(); err != nil {
-		t.Error(err)
-	}
-	for lines.Scan() {
-	}
-	<-gone
-}
-
-func TestUpgradedConnectionsOutliveTheTimeout(t *testing.T) {
-	s := newSystem(t, Config{Timeout: 500 * time.Millisecond})
-	s.serve("a", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "parrot")
-		w.WriteHeader(http.StatusSwitchingProtocols)
-		conn, buf, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.Close()
-		_, _ = io.Copy(conn, buf)
-	})
-	conn, err := net.Dial("tcp", s.edge.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: parrot\r\n\r\n")
-	buf := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(buf, nil)
-	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatal(resp, err)
-	}
-	tick := time.NewTicker(25 * time.Millisecond)
-	defer tick.Stop()
-	for n := range 40 {
-		_, _ = fmt.Fprintf(conn, "%d\n", n)
-		if line, err := buf.ReadString('\n'); err != nil || line != fmt.Sprintf("%d\n", n) {
-			t.Fatalf("%q %v", line, err)
-		}
-		<-tick.C
-	}
 }
 
 func TestUserThatGoesAwayEndsTheWork(t *testing.T) {
