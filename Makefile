@@ -131,7 +131,7 @@ bugs: ## the same for drills: each of six bugs is put into a small system, and t
 
 DRILLS ?= quick leaders-die gateways-die
 drills: ## a minute each; all there are: holdfast drill --all examples/shop
-	$(GO) run ./cmd/holdfast drill --html drills.html --seed 1 examples/shop $(DRILLS)
+	$(GO) run ./cmd/holdfast drill --tries 3 --html drills.html --seed 1 examples/shop $(DRILLS)
 
 cross: ## compiles for every platform, runs nothing
 	@for t in $(TARGETS); do \

@@ -65,6 +65,9 @@ func (a *adviser) add(calls int, format string, args ...any) {
 func (a *adviser) failed(s load.Sample) {
 	before := a.e.first == 0 || s.Due+s.Took < a.e.first
 	switch {
+	case s.Empty && before:
+		a.add(1, "%s is answered 200 with nothing in it while nothing is broken: if that is right, it has to say expect: [200].", s.Call)
+		return
 	case wrongCall(s) && before:
 		a.add(1, "Look at the call %s first: it was answered %s before anything was broken (%s).", s.Call, s.Status, reason(s))
 		return

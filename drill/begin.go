@@ -44,7 +44,7 @@ load:
 		}
 		if edges++; edges == 1 {
 			fmt.Fprintf(&b, "  edge: %s\n  vars: {user: \"u-{{int 1 500}}\"}   # drawn for each call; {{.user}} in it\n  calls:\n", svc.Name)
-			b.WriteString("    home: {weight: 9, get: /}\n")
+			b.WriteString("    home: {weight: 9, get: /}   # if its good answer is empty: expect: [200]\n")
 			b.WriteString("    # What changes something, with a key so that it can be sent again, and what is a good answer:\n")
 			b.WriteString("    # order: {weight: 1, post: /orders, key: \"{{uuid}}\", body: {user: \"{{.user}}\", item: mug}, expect: [201], refused: [409], keep: {order: id}}\n")
 			continue

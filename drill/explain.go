@@ -154,6 +154,9 @@ func (e *explainer) answer(s load.Sample) string {
 	if why != "" {
 		why = ": " + why
 	}
+	if s.Empty {
+		return "The answer was 200 and nothing else, as some frameworks write for a handler that gave up."
+	}
 	switch s.Status {
 	case "":
 		switch {
@@ -183,6 +186,9 @@ func isTimeout(text string) bool {
 
 // wrongCall reports whether the answer is about the call, and not about how the system is.
 func wrongCall(s load.Sample) bool {
+	if s.Empty {
+		return false
+	}
 	switch s.Status {
 	case "400", "401", "403", "404", "405", "406", "409", "410", "411", "412", "413", "414", "415", "422",
 		"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "FAILED_PRECONDITION", "OUT_OF_RANGE", "UNIMPLEMENTED", "UNAUTHENTICATED":

@@ -14,6 +14,8 @@ import (
 const (
 	// lookEvery is over how long it is measured what the host takes.
 	lookEvery = 5 * time.Second
+	// shortest is what is looked at all the same at the end.
+	shortest = time.Second
 	// robbed is the share of the processors from which on what is measured is the host's, not the system's.
 	robbed = 0.25
 	// maxRobbed bounds the times that are kept: an hour and a half of them, one after the other.
@@ -70,17 +72,17 @@ func (h *host) follow(ctx context.Context, now func() time.Duration) {
 	last, at := first, now()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for {
+	for over := false; !over; {
 		select {
 		case <-ctx.Done():
-			return
+			over = true
 		case <-tick.C:
 		}
 		p, ok := h.look()
-		if !ok {
+		till := now()
+		if !ok || over && till < at+shortest {
 			return
 		}
-		till := now()
 		h.note(report.Span{From: at, To: till}, share(last, p), share(first, p))
 		last, at = p, till
 	}

@@ -42,19 +42,23 @@ func TestParseProcessors(t *testing.T) {
 
 // What the host takes is seen, and when it was much.
 func TestHostIsWatched(t *testing.T) {
+	last := lookEvery + time.Second // of the last look
 	watch := func(stolen ...uint64) *report.Host {
 		var out *report.Host
 		synctest.Test(t, func(t *testing.T) {
 			began, n := time.Now(), 0
 			h := host{look: func() (p processors, ok bool) {
+				if n > len(stolen) {
+					return p, false
+				}
 				for _, s := range stolen[:n] {
 					p.stolen += s
 				}
 				p.all = uint64(100 * n)
 				n++
-				return p, n <= len(stolen)+1
+				return p, true
 			}}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(len(stolen))*lookEvery+time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(len(stolen)-1)*lookEvery+last)
 			defer cancel()
 			h.follow(ctx, func() time.Duration { return time.Since(began) })
 			out = h.report()
@@ -73,8 +77,39 @@ func TestHostIsWatched(t *testing.T) {
 		got.Spans[1] != (report.Span{From: 20 * time.Second, To: 25 * time.Second}) {
 		t.Errorf("%+v", got)
 	}
+	// What came since the last look is seen at the end.
+	last = 2 * time.Second
+	if got := watch(0, 60); got == nil || got.Share != 0.3 || len(got.Spans) != 1 || got.Spans[0] != (report.Span{From: 5 * time.Second, To: 7 * time.Second}) {
+		t.Errorf("at the end: %+v", got)
+	}
 	if got := (&host{look: func() (processors, bool) { return processors{}, false }}); got.report() != nil {
 		t.Error("nothing is known, and something said")
+	}
+}
+
+// A promise about times is not excused by what the host took at another time.
+func TestWhatTheHostTookExcusesNothingElse(t *testing.T) {
+	for took, want := range map[report.Span]report.Verdict{
+		{From: 5 * time.Second, To: 10 * time.Second}:  report.CouldNotRun,
+		{From: 0, To: 4 * time.Second}:                 report.UsersNoticed,
+		{From: 15 * time.Second, To: 20 * time.Second}: report.UsersNoticed,
+	} {
+		for name, change := range map[string]func(s *load.Sample){
+			"mask": func(s *load.Sample) { s.Outcome = load.Failed },
+			"p99":  func(s *load.Sample) { s.Took = 2 * time.Second },
+		} {
+			samples := steady(20*time.Second, func(s *load.Sample) {
+				if s.Due >= 6*time.Second && s.Due < 8*time.Second {
+					change(s)
+				}
+			})
+			r := &report.Report{Faults: []report.Fault{{Kind: "kill", Begun: 6 * time.Second}}, Length: 20 * time.Second}
+			r.Host = &report.Host{Share: 0.2, Most: 0.5, Spans: []report.Span{took}}
+			judge(r, Scenario{For: 20 * time.Second, Expect: Expect{Success: 0.5, Mask: 500 * time.Millisecond, P99: time.Second}}, inject.World{}, samples, 0)
+			if r.Verdict() != want || !strings.HasPrefix(strings.Join(r.Reasons(), "\n"), name+" ") {
+				t.Errorf("%s was missed, and the host took %+v: %v, %q", name, took, r.Verdict(), r.Reasons())
+			}
+		}
 	}
 }
 
@@ -107,7 +142,7 @@ func TestWhatTheHostTook(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := drill(tc.share, tc.failed)
-			if r.Verdict() != tc.want || !strings.Contains(strings.Join(r.Reasons(), "\n"), tc.says) {
+			if r.Verdict() != tc.want || r.Disturbed() != (tc.want == report.CouldNotRun) || !strings.Contains(strings.Join(r.Reasons(), "\n"), tc.says) {
 				t.Errorf("%v: %q", r.Verdict(), r.Reasons())
 			}
 		})

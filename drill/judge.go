@@ -57,34 +57,77 @@ func (s *session) named(samples []load.Sample) []load.Sample {
 	return samples
 }
 
+// measured is what follows from the samples and the faults.
+type measured struct {
+	figures report.Figures
+	broken  bool          // there were faults that could be felt
+	last    time.Duration // when the last call failed that a fault made fail
+	back    recovered
+}
+
+// measure also notes in faults how long each was felt. What a calm system is like is not taken from times that are left out.
+func measure(e Expect, faults []report.Fault, samples []load.Sample, leftOut []report.Span) (m measured) {
+	turns := turnsOf(faults)
+	calm := calmOf(without(samples, leftOut), faults)
+	limit := threshold(e, calm.P99)
+	mask(faults, turns, samples, limit)
+	m.figures = figures(samples)
+	m.figures.CalmP50, m.figures.CalmP99 = calm.P50, calm.P99
+	for _, f := range faults {
+		m.figures.Mask = max(m.figures.Mask, f.Mask)
+	}
+	m.back = recovery(turns, samples, limit)
+	m.figures.Recover = m.back.longest
+	m.broken, m.last = len(turns) > 0, lastFailed(samples, turns, limit)
+	return m
+}
+
+// judge holds it against what was promised.
+func (m measured) judge(r *report.Report, e Expect, f report.Figures) []report.Expectation {
+	out := expectations(e, f, m.broken, r.HeldUp)
+	if r.HeldUp <= tooLong {
+		unending(out, m.last > r.Length-atTheEnd, m.back)
+	}
+	return out
+}
+
+// robbedOf returns when the host took so much that what was measured is its doing.
+func robbedOf(r *report.Report) []report.Span {
+	if r.Host == nil {
+		return nil
+	}
+	return r.Host.Spans
+}
+
+// without returns the calls that were not under way in those times, which are in their order and do not overlap.
+func without(samples []load.Sample, during []report.Span) []load.Sample {
+	if len(during) == 0 {
+		return samples
+	}
+	return slices.DeleteFunc(slices.Clone(samples), func(s load.Sample) bool { return underWay(s, during) })
+}
+
+// underWay reports whether a call was under way in one of those times.
+func underWay(s load.Sample, during []report.Span) bool {
+	i, _ := slices.BinarySearchFunc(during, s.Due, func(d report.Span, due time.Duration) int { return cmp.Compare(d.To, due) })
+	return i < len(during) && during[i].From <= s.Due+s.Took
+}
+
 // judge fills in what follows from the samples and the faults. It is pure, but for r.
 func judge(r *report.Report, sc Scenario, w inject.World, samples []load.Sample, amplification float64) {
-	turns := turnsOf(r.Faults)
-	calm := calmOf(samples, r.Faults)
-	limit := threshold(sc.Expect, calm.P99)
-	mask(r.Faults, turns, samples, limit)
-	r.Figures = figures(samples)
+	m := measure(sc.Expect, r.Faults, samples, robbedOf(r))
+	r.Figures = m.figures
 	r.Figures.Amplification = amplification
 	if amplification == 0 {
 		r.Figures.Amplification = attemptsOf(samples)
 	}
-	r.Figures.CalmP50, r.Figures.CalmP99 = calm.P50, calm.P99
-	for _, f := range r.Faults {
-		r.Figures.Mask = max(r.Figures.Mask, f.Mask)
-	}
-	back := recovery(turns, samples, limit)
-	r.Figures.Recover = back.longest
 	for _, c := range sc.Load.Calls {
 		of := slices.Clone(samples)
 		of = slices.DeleteFunc(of, func(s load.Sample) bool { return s.Call != c.Name })
 		r.Calls = append(r.Calls, report.Call{Name: c.Name, Figures: figures(of)})
 	}
 	r.Timeline = timeline(samples, r.Length)
-	r.Expectations = expectations(sc.Expect, r.Figures, len(turns) > 0, r.HeldUp)
-	if r.HeldUp <= tooLong {
-		last := lastFailed(samples, turns, limit)
-		unending(r.Expectations, last > r.Length-atTheEnd, back)
-	}
+	r.Expectations = m.judge(r, sc.Expect, r.Figures)
 	excuse(r, sc.Expect, samples)
 	r.Failed, r.MoreFailed = failures(r, samples, newExplainer(r, sc, w))
 	r.Advice = advise(r, sc, w, samples)
@@ -104,6 +147,27 @@ func unending(expectations []report.Expectation, failing bool, back recovered) {
 	}
 }
 
+// excuseTimes does so for the promises about times: they would have been kept by the other calls. How many attempts were made at
+// which time is not known.
+func excuseTimes(r *report.Report, e Expect, others []load.Sample, why string) {
+	faults := slices.Clone(r.Faults)
+	for i := range faults {
+		faults[i].Mask, faults[i].Failed = 0, 0
+	}
+	m := measure(e, faults, others, nil)
+	m.figures.Amplification = e.Amplification
+	kept := make(map[string]bool)
+	for _, x := range m.judge(r, e, m.figures) {
+		kept[x.Name] = x.Kept
+	}
+	for i := range r.Expectations {
+		x := &r.Expectations[i]
+		if x.Name != "success" && !x.Kept && x.Unknown == "" && kept[x.Name] {
+			x.Unknown, x.Machine = why, true
+		}
+	}
+}
+
 // merged returns the same times, in their order and none twice.
 func merged(spans []report.Span) (out []report.Span) {
 	slices.SortFunc(spans, func(a, b report.Span) int { return cmp.Compare(a.From, b.From) })
@@ -116,9 +180,6 @@ func merged(spans []report.Span) (out []report.Span) {
 	}
 	return out
 }
-
-// times are the promises about how long something takes.
-var times = []string{"p50", "p99", "p99.9", "mask", "recover"}
 
 // held returns when the drill itself did not get to run, by the calls that were late then.
 func held(samples []load.Sample) (held []report.Span) {
@@ -143,29 +204,24 @@ func excuse(r *report.Report, e Expect, samples []load.Sample) {
 	if r.HeldUp > tooLong {
 		during = held(samples)
 	}
-	if h := r.Host; h != nil && len(h.Spans) > 0 {
-		during = merged(append(during, h.Spans...))
-		why = fmt.Sprintf("the host gave up to %.0f %% of this machine's processors to others", 100*h.Most)
-		for i := range r.Expectations {
-			if x := &r.Expectations[i]; slices.Contains(times, x.Name) && !x.Kept && x.Unknown == "" {
-				x.Unknown = why
-			}
-		}
+	if spans := robbedOf(r); len(spans) > 0 {
+		during = merged(append(during, spans...))
+		why = fmt.Sprintf("the host gave up to %.0f %% of this machine's processors to others", 100*r.Host.Most)
+		excuseTimes(r, e, without(samples, during), why)
 	}
 	if len(during) == 0 {
 		return
 	}
 	excused := 0
 	for _, s := range samples {
-		i, _ := slices.BinarySearchFunc(during, s.Due, func(h report.Span, due time.Duration) int { return cmp.Compare(h.To, due) })
-		if s.Outcome == load.Failed && i < len(during) && during[i].From <= s.Due+s.Took {
+		if s.Outcome == load.Failed && underWay(s, during) {
 			excused++
 		}
 	}
 	for i := range r.Expectations {
 		x := &r.Expectations[i]
 		if x.Name == "success" && !x.Kept && x.Unknown == "" && success(r.Figures.OK, r.Figures.Failed-excused) >= e.Success {
-			x.Unknown = fmt.Sprintf("%d of the %d calls that failed were under way while %s", excused, r.Figures.Failed, why)
+			x.Unknown, x.Machine = fmt.Sprintf("%d of the %d calls that failed were under way while %s", excused, r.Figures.Failed, why), true
 		}
 	}
 }
@@ -322,7 +378,7 @@ func expectations(e Expect, f report.Figures, broken bool, heldUp time.Duration)
 	heldBack := ""
 	if heldUp > tooLong {
 		heldBack = fmt.Sprintf("the drill itself did not get to run for %s, so its times are this machine's, not the system's", brief(heldUp))
-		out = append(out, report.Expectation{Name: "load", Goal: "offered when it is due", Value: brief(heldUp) + " late", Unknown: heldBack})
+		out = append(out, report.Expectation{Name: "load", Goal: "offered when it is due", Value: brief(heldUp) + " late", Unknown: heldBack, Machine: true})
 	}
 	if e.Success > 0 {
 		out = append(out, successOf(e, f))
@@ -350,7 +406,7 @@ func expectations(e Expect, f report.Figures, broken bool, heldUp time.Duration)
 		case !d.fault && f.OK+f.Refused == 0:
 			x.Value, x.Kept = "no call was answered", false
 		default:
-			x.Unknown = heldBack
+			x.Unknown, x.Machine = heldBack, heldBack != ""
 		}
 		out = append(out, x)
 	}

@@ -296,13 +296,13 @@ func (s *session) drill(ctx context.Context) error {
 	watchers.Go(func() { s.lanes.follow(watching, s.cfg.Control, s.rec.Began()) })
 	watchers.Go(func() { s.attempts.follow(watching, s.cfg.Control) })
 	watchers.Go(func() { s.progress(watching) })
-	watchers.Go(func() { s.host.follow(watching, s.rec.Now) })
 	defer watchers.Wait()
 	defer stopWatching()
 
 	offering, stopOffering := context.WithCancel(ctx)
 	defer stopOffering()
 	watchers.Go(func() { s.watchPlatform(watching, stopOffering) })
+	watchers.Go(func() { s.host.follow(offering, s.rec.Now) })
 	var under sync.WaitGroup
 	for _, c := range s.checks {
 		under.Go(func() { c.Run(offering, s.eyes) })

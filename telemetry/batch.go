@@ -133,20 +133,20 @@ func (b *batch) put(into func(*load)) {
 	}
 }
 
-// take returns what is to be sent next, or nil: what is full, or all there is.
-func (b *batch) take(all bool) *load {
+// take returns what is to be sent next, or nil: what is full, and then, if it is to be all, what is not; that is the last.
+func (b *batch) take(all bool) (l *load, last bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.full) > 0 {
 		l := b.full[0]
 		b.full = slices.Delete(b.full, 0, 1)
-		return l
+		return l, false
 	}
 	if l := b.last; all && l.len() > 0 {
 		b.begin()
-		return l
+		return l, true
 	}
-	return nil
+	return nil, false
 }
 
 // begin has spans wait in another one. b.mu is held.
@@ -170,11 +170,17 @@ func (b *batch) sent(l *load) {
 func (b *batch) run() {
 	defer close(b.done)
 	var due <-chan time.Time
+	// All is what there is now: what comes while it is being sent waits for others.
 	send := func(all bool) {
-		for l := b.take(all); l != nil; l = b.take(all) {
+		for {
+			l, last := b.take(all)
+			if l == nil {
+				return
+			}
 			if b.send(b.sending, l) {
 				b.sent(l)
 			}
+			all = all && !last
 		}
 	}
 	for {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -98,6 +99,35 @@ func TestSpansAreSentAndWritten(t *testing.T) {
 	}
 	if got := log.String(); !strings.Contains(got, "name=checkout") || !strings.Contains(got, "trace_id=ab0") {
 		t.Errorf("written: %s", got)
+	}
+}
+
+// Spans are sent as protobuf, also where the environment asks for what is not known here.
+func TestSpansAreProtobuf(t *testing.T) {
+	type request struct {
+		kind string
+		body []byte
+	}
+	got := make(chan request, 1)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got <- request{r.Header.Get("Content-Type"), body}
+	}))
+	defer collector.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
+	tm := &Telemetry{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}
+	e := tm.spanExporter(t.Context(), environment{traces: destinations{otlp: true}})
+	s := newSnapshot()
+	s.name, s.resource = "checkout", resource.Empty()
+	if err := e.ExportSpans(t.Context(), []sdktrace.ReadOnlySpan{s}); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-got; r.kind != "application/x-protobuf" || !bytes.Contains(r.body, []byte("checkout")) {
+		t.Errorf("sent as %s: %q", r.kind, r.body)
+	}
+	if err := e.Shutdown(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

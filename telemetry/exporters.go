@@ -36,7 +36,8 @@ func (t *Telemetry) spanExporter(ctx context.Context, env environment) sdktrace.
 		if env.protocol[signalTraces] == overGRPC {
 			client = otlptracegrpc.NewClient()
 		} else {
-			client = otlptracehttp.NewClient()
+			// What is written here is protobuf, whatever the environment says: JSON would leave it out.
+			client = otlptracehttp.NewClient(otlptracehttp.WithEncoding(otlptracehttp.EncodingProtobuf))
 		}
 		if e, err := newOTLP(ctx, client); err != nil {
 			t.cfg.Logger.Warn("telemetry: spans are not sent", "error", err)

@@ -124,8 +124,14 @@ func (p *parcel) add(w *written) {
 	p.others[w.scope] = append(p.others[w.scope], w.span...)
 }
 
-// empty has p used again.
-func (p *parcel) empty() { *p = parcel{own: p.own[:0]} }
+// empty has p used again, unless one large span has made it large.
+func (p *parcel) empty() {
+	own := p.own[:0]
+	if cap(own) > 2*maxBatchBytes {
+		own = nil
+	}
+	*p = parcel{own: own}
+}
 
 // The numbers of the fields of Resource and of ScopeSpans.
 const (

@@ -142,6 +142,48 @@ func TestWhatWaitsForOTLP(t *testing.T) {
 	})
 }
 
+// What comes while all there was is being sent waits for others: who flushes waits for no more than what there was.
+func TestAFlushEndsThoughSpansKeepComing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dropped atomic.Uint64
+		var b *batch
+		again := func() {
+			s := newSnapshot()
+			s.resource = resource.Empty()
+			b.add(s)
+		}
+		w := &busy{wire: new(wire), meanwhile: again}
+		o, err := newOTLP(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = newBatch(o, &dropped, slog.New(slog.DiscardHandler))
+		again()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := b.ForceFlush(ctx); err != nil || w.requests != 1 {
+			t.Errorf("%v, in %d requests", err, w.requests)
+		}
+		if err := b.Shutdown(t.Context()); err != nil || w.requests != 2 || dropped.Load() != 0 {
+			t.Errorf("%v, in %d requests, %d dropped", err, w.requests, dropped.Load())
+		}
+	})
+}
+
+// busy is a client during whose requests spans come.
+type busy struct {
+	*wire
+	meanwhile func()
+	requests  int
+}
+
+func (c *busy) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
+	c.requests++
+	c.meanwhile()
+	<-time.After(time.Millisecond)
+	return c.wire.UploadTraces(ctx, spans)
+}
+
 // moody is a client that waits to be told what becomes of each request.
 type moody struct {
 	*wire

@@ -43,8 +43,11 @@ func ask(ctx context.Context, p *load.Prepared, d load.Draw, vars load.Values, w
 func good(s load.Sample) bool { return s.Outcome == load.OK }
 
 // answered reports whether a system has said what it knows: an error of its own (503, UNAVAILABLE) says nothing of what was
-// asked.
+// asked, and neither does a yes with nothing in it.
 func answered(s load.Sample) bool {
+	if s.Empty {
+		return false
+	}
 	switch s.Status {
 	case "", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL", "UNKNOWN", "UNAUTHENTICATED", "PERMISSION_DENIED":
 		return false

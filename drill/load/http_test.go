@@ -101,7 +101,11 @@ func TestAnAnswerIsJudged(t *testing.T) {
 			t.Errorf("%q, answered with nothing: %s, %q", method, s.Outcome, s.Error)
 		}
 	}
-	s := do(t, answer(500, strings.Repeat("é\n", 5000)+"\xff"), load.Call{Path: "/"}, nil)
+	s := do(t, answer(200, ""), load.Call{Path: "/", Keep: map[string]string{"kind": "@header.Content-Type ?? none", "status": "@status"}}, nil)
+	if s.Outcome != load.OK || s.Empty {
+		t.Errorf("what is kept is in the header: %+v", s)
+	}
+	s = do(t, answer(500, strings.Repeat("é\n", 5000)+"\xff"), load.Call{Path: "/"}, nil)
 	if len(s.Error) > 1<<10 || strings.Contains(s.Error, "\n") {
 		t.Errorf("an error of %d bytes", len(s.Error))
 	}

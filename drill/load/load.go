@@ -26,6 +26,7 @@ type Sample struct {
 	Outcome Outcome `json:"outcome"`
 	Status  string  `json:"status,omitempty"` // "200", "503", "UNAVAILABLE"
 	Error   string  `json:"error,omitempty"`  // what the answer said, cut at 1 KiB
+	Empty   bool    `json:"empty,omitempty"`  // it failed for having nothing in it: a yes that says nothing
 
 	Attempts int    `json:"attempts,omitempty"` // 0 is not known
 	Instance string `json:"instance,omitempty"` // the address that answered, if known

@@ -105,6 +105,11 @@ func (p Path) names() (out []string) {
 	return out
 }
 
+// outside reports whether the value is beside the body.
+func (p Path) outside() bool {
+	return len(p.steps) > 0 && (p.steps[0].name == "@header" || p.steps[0].name == "@status")
+}
+
 // answer is what a path looks into.
 type answer struct {
 	from   string // the address that answered, if known

@@ -120,6 +120,7 @@ func (p *Prepared) compile() error {
 		problems = append(problems, err)
 	}
 	p.keep = make(map[string]Path)
+	outside := false // of the body
 	for name, text := range p.call.Keep {
 		path, err := CompilePath(text)
 		if err == nil && !validName(name) {
@@ -128,6 +129,7 @@ func (p *Prepared) compile() error {
 		problems = append(problems, err)
 		p.use(path.names()...)
 		p.keep[name] = path
+		outside = outside || path.outside()
 	}
 	status := func(texts []string) (out []Status) {
 		for _, text := range texts {
@@ -139,7 +141,7 @@ func (p *Prepared) compile() error {
 	p.expect, p.refused = status(p.call.Expect), status(p.call.Refused)
 	if len(p.expect) == 0 {
 		p.expect = []Status{{code: "2xx"}, {code: "3xx"}, {code: "OK"}}
-		p.reads = p.call.GRPC == "" && p.method() == http.MethodGet
+		p.reads = p.call.GRPC == "" && p.method() == http.MethodGet && !outside
 	}
 	return errors.Join(problems...)
 }
@@ -304,7 +306,7 @@ func (p *Prepared) do(ctx context.Context, m made) Sample {
 	case matches(p.expect, s.Status, text):
 		s.Outcome = OK
 		if p.reads && s.Status == "200" && text == "" {
-			s.Outcome, s.Error = Failed, `the answer is empty; where that is right, the call says "expect: [200]"`
+			s.Outcome, s.Empty, s.Error = Failed, true, `the answer is empty; where that is right, the call says "expect: [200]"`
 		} else if missing := p.take(a, m, &s); missing != "" {
 			s.Outcome, s.Error = Failed, oneLine("the answer has no "+cut(missing, 80)+": "+text)
 		}

@@ -49,6 +49,11 @@ func (r *Report) plain() *Report {
 	notNil(&c.Timeline)
 	notNil(&c.Instances)
 	notNil(&c.Failed)
+	if c.Host != nil {
+		host := *c.Host
+		notNil(&host.Spans)
+		c.Host = &host
+	}
 	return &c
 }
 

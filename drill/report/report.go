@@ -103,6 +103,8 @@ type Expectation struct {
 	Kept  bool   `json:"kept"`
 	// Unknown, if not empty, is why it could not be judged; Kept does not count then.
 	Unknown string `json:"unknown,omitempty"`
+	// Machine is that this machine alone is why, and not the system or the drill.
+	Machine bool `json:"machine,omitempty"`
 }
 
 // Slice is a piece of the timeline, all of the same length.

@@ -50,6 +50,29 @@ func (r *Report) Reasons() []string {
 	return reasons
 }
 
+// Disturbed reports whether it could not be judged, and this machine alone is why: another time it may be.
+func (r *Report) Disturbed() bool {
+	if r.Verdict() != CouldNotRun || r.CouldNot != "" || len(r.Expectations) == 0 {
+		return false
+	}
+	for _, v := range r.Invariants {
+		if v.Answer != check.Holds {
+			return false
+		}
+	}
+	for _, e := range r.Expectations {
+		if e.Unknown != "" && !e.Machine {
+			return false
+		}
+	}
+	for _, f := range r.Faults {
+		if f.Error != "" {
+			return false
+		}
+	}
+	return true
+}
+
 func (r *Report) judge() (Verdict, []string) {
 	if r.CouldNot != "" {
 		return CouldNotRun, []string{r.CouldNot}

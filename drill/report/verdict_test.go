@@ -80,3 +80,27 @@ func TestItSaysThatCallsStillFail(t *testing.T) {
 		}
 	}
 }
+
+// A drill is made again only when nothing but this machine is why it could not be judged.
+func TestDisturbed(t *testing.T) {
+	machine := report.Expectation{Name: "success", Unknown: "the host took it", Machine: true}
+	kept := report.Expectation{Name: "p99", Kept: true}
+	for name, tc := range map[string]struct {
+		r    report.Report
+		want bool
+	}{
+		"this machine":             {report.Report{Expectations: []report.Expectation{machine, kept}}, true},
+		"and an invariant":         {report.Report{Expectations: []report.Expectation{machine}, Invariants: []check.Verdict{{Answer: check.Unknown}}}, false},
+		"and one that holds":       {report.Report{Expectations: []report.Expectation{machine}, Invariants: []check.Verdict{{Answer: check.Holds}}}, true},
+		"and a fault that was not": {report.Report{Expectations: []report.Expectation{machine}, Faults: []report.Fault{{Error: "no"}}}, false},
+		"and another one":          {report.Report{Expectations: []report.Expectation{machine, {Name: "mask", Unknown: "nothing was broken"}}}, false},
+		"and one that was missed":  {report.Report{Expectations: []report.Expectation{machine, {Name: "mask"}}}, false},
+		"nothing":                  {report.Report{Expectations: []report.Expectation{kept}}, false},
+		"nothing was expected":     {report.Report{}, false},
+		"the platform ended":       {report.Report{Expectations: []report.Expectation{machine}, CouldNot: "the platform itself ended"}, false},
+	} {
+		if got := tc.r.Disturbed(); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

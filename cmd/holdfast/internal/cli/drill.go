@@ -25,6 +25,7 @@ type drillOptions struct {
 	all, random       bool
 	seed              uint64
 	length, every     time.Duration
+	tries             int
 	json, junit, html string
 	up                upOptions
 }
@@ -65,6 +66,7 @@ Exit codes: 0 nobody noticed, 1 users noticed, 2 it could not be run or judged.`
 	f.BoolVar(&opts.random, "random", false, "faults that are drawn from the seed, instead of those of NAME")
 	f.Uint64Var(&opts.seed, "seed", 0, "`N` that everything is drawn from; the same one does the same again (default: another one each time)")
 	f.DurationVar(&opts.length, "for", 0, "`TIME` that load is offered (default: what the drill says)")
+	f.IntVar(&opts.tries, "tries", 1, "make a drill up to `N` times while it cannot be judged for this machine's doing alone (it stood still, or its host took the processors)")
 	f.DurationVar(&opts.every, "every", 0, "mean `TIME` between random faults (default 3s)")
 	f.StringVar(&opts.html, "html", "", "write the report to `FILE` as a page that needs nothing else")
 	f.StringVar(&opts.json, "json", "", "write the report to `FILE` as JSON; - is standard output, and nothing else goes there")
@@ -146,12 +148,19 @@ func (a *app) runDrills(ctx context.Context, chosen []*drill.Scenario, path stri
 			})
 			continue
 		}
-		view.begin(sc, opts.seed)
-		r := drill.Run(ctx, sc, drill.Config{
-			Control: c, Addr: a.control, Seed: opts.seed, Command: a.drillAgain(sc, path, opts), Version: version(),
-			Progress: view.progress, Guard: guard.guard, GRPC: conns.dial,
-		})
-		view.end(r)
+		var r *report.Report
+		for try := 1; ; try++ {
+			view.begin(sc, opts.seed)
+			r = drill.Run(ctx, sc, drill.Config{
+				Control: c, Addr: a.control, Seed: opts.seed, Command: a.drillAgain(sc, path, opts), Version: version(),
+				Progress: view.progress, Guard: guard.guard, GRPC: conns.dial,
+			})
+			view.end(r)
+			if try >= opts.tries || !r.Disturbed() || ctx.Err() != nil {
+				break
+			}
+			view.line(fmt.Sprintf("%s could not be judged for this machine's doing: once more (%d of %d)", sc.Name, try+1, opts.tries))
+		}
 		reports = append(reports, r)
 	}
 	return reports
