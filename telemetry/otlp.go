@@ -98,8 +98,8 @@ func (w *written) recycle() {
 	writtens.Put(w)
 }
 
-// parcel is what is sent at once: spans of one resource, as they are sent. Nothing in it points to anything, so that what
-// waits to be sent is no work for the garbage collector.
+// parcel is what is sent at once: spans of one resource, as they are sent. They are bytes, so that what waits is hardly any
+// work for the garbage collector.
 type parcel struct {
 	spans, size int // how many, and their bytes
 	resource    *resource.Resource

@@ -104,6 +104,7 @@ func TestDrillsThatCannotBeRun(t *testing.T) {
 		{"drill --all " + good + " mine", "--all are all of them"},
 		{"drill --all --random " + good, "--all are all of them"},
 		{"drill --for -1s " + good, "--for and --every want a time"},
+		{"drill --tries 0 " + good, "--tries wants a number, of 1 at least"},
 		{"drill --for 4s " + good + " mine", "--for 4s is too short for mine"},
 		{"drill --json - --html - " + good, "only one report can go to standard output"},
 		{"drill --json /nowhere/x.json " + good, "/nowhere"},

@@ -94,6 +94,8 @@ func (d drillSet) choose(names []string, opts drillOptions) (out []*drill.Scenar
 		return nil, usage("--all are all of them: it goes with neither NAME nor --random")
 	case opts.length < 0 || opts.length > 24*time.Hour || opts.every < 0:
 		return nil, usage("--for and --every want a time, of a day at most")
+	case opts.tries < 1:
+		return nil, usage("--tries wants a number, of 1 at least")
 	case opts.all:
 		out = d.all()
 	case len(names) == 0 && opts.random:
