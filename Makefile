@@ -1,5 +1,5 @@
 # make            format, lint, test
-# make test       the whole suite with the race detector; needs nothing but Go
+# make test       the whole suite, with the race detector where there is a C compiler; needs nothing but Go
 # make test-real  the same against real servers and a real browser, and the shop under fire
 # make consul     the Consul agent of the real tests, into the user's cache: once, about 5 minutes of two processors
 # make kafka      the Kafka broker of the real tests, into the user's cache: once, seconds; needs Maven, and Java 17 to run
@@ -10,8 +10,9 @@
 # make bugs       six bugs in a system that is drilled: each is found by the drill that should; needs nothing, ten minutes
 # make drills     the shop is broken on purpose for three minutes: nobody may notice; needs nothing but Go
 # make generate   protobuf code; leaves no difference when nothing changed
+# make fuzz       each fuzz test on 10,000 new inputs: half an hour; INPUTS=2000 is 10 minutes
 # make bench      benchmarks beside the code, then what a call costs and how a fleet is balanced: minutes
-# make promises   the other programs under bench/, which break things and judge what comes of it: about an hour, quiet machine
+# make promises   ten other programs under bench/, which break things and judge what comes of it: an hour and a half, quiet machine, PostgreSQL
 # make soak       the shop under load for 46 minutes: does the memory of any process grow? quiet machine
 # make pictures   the pictures in docs/ (needs Chromium and tmux)
 
@@ -22,13 +23,15 @@ TESTS  ?= 4# packages that are tested at a time
 # The race detector has each process wait for a second when it ends, for races in what still runs then. goleak sees to it
 # that nothing does, and there are a hundred packages, many of which start processes.
 export GORACE ?= atexit_sleep_ms=0
+# It needs a C compiler, without which Go has no cgo. Tests run without it, too, and say so.
+RACE    = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 # What is built for every one of the targets; all the rest, the platform, runs on linux and darwin.
 LIBRARY   := . ./admission/... ./balance/... ./config/... ./drivers/... ./failure/... ./idempotency/... ./lifecycle/... ./lock/... ./policy/... ./queue/... \
              ./registry/... ./replica/... ./resilience/... ./rest/... ./rpc/... ./examples/greeter/...
 TARGETS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := all
-.PHONY: all build fmt lint test test-real engines consul kafka axe jaeger otelcol generate schedules mutants bugs drills cross bench promises soak pictures clean
+.PHONY: all build fmt lint test test-real engines consul kafka axe jaeger otelcol generate schedules mutants bugs drills cross fuzz bench promises soak pictures clean
 
 all: fmt lint test
 
@@ -48,13 +51,14 @@ lint:
 # Many packages wait more than they compute, so that more run at a time than there are processors; and a third of the processor time went into
 # linking what nobody debugs.
 test: ## without vet, which is part of lint, and sees all packages there
-	$(GOTEST) -race -vet=off -p $(TESTS) -ldflags='-w -s' ./...
+	@[ -n "$(RACE)" ] || echo 'no C compiler: without the race detector'
+	$(GOTEST) $(RACE) -vet=off -p $(TESTS) -ldflags='-w -s' ./...
 
 test-real: consul kafka axe jaeger otelcol
-	$(GOTEST) -race -tags real -run 'Real' -count=1 -timeout 40m $(REAL) ./...
+	$(GOTEST) $(RACE) -tags real -run 'Real' -count=1 -timeout 40m $(REAL) ./...
 
 engines: kafka
-	$(GOTEST) -race -tags real -run 'TestShopOnOtherEngines' -count=1 -timeout 20m -v ./examples/shop
+	$(GOTEST) $(RACE) -tags real -run 'TestShopOnOtherEngines' -count=1 -timeout 20m -v ./examples/shop
 
 # Only what is in tools/consul/go.mod decides what is built: not the user's flags, nor a workspace. It is a test server
 # (its licence is the BSL) and is never committed nor linked. A build that was interrupted leaves nothing that counts.
@@ -138,6 +142,10 @@ cross: ## compiles for every platform, runs nothing
 	  pkgs='$(LIBRARY)'; case $$t in linux/*|darwin/arm64) pkgs=./... ;; esac; \
 	  echo "build $$t"; CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build $$pkgs || exit 1; \
 	done
+
+INPUTS ?= 10000
+fuzz: ## new inputs each time; what was found before is a seed, and with `make test`
+	./.ci/fuzz $(INPUTS)
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./admission ./balance ./resilience ./rpc ./rest

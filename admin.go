@@ -83,7 +83,9 @@ func (s *Service) openAdmin() (*admin, error) {
 		a.listener = tls.NewListener(l, cfg.TLS.Clone())
 	}
 	a.server = &http.Server{
-		Handler: s.adminHandler(l.Addr()), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: maxProfile + 10*time.Second,
+		Handler: s.adminHandler(l.Addr()), ReadHeaderTimeout: 5 * time.Second,
+		// Above the longest profile: at the end of ReadTimeout net/http takes the client for gone.
+		ReadTimeout: maxProfile + 10*time.Second, WriteTimeout: maxProfile + 10*time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	s.admin.Store(a)

@@ -322,3 +322,23 @@ func TestAdminListenerIsForLoopback(t *testing.T) {
 		t.Errorf("it listens although it is not to:\n%s", s.logs)
 	}
 }
+
+// net/http ends a request when its ReadTimeout is over, also one that was read long ago.
+func TestAProfileLastsAsLongAsItWasAskedFor(t *testing.T) {
+	t.Parallel()
+	a, addr := looking(t, memregistry.New(), "alpha", "alpha-1", nil)
+	a.both(nil).run(t)
+	ready(t, addr)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/debug/pprof/goroutine?seconds=11", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := plain.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("%d %s %v", resp.StatusCode, body, err)
+	}
+}

@@ -91,7 +91,7 @@ func (b *Balancer) Configure(cfg Config) {
 func (b *Balancer) Update(now time.Time, members []Member) []*Node {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	at := now.UnixNano()
+	at := nanos(now)
 	joining := len(b.reach) > 0 // there are others to compare them with
 	next := make(map[string]*Node, len(members))
 	out := make([]*Node, len(members))
@@ -171,7 +171,7 @@ func (b *Balancer) InSubset(n *Node) bool {
 func (b *Balancer) View(now time.Time, nodes []*Node) *View {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	at := now.UnixNano()
+	at := nanos(now)
 	// If all are back from the same outage, to spare one would be to load another that is as cold.
 	slowStart := b.set.Load().SlowStart
 	settled := slices.ContainsFunc(nodes, func(n *Node) bool { return n.absent == 0 && at-n.entered >= int64(slowStart) })

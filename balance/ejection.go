@@ -74,7 +74,7 @@ const (
 
 // count enters a call into the window.
 func (r *record) count(now time.Time, h Health) {
-	at := uint64(now.UnixNano()/int64(slot)) & (1<<24 - 1)
+	at := uint64(nanos(now)/int64(slot)) & (1<<24 - 1)
 	w := &r.window[at%slots]
 	for {
 		old := w.Load()
@@ -97,7 +97,7 @@ func (r *record) count(now time.Time, h Health) {
 
 // counted returns the calls in the last so many slots, the present one included.
 func (r *record) counted(now time.Time, last uint64) (bad, all float64) {
-	at := uint64(now.UnixNano()/int64(slot)) & (1<<24 - 1)
+	at := uint64(nanos(now)/int64(slot)) & (1<<24 - 1)
 	for i := range r.window {
 		w := r.window[i].Load()
 		if (at-w>>(2*countBits))&(1<<24-1) < last && w != 0 {
@@ -219,7 +219,7 @@ func (b *Balancer) others(n *Node, now time.Time) float64 {
 
 // judge compares the success rates of all nodes, and ejects the worst if it is out of line.
 func (b *Balancer) judge(now time.Time) {
-	at, last := now.UnixNano(), b.judged.Load()
+	at, last := nanos(now), b.judged.Load()
 	if at-last < int64(judging) || !b.judged.CompareAndSwap(last, at) {
 		return
 	}
@@ -303,7 +303,7 @@ func (b *Balancer) eject(n *Node, set *settings, now time.Time, need int, reason
 	n.hopeful.Store(false)
 	interval := min(float64(set.Ejection.Probe)*math.Pow(backoff, float64(n.times-1)), float64(set.Ejection.MaxProbe))
 	n.interval.Store(int64(interval))
-	n.next.Store(now.UnixNano() + n.jittered())
+	n.next.Store(nanos(now) + n.jittered())
 	n.ejected.Store(true)
 	b.epoch.Add(1)
 	return &Event{ID: n.id, At: now, Ejected: true, Reason: reason, Times: n.times}
@@ -332,20 +332,20 @@ func (b *Balancer) probed(n *Node, now, start time.Time, h Health) {
 		}
 		n.grown = now
 		n.interval.Store(int64(min(backoff*float64(n.interval.Load()), float64(set.Ejection.MaxProbe))))
-		n.next.Store(now.UnixNano() + n.jittered())
+		n.next.Store(nanos(now) + n.jittered())
 		b.mu.Unlock()
 		return
 	}
 	n.won++
 	if n.won < n.need {
 		n.hopeful.Store(true)
-		n.next.Store(now.UnixNano() + int64(confirm))
+		n.next.Store(nanos(now) + int64(confirm))
 		b.mu.Unlock()
 		return
 	}
 	n.clear()
 	n.back = now
-	n.warm.Store(now.UnixNano())
+	n.warm.Store(nanos(now))
 	n.ejected.Store(false)
 	b.epoch.Add(1)
 	e := &Event{ID: n.id, At: now, Reason: fmt.Sprintf("%d good answers in a row", n.won), Times: n.times, Out: now.Sub(n.out)}

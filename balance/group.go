@@ -157,7 +157,7 @@ func (n *Node) warmth(now time.Time, slowStart time.Duration) float64 {
 	if from == 0 {
 		return 1
 	}
-	age := time.Duration(now.UnixNano() - from)
+	age := time.Duration(nanos(now) - from)
 	if age >= slowStart {
 		n.warm.CompareAndSwap(from, 0)
 		return 1

@@ -47,13 +47,13 @@ func (b *Balancer) Instances(now time.Time) []Instance {
 		case n.absent != 0:
 			i.State = StateUnreachable
 		case n.ejected.Load():
-			i.State, i.Why, i.Until = StateEjected, n.why, time.Unix(0, n.next.Load())
+			i.State, i.Why, i.Until = StateEjected, n.why, now.Add(time.Duration(n.next.Load()-nanos(now)))
 			if n.hopeful.Load() {
 				i.State = StateProbing
 			}
-		case warm != 0 && now.UnixNano()-warm < int64(slowStart):
-			i.State, i.Until = StateSlowStart, time.Unix(0, warm).Add(slowStart)
-			if i.Why = "new"; !n.back.IsZero() && n.back.UnixNano() == warm {
+		case warm != 0 && nanos(now)-warm < int64(slowStart):
+			i.State, i.Until = StateSlowStart, now.Add(time.Duration(warm-nanos(now))+slowStart)
+			if i.Why = "new"; !n.back.IsZero() && nanos(n.back) == warm {
 				i.Why = "back after an ejection: " + n.why
 			}
 		}

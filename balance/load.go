@@ -61,7 +61,7 @@ func (l *Load) Counts() (inFlight int, ended uint64) {
 // at once, or are streams: their duration is no latency.
 func (l *Load) Done(now, start time.Time, inFlight int, answered bool) {
 	l.counts.Add(underway - 1)
-	if !answered || now.UnixNano()-l.last.Load() > int64(asked) {
+	if !answered || nanos(now)-l.last.Load() > int64(asked) {
 		return
 	}
 	l.mu.Lock()
@@ -74,12 +74,12 @@ func (l *Load) Done(now, start time.Time, inFlight int, answered bool) {
 
 // Report returns the load as of now. Its latency is not known until calls have been answered after the first report.
 func (l *Load) Report(now time.Time) Report {
-	before := l.last.Swap(now.UnixNano())
+	before := l.last.Swap(nanos(now))
 	inFlight, _ := l.Counts()
 	r := Report{InFlight: inFlight}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if r.InFlight == 0 || now.UnixNano()-before > int64(asked) {
+	if r.InFlight == 0 || nanos(now)-before > int64(asked) {
 		l.moved = now
 	}
 	r.Latency = l.estimate(now, r.InFlight)

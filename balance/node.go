@@ -161,7 +161,7 @@ func weight(since time.Duration) float64 {
 	return math.Exp(-float64(since) / float64(decay))
 }
 
-func ticks(t time.Time) uint32 { return uint32(t.UnixNano() / tick) }
+func ticks(t time.Time) uint32 { return uint32(nanos(t) / tick) }
 
 func pack(v float64, at uint32, guess bool) uint64 {
 	if guess {

@@ -84,7 +84,7 @@ func (g *group) explore(best int, c *Call, r uint64) int {
 	if !ok {
 		return -1
 	}
-	now := c.Now.UnixNano()
+	now := nanos(c.Now)
 	for j := range min(len(g.nodes), glances) {
 		k := (j + scale(uint32(r), len(g.nodes))) % len(g.nodes)
 		n := g.nodes[k]

@@ -118,7 +118,7 @@ func (b *Balancer) pick(p *plan, g *group, c Call, r uint64) int {
 
 // probe returns the ejected node that is to be tried with this call, or -1.
 func (v *View) probe(p *plan, c *Call, r uint64) int {
-	now := c.Now.UnixNano()
+	now := nanos(c.Now)
 	for k := range p.out {
 		i := p.out[(k+int(r&0xffff))%len(p.out)]
 		n := v.nodes[i]

@@ -20,6 +20,9 @@ const (
 	listBackoffBase = 50 * time.Millisecond
 	// listBackoffMax is short because a change must be in force within a second of the engine being back.
 	listBackoffMax = time.Second
+
+	// heldUp is how late a process is, at the end of a watch, that must have stood still.
+	heldUp = time.Second
 )
 
 // Watch follows the settings below a prefix. Next is for one goroutine; the other methods may be called by any.
@@ -170,11 +173,14 @@ func (w *Watch[T]) list(ctx context.Context) (driver.Listing, error) {
 	return w.store.driver.List(ctx, w.prefix)
 }
 
-// follow applies what a watch reports until the watch fails, which is an error, or it is time to list again.
+// follow applies what a watch reports until the watch fails, which is an error, or it is time to list again. A process that
+// does not notice in time that it is, because it was frozen, cannot tell whether the watch failed meanwhile: that is an error,
+// too.
 func (w *Watch[T]) follow(ctx context.Context, revision uint64) error {
 	every := w.store.cfg.RelistEvery
 	ctx, cancel := context.WithTimeout(ctx, backoff.Jitter(every*8/10, every*12/10))
 	defer cancel()
+	deadline, _ := ctx.Deadline()
 	watcher, err := w.open(ctx, revision)
 	if err != nil {
 		return err
@@ -182,10 +188,12 @@ func (w *Watch[T]) follow(ctx context.Context, revision uint64) error {
 	defer func() { _ = watcher.Close() }() // it is over either way
 	for {
 		u, err := watcher.Next(ctx)
-		if err != nil {
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return nil
-			}
+		switch {
+		case time.Since(deadline) > heldUp:
+			return fmt.Errorf("held up for %v", time.Since(deadline).Round(time.Millisecond))
+		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			return nil
+		case err != nil:
 			return err
 		}
 		w.apply(func(v *view[T]) []note {

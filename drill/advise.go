@@ -90,7 +90,12 @@ func (a *adviser) failed(s load.Sample) {
 		}
 		switch n := len(svc.Instances); {
 		case !a.e.meant(hit, s):
-			a.add(1, "%s went down without being told to: find out why (logs %[1]s).", strings.Join(hit, ", "))
+			who := strings.Join(hit, ", ")
+			if f, late := a.e.late(hit, s); late > 0 {
+				a.add(1, "%s came back late after: %s. Find out what it waits for (logs %[1]s), and have enough instances to bear the load without it.", who, f.What)
+			} else {
+				a.add(1, "%s went down without being told to: find out why (logs %[1]s).", who)
+			}
 			helped = true
 		case svc.Name == control.ControlService:
 			if len(hit) > inject.Minority(n) {

@@ -207,7 +207,11 @@ func (e *explainer) circumstances(s load.Sample) (out []string) {
 		}
 		who := strings.Join(hit, ", ")
 		if !e.meant(hit, s) {
-			out = append(out, fmt.Sprintf("%s was not ready, though no fault was about it.", who))
+			if f, late := e.late(hit, s); late > 0 {
+				out = append(out, fmt.Sprintf("%s was not back yet, %s after: %s.", who, inject.Span(late.Round(slot)), f.What))
+			} else {
+				out = append(out, fmt.Sprintf("%s was not ready, though no fault was about it.", who))
+			}
 			continue
 		}
 		switch n := len(ids); {
@@ -260,7 +264,7 @@ func (e *explainer) hit(ids []string, s load.Sample) (out []string) {
 			// A rolling restart takes one at a time, which is seen by its state.
 			return f.Kind != string(inject.Restart) && slices.Contains(f.Target, id) && f.Begun <= s.Due+s.Took && s.Due <= max(f.Begun, f.Ended)+slot
 		})
-		if bad || e.away(id, s) {
+		if _, away := e.away(id, s); bad || away {
 			out = append(out, id)
 		}
 	}
@@ -274,23 +278,48 @@ func (e *explainer) meant(ids []string, s load.Sample) bool {
 	})
 }
 
-// away reports whether an instance was not ready at any time while a call was under way.
-func (e *explainer) away(id string, s load.Sample) bool {
+// late returns the fault that some instances went away with, all of them before a call, and how long before it that was over:
+// they were not back yet. It is 0 where any of them went away by itself.
+func (e *explainer) late(ids []string, s load.Sample) (fault report.Fault, by time.Duration) {
+	for _, id := range ids {
+		since, away := e.away(id, s)
+		i := slices.IndexFunc(e.faults, func(f report.Fault) bool {
+			return away && slices.Contains(f.Target, id) && f.Begun <= since+slot && since <= max(f.Begun, f.Ended)+slot
+		})
+		if i < 0 {
+			return report.Fault{}, 0
+		}
+		f := e.faults[i]
+		if over := s.Due - max(f.Begun, f.Ended); over > by {
+			fault, by = f, over
+		}
+	}
+	return fault, by
+}
+
+// away reports whether an instance was not ready at any time while a call was under way, and since when it had not been.
+func (e *explainer) away(id string, s load.Sample) (since time.Duration, away bool) {
 	for _, lane := range e.lanes {
 		if lane.ID != id {
 			continue
 		}
+		was := true // ready, in the phase before
 		for i, p := range lane.Phases {
 			until := time.Duration(1<<63 - 1)
 			if i+1 < len(lane.Phases) {
 				until = lane.Phases[i+1].From
 			}
-			if p.State != "ready" && p.From <= s.Due+s.Took && s.Due <= until {
-				return true
+			ready := p.State == "ready"
+			if was && !ready {
+				since = p.From
 			}
+			if !ready && p.From <= s.Due+s.Took && s.Due <= until {
+				return since, true
+			}
+			was = ready
 		}
 	}
-	return false
+	return 0, false
 }
 
 // unsafeCall reports whether a call may not be repeated by whoever does not know what it does.

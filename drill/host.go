@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -13,14 +14,69 @@ import (
 
 const (
 	// lookEvery is over how long it is measured what the host takes.
-	lookEvery = 5 * time.Second
+	lookEvery = time.Second
 	// shortest is what is looked at all the same at the end.
-	shortest = time.Second
-	// robbed is the share of the processors from which on what is measured is the host's, not the system's.
-	robbed = 0.25
-	// maxRobbed bounds the times that are kept: an hour and a half of them, one after the other.
-	maxRobbed = 1000
+	shortest = lookEvery / 2
+	// robbed is the share of the processors from which on what is measured is the host's, not the system's: of a second, that all
+	// of them stood for half of it. A third less, all the time, is borne.
+	robbed = 0.5
+	// aftermath is for how long it is felt that everything stood: leases have run out, breakers are open, calls wait.
+	aftermath = 5 * time.Second
+	// maxRobbed bounds the times that are kept: an hour's, if every other second is one.
+	maxRobbed = 2000
 )
+
+// AwaitProcessors waits, for patience at most, until the host of this virtual machine gives it its processors when it needs
+// them: less than a tenth goes to others. It returns the share that was taken at last. To learn that it keeps every processor
+// busy for half a second, every ten seconds. Where nothing is known of a host, as on any system but Linux, it returns 0 at once.
+func AwaitProcessors(ctx context.Context, patience time.Duration) (taken float64) {
+	return awaitProcessors(ctx, patience, takenWhenBusy)
+}
+
+// WatchProcessors watches what the host of this virtual machine takes until stop is called, which returns it: nil if that was next to
+// nothing, or nothing is known.
+func WatchProcessors() (stop func() *report.Host) {
+	h := host{look: lookAtProcessors}
+	began := time.Now()
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() { h.follow(ctx, func() time.Duration { return time.Since(began) }) })
+	return func() *report.Host {
+		cancel()
+		watching.Wait()
+		return h.report()
+	}
+}
+
+func awaitProcessors(ctx context.Context, patience time.Duration, look func() float64) float64 {
+	const calm, pause = 0.1, 10 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		if taken := look(); taken < calm || !sleep(ctx, pause) {
+			return taken
+		}
+	}
+}
+
+// takenWhenBusy is the share that the host takes while every processor has something to do.
+func takenWhenBusy() float64 {
+	const long = 500 * time.Millisecond
+	before, ok := lookAtProcessors()
+	if !ok {
+		return 0
+	}
+	var busy sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		busy.Go(func() {
+			for began := time.Now(); time.Since(began) < long; {
+			}
+		})
+	}
+	busy.Wait()
+	after, _ := lookAtProcessors()
+	return share(before, after)
+}
 
 // processors is what a machine's have done since it began, in ticks; stolen is what the host of a virtual machine gave to
 // others while there was something to do (proc_stat(5)).

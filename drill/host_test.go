@@ -42,7 +42,7 @@ func TestParseProcessors(t *testing.T) {
 
 // What the host takes is seen, and when it was much.
 func TestHostIsWatched(t *testing.T) {
-	last := lookEvery + time.Second // of the last look
+	last := lookEvery + shortest/2 // of the last look
 	watch := func(stolen ...uint64) *report.Host {
 		var out *report.Host
 		synctest.Test(t, func(t *testing.T) {
@@ -68,18 +68,18 @@ func TestHostIsWatched(t *testing.T) {
 	if got := watch(4, 4, 4, 4); got != nil {
 		t.Errorf("next to nothing was taken: %+v", got)
 	}
-	if got := watch(24, 24); got == nil || got.Share != 0.24 || got.Most != 0.24 || len(got.Spans) != 0 {
-		t.Errorf("a quarter of the time, nearly: %+v", got)
+	if got := watch(49, 49); got == nil || got.Share != 0.49 || got.Most != 0.49 || len(got.Spans) != 0 {
+		t.Errorf("half of the time, nearly: %+v", got)
 	}
-	got := watch(0, 60, 40, 0, 30)
-	if got == nil || got.Share != 0.26 || got.Most != 0.6 || len(got.Spans) != 2 ||
-		got.Spans[0] != (report.Span{From: 5 * time.Second, To: 15 * time.Second}) ||
-		got.Spans[1] != (report.Span{From: 20 * time.Second, To: 25 * time.Second}) {
+	got := watch(0, 60, 50, 0, 50)
+	if got == nil || got.Share != 0.32 || got.Most != 0.6 || len(got.Spans) != 2 ||
+		got.Spans[0] != (report.Span{From: lookEvery, To: 3 * lookEvery}) ||
+		got.Spans[1] != (report.Span{From: 4 * lookEvery, To: 5 * lookEvery}) {
 		t.Errorf("%+v", got)
 	}
 	// What came since the last look is seen at the end.
-	last = 2 * time.Second
-	if got := watch(0, 60); got == nil || got.Share != 0.3 || len(got.Spans) != 1 || got.Spans[0] != (report.Span{From: 5 * time.Second, To: 7 * time.Second}) {
+	last = shortest
+	if got := watch(0, 60); got == nil || got.Share != 0.3 || len(got.Spans) != 1 || got.Spans[0] != (report.Span{From: lookEvery, To: lookEvery + shortest}) {
 		t.Errorf("at the end: %+v", got)
 	}
 	if got := (&host{look: func() (processors, bool) { return processors{}, false }}); got.report() != nil {
@@ -87,11 +87,43 @@ func TestHostIsWatched(t *testing.T) {
 	}
 }
 
-// A promise about times is not excused by what the host took at another time.
+// A host that takes the processors is waited for, as long as there is patience.
+func TestAwaitProcessors(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		taken []float64 // at each look
+		want  float64
+		after time.Duration
+	}{
+		{"quiet", []float64{0.05}, 0.05, 0},
+		{"quiet in the end", []float64{0.9, 0.1, 0.09}, 0.09, 20 * time.Second},
+		{"never quiet", []float64{0.9, 0.9, 0.8, 0.7, 0.05}, 0.7, 35 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began, n := time.Now(), 0
+				got := awaitProcessors(t.Context(), 35*time.Second, func() float64 { n++; return tc.taken[n-1] })
+				if after := time.Since(began); got != tc.want || after != tc.after {
+					t.Errorf("%v after %s, want %v after %s", got, after, tc.want, tc.after)
+				}
+			})
+		})
+	}
+	stop := WatchProcessors()
+	if taken := takenWhenBusy(); taken < 0 || taken > 1 {
+		t.Errorf("%v of the processors were taken", taken)
+	}
+	if h := stop(); h != nil && (h.Share < 0 || h.Share > 1 || h.Most < h.Share) {
+		t.Errorf("%+v was taken", h)
+	}
+}
+
+// A promise about times is not excused by what the host took at another time; what comes of it is felt for a while.
 func TestWhatTheHostTookExcusesNothingElse(t *testing.T) {
 	for took, want := range map[report.Span]report.Verdict{
 		{From: 5 * time.Second, To: 10 * time.Second}:  report.CouldNotRun,
-		{From: 0, To: 4 * time.Second}:                 report.UsersNoticed,
+		{From: 2 * time.Second, To: 3 * time.Second}:   report.CouldNotRun,
+		{From: 0, To: 900 * time.Millisecond}:          report.UsersNoticed,
 		{From: 15 * time.Second, To: 20 * time.Second}: report.UsersNoticed,
 	} {
 		for name, change := range map[string]func(s *load.Sample){
@@ -138,7 +170,8 @@ func TestWhatTheHostTook(t *testing.T) {
 		{"none", 0, 8 * time.Second, report.UsersNoticed, "success"},
 		{"much, and nobody noticed", 0.6, time.Minute, report.NobodyNoticed, ""},
 		{"much, and calls failed then", 0.6, 8 * time.Second, report.CouldNotRun, "10 of the 10 calls that failed were under way while the host gave up to 60 %"},
-		{"much, and calls failed later", 0.6, 15 * time.Second, report.UsersNoticed, "success"},
+		{"much, and calls failed not long after", 0.6, 14 * time.Second, report.CouldNotRun, "10 of the 10 calls that failed were under way while the host gave up to 60 %"},
+		{"much, and calls failed later", 0.6, 16 * time.Second, report.UsersNoticed, "success"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := drill(tc.share, tc.failed)

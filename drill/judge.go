@@ -3,9 +3,7 @@ package drill
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/drill/check"
@@ -82,21 +80,54 @@ func measure(e Expect, faults []report.Fault, samples []load.Sample, leftOut []r
 	return m
 }
 
-// judge holds it against what was promised.
-func (m measured) judge(r *report.Report, e Expect, f report.Figures) []report.Expectation {
-	out := expectations(e, f, m.broken, r.HeldUp)
-	if r.HeldUp <= tooLong {
+// judge holds it against what was promised, unless it was another drill than was ordered.
+func (m measured) judge(r *report.Report, e Expect, f report.Figures, another bool) []report.Expectation {
+	heldUp := time.Duration(0)
+	if another {
+		heldUp = r.HeldUp
+	}
+	out := expectations(e, f, m.broken, heldUp)
+	if !another {
 		unending(out, m.last > r.Length-atTheEnd, m.back)
 	}
 	return out
 }
 
-// robbedOf returns when the host took so much that what was measured is its doing.
+// anotherDrill reports whether the drill itself did not get to run for so long that it was not the one that was ordered: more than
+// one in a hundred of its calls were more than a second late, or those were that were due when something had just been broken.
+func anotherDrill(r *report.Report, samples []load.Sample) bool {
+	if r.HeldUp <= tooLong {
+		return false
+	}
+	late := 0
+	for _, s := range samples {
+		if s.Late > tooLong {
+			late++
+		}
+	}
+	if late == 0 || late > len(samples)/100 {
+		return true
+	}
+	return slices.ContainsFunc(held(samples), func(stood report.Span) bool {
+		return slices.ContainsFunc(r.Faults, func(f report.Fault) bool { return stood.From-tooLong <= f.Begun && f.Begun <= stood.To })
+	})
+}
+
+// robbedOf returns when the host took so much that what was measured is its doing, and what came of it.
 func robbedOf(r *report.Report) []report.Span {
 	if r.Host == nil {
 		return nil
 	}
-	return r.Host.Spans
+	return felt(r.Host.Spans)
+}
+
+// felt returns those times with what came of them.
+func felt(spans []report.Span) []report.Span {
+	out := slices.Clone(spans)
+	for i := range out {
+		out[i].To += aftermath
+	}
+	return merged(out)
 }
 
 // without returns the calls that were not under way in those times, which are in their order and do not overlap.
@@ -127,10 +158,13 @@ func judge(r *report.Report, sc Scenario, w inject.World, samples []load.Sample,
 		r.Calls = append(r.Calls, report.Call{Name: c.Name, Figures: figures(of)})
 	}
 	r.Timeline = timeline(samples, r.Length)
-	r.Expectations = m.judge(r, sc.Expect, r.Figures)
+	r.Expectations = m.judge(r, sc.Expect, r.Figures, anotherDrill(r, samples))
 	excuse(r, sc.Expect, samples)
 	r.Failed, r.MoreFailed = failures(r, samples, newExplainer(r, sc, w))
 	r.Advice = advise(r, sc, w, samples)
+	if len(r.Advice) > 0 && r.Disturbed() {
+		r.Advice = []string{"Nothing yet: this machine did not give the system its processors. Repeat the drill when it does, and look at what fails then."}
+	}
 }
 
 // unending says of promises about how long something takes that it did not come to an end, or was not seen to.
@@ -157,7 +191,7 @@ func excuseTimes(r *report.Report, e Expect, others []load.Sample, why string) {
 	m := measure(e, faults, others, nil)
 	m.figures.Amplification = e.Amplification
 	kept := make(map[string]bool)
-	for _, x := range m.judge(r, e, m.figures) {
+	for _, x := range m.judge(r, e, m.figures, false) {
 		kept[x.Name] = x.Kept
 	}
 	for i := range r.Expectations {
@@ -202,16 +236,16 @@ func excuse(r *report.Report, e Expect, samples []load.Sample) {
 	var during []report.Span
 	why := "the drill itself did not get to run"
 	if r.HeldUp > tooLong {
-		during = held(samples)
+		during = felt(held(samples))
 	}
 	if spans := robbedOf(r); len(spans) > 0 {
 		during = merged(append(during, spans...))
 		why = fmt.Sprintf("the host gave up to %.0f %% of this machine's processors to others", 100*r.Host.Most)
-		excuseTimes(r, e, without(samples, during), why)
 	}
 	if len(during) == 0 {
 		return
 	}
+	excuseTimes(r, e, without(samples, during), why)
 	excused := 0
 	for _, s := range samples {
 		if s.Outcome == load.Failed && underWay(s, during) {
@@ -221,7 +255,7 @@ func excuse(r *report.Report, e Expect, samples []load.Sample) {
 	for i := range r.Expectations {
 		x := &r.Expectations[i]
 		if x.Name == "success" && !x.Kept && x.Unknown == "" && success(r.Figures.OK, r.Figures.Failed-excused) >= e.Success {
-			x.Unknown, x.Machine = fmt.Sprintf("%d of the %d calls that failed were under way while %s", excused, r.Figures.Failed, why), true
+			x.Unknown, x.Machine = fmt.Sprintf("%d of the %d calls that failed were under way while %s, or not long after", excused, r.Figures.Failed, why), true
 		}
 	}
 }
@@ -267,116 +301,10 @@ func lastFailed(samples []load.Sample, turns []turn, limit time.Duration) (last 
 	return last
 }
 
-// figures are those of some calls. Times are of calls that were answered: what failed has failed, however fast.
-func figures(samples []load.Sample) report.Figures {
-	f := report.Figures{Calls: len(samples)}
-	took := make([]time.Duration, 0, len(samples))
-	for _, s := range samples {
-		switch s.Outcome {
-		case load.OK:
-			f.OK++
-		case load.Refused:
-			f.Refused++
-		case load.Failed:
-			f.Failed++
-			continue
-		}
-		took = append(took, s.Took)
-	}
-	slices.Sort(took)
-	f.P50, f.P99, f.P999 = quantile(took, 0.5), quantile(took, 0.99), quantile(took, 0.999)
-	if n := len(took); n > 0 {
-		f.Slowest = took[n-1]
-	}
-	f.Success = success(f.OK, f.Failed)
-	return f
-}
-
-// success is the share of the calls that succeeded, of those that had to; all of none.
-func success(ok, failed int) float64 {
-	if ok+failed == 0 {
-		return 1
-	}
-	return float64(ok) / float64(ok+failed)
-}
-
-// quantile is the smallest of the sorted values that at least a share q of them does not exceed (nearest rank).
-func quantile(sorted []time.Duration, q float64) time.Duration {
-	if len(sorted) == 0 {
-		return 0
-	}
-	rank := int(math.Ceil(q*float64(len(sorted)) - 1e-9))
-	return sorted[max(1, min(rank, len(sorted)))-1]
-}
-
-// calmOf are the figures before anything was broken.
-func calmOf(samples []load.Sample, faults []report.Fault) report.Figures {
-	first := time.Duration(math.MaxInt64)
-	for _, f := range faults {
-		first = min(first, f.Begun)
-	}
-	from := min(warm, first/3)
-	calm := make([]load.Sample, 0, len(samples))
-	for _, s := range samples {
-		if s.Due >= from && s.Due+s.Took < first {
-			calm = append(calm, s)
-		}
-	}
-	return figures(calm)
-}
-
-func attemptsOf(samples []load.Sample) float64 {
-	var calls, attempts int
-	for _, s := range samples {
-		if s.Attempts > 0 {
-			calls++
-			attempts += s.Attempts
-		}
-	}
-	if calls == 0 {
-		return 0
-	}
-	return float64(attempts) / float64(calls)
-}
-
-// timeline cuts a drill into slices.
-func timeline(samples []load.Sample, length time.Duration) []report.Slice {
-	if length <= 0 {
-		return nil
-	}
-	size := 250 * time.Millisecond
-	for length/size >= maxSlices {
-		size *= 2
-	}
-	out := make([]report.Slice, (length+size-1)/size)
-	took := make([][]time.Duration, len(out))
-	for i := range out {
-		out[i].From = time.Duration(i) * size
-	}
-	for _, s := range samples {
-		i := min(int(s.Due/size), len(out)-1)
-		switch s.Outcome {
-		case load.OK:
-			out[i].OK++
-		case load.Refused:
-			out[i].Refused++
-		case load.Failed:
-			out[i].Failed++
-			continue
-		}
-		took[i] = append(took[i], s.Took)
-	}
-	for i := range out {
-		slices.Sort(took[i])
-		out[i].P50, out[i].P99 = quantile(took[i], 0.5), quantile(took[i], 0.99)
-	}
-	return out
-}
-
-// expectations hold the figures against what was promised.
+// expectations hold the figures against what was promised. The times of a drill that was held up are not its system's.
 func expectations(e Expect, f report.Figures, broken bool, heldUp time.Duration) (out []report.Expectation) {
 	heldBack := ""
-	if heldUp > tooLong {
+	if heldUp > 0 {
 		heldBack = fmt.Sprintf("the drill itself did not get to run for %s, so its times are this machine's, not the system's", brief(heldUp))
 		out = append(out, report.Expectation{Name: "load", Goal: "offered when it is due", Value: brief(heldUp) + " late", Unknown: heldBack, Machine: true})
 	}
@@ -429,37 +357,4 @@ func successOf(e Expect, f report.Figures) report.Expectation {
 		x.Unknown = "no call was made"
 	}
 	return x
-}
-
-// percent has one digit after the nines, two at least, and never says more than it is.
-func percent(share float64) string {
-	if share >= 1 {
-		return "100 %"
-	}
-	digits := 2
-	for nines := 0.9999; digits < 5 && share >= nines; nines += (1 - nines) * 0.9 {
-		digits++
-	}
-	power := math.Pow10(digits)
-	floor := min(math.Floor(share*100*power+1e-6), 100*power-1)
-	text := fmt.Sprintf("%.*f", digits, floor/power)
-	for strings.HasSuffix(text, "0") && len(text)-strings.IndexByte(text, '.') > 3 {
-		text = text[:len(text)-1]
-	}
-	return text + " %"
-}
-
-// brief is a duration in three digits.
-func brief(d time.Duration) string {
-	switch {
-	case d >= 10*time.Second:
-		d = d.Round(100 * time.Millisecond)
-	case d >= time.Second:
-		d = d.Round(10 * time.Millisecond)
-	case d >= 10*time.Millisecond:
-		d = d.Round(time.Millisecond)
-	default:
-		d = d.Round(10 * time.Microsecond)
-	}
-	return inject.Span(d)
 }

@@ -39,20 +39,23 @@ func judged(sc Scenario, faults []report.Fault, samples []load.Sample) *report.R
 	return r
 }
 
-// The drill itself does not get to run: what it has measured is not the system's, whether it was kept or not.
+// The drill itself does not get to run: if that is much of it, or just when something is broken, what it has measured is not the
+// system's, whether it was kept or not.
 func TestHeldUp(t *testing.T) {
-	held := func(change func(s *load.Sample)) *report.Report {
-		samples := steady(20*time.Second, func(s *load.Sample) {
+	held := func(length, kill time.Duration, change func(s *load.Sample)) *report.Report {
+		samples := steady(length, func(s *load.Sample) {
 			if s.Due >= 8*time.Second && s.Due < 10*time.Second {
 				s.Late = 10*time.Second - s.Due
 				s.Took += s.Late
 			}
 			change(s)
 		})
-		r := &report.Report{Faults: []report.Fault{{Kind: "kill", Begun: 5 * time.Second}}, Length: 20 * time.Second, HeldUp: 2 * time.Second}
-		judge(r, Scenario{For: 20 * time.Second, Expect: Expect{Success: 0.9999}}, inject.World{}, samples, 0)
+		r := &report.Report{Faults: []report.Fault{{Kind: "kill", Begun: kill}}, Length: length, HeldUp: 2 * time.Second}
+		judge(r, Scenario{For: length, Expect: Expect{Success: 0.9999, P50: time.Second, P99: 1500 * ms}}, inject.World{}, samples, 0)
 		return r
 	}
+	const short, long = 20 * time.Second, 400 * time.Second
+	well := func(*load.Sample) {}
 	fail := func(from, to time.Duration) func(s *load.Sample) {
 		return func(s *load.Sample) {
 			if s.Due >= from && s.Due < to {
@@ -61,22 +64,34 @@ func TestHeldUp(t *testing.T) {
 		}
 	}
 	for _, tc := range []struct {
-		name   string
-		change func(s *load.Sample)
-		want   report.Verdict
-		says   string
+		name         string
+		length, kill time.Duration
+		change       func(s *load.Sample)
+		want         report.Verdict
+		says         string
 	}{
-		{"and all goes well", func(*load.Sample) {}, report.CouldNotRun, "load could not be judged: the drill itself did not get to run for 2 s"},
-		{"which fails calls", fail(9*time.Second, 9100*ms), report.CouldNotRun, "10 of the 10 calls that failed were under way while the drill itself"},
-		{"which failed a call sent before", func(s *load.Sample) {
+		{"and all goes well", short, 5 * time.Second, well, report.CouldNotRun, "load could not be judged: the drill itself did not get to run for 2 s"},
+		{"a small part of the time", long, 5 * time.Second, well, report.NobodyNoticed, ""},
+		{"a part of the time that takes the best times with it", long, 5 * time.Second, func(s *load.Sample) {
+			if s.Due >= 7*time.Second && s.Due < 14*time.Second {
+				s.Took += 2 * time.Second
+			}
+		}, report.CouldNotRun, "p99 could not be judged: the drill itself did not get to run"},
+		{"a small part of the time, which is when a user is not served", long, 5 * time.Second, func(s *load.Sample) { s.Took *= 400 }, report.UsersNoticed, "p50"},
+		{"just after something was broken", long, 7500 * ms, well, report.CouldNotRun, "load could not be judged"},
+		{"as something is broken", long, 9500 * ms, well, report.CouldNotRun, "load could not be judged"},
+		{"and then something is broken", long, 10100 * ms, well, report.NobodyNoticed, ""},
+		{"which fails calls", short, 5 * time.Second, fail(9*time.Second, 9100*ms), report.CouldNotRun, "10 of the 10 calls that failed were under way while the drill itself"},
+		{"which failed a call sent before", short, 5 * time.Second, func(s *load.Sample) {
 			if s.Due == 7990*ms {
 				s.Outcome, s.Took = load.Failed, 2100*ms
 			}
 		}, report.CouldNotRun, "1 of the 1 calls that failed"},
-		{"and calls fail at another time", fail(15*time.Second, 15100*ms), report.UsersNoticed, "success"},
+		{"which fails calls not long after", short, 5 * time.Second, fail(14*time.Second, 14100*ms), report.CouldNotRun, "10 of the 10 calls that failed"},
+		{"and calls fail at another time", short, 5 * time.Second, fail(16*time.Second, 16100*ms), report.UsersNoticed, "success"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := held(tc.change)
+			r := held(tc.length, tc.kill, tc.change)
 			if r.Verdict() != tc.want || !strings.Contains(strings.Join(r.Reasons(), "\n"), tc.says) {
 				t.Errorf("%v: %q", r.Verdict(), r.Reasons())
 			}
@@ -198,6 +213,7 @@ func TestExpectations(t *testing.T) {
 	show("just kept", all, good, true, 0)
 	bad := report.Figures{OK: 9998, Failed: 2, Success: 0.9998, P50: 11 * ms, P99: 101 * ms, P999: 201 * ms, Mask: 501 * ms, Recover: 2500 * ms, Amplification: 1.11}
 	show("all missed", all, bad, true, 0)
+
 	show("held up, which excuses times alone", all, bad, true, 1100*ms)
 	show("held up, and kept all the same", all, good, true, 1100*ms)
 	show("nothing was broken", all, good, false, 0)
@@ -271,6 +287,18 @@ func TestExplainAndAdvise(t *testing.T) {
 			[]report.Fault{{Kind: "latency", Target: []string{"mail-1"}, Begun: time.Second, Ended: 2 * time.Second}},
 			[]report.Instance{{ID: "orders-2", Phases: []report.Phase{{State: "ready"}, {From: 10 * time.Second, State: "backoff"}, {From: 12 * time.Second, State: "ready"}}}},
 			load.Sample{Call: "get", Status: "500", Error: "boom"},
+		},
+		{
+			"one that is not back yet",
+			[]report.Fault{{Kind: "kill", What: "kill -9 orders-2", Target: []string{"orders-2"}, Begun: time.Second}},
+			[]report.Instance{{ID: "orders-2", Phases: []report.Phase{{State: "ready"}, {From: 1100 * ms, State: "backoff"}, {From: 2 * time.Second, State: "starting"}, {From: 12 * time.Second, State: "ready"}}}},
+			load.Sample{Call: "get", Status: "503", Error: "no room"},
+		},
+		{
+			"a crash after it was back",
+			[]report.Fault{{Kind: "kill", What: "kill -9 orders-2", Target: []string{"orders-2"}, Begun: time.Second}},
+			[]report.Instance{{ID: "orders-2", Phases: []report.Phase{{State: "ready"}, {From: 1100 * ms, State: "backoff"}, {From: 2 * time.Second, State: "ready"}, {From: 9 * time.Second, State: "backoff"}}}},
+			load.Sample{Call: "get", Status: "503", Error: "no room"},
 		},
 		{"long after", []report.Fault{{Kind: "kill", Target: []string{"mail-1"}, Begun: time.Second}}, nil, load.Sample{Call: "get", Status: "500", Error: "boom"}},
 	} {

@@ -37,13 +37,24 @@ func (l *lanes) begin(instances []control.Instance) {
 func (l *lanes) follow(ctx context.Context, c Control, began time.Time) {
 	for ctx.Err() == nil {
 		_ = c.Events(ctx, nil, func(e control.Event) error {
-			if e.Instance != "" && e.State != "" && e.State != control.EventFaultBegun && e.State != control.EventFaultEnded {
+			if e.Instance != "" && isState(e.State) {
 				l.add(e.Instance, max(0, e.Time.Sub(began)), e.State)
 			}
 			return nil
 		})
 		sleep(ctx, 200*time.Millisecond)
 	}
+}
+
+// isState tells the states that an instance can be in from what else events say of one. An instance that has won an election, or
+// gets no calls from another one, is as ready as it was.
+func isState(name string) bool {
+	switch name {
+	case "", control.EventFaultBegun, control.EventFaultEnded, control.EventRestarted, control.EventScaled, control.EventScaling,
+		control.EventElected, control.EventDeposed, control.EventEjected, control.EventReadmitted:
+		return false
+	}
+	return true
 }
 
 // at returns the instance at an address, "" if there was none before the drill.

@@ -185,7 +185,7 @@ func (s *session) plan(f inject.Fault, i int, random bool) error {
 	case why != "" && s.sc.Lenient:
 		s.sc.LeftOut = append(slices.Clone(s.sc.LeftOut), r.What+": "+why)
 		return nil
-	case why != "" && f.Kind == inject.Disk: // the platform does not know that nothing would come of it
+	case why != "" && (f.Kind == inject.Disk || f.Kind == inject.Registry || f.Kind == inject.Broker): // the platform does not know that nothing would come of it
 		return failure.New(failure.FailedPrecondition, "%s: %s", r.What, why)
 	}
 	s.faults = append(s.faults, planned{r, random})
@@ -194,6 +194,10 @@ func (s *session) plan(f inject.Fault, i int, random bool) error {
 
 // cannot says why a fault cannot be done, "" if it can.
 func (s *session) cannot(r inject.Resolved) string {
+	engine := (r.Kind == inject.Registry || r.Kind == inject.Broker) && len(r.Links) > 0
+	if engine && !slices.ContainsFunc(s.world.Services, func(svc inject.Service) bool { return !svc.Foreign }) {
+		return "no service is Holdfast's, and what others say to it is out of reach, with --netns as well (freeze: control/all is felt by everybody, and so is a command of yours)"
+	}
 	for _, id := range r.Targets {
 		svc, ok := s.world.Of(id)
 		switch {

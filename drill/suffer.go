@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,8 +49,12 @@ func (s *session) suffer(ctx, offering context.Context, f planned) {
 	if lasted := s.rec.Now() - begun; err == nil && cut && lasted < f.For/2 && f.At+f.For <= s.sc.For {
 		err = failure.New(failure.FailedPrecondition, "the load was over after %s of it", inject.Span(lasted.Round(10*time.Millisecond)))
 	}
+	if f.random && errors.Is(err, inject.ErrNotSuffered) {
+		s.skip(f, says(err)) // it hit who was down or frozen by another
+		err = nil
+	}
 	s.ended(i, err)
-	if err == nil && counts && !cut {
+	if err == nil && counts {
 		s.lookWhetherHit(mending, i, f, before)
 	}
 }

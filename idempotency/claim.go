@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/lifecycle"
 )
 
 // Claim is one request that Begin let through: to be run, or answered with what is there already. Its methods must not
@@ -133,10 +135,18 @@ func (c *Claim) renew() {
 	c.mu.Unlock()
 
 	l := c.ledger
-	e, ok, err := l.swap(ctx, c.id, version, c.owner, l.cfg.Lease)
-	if err == nil && !ok && e.Version == 0 && ctx.Err() == nil { // the lease has ended, and nobody has begun since: it is taken again
-		version = 0
-		e, ok, err = l.swap(ctx, c.id, 0, c.owner, l.cfg.Lease)
+	var e Entry
+	var ok bool
+	err := lifecycle.Recover(func() (err error) { // nobody else would, and the process would end
+		e, ok, err = l.swap(ctx, c.id, version, c.owner, l.cfg.Lease)
+		if err == nil && !ok && e.Version == 0 && ctx.Err() == nil { // the lease has ended, and nobody has begun since: it is taken again
+			version = 0
+			e, ok, err = l.swap(ctx, c.id, 0, c.owner, l.cfg.Lease)
+		}
+		return err
+	})
+	if p := (*lifecycle.PanicError)(nil); errors.As(err, &p) {
+		l.cfg.Logger.LogAttrs(ctx, slog.LevelError, "a panic in the store of idempotency keys", slog.Any("error", err))
 	}
 
 	c.mu.Lock()
@@ -196,8 +206,8 @@ func (c *Claim) end(ctx context.Context, r Record) error {
 	if !c.close() {
 		return nil
 	}
+	defer c.leave(r) // also if the store panics; whoever waits in this process need not be told that others will not know
 	err := c.finish(context.WithoutCancel(ctx), r)
-	c.leave(r) // whoever waits in this process need not be told that others will not know
 	if err != nil {
 		c.ledger.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "the answer of a request was not kept: a repetition may run it again",
 			slog.Any("error", err))
@@ -234,6 +244,7 @@ func (c *Claim) Release(ctx context.Context) {
 	if !c.close() {
 		return
 	}
+	defer c.leave(Record{})
 	for try := 1; try <= finishTries && !c.lost && c.version != 0; try++ {
 		e, ok, err := c.ledger.swap(context.WithoutCancel(ctx), c.id, c.version, nil, 0)
 		if err != nil || ok || !bytes.Equal(e.Data, c.owner) {
@@ -241,5 +252,4 @@ func (c *Claim) Release(ctx context.Context) {
 		}
 		c.version = e.Version // a renewal that had failed, or was ended by ours, was made
 	}
-	c.leave(Record{})
 }

@@ -130,11 +130,7 @@ func (l *Ledger) Begin(ctx context.Context, key Key, print Fingerprint) (*Claim,
 	for {
 		c, other := l.enter(id, print)
 		if other == nil {
-			if err := c.acquire(ctx, &w); err != nil {
-				c.leave(Record{})
-				return nil, err
-			}
-			return c, nil
+			return l.take(ctx, c, &w)
 		}
 		r, err := other.await(ctx, &w, print)
 		if err != nil {
@@ -144,6 +140,21 @@ func (l *Ledger) Begin(ctx context.Context, key Key, print Fingerprint) (*Claim,
 			return replay(r, print)
 		}
 	}
+}
+
+// take has c acquire the record. Whatever happens, c is not left behind: nobody would ever end it.
+func (l *Ledger) take(ctx context.Context, c *Claim, w *wait) (_ *Claim, err error) {
+	taken := false
+	defer func() {
+		if !taken {
+			c.leave(Record{})
+		}
+	}()
+	if err := c.acquire(ctx, w); err != nil {
+		return nil, err
+	}
+	taken = true
+	return c, nil
 }
 
 // enter returns a new Claim, or the one that is under way in this process.

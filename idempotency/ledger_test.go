@@ -19,6 +19,7 @@ import (
 type broken struct {
 	idempotency.Store
 	down  atomic.Bool  // every access fails
+	mad   atomic.Bool  // the next access panics
 	lossy atomic.Int64 // so many accesses are made, but fail for who made them
 	swaps atomic.Int64
 	hangs chan struct{} // not nil: takes one for each renewal, which hangs until its context is done
@@ -26,6 +27,9 @@ type broken struct {
 
 func (b *broken) Swap(ctx context.Context, id idempotency.ID, version uint64, data []byte, ttl time.Duration) (idempotency.Entry, bool, error) {
 	b.swaps.Add(1)
+	if b.mad.Swap(false) {
+		panic("a bug of the store")
+	}
 	if b.hangs != nil && version != 0 && ttl == hangingLease {
 		_, _, _ = b.Store.Swap(ctx, id, version, data, ttl) // its answer does not come
 		b.hangs <- struct{}{}
@@ -327,7 +331,45 @@ func TestWithoutTheStoreNothingRuns(t *testing.T) {
 		}
 		w.store.down.Store(false)
 		<-time.After(idempotency.DefaultLease)
-		finish(t, begin(t, l, print), "order 18") // what the documentation warns of
+		c = begin(t, l, print)
+		w.store.mad.Store(true)
+		<-time.After(idempotency.DefaultLease) // a renewal, in a goroutine of its own, and those after it
+		if w.store.mad.Load() {
+			t.Error("nothing was renewed")
+		}
+		finish(t, c, "order 18") // what the documentation warns of
+	})
+}
+
+// A store that panics fails one request, and leaves nothing behind that the next one would wait for.
+func TestAStoreThatPanicsLeavesNothingBehind(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		l := w.process()
+		mad := func(what string, access func()) {
+			w.store.mad.Store(true)
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: the panic went nowhere", what)
+				}
+			}()
+			access()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*idempotency.DefaultLease)
+		defer cancel()
+		mad("begin", func() { _, _ = l.Begin(ctx, key, print) })
+		c := begin(t, l, print)
+		mad("release", func() { c.Release(ctx) })
+		<-time.After(idempotency.DefaultLease)
+		c = begin(t, l, print)
+		mad("finish", func() { _ = c.Finish(ctx, []byte("order 17")) })
+		<-time.After(idempotency.DefaultLease)
+		c = begin(t, l, print)
+		w.store.mad.Store(true)
+		<-time.After(idempotency.DefaultLease) // a renewal, in a goroutine of its own, and those after it
+		if w.store.mad.Load() {
+			t.Error("nothing was renewed")
+		}
+		finish(t, c, "order 18") // what the documentation warns of
 	})
 }
 

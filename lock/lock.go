@@ -34,11 +34,13 @@ var (
 type Config struct {
 	// TTL is how long a lock outlives a holder that died without a word; default 10 s. Sessions are renewed every third
 	// of it. Shorter finds the dead earlier and is lost on shorter stalls, of the engine's own elections as well. Engines
-	// have a shortest one (etcd 2 s, Consul 10 s, unless they are set otherwise) and use it instead.
+	// have a shortest one (etcd 2 s, Consul 10 s, unless they are set otherwise) and use it instead; Consul has a longest
+	// one, too (a minute, see consullock.Config.LockDelay).
 	TTL time.Duration
 
 	// Margin is how long before its TTL has passed a holder's context ends; default a tenth of the TTL. It has to cover
-	// what the clocks of two machines run apart in a TTL, and should cover what it takes to stop what is under way.
+	// what the clocks of two machines run apart in a TTL, and should cover what it takes to stop what is under way. It is at
+	// most half of the TTL that the engine grants.
 	Margin time.Duration
 
 	// Settle is how long an engine that has lost its memory, or is new, grants nothing; default the TTL that the engine

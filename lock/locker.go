@@ -56,7 +56,14 @@ type opening struct {
 // New returns a Locker on engine. It makes no call and cannot fail; fields of cfg that Validate rejects get their
 // default. The caller keeps engine and closes it after the Locker.
 func New(engine driver.Engine, cfg Config) *Locker {
-	l := &Locker{engine: engine, cfg: cfg.withDefaults(), pause: backoff.Backoff{Base: pauseMin, Max: pauseMax}}
+	cfg = cfg.withDefaults()
+	if cfg.Margin > cfg.TTL/2 {
+		cfg.Margin = 0 // a tenth of what the engine grants
+	}
+	if len(cfg.Name) > maxText {
+		cfg.Name = ""
+	}
+	l := &Locker{engine: engine, cfg: cfg, pause: backoff.Backoff{Base: pauseMin, Max: pauseMax}}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	return l
 }

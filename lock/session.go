@@ -34,7 +34,7 @@ type session struct {
 
 // newSession returns the session that was asked for at sent.
 func newSession(l *Locker, d driver.Session, sent time.Time) *session {
-	s := &session{l: l, d: d, margin: l.cfg.Margin, holds: make(map[*Held]struct{})}
+	s := &session{l: l, d: d, margin: min(l.cfg.Margin, d.TTL()/2), holds: make(map[*Held]struct{})} // the engine may have no longer TTL
 	if s.margin <= 0 {
 		s.margin = d.TTL() / 10
 	}

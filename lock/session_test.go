@@ -219,6 +219,46 @@ func (s slowest) Open(ctx context.Context, ttl time.Duration, holder string) (dr
 	return s.Driver.Open(ctx, max(ttl, 10*time.Second), holder)
 }
 
+// TestAMarginThatLeavesNoTime: a hold stays whatever the margin is: one that is wrong is the default, and one that is not may be
+// too much for the TTL that the engine has.
+func TestAMarginThatLeavesNoTime(t *testing.T) {
+	for _, c := range []struct{ margin, longest, left time.Duration }{
+		{5 * time.Second, time.Hour, 5 * time.Second},
+		{8 * time.Second, time.Hour, 9 * time.Second},
+		{-time.Second, time.Hour, 9 * time.Second},
+		{5 * time.Second, 4 * time.Second, 2 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			l := New(shortest{memlock.New(), c.longest}, Config{TTL: 10 * time.Second, Margin: c.margin, Logger: quiet})
+			defer l.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			h, err := l.Mutex("l").Lock(ctx)
+			if err != nil {
+				t.Fatalf("%+v: %v", c, err)
+			}
+			if left := time.Until(h.Until()); left != c.left {
+				t.Errorf("%+v: %v left", c, left)
+			}
+			select {
+			case <-h.Context().Done():
+				t.Errorf("%+v: %v", c, context.Cause(h.Context()))
+			case <-time.After(time.Minute):
+			}
+		})
+	}
+}
+
+// shortest is an engine that has no longer TTL.
+type shortest struct {
+	*memlock.Driver
+	longest time.Duration
+}
+
+func (s shortest) Open(ctx context.Context, ttl time.Duration, holder string) (driver.Session, error) {
+	return s.Driver.Open(ctx, min(ttl, s.longest), holder)
+}
+
 // TestConfig: what cannot work is said.
 func TestConfig(t *testing.T) {
 	for _, c := range []Config{

@@ -145,7 +145,7 @@ func (q *Queue) PublishMessages(ctx context.Context, topic string, messages []*d
 		}
 		if errs[i] = err; err == nil {
 			valid = append(valid, m)
-		} else if m.Key != "" {
+		} else if m != nil && m.Key != "" {
 			rejected[m.Key] = true
 		}
 	}

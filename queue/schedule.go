@@ -63,7 +63,7 @@ func newScheduler(cfg SubscriptionConfig, caps driver.Capabilities, rnd func(int
 // All of them are settled with it, however many: an engine waits for each that it gave, and the window bounds them.
 func (s *scheduler) add(d *driver.Delivery, now time.Time) {
 	id := messageID{d.Message.Source, d.Message.ID}
-	if t := s.byID[id]; t != nil && id.known() {
+	if t := s.byID[id]; t != nil && id.known() && s.joins(d, t) {
 		t.same = append(t.same, t.d)
 		t.d = d
 		return
@@ -90,6 +90,21 @@ func (s *scheduler) add(d *driver.Delivery, now time.Time) {
 	}
 	t.lane.queue = append(t.lane.queue, t)
 	s.advance(t.lane, key)
+}
+
+// joins reports whether a delivery of a message that is in hand may join it. In an ordered lane it may not where another of its
+// key, which is handled behind that one, has come before it from the same place since: the engine has gone back to a message that
+// was handled, since it was not told so, and what came after that one has to come after it again.
+func (s *scheduler) joins(d *driver.Delivery, t *task) bool {
+	if !s.ordered || t.lane == nil {
+		return true
+	}
+	for i := len(t.lane.queue) - 1; i >= 0 && t.lane.queue[i] != t; i-- {
+		if x := t.lane.queue[i]; x != nil && !x.gone && x.d.Revoked == d.Revoked {
+			return false
+		}
+	}
+	return true
 }
 
 // advance makes the first of a lane ready, if nothing holds it up, and ends a lane that is empty.

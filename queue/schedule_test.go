@@ -206,3 +206,62 @@ func TestStopKeepsOrder(t *testing.T) {
 		t.Errorf("%d are given back after it, %d are left", len(got), len(s.tasks))
 	}
 }
+
+// What was handled and is delivered again, because the engine was not told of it in time, is not the last of its key.
+func TestTheLastOfAKeyStaysTheLast(t *testing.T) {
+	now := time.Unix(0, 0)
+	s := newTestScheduler(1, func(c *SubscriptionConfig) { c.Ordered = true }, driver.Capabilities{Counts: true})
+	var effects []string
+	run := func() *task { tk, _ := s.next(now); return tk }
+	end := func(tk *task) {
+		effects = append(effects, string(tk.m.Data))
+		s.end(tk, verdict{}, nil, now)
+		s.acked(1)
+	}
+	first := make(chan struct{})
+	for n := range 2 {
+		d := delivery("k", n, 1)
+		d.Revoked = first
+		s.add(d, now)
+	}
+	end(run())   // 0; its acknowledgement is lost with the connection
+	one := run() // 1 runs when the connection breaks
+	close(first)
+	s.revoke(first)
+	second := make(chan struct{})
+	for n := range 2 { // the engine begins again with what is not settled
+		d := delivery("k", n, 2)
+		d.Revoked = second
+		s.add(d, now)
+	}
+	end(one)
+	for tk := run(); tk != nil; tk = run() {
+		end(tk)
+	}
+	if !slices.Equal(effects, []string{"0", "1", "0", "1"}) {
+		t.Errorf("handled %v", effects)
+	}
+}
+
+// What is in hand when the engine goes back to it is handled once, if nothing older comes before it.
+func TestWhatComesAgainInItsOrderIsHandledOnce(t *testing.T) {
+	now := time.Unix(0, 0)
+	s := newTestScheduler(1, func(c *SubscriptionConfig) { c.Ordered = true }, driver.Capabilities{Counts: true})
+	first, second := make(chan struct{}), make(chan struct{})
+	for count, session := range []chan struct{}{first, second} {
+		for n := range 4 {
+			d := delivery("k", n, count+1)
+			d.Revoked = session
+			s.add(d, now)
+		}
+	}
+	var effects []string
+	for tk, _ := s.next(now); tk != nil; tk, _ = s.next(now) {
+		effects = append(effects, string(tk.m.Data))
+		s.end(tk, verdict{}, nil, now)
+		s.acked(1)
+	}
+	if !slices.Equal(effects, []string{"0", "1", "2", "3"}) {
+		t.Errorf("handled %v", effects)
+	}
+}

@@ -131,43 +131,64 @@ func (a *Announcement) Run(ctx context.Context) error {
 	return nil
 }
 
-// hold keeps a registration until it is lost or ctx ends; in that case it removes it.
+// hold keeps a registration until it is lost or ctx ends; in that case it removes it. It is renewed also while what it says
+// cannot be changed: an instance whose weight is not the latest is better than none.
 func (a *Announcement) hold(ctx context.Context, held driver.Registration) {
 	every := a.reg.cfg.TTL / 3
-	next := time.NewTimer(backoff.Jitter(every*8/10, every))
-	defer next.Stop()
-	b := backoff.Backoff{Base: registerBackoffBase, Max: min(registerBackoffMax, every)}
-	var down outage
+	next := backoff.Backoff{Base: registerBackoffBase, Max: min(registerBackoffMax, every)}
+	again := next
+	renewal, change := time.NewTimer(backoff.Jitter(every*8/10, every)), time.NewTimer(every)
+	change.Stop() // none has failed
+	defer renewal.Stop()
+	defer change.Stop()
+	var down, stuck outage
 	for {
+		if ctx.Err() != nil { // also where something else is due
+			a.leave(held)
+			return
+		}
 		var err error
 		select {
 		case <-ctx.Done():
-			a.leave(held)
-			return
+		case <-renewal.C:
+			if err = a.call(ctx, held.Renew); err == nil {
+				down.end(a.log, "registry answers again, registration is held")
+				next.Reset()
+				renewal.Reset(backoff.Jitter(every*8/10, every))
+				continue
+			}
+			renewal.Reset(next.Next())
+			if !lost(err) { // the lease may run out meanwhile; if it did, the first answer says so
+				down.begin(ctx, a.log, "registration cannot be renewed, trying on", err)
+			}
 		case <-a.change:
-			err = a.update(ctx, held)
-			if err == nil {
-				continue // the renewal stays due when it was
-			}
-		case <-next.C:
-			if err = a.update(ctx, held); err == nil {
-				err = a.call(ctx, held.Renew)
-			}
+			err = a.alter(ctx, held, change, &again, &stuck)
+		case <-change.C:
+			err = a.alter(ctx, held, change, &again, &stuck)
 		}
-		switch {
-		case err == nil:
-			down.end(a.log, "registry answers again, registration is held")
-			b.Reset()
-			next.Reset(backoff.Jitter(every*8/10, every))
-		case errors.Is(err, driver.ErrLost), errors.Is(err, driver.ErrTaken):
+		if lost(err) {
 			a.log.Warn("registration lost, registering again", "error", err)
 			return
-		default:
-			// The lease may run out meanwhile. If it did, the first answer says so.
-			down.begin(ctx, a.log, "registration cannot be renewed, trying on", err)
-			next.Reset(b.Next())
 		}
 	}
+}
+
+// lost reports whether err says that a registration is not held any more.
+func lost(err error) bool { return errors.Is(err, driver.ErrLost) || errors.Is(err, driver.ErrTaken) }
+
+// alter writes the record if it has changed, and has that tried again if it fails.
+func (a *Announcement) alter(ctx context.Context, held driver.Registration, retry *time.Timer, b *backoff.Backoff, stuck *outage) error {
+	err := a.update(ctx, held)
+	switch {
+	case err == nil:
+		stuck.end(a.log, "what is announced was changed")
+		b.Reset()
+		retry.Stop()
+	case !lost(err):
+		stuck.begin(ctx, a.log, "what is announced cannot be changed, trying on", err)
+		retry.Reset(b.Next())
+	}
+	return err
 }
 
 // register writes the record as it should be now.
@@ -215,10 +236,10 @@ func (a *Announcement) leave(held driver.Registration) {
 		err = held.Update(mark, rec)
 		done()
 	}
-	if !errors.Is(err, driver.ErrLost) && !errors.Is(err, driver.ErrTaken) {
+	if !lost(err) {
 		err = held.Deregister(ctx)
 	}
-	if err != nil && !errors.Is(err, driver.ErrLost) && !errors.Is(err, driver.ErrTaken) {
+	if err != nil && !lost(err) {
 		a.log.Warn("not deregistered, the record ends with its lease", "error", err)
 	}
 }

@@ -111,6 +111,70 @@ func TestAnnounceFrequentUpdates(t *testing.T) {
 	})
 }
 
+// stubborn is a registry whose records cannot be changed while refuses is set, although they can be renewed.
+type stubborn struct {
+	*memregistry.Driver
+	refuses atomic.Bool
+}
+
+func (s *stubborn) Register(ctx context.Context, rec driver.Record, ttl time.Duration, takeOver bool) (driver.Registration, error) {
+	held, err := s.Driver.Register(ctx, rec, ttl, takeOver)
+	return &stubbornRegistration{held, s}, err
+}
+
+type stubbornRegistration struct {
+	driver.Registration
+	s *stubborn
+}
+
+func (r *stubbornRegistration) Update(ctx context.Context, rec driver.Record) error {
+	if r.s.refuses.Load() {
+		return errors.New("no space")
+	}
+	return r.Registration.Update(ctx, rec)
+}
+
+// TestAnnounceIsHeldWhileItCannotBeChanged: an engine that takes no changes, and still renews, loses no instance, and learns of the change
+// when it takes them again.
+func TestAnnounceIsHeldWhileItCannotBeChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &stubborn{Driver: memregistry.New()}
+		var log syncBuffer
+		a := registry.New(d, registry.Config{Logger: logTo(&log)}).Announce(orders("1"))
+		stop := run(a)
+		<-a.Registered()
+		d.refuses.Store(true)
+		if err := a.Update(func(i *registry.Instance) { i.Weight = 7 }); err != nil {
+			t.Fatal(err)
+		}
+		weight := func() int {
+			t.Helper()
+			l, err := d.List(t.Context(), "orders")
+			if err != nil || len(l.Records) != 1 {
+				t.Fatalf("%d records, %v\n%s", len(l.Records), err, log.String())
+			}
+			return l.Records[0].Weight
+		}
+		for range 10 {
+			<-time.After(30 * time.Second)
+			if w := weight(); w == 7 {
+				t.Fatal("changed, although that was refused")
+			}
+		}
+		if n := strings.Count(log.String(), "cannot be changed"); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+		d.refuses.Store(false)
+		<-time.After(10 * time.Second)
+		if w := weight(); w != 7 {
+			t.Errorf("weight %d after the engine took changes again", w)
+		}
+		if _, err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestAnnounceMisuse(t *testing.T) {
 	r := registry.New(memregistry.New(), registry.Config{})
 	err := r.Announce(registry.Instance{Service: "a/b", ID: "x/y", Weight: -1, Endpoints: map[string]string{"grpc": ":0"}}).Run(t.Context())

@@ -51,6 +51,51 @@ func TestColdStartPrefersTheEngine(t *testing.T) {
 	})
 }
 
+// TestColdStartBesideAWipedEngine: one that answers, and has just lost all it knew, does not take the good copy with it. It is
+// believed what it says of those that it knows, and everything where the copy is old.
+func TestColdStartBesideAWipedEngine(t *testing.T) {
+	for name, tc := range map[string]struct {
+		age  time.Duration
+		has  []string // of the engine
+		want int
+	}{
+		"wiped":                         {time.Minute, nil, 3},
+		"wiped, and one is back":        {time.Minute, []string{"1"}, 3},
+		"one has gone meanwhile":        {time.Minute, []string{"1", "2"}, 2},
+		"others are there":              {time.Minute, []string{"4", "5", "6"}, 3},
+		"it was down for longer":        {12 * time.Hour, nil, 0},
+		"for longer, and others are up": {12 * time.Hour, []string{"4"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				file := filepath.Join(dir, "orders.json")
+				content := `{"version":1,"service":"orders","saved":"` + time.Now().Add(-tc.age).UTC().Format(time.RFC3339) + `","instances":[` +
+					`{"id":"1","endpoints":{"grpc":"h:1"}},{"id":"2","endpoints":{"grpc":"h:2"}},{"id":"3","endpoints":{"grpc":"h:3"}}]}`
+				if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				d := memregistry.New()
+				for _, id := range tc.has {
+					if _, err := d.Register(t.Context(), driver.Record{Instance: orders(id)}, time.Hour, true); err != nil {
+						t.Fatal(err)
+					}
+				}
+				r := registry.New(d, registry.Config{CacheDir: dir})
+				s, err := r.Watch("orders").Next(t.Context())
+				if err != nil || s.Source != registry.Live || len(s.Instances) != tc.want {
+					t.Errorf("%v, %v, %v", s.Source, s.Instances, err)
+				}
+				r.Close()
+				b, err := os.ReadFile(file)
+				if n := bytes.Count(b, []byte(`"id"`)); err != nil || n != tc.want {
+					t.Errorf("%d instances on disk, want %d: %v", n, tc.want, err)
+				}
+			})
+		})
+	}
+}
+
 // TestColdStartFromGarbage: a file that is not ours is ignored and mentioned in the log, and replaced by a good one.
 func TestColdStartFromGarbage(t *testing.T) {
 	for name, content := range map[string]string{

@@ -25,6 +25,8 @@ const (
 	// diskEvery is the shortest time between two writes, diskRefresh how old the date in the file may become.
 	diskEvery   = time.Second
 	diskRefresh = time.Hour
+	// diskFresh is how old a copy may be of a process that has only just ended.
+	diskFresh = 2 * diskRefresh
 )
 
 // diskCopy keeps the last known instances of one service in a file, for a cold start while the engine is down.
@@ -62,45 +64,63 @@ func newDiskCopy(dir, service string, log *slog.Logger) *diskCopy {
 
 func (c *diskCopy) path() string { return filepath.Join(c.dir, c.service+".json") }
 
-// load returns what the file holds. Whatever is wrong with it is logged, and then there is no copy.
-func (c *diskCopy) load() []Instance {
+// load returns what the file holds, and whether it was kept until just now. Whatever is wrong with it is logged, and then there is
+// no copy.
+func (c *diskCopy) load() (instances []Instance, fresh bool) {
 	b, err := diskfile.Read(c.path(), maxDiskCopy)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, false
 	}
-	var instances []Instance
+	now := time.Now()
+	var f diskFile
 	if err == nil {
-		instances, err = decodeDiskCopy(b, c.service, time.Now())
+		f, err = decodeDiskFile(b, c.service, now)
+	}
+	if err == nil {
+		instances, err = f.usable()
 	}
 	if err != nil {
 		c.log.Warn("disk copy of the registry ignored", "file", c.path(), "error", err)
-		return nil
+		return nil, false
 	}
-	return instances
+	return instances, now.Sub(f.Saved) <= diskFresh
 }
 
-// decodeDiskCopy reads the content of a file. Draining instances are left out: they have left by now.
+// decodeDiskCopy reads the instances in the content of a file.
 func decodeDiskCopy(b []byte, service string, now time.Time) ([]Instance, error) {
-	var f diskFile
+	f, err := decodeDiskFile(b, service, now)
+	if err != nil {
+		return nil, err
+	}
+	return f.usable()
+}
+
+// decodeDiskFile reads the content of a file.
+func decodeDiskFile(b []byte, service string, now time.Time) (f diskFile, err error) {
 	if err := json.Unmarshal(b, &f); err != nil {
-		return nil, fmt.Errorf("decode: %w", err)
+		return f, fmt.Errorf("decode: %w", err)
 	}
 	if f.Version != diskVersion {
-		return nil, fmt.Errorf("decode: version %d, not %d", f.Version, diskVersion)
+		return f, fmt.Errorf("decode: version %d, not %d", f.Version, diskVersion)
 	}
 	if f.Service != service {
-		return nil, fmt.Errorf("decode: of service %.40q", f.Service)
+		return f, fmt.Errorf("decode: of service %.40q", f.Service)
 	}
 	if age := now.Sub(f.Saved); age > maxDiskAge {
-		return nil, fmt.Errorf("saved %s: too old", f.Saved.Format(time.RFC3339))
+		return f, fmt.Errorf("saved %s: too old", f.Saved.Format(time.RFC3339))
 	}
 	if len(f.Instances) > 2*maxInstances {
-		return nil, fmt.Errorf("decode: %d instances", len(f.Instances))
+		return f, fmt.Errorf("decode: %d instances", len(f.Instances))
 	}
+	return f, nil
+}
+
+// usable returns the instances in it.
+func (f diskFile) usable() ([]Instance, error) {
 	instances := make([]Instance, 0, len(f.Instances))
 	for _, d := range f.Instances {
 		inst := Instance{
-			Service: service, ID: d.ID, Endpoints: d.Endpoints, Zone: d.Zone, Version: d.Version,
+			Service: f.Service, ID: d.ID, Endpoints: d.Endpoints, Zone: d.Zone, Version: d.Version,
 			Weight: d.Weight, Metadata: d.Metadata,
 		}
 		if err := usable(inst); err != nil {

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -21,6 +22,9 @@ const (
 	listBackoffBase = 50 * time.Millisecond
 	// listBackoffMax is short because it is also how late a consumer sees that the engine is back.
 	listBackoffMax = 2 * time.Second
+
+	// heldUp is how late a process is, at the end of a watch, that must have stood still.
+	heldUp = time.Second
 )
 
 // subscription follows one service for all its watches: list, watch until told to list again, for ever.
@@ -73,9 +77,15 @@ func (s *subscription) stop() {
 }
 
 func (s *subscription) run(ctx context.Context, seed []Instance) {
-	source := Stale
+	source, fresh := Stale, true
 	if len(seed) == 0 && s.copy != nil {
-		seed, source = s.copy.load(), Disk
+		source = Disk
+		seed, fresh = s.copy.load()
+	}
+	if fresh { // an engine that answers may have just lost all it knew
+		s.mu.Lock()
+		s.view.prime(seed)
+		s.mu.Unlock()
 	}
 	cold := time.AfterFunc(coldWait, func() { s.seed(seed, source) })
 	defer cold.Stop()
@@ -111,11 +121,13 @@ func (s *subscription) list(ctx context.Context) (driver.Listing, error) {
 	return s.reg.driver.List(ctx, s.service)
 }
 
-// follow applies what a watch reports until the watch fails, which is an error, or it is time to list again.
+// follow applies what a watch reports until the watch fails, which is an error, or it is time to list again. A process that
+// does not notice in time that it is was frozen, and cannot tell whether the engine was away meanwhile: it takes that to be so.
 func (s *subscription) follow(ctx context.Context, revision uint64) error {
 	every := s.reg.cfg.RelistEvery
 	ctx, cancel := context.WithTimeout(ctx, backoff.Jitter(every*8/10, every*12/10))
 	defer cancel()
+	deadline, _ := ctx.Deadline()
 	w, err := s.open(ctx, revision)
 	if err != nil {
 		return err
@@ -123,10 +135,13 @@ func (s *subscription) follow(ctx context.Context, revision uint64) error {
 	defer func() { _ = w.Close() }() // it is over either way
 	for {
 		u, err := w.Next(ctx)
-		if err != nil {
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return nil
-			}
+		switch {
+		case time.Since(deadline) > heldUp:
+			s.missed()
+			return fmt.Errorf("held up for %v", time.Since(deadline).Round(time.Millisecond))
+		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			return nil
+		case err != nil:
 			return err
 		}
 		s.apply(func(v *view) notes {
@@ -168,6 +183,14 @@ func (s *subscription) failed(err error) {
 	s.lastErr = err
 	s.view.fail()
 	s.publish()
+}
+
+// missed says that until the next list the engine may have been away, and nobody has seen it. Nothing is published: there is
+// no failure to tell of.
+func (s *subscription) missed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.view.fail()
 }
 
 // seed publishes what was known earlier, unless the engine was quicker.

@@ -61,14 +61,22 @@ func newView(window, suspectFor time.Duration) *view {
 	}
 }
 
-// seed fills an empty view with what was known earlier.
-func (v *view) seed(instances []Instance, source Source) {
-	if v.known || len(instances) == 0 {
+// prime has an empty view judge the engine's first answer by what was known earlier, and publishes nothing.
+func (v *view) prime(instances []Instance) {
+	if v.known {
 		return
 	}
 	for _, inst := range instances[:min(len(instances), maxInstances)] {
 		v.listed[inst.ID] = inst
 	}
+}
+
+// seed fills an empty view with what was known earlier.
+func (v *view) seed(instances []Instance, source Source) {
+	if v.known || len(instances) == 0 {
+		return
+	}
+	v.prime(instances)
 	v.known, v.source = true, source
 }
 

@@ -326,7 +326,10 @@ func (g *Group) catchUp(m *member) {
 }
 
 // failed ends the group for good.
-func (g *Group) failed(err error) {
+func (g *Group) failed(err error) { g.fault(err)() }
+
+// fault sets what the group has failed with. What it returns ends the group and tells of it, which may take long.
+func (g *Group) fault(err error) (end func()) {
 	var own *failure.Error
 	if !errors.As(err, &own) || own.Domain != Domain {
 		err = ErrFailed.With(fmt.Sprintf("this member of %s has failed: %v", g.name, err)).WithCause(err)
@@ -338,16 +341,18 @@ func (g *Group) failed(err error) {
 	}
 	leave := g.leave
 	g.mu.Unlock()
-	if leave != nil {
-		leave()
-	}
-	g.changed()
-	if !first {
-		return
-	}
-	g.log.Error("this member of the group has failed", "error", err)
-	if f := g.host.cfg.Failed; f != nil && !(errors.Is(err, ErrRemoved) && len(g.cfg.Members) > 0) {
-		f(g, err)
+	return func() {
+		if leave != nil {
+			leave()
+		}
+		g.changed()
+		if !first {
+			return
+		}
+		g.log.Error("this member of the group has failed", "error", err)
+		if f := g.host.cfg.Failed; f != nil && !(errors.Is(err, ErrRemoved) && len(g.cfg.Members) > 0) {
+			f(g, err)
+		}
 	}
 }
 

@@ -257,10 +257,12 @@ func (m *member) round(batch []input) bool {
 func (m *member) end(err error) {
 	m.timer.Stop()
 	m.cancel()
-	m.jobs.close()
+	tell := func() {}
 	if !errors.Is(err, core.ErrStopped) {
-		m.group.failed(err)
+		tell = m.group.fault(err)
 	}
+	m.jobs.close() // with which the group may be done: it knows why
+	tell()
 	m.over.Store(true)
 	m.group.changed()
 }

@@ -97,6 +97,8 @@ func (g *Group) ReplaceMember(ctx context.Context, out, in string) error {
 }
 
 // RemoveMember ends the membership of the host of that name. What it has on its disk of the group is refused from then on.
+// FAILED_PRECONDITION: it has the last vote, or of those that vote beside it most are not heard, so that the group could
+// neither do nor become anything any more.
 func (g *Group) RemoveMember(ctx context.Context, name string) error {
 	ctx, cancel := g.within(ctx)
 	defer cancel()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/internal/backoff"
+	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/replica/internal/core"
 	"github.com/holdfast-go/holdfast/replica/internal/snap"
 	"github.com/holdfast-go/holdfast/replica/internal/transport"
@@ -106,7 +107,7 @@ func (m *member) snapshot() {
 		return
 	}
 	m.work.Go(func() {
-		defer c.Release()
+		defer m.release(c)
 		size, err := m.write(c)
 		m.snapshotted(c, size, began, err)
 	})
@@ -114,6 +115,17 @@ func (m *member) snapshot() {
 
 func (m *member) write(c *core.Capture) (size int64, err error) {
 	return writeSnapshot(m.ctx, m.group.host.snaps, m.group.host.pace, m.group.id, c)
+}
+
+// release frees what the machine keeps for a capture.
+func (m *member) release(c *core.Capture) {
+	err := lifecycle.Recover(func() error {
+		c.Release()
+		return nil
+	})
+	if err != nil {
+		m.group.log.Error("the machine did not release what a snapshot kept", "error", err)
+	}
 }
 
 const (
@@ -130,7 +142,8 @@ func writeSnapshot(ctx context.Context, snaps *snap.Store, pace *rate.Limiter, g
 		return 0, err
 	}
 	counted := &counter{ctx: ctx, pace: pace, w: w}
-	if err := c.Write(counted); err != nil {
+	// Nothing of the state depends on it: a machine that panics here has taken no snapshot, and goes on.
+	if err := lifecycle.Recover(func() error { return c.Write(counted) }); err != nil {
 		w.Abort()
 		return 0, err
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -36,6 +37,9 @@ type CallError struct {
 // Error returns one line that names the instance and the attempts. It is for logs: addresses are in it. What a caller
 // of ours gets to see is GRPCStatus.
 func (e *CallError) Error() string {
+	if e == nil { // as of GRPCStatus
+		return "no error"
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "call %s %s: ", e.Service, e.Method)
 	for i, a := range e.Attempts {
@@ -81,7 +85,12 @@ func (a Attempt) write(b *strings.Builder) {
 }
 
 // Unwrap returns the last attempt's error.
-func (e *CallError) Unwrap() error { return e.Err }
+func (e *CallError) Unwrap() error {
+	if e == nil { // as of GRPCStatus
+		return nil
+	}
+	return e.Err
+}
 
 // givenUp is what GRPCStatus asks callers to wait: longer than any wait within a call, so that it ends their loops.
 const givenUp = time.Second
@@ -92,6 +101,9 @@ const givenUp = time.Second
 // safety alone that ended the call: trying again is the task of the layer next to the failure, and has been done; if each
 // layer did, the attempts would multiply.
 func (e *CallError) GRPCStatus() *status.Status {
+	if e == nil { // somebody's errors.As found none, and returns it
+		return status.New(codes.Internal, "no error")
+	}
 	f := failure.From(e.Err)
 	if f.Domain == failure.Domain {
 		// That the callee, or this client of it, refused the call is no word of the server that passes it on, which has

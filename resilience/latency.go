@@ -62,7 +62,7 @@ func (s Summary) Known() bool { return s.Samples >= history }
 
 // Summary returns what is known at now. It may be 100 ms old. Of no samples it is zero.
 func (l *Latency) Summary(now time.Time) Summary {
-	nanos := now.UnixNano()
+	nanos := nanos(now)
 	if at := l.at.Load(); at == 0 || nanos-at >= int64(fresh) || nanos < at {
 		// One of those who come here computes it; the others take the old one.
 		if l.at.CompareAndSwap(at, nanos) {
@@ -113,7 +113,7 @@ func (l *Latency) summarize(now time.Time) uint64 {
 
 // turn makes the windows those of now and returns the newer one's epoch.
 func (l *Latency) turn(now time.Time) int64 {
-	e := now.UnixNano() / int64(window)
+	e := nanos(now) / int64(window)
 	for {
 		cur := l.epoch.Load()
 		if e == cur || e == cur-1 { // a clock read just before the turn

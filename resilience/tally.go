@@ -49,7 +49,7 @@ func (t *tally) clear() { *t = tally{slot: t.slot, head: t.head} }
 
 // turn drops what is too old at now. A time before the newest part counts as in it.
 func (t *tally) turn(now time.Time) {
-	head := max(now.UnixNano(), 0) / int64(t.slot)
+	head := max(nanos(now), 0) / int64(t.slot)
 	if head-t.head >= tallySlots {
 		t.clear()
 		t.head = head

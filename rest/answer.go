@@ -143,6 +143,12 @@ func (w *holdingWriter) kept() http.Header {
 	return own
 }
 
+// unsaid reports whether nothing was answered, but for the 200 that routers such as Gin write for a handler that wrote nothing.
+func (w *holdingWriter) unsaid() bool {
+	return w.status == 0 || w.status == http.StatusOK && !w.passed && w.body.Len() == 0 &&
+		w.sent["Content-Type"] == nil && w.sent["Content-Length"] == nil
+}
+
 // pass sends what is held.
 func (w *holdingWriter) pass() {
 	if w.passed || w.status == 0 {

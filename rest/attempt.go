@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-go/holdfast/balance"
@@ -49,7 +50,8 @@ type attempt struct {
 	whole   wholeBody
 	answer  responseBody
 	along   resilience.Along
-	carried [3]string // the values of its headers
+	source  *watchedBody // nil: its body cannot fail, or says so itself
+	carried [3]string    // the values of its headers
 
 	// Guarded by trip.mu.
 	until   time.Time // when it is late; zero if never
@@ -207,6 +209,10 @@ func (a *attempt) do(body io.ReadCloser) (*http.Response, error) {
 	if req.Host == "" {
 		req.Host = t.target.service
 	}
+	a.source = watchBody(body)
+	if a.source != nil {
+		body = a.source
+	}
 	req.Body, req.GetBody = body, nil // net/http is not to repeat what has a body: this loop does; for the rest see gotConn
 	if body == http.NoBody {
 		req.ContentLength = 0
@@ -262,6 +268,8 @@ func (a *attempt) explain(err error, sent resilience.Sent) *failure.Error {
 		return failure.Wrap(a.trip.body.failed(), failure.DeadlineExceeded, "the body of the request did not come in time")
 	case a.trip.body.failed() != nil:
 		return failure.Wrap(a.trip.body.failed(), failure.InvalidArgument, "the body of the request could not be read")
+	case a.source.failed() != nil:
+		return failure.Wrap(a.source.failed(), failure.InvalidArgument, "the body of the request could not be read")
 	case !a.began:
 		return failure.Wrap(err, failure.InvalidArgument, "the request cannot be sent")
 	case sent == resilience.NotSent:
@@ -339,6 +347,7 @@ func isStream(status int, ct string) bool {
 type responseBody struct {
 	body    io.ReadCloser
 	attempt *attempt
+	closed  atomic.Bool
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {
@@ -346,6 +355,8 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
+		b.attempt.release()
+	case b.closed.Load(): // by the caller, while another goroutine of it reads
 		b.attempt.release()
 	default:
 		err = b.attempt.broken(err)
@@ -355,6 +366,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 }
 
 func (b *responseBody) Close() error {
+	b.closed.Store(true)
 	err := b.body.Close()
 	b.attempt.release()
 	return err
@@ -400,4 +412,14 @@ func (a *attempt) broken(err error) error {
 type upgradedBody struct {
 	*responseBody
 	io.Writer
+}
+
+// CloseWrite says that nothing more is written. What the other side has to say still comes.
+func (b upgradedBody) CloseWrite() error { return closeWrite(b.body) }
+
+func closeWrite(c any) error {
+	if c, ok := c.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }

@@ -6,7 +6,10 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"reflect"
+	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 var (
@@ -240,4 +243,57 @@ func (v *bodyView) Close() error {
 		b.close()
 	}
 	return nil
+}
+
+// watchedBody is a body of GetBody that tells whether reading it failed: that is ours, and says nothing about the instance.
+type watchedBody struct {
+	io.ReadCloser
+	closed atomic.Bool // by net/http: what is read after that is nobody's fault
+	err    atomic.Pointer[error]
+}
+
+func watchBody(body io.ReadCloser) *watchedBody {
+	if _, own := body.(*bodyView); own || body == http.NoBody || inMemory(body) {
+		return nil
+	}
+	return &watchedBody{ReadCloser: body}
+}
+
+// inMemory reports whether a body is one that http.NewRequest makes of what is in memory: it cannot fail, and net/http, which
+// looks in the same way, sends it together with the header.
+func inMemory(body io.ReadCloser) bool {
+	v := reflect.ValueOf(body)
+	if t := v.Type(); t != nopCloser && t != nopCloserWriterTo {
+		return false
+	}
+	switch v.Field(0).Interface().(type) {
+	case *bytes.Buffer, *bytes.Reader, *strings.Reader:
+		return true
+	}
+	return false
+}
+
+var (
+	nopCloser         = reflect.TypeOf(io.NopCloser(nil))
+	nopCloserWriterTo = reflect.TypeOf(io.NopCloser(new(bytes.Reader)))
+)
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && !b.closed.Load() {
+		b.err.Store(&err)
+	}
+	return n, err
+}
+
+func (b *watchedBody) Close() error {
+	b.closed.Store(true)
+	return b.ReadCloser.Close()
+}
+
+func (b *watchedBody) failed() error {
+	if b == nil || b.err.Load() == nil {
+		return nil
+	}
+	return *b.err.Load()
 }

@@ -7,9 +7,14 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/iotest"
 
 	"pgregory.net/rapid"
+
+	"github.com/holdfast-go/holdfast/balance"
+	"github.com/holdfast-go/holdfast/failure"
 )
 
 func bodyOf(src io.Reader, length, keep int64) *requestBody {
@@ -46,6 +51,42 @@ func TestEveryAttemptGetsTheBodyFromItsBeginning(t *testing.T) {
 			_ = view.Close()
 		}
 	})
+}
+
+// What fails on this side is the caller's: it is said so, at once, and no instance is the worse for it.
+func TestWhatFailsOnThisSideIsNotTheInstances(t *testing.T) {
+	half := func() (io.ReadCloser, error) {
+		return io.NopCloser(io.MultiReader(strings.NewReader("half"), iotest.ErrReader(errors.New("the disk here")))), nil
+	}
+	for name, change := range map[string]func(*http.Request){
+		"a body":                    func(req *http.Request) { req.Body, _ = half() },
+		"a body that there is more": func(req *http.Request) { req.Body, _ = half(); req.GetBody = half },
+		"a query":                   func(req *http.Request) { req.URL.RawQuery = "q=a\nb" },
+		"an opaque URL":             func(req *http.Request) { req.URL.Opaque = "//shop/\x7f" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			for _, id := range []string{"a", "b", "c"} {
+				w.good(id)
+			}
+			ejected := atomic.Int32{}
+			client := w.client(ClientConfig{Balance: balance.Config{OnEject: func(balance.Event) { ejected.Add(1) }}})
+			const calls = 30
+			for range calls {
+				req := call{method: "PUT", body: "half and half"}.request(t, t.Context())
+				req.GetBody = nil
+				change(req)
+				if _, _, err := send(client, req); failure.CodeOf(err) != failure.InvalidArgument {
+					t.Fatal(err)
+				}
+			}
+			transport, _ := client.Transport.(*Transport)
+			// A connection that a request has broken may be found by the next one, which then goes to another.
+			if _, attempts := transport.Counts(); attempts > calls+calls/10 || ejected.Load() > 0 {
+				t.Errorf("%d attempts in %d calls, %d ejections", attempts, calls, ejected.Load())
+			}
+		})
+	}
 }
 
 func TestAttemptThatIsReplacedCannotReadOn(t *testing.T) {

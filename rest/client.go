@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -179,6 +180,9 @@ func (t *Transport) scheme(req *http.Request) error {
 		return failure.New(failure.InvalidArgument, "https without TLS in the ClientConfig")
 	case req.URL.Scheme != "http" && req.URL.Scheme != "https":
 		return failure.New(failure.InvalidArgument, "scheme %.20q is neither http nor https", req.URL.Scheme)
+	case strings.ContainsFunc(req.URL.RawQuery+req.URL.Opaque, func(c rune) bool { return c < ' ' || c == 0x7f }):
+		// net/http finds out only when it writes, which costs it the connection.
+		return failure.New(failure.InvalidArgument, "the URL has a control character in it")
 	case req.Method == http.MethodConnect:
 		return failure.New(failure.InvalidArgument, "CONNECT has no meaning for a service")
 	}

@@ -38,8 +38,9 @@ type DedupeConfig struct {
 // Answers that say nothing about the request give the key back: 5xx, 429, 401, 403, and all that idempotency.Final
 // does not name or that say when to come back.
 //
-// A handler has to write the status, or something of the body, also of an empty 200: one that returns without when the
-// caller has gone is taken for one that gave up, its key is given back, and a repetition runs.
+// A handler has to write the status, or something of the body: one that returns without when its context has ended is
+// taken for one that gave up, its key is given back, and a repetition runs. So is one whose answer is a 200 and nothing
+// more, which routers such as Gin write for handlers that wrote nothing; 204 is an answer.
 //
 // Answers are held back until the handler returns, but for those that grow too large to be kept or are flushed.
 func Deduplicate(ledger *idempotency.Ledger, cfg DedupeConfig) func(http.Handler) http.Handler {
@@ -118,7 +119,7 @@ func (d *dedupe) handle(w http.ResponseWriter, r *http.Request, next http.Handle
 	defer claim.Release(ctx)
 	hold := newHoldingWriter(w, d.ledger.MaxResult())
 	next.ServeHTTP(hold, r)
-	if hold.status == 0 && ctx.Err() != nil {
+	if ctx.Err() != nil && hold.unsaid() {
 		return // nothing was answered, and what stands around us says why
 	}
 	if !hold.passed && hold.status == 0 {

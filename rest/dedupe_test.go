@@ -295,3 +295,26 @@ func FuzzParseAnswer(f *testing.F) {
 		}
 	})
 }
+
+// Gin writes a 200 for a handler that wrote nothing, and so for one that gave up.
+func TestAHandlerThatGaveUpBehindARouterGivesItsKeyBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runs := 0
+		h := deduplicated(new(idempotency.Memory), DedupeConfig{}, func(w http.ResponseWriter, r *http.Request) {
+			if runs++; runs == 1 {
+				<-r.Context().Done()
+				w.WriteHeader(http.StatusOK)
+				return
+			}
+			fmt.Fprint(w, "order 1")
+		})
+		first := post(h, "key", "/orders", "", func(r *http.Request) { r.Header.Set(HeaderTimeout, "500") })
+		if first.StatusCode != http.StatusGatewayTimeout {
+			t.Errorf("the first: %d", first.StatusCode)
+		}
+		second := post(h, "key", "/orders", "")
+		if body := text(t, second); runs != 2 || body != "order 1" || second.Header.Get(HeaderReplayed) != "" {
+			t.Errorf("%d runs, %d %q %v", runs, second.StatusCode, body, second.Header)
+		}
+	})
+}

@@ -178,6 +178,9 @@ func (c *countedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// CloseWrite says that nothing more is written.
+func (c *countedConn) CloseWrite() error { return closeWrite(c.Conn) }
+
 // mark is how much was written so far.
 func (c *countedConn) mark() int64 {
 	c.mu.Lock()

@@ -26,18 +26,24 @@ const (
 type prober struct {
 	running atomic.Int64
 	unheard atomic.Int64
-	resume  atomic.Int64 // Unix nanoseconds
+	resume  atomic.Pointer[time.Time] // nobody is asked before
 
 	mu     sync.Mutex // guards closed, and the start of loops
 	closed bool
 	loops  sync.WaitGroup
 }
 
+// rests reports whether nobody is asked for now, since nobody answers.
+func (b *prober) rests(now time.Time) bool {
+	until := b.resume.Load()
+	return until != nil && now.Before(*until)
+}
+
 // after makes the probes that a pick asks for. It does not wait for them.
 func (b *prober) after(g *target, m *members, c balance.Call) {
 	var at [balance.MaxProbes]int
 	n := m.view.Probes(c, &at)
-	if n == 0 || c.Now.UnixNano() < b.resume.Load() {
+	if n == 0 || b.rests(c.Now) {
 		return
 	}
 	for _, i := range at[:n] {
@@ -66,7 +72,7 @@ func (b *prober) start(g *target, p *peer) {
 		}
 		if b.unheard.Add(1) >= deaf {
 			b.unheard.Store(0)
-			b.resume.Store(time.Now().Add(rested).UnixNano())
+			b.resume.Store(new(time.Now().Add(rested)))
 		}
 	})
 }

@@ -33,7 +33,7 @@ type Server struct {
 	end      context.Context // done once Close was called
 	close    context.CancelFunc
 
-	conns  sync.Map // net.Conn to *atomic.Bool: no request at the moment
+	conns  sync.Map // net.Conn to *connState
 	hushed atomic.Bool
 }
 
@@ -161,6 +161,9 @@ func (s *Server) shutdown(ctx context.Context) error {
 	s.hush(ctx)
 	err := s.server.Shutdown(ctx)
 	if err == nil {
+		err = s.handled(ctx)
+	}
+	if err == nil {
 		s.join()
 		return nil
 	}
@@ -175,6 +178,20 @@ func (s *Server) shutdown(ctx context.Context) error {
 		return fmt.Errorf("rest drain %s: connections cut after %v", s.Addr(), max(0, s.cfg.DrainTimeout))
 	}
 	return fmt.Errorf("rest drain %s: %w", s.Addr(), err)
+}
+
+// handled waits for handlers whose connections are hijacked, which http.Server does not know any more.
+func (s *Server) handled(ctx context.Context) error {
+	poll := time.NewTicker(joinPoll)
+	defer poll.Stop()
+	for s.handler.active.Load() > 0 {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // join waits for handlers to return, those of hijacked connections included, whom http.Server does not know any more,
@@ -204,16 +221,23 @@ func (s *Server) connected() bool {
 	return found
 }
 
+// connState is what is known of a connection.
+type connState struct {
+	quiet atomic.Bool // no request at the moment
+	met   atomic.Bool // there was one, or HTTP/2 has begun: the handshake is over
+}
+
 // track keeps the connections that are between requests, or before their first.
 func (s *Server) track(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		quiet := new(atomic.Bool)
-		quiet.Store(true)
-		s.conns.Store(c, quiet)
+		state := new(connState)
+		state.quiet.Store(true)
+		s.conns.Store(c, state)
 	case http.StateActive, http.StateIdle:
 		if v, ok := s.conns.Load(c); ok {
-			v.(*atomic.Bool).Store(state == http.StateIdle)
+			v.(*connState).quiet.Store(state == http.StateIdle)
+			v.(*connState).met.Store(true)
 		}
 		if state == http.StateActive && s.hushed.Load() {
 			_ = c.SetReadDeadline(s.readDeadline()) // it may have one of hush, which was not meant for its request
@@ -243,10 +267,14 @@ func (s *Server) hush(ctx context.Context) {
 	defer poll.Stop()
 	for {
 		left := false
-		s.conns.Range(func(conn, quiet any) bool {
-			if c := conn.(net.Conn); quiet.(*atomic.Bool).Load() && !multiplexed(c) {
+		s.conns.Range(func(conn, state any) bool {
+			// What a connection speaks is known once it was active; before, to ask waits for the end of its handshake.
+			if c, st := conn.(net.Conn), state.(*connState); st.quiet.Load() && !(st.met.Load() && multiplexed(c)) {
 				left = true
 				_ = c.SetReadDeadline(at)
+				if !st.quiet.Load() { // a request has begun meanwhile, and track may have been before us
+					_ = c.SetReadDeadline(s.readDeadline())
+				}
 			}
 			return true
 		})

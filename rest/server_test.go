@@ -17,15 +17,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/lifecycle"
-	"github.com/holdfast-go/holdfast/registry"
 )
 
 var (
@@ -105,158 +102,6 @@ func TestRequestThatComesBeforeRunIsServed(t *testing.T) {
 	}
 }
 
-func TestStopFinishesWhatIsInFlight(t *testing.T) {
-	in, out := make(chan struct{}), make(chan struct{})
-	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
-		close(in)
-		<-out
-		_, _ = io.WriteString(w, "finished")
-	}, ServerConfig{})
-	stop := runServer(t, s)
-	_, r := dial(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	<-in
-	done := make(chan error, 1)
-	go func() { done <- stop() }()
-	eventually(t, "the listener is closed", func() bool {
-		c, err := net.Dial("tcp", s.Addr().String())
-		if err == nil {
-			_ = c.Close()
-		}
-		return err != nil
-	})
-	close(out)
-	resp, err := http.ReadResponse(r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body, _ := io.ReadAll(resp.Body); string(body) != "finished" || !resp.Close {
-		t.Errorf("%q, close %v", body, resp.Close)
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-func TestStopCutsWhatDoesNotEnd(t *testing.T) {
-	for name, h := range map[string]func(r *http.Request, forever <-chan struct{}){
-		"notices":         func(r *http.Request, _ <-chan struct{}) { <-r.Context().Done() },
-		"does not notice": func(_ *http.Request, forever <-chan struct{}) { <-forever },
-	} {
-		t.Run(name, func(t *testing.T) {
-			in, forever := make(chan struct{}), make(chan struct{})
-			defer close(forever)
-			s := newServer(t, func(_ http.ResponseWriter, r *http.Request) {
-				close(in)
-				h(r, forever)
-			}, ServerConfig{DrainTimeout: 20 * time.Millisecond})
-			stop := runServer(t, s)
-			_, r := dial(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-			<-in
-			err := stop()
-			if err == nil || !strings.Contains(err.Error(), "rest drain 127.0.0.1:") {
-				t.Errorf("error %v", err)
-			}
-			if _, err := r.ReadByte(); err == nil {
-				t.Error("an answer")
-			}
-		})
-	}
-}
-
-func TestStopEndsStreams(t *testing.T) {
-	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
-		r = Stream(w, r)
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
-		_, _ = io.WriteString(w, "bye")
-	}, ServerConfig{})
-	stop := runServer(t, s)
-	_, r := dial(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	resp, err := http.ReadResponse(r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stop(); err != nil {
-		t.Error(err)
-	}
-	if body, err := io.ReadAll(resp.Body); string(body) != "bye" || err != nil {
-		t.Errorf("%q %v", body, err)
-	}
-}
-
-func TestStopDoesNotWaitForConnectionsThatNeverAsked(t *testing.T) {
-	s := newServer(t, func(http.ResponseWriter, *http.Request) {}, ServerConfig{})
-	stop := runServer(t, s)
-	for range 3 {
-		dial(t, s, "")
-	}
-	dial(t, s, "GET / HT")
-	eventually(t, "the connections are accepted", func() bool { return connections(s) == 4 })
-	begun := time.Now()
-	if err := stop(); err != nil {
-		t.Error(err)
-	}
-	if took := time.Since(begun); took > 3*time.Second {
-		t.Errorf("took %v", took)
-	}
-}
-
-func connections(s *Server) (n int) {
-	s.conns.Range(func(any, any) bool { n++; return true })
-	return n
-}
-
-// Shutdown of net/http closes an idle connection although a request waits in its buffer.
-func TestRequestThatIsOnItsWayAtTheStopIsServed(t *testing.T) {
-	s := newServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }, ServerConfig{})
-	stop := runServer(t, s)
-	const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
-	c, r := dial(t, s, post+"x")
-	if resp, err := http.ReadResponse(r, nil); err != nil || resp.Close {
-		t.Fatal(resp, err)
-	} else if body, err := io.ReadAll(resp.Body); string(body) != "ok" {
-		t.Fatal(string(body), err)
-	}
-	fresh, freshR := dial(t, s, "")
-	eventually(t, "both connections are known", func() bool { return connections(s) == 2 })
-	done := make(chan error, 1)
-	go func() { done <- stop() }()
-	eventually(t, "the server stops", s.hushed.Load)
-	for name, c := range map[string]struct {
-		net.Conn
-		*bufio.Reader
-	}{"idle": {c, r}, "fresh": {fresh, freshR}} {
-		_, _ = io.WriteString(c.Conn, post)
-		_, _ = io.WriteString(c.Conn, "x")
-		resp, err := http.ReadResponse(c.Reader, nil)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		if body, err := io.ReadAll(resp.Body); string(body) != "ok" || !resp.Close {
-			t.Errorf("%s: %q %v, close %v", name, body, err, resp.Close)
-		}
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-func TestCloseEndsRunWithoutAnError(t *testing.T) {
-	s := newServer(t, func(http.ResponseWriter, *http.Request) {}, ServerConfig{})
-	done := make(chan error, 1)
-	go func() { done <- s.Run(context.Background()) }()
-	dial(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	for range 2 {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
 func TestListenerThatFailsEndsRunWithItsError(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -316,54 +161,6 @@ func TestHostileClientsGetAnErrorAndHarmNothing(t *testing.T) {
 				t.Errorf("%s %s, want %s", resp.Status, body, tt.want)
 			}
 		})
-	}
-}
-
-// Servers are drained and stopped one after the other under requests that must not run twice, without a registry that
-// would tell: only by what the servers themselves do. The time between drain and stop stands for lifecycle's 2 s.
-func TestDrainUnderLoadLosesNothing(t *testing.T) {
-	w := newWorld(t)
-	var handled, sent atomic.Int64
-	start := func(n int) (*Server, func() error, string) {
-		id := fmt.Sprintf("shop-%d", n)
-		s := newServer(t, func(rw http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			handled.Add(1)
-		}, ServerConfig{})
-		stop := runServer(t, s)
-		w.add(id, s.Addr().String())
-		return s, stop, id
-	}
-	client := w.client(ClientConfig{})
-	ctx, cancel := context.WithCancel(t.Context())
-	var users sync.WaitGroup
-	s, stop, id := start(0)
-	for range 8 {
-		users.Go(func() {
-			for ctx.Err() == nil {
-				if status, _, err := send(client, call{method: "POST", body: "x"}.request(t, context.Background())); err != nil || status != 200 {
-					t.Errorf("%d %v", status, err)
-				}
-				sent.Add(1)
-			}
-		})
-	}
-	for n := range 8 {
-		next, nextStop, nextID := start(n + 1)
-		_ = s.Drain(ctx)
-		w.put(registry.Instance{ID: id, Endpoints: map[string]string{"http": s.Addr().String()}, Draining: true})
-		delay := time.NewTimer(100 * time.Millisecond)
-		<-delay.C
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-		w.engine.DeleteKey("shop", id)
-		s, stop, id = next, nextStop, nextID
-	}
-	cancel()
-	users.Wait()
-	if handled.Load() != sent.Load() || sent.Load() == 0 {
-		t.Errorf("%d sent, %d handled", sent.Load(), handled.Load())
 	}
 }
 

@@ -304,28 +304,10 @@ func TestAnswersOfUnknownLengthComeAsTheyAre(t *testing.T) {
 }
 
 func TestUpgradedConnectionWorksBothWays(t *testing.T) {
-	w := newWorld(t)
-	w.serve("a", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Connection", "Upgrade")
-		rw.Header().Set("Upgrade", r.Header.Get("Upgrade"))
-		rw.WriteHeader(http.StatusSwitchingProtocols)
-		conn, buf, err := http.NewResponseController(rw).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.Close()
+	resp := upgrade(t, func(conn net.Conn, buf *bufio.ReadWriter) {
 		line, _ := buf.ReadString('\n')
 		_, _ = io.WriteString(conn, "echo "+line)
-	}), ServerConfig{})
-	req := call{method: "GET"}.request(t, t.Context())
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "parrot")
-	resp, err := w.client(ClientConfig{}).Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
+	})
 	conn, ok := resp.Body.(io.ReadWriter)
 	if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("status %d, body %T", resp.StatusCode, resp.Body)
@@ -391,5 +373,73 @@ func TestSlowUploadIsSentElsewhereWhole(t *testing.T) {
 	status, body, err := send(client, req.WithContext(t.Context()))
 	if want := fmt.Sprint(req.ContentLength, " <nil>"); status != http.StatusOK || body != want || err != nil {
 		t.Errorf("%d %q %v, want %q", status, body, err, want)
+	}
+}
+
+// upgrade opens a connection by Upgrade to an instance, which handles its end of it.
+func upgrade(t *testing.T, handle func(conn net.Conn, buf *bufio.ReadWriter)) *http.Response {
+	t.Helper()
+	w := newWorld(t)
+	w.serve("a", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Connection", "Upgrade")
+		rw.Header().Set("Upgrade", r.Header.Get("Upgrade"))
+		rw.WriteHeader(http.StatusSwitchingProtocols)
+		conn, buf, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		handle(conn, buf)
+	}), ServerConfig{})
+	req := call{method: "GET"}.request(t, t.Context())
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "parrot")
+	resp, err := w.client(ClientConfig{}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp
+}
+
+// readAll reads a connection to its end, and says then what it has read.
+func readAll(conn net.Conn, buf *bufio.ReadWriter) {
+	all, err := io.ReadAll(buf)
+	_, _ = fmt.Fprintf(conn, "%s %v", all, err)
+}
+
+func TestWhoEndsItsSideOfAnUpgradedConnectionGetsTheAnswer(t *testing.T) {
+	conn := upgrade(t, readAll).Body.(interface {
+		io.ReadWriter
+		CloseWrite() error
+	})
+	_, _ = io.WriteString(conn, "hello")
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(conn); string(got) != "hello <nil>" {
+		t.Errorf("%q %v", got, err)
+	}
+}
+
+// Whoever has a WebSocket reads it in one goroutine and closes it in another.
+func TestAStreamThatItsCallerClosesWhileReadingIsNoFailureOfTheInstance(t *testing.T) {
+	resp := upgrade(t, readAll)
+	a := resp.Body.(upgradedBody).attempt
+	reads, read := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(read)
+		close(reads)
+		_, _ = resp.Body.Read(make([]byte, 1))
+	}()
+	<-reads
+	<-time.After(20 * time.Millisecond) // it is in the kernel by then, or nearly
+	_ = resp.Body.Close()
+	<-read
+	a.trip.mu.Lock()
+	defer a.trip.mu.Unlock()
+	if a.outcome != resilience.OK {
+		t.Errorf("the instance is blamed: %v", a.outcome)
 	}
 }

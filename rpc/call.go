@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -81,11 +82,22 @@ func (d *dialer) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 	now := time.Now()
 	ctx, _, err := sendKey(ctx)
 	s := &clientStream{}
-	c := &call{stream: true, invoker: func(ctx context.Context, method string, _, _ any, cc *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
+	c := &call{stream: true, cc: cc, opts: opts}
+	c.invoker = func(ctx context.Context, method string, _, _ any, cc *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
 		s.attempt = attemptOf(ctx)
-		s.ClientStream, err = streamer(ctx, desc, cc, method, opts...)
+		// The deadline is that of the set-up, and not to be sent: it ends the context only while there is no stream. A
+		// connection that has as many streams as its server takes would have it wait for ever.
+		ctx, cancel := context.WithCancel(ctx)
+		late := time.AfterFunc(time.Until(c.deadline), cancel)
+		s.ClientStream, err = streamer(ctx, desc, cc, method, append(slices.Clip(opts), grpc.OnFinish(func(error) { cancel() }))...)
+		if !late.Stop() {
+			err = failure.Wrap(context.DeadlineExceeded, failure.DeadlineExceeded, "the stream could not be set up in time")
+		}
+		if err != nil {
+			cancel()
+		}
 		return err
-	}, cc: cc, opts: opts}
+	}
 	d.begin(c, ctx, now, method, cc, false)
 	if err != nil {
 		err = c.fail(now, failure.From(err), resilience.StopFinal)

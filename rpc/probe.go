@@ -30,7 +30,7 @@ type prober struct {
 	conn    atomic.Pointer[grpc.ClientConn]
 	running atomic.Int64
 	unheard atomic.Int64
-	resume  atomic.Int64 // Unix nanoseconds
+	resume  atomic.Pointer[time.Time] // nobody is asked before
 }
 
 type probeKey struct{}
@@ -41,6 +41,12 @@ func probeOf(ctx context.Context) *balance.Node {
 	return n
 }
 
+// rests reports whether nobody is asked for now, since nobody answers.
+func (b *prober) rests(now time.Time) bool {
+	until := b.resume.Load()
+	return until != nil && now.Before(*until)
+}
+
 // after makes the probes that a pick asks for. It does not wait for them.
 func (b *prober) after(p *picker, c balance.Call) {
 	var at [balance.MaxProbes]int
@@ -49,7 +55,7 @@ func (b *prober) after(p *picker, c balance.Call) {
 		return
 	}
 	conn := b.conn.Load()
-	if conn == nil || c.Now.UnixNano() < b.resume.Load() {
+	if conn == nil || b.rests(c.Now) {
 		return
 	}
 	for _, i := range at[:n] {
@@ -78,7 +84,7 @@ func (b *prober) probe(conn *grpc.ClientConn, to *balance.Balancer, n *balance.N
 	}
 	if b.unheard.Add(1) >= deaf {
 		b.unheard.Store(0)
-		b.resume.Store(now.Add(rest).UnixNano())
+		b.resume.Store(new(now.Add(rest)))
 	}
 }
 

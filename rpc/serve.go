@@ -98,7 +98,9 @@ func (h *handling) unary(ctx context.Context, req any, info *grpc.UnaryServerInf
 		refused = true
 		return nil, err
 	}
-	return handler(ctx, req)
+	resp, err = handler(ctx, req)
+	ask(err)
+	return resp, err
 }
 
 func (h *handling) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
@@ -133,7 +135,17 @@ func (h *handling) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServer
 	if strings.HasPrefix(info.FullMethod, reflectionPrefix) {
 		return h.ending.within(func() error { return handler(srv, &serverStream{ServerStream: ss, ctx: ctx}) })
 	}
-	return handler(srv, &serverStream{ServerStream: ss, ctx: ctx})
+	err = handler(srv, &serverStream{ServerStream: ss, ctx: ctx})
+	ask(err)
+	return err
+}
+
+// ask asks an error of a handler what it will be asked: that is not ours, and a nil pointer in it may panic. Here that is contained.
+func ask(err error) {
+	if err != nil {
+		_ = failure.From(err)
+		_ = errors.As(err, new(*lifecycle.PanicError))
+	}
 }
 
 const (

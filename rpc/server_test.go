@@ -30,6 +30,7 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/registry/memregistry"
+	"github.com/holdfast-go/holdfast/resilience"
 	"github.com/holdfast-go/holdfast/rpc"
 )
 
@@ -223,6 +224,37 @@ func TestAMessageThatIsTooLargeIsRefused(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// broken is an error whose methods need what it points at.
+type broken struct{ code codes.Code }
+
+func (b *broken) Error() string              { return b.code.String() }
+func (b *broken) GRPCStatus() *status.Status { return status.New(b.code, "") }
+
+// What is returned as an error may be a nil pointer; it fails one call.
+func TestAnErrorThatPanicsIsContained(t *testing.T) {
+	for name, wrong := range map[string]error{"somebody's": (*broken)(nil), "ours": (*resilience.CallError)(nil)} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				w.start("a", func(_ *rpc.ServerConfig, h *handler) {
+					h.unary = func(context.Context, string) (string, error) { return "", wrong }
+					h.stream = func(grpc.ServerStream) error { return wrong }
+				})
+				c := w.dial()
+				if _, err := call(t.Context(), c, say); !errors.Is(err, failure.Internal) {
+					t.Error(err)
+				}
+				s, err := c.NewStream(t.Context(), chatDesc, chat)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := receive(s); !errors.Is(err, failure.Internal) {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
 
 func TestAServerRunsOnce(t *testing.T) {

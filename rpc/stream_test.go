@@ -106,6 +106,38 @@ func TestAStreamThatCannotBeSetUpSaysWhyInTime(t *testing.T) {
 	})
 }
 
+// A connection that has as many streams as its server takes has the next one wait. That is part of its set-up.
+func TestAStreamThatFindsNoRoomSaysSoInTime(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.start("a", until(forever), func(c *rpc.ServerConfig, _ *handler) { c.MaxConcurrentStreams = 1 })
+		c := w.dial(func(c *rpc.ClientConfig) { c.Policy.Timeout, c.Policy.MaxInFlight = 2*time.Second, 1 })
+		connected()
+		ctx, cancel := context.WithCancel(t.Context())
+		first, err := c.NewStream(ctx, chatDesc, chat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := receive(first); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		_, err = c.NewStream(t.Context(), chatDesc, chat)
+		if took := time.Since(start); !errors.Is(err, failure.DeadlineExceeded) || took > 2*time.Second {
+			t.Errorf("after %v: %v", took, err)
+		}
+		cancel() // the first one goes on until then
+		if _, err := receive(first); !errors.Is(err, failure.Canceled) {
+			t.Error(err)
+		}
+		connected()
+		if next, err := c.NewStream(t.Context(), chatDesc, chat); err != nil {
+			t.Error(err)
+		} else if _, err := receive(next); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestAStreamOutlivesTheTimeoutOfCalls(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.start("a", until(func(context.Context) <-chan struct{} {

@@ -62,8 +62,8 @@ type written struct {
 	own      bool                  // its scope is that of this package
 	scope    instrumentation.Scope // if it is not
 
-	span        []byte
-	value, pair []byte // for what is nested
+	span  []byte
+	value []byte // for that of an attribute
 }
 
 var writtens = sync.Pool{New: func() any { return new(written) }}
@@ -90,7 +90,7 @@ func write(s sdktrace.ReadOnlySpan) *written {
 // recycle has w used again.
 func (w *written) recycle() {
 	w.resource, w.scope = nil, instrumentation.Scope{}
-	for _, b := range []*[]byte{&w.span, &w.value, &w.pair} {
+	for _, b := range []*[]byte{&w.span, &w.value} {
 		if cap(*b) > maxRoom {
 			*b = nil
 		}
@@ -266,9 +266,13 @@ func appendFlags(b []byte, field protowire.Number, f trace.TraceFlags, of trace.
 // appendAttribute appends a pair, as a field.
 func (w *written) appendAttribute(b []byte, field protowire.Number, kv attribute.KeyValue) []byte {
 	w.value = appendValue(w.value[:0], kv.Value)
-	w.pair = appendString(w.pair[:0], 1, valid(string(kv.Key)))
-	w.pair = appendBytes(w.pair, 2, w.value)
-	return appendBytes(b, field, w.pair)
+	key := valid(string(kv.Key))
+	size := 1 + protowire.SizeBytes(len(w.value)) // each tag is a byte
+	if key != "" {
+		size += 1 + protowire.SizeBytes(len(key))
+	}
+	b = protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(size)) //nolint:gosec // not negative
+	return appendBytes(appendString(b, 1, key), 2, w.value)
 }
 
 // appendValue appends what is in an AnyValue.

@@ -18,6 +18,10 @@ import (
 
 const scopeName = "github.com/holdfast-go/holdfast/telemetry"
 
+// behindFor is for how long the lag of a group, and its dead letters, are told of without word of them: package queue gives it
+// every 15 s while the engine answers. An outage shows as no lag, and not as the last one.
+const behindFor = 3 * 15 * time.Second
+
 // maxGroups bounds the topics and groups of which lag and age are told.
 const maxGroups = 500
 
@@ -59,6 +63,7 @@ type groupStats struct {
 	attributes metric.MeasurementOption
 	lag        int64
 	letters    int64
+	behind     time.Time // when there was word of lag and letters
 	oldest     time.Duration
 	at         time.Time // of oldest
 	slowed     bool
@@ -104,8 +109,10 @@ func (q *Queue) open(meter metric.Meter) error {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		for _, g := range q.groups {
-			to.ObserveFloat64(lag, float64(g.lag), g.attributes)
-			to.ObserveFloat64(letters, float64(g.letters), g.attributes)
+			if time.Since(g.behind) < behindFor {
+				to.ObserveFloat64(lag, float64(g.lag), g.attributes)
+				to.ObserveFloat64(letters, float64(g.letters), g.attributes)
+			}
 			age := 0.0
 			if time.Since(g.at) < time.Minute { // otherwise there was nothing to receive
 				age = g.oldest.Seconds()
@@ -152,7 +159,9 @@ func (q *Queue) Observe(e queue.Event) {
 	case queue.Received:
 		q.of(e, func(g *groupStats) { g.oldest, g.at = e.Age, time.Now() })
 	case queue.Behind:
-		q.of(e, func(g *groupStats) { g.lag, g.letters = e.Lag.Waiting+e.Lag.Unsettled, e.Lag.Dead })
+		q.of(e, func(g *groupStats) {
+			g.lag, g.letters, g.behind = e.Lag.Waiting+e.Lag.Unsettled, e.Lag.Dead, time.Now()
+		})
 	case queue.Slowed, queue.Resumed:
 		q.of(e, func(g *groupStats) { g.slowed = e.Kind == queue.Slowed })
 	case queue.Returned, queue.Lost:

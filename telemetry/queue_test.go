@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -168,4 +169,30 @@ func TestRetriesAndDeadLettersAreKept(t *testing.T) {
 			t.Errorf("%s is not in\n%s", line, page.Body)
 		}
 	}
+}
+
+// While the engine does not answer nobody knows how far behind a group is. The last that was known would look like all being well.
+func TestALagThatNobodyKnowsIsNotTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := opened(t, "shipping", telemetry.Config{})
+		q := p.Queue("memory")
+		told := func() map[string]bool {
+			page := httptest.NewRecorder()
+			p.Metrics().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+			found := make(map[string]bool)
+			for _, series := range []string{"lag", "letters", "slowed"} {
+				found[series] = strings.Contains(page.Body.String(), "holdfast_queue_"+series+`{group="g",topic="paid"} `)
+			}
+			return found
+		}
+		q.Observe(queue.Event{Kind: queue.Behind, Topic: "paid", Group: "g", Lag: driver.Lag{Waiting: 7, Dead: 1}})
+		<-time.After(30 * time.Second)
+		if got := told(); !got["lag"] || !got["letters"] || !got["slowed"] {
+			t.Errorf("after two reports that did not come: %v", got)
+		}
+		<-time.After(30 * time.Second)
+		if got := told(); got["lag"] || got["letters"] || !got["slowed"] {
+			t.Errorf("after a minute without a report: %v", got)
+		}
+	})
 }

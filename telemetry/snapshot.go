@@ -56,7 +56,7 @@ func (s *snapshot) SpanContext() trace.SpanContext   { return s.context }
 func (s *snapshot) Parent() trace.SpanContext        { return s.parent }
 func (s *snapshot) SpanKind() trace.SpanKind         { return s.kind }
 func (s *snapshot) StartTime() time.Time             { return s.begun }
-func (s *snapshot) EndTime() time.Time               { return s.ended }
+func (s *snapshot) EndTime() time.Time               { return s.begun.Add(since(s.begun, s.ended)) } // the wall clock may be set between the two
 func (s *snapshot) Attributes() []attribute.KeyValue { return s.attributes }
 func (s *snapshot) Links() []sdktrace.Link           { return s.links }
 func (s *snapshot) Events() []sdktrace.Event         { return s.events }

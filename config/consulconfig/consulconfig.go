@@ -240,6 +240,7 @@ type kv struct {
 	Verb  string
 	Key   string
 	Value []byte `json:",omitempty"`
+	Index uint64 `json:",omitempty"` // of cas and delete-cas: the version that is replaced, 0 for none
 }
 
 // results is what a transaction answers.
@@ -256,9 +257,13 @@ func (d *Driver) transact(ctx context.Context, ops ...operation) (out results, e
 	return out, err
 }
 
-// Put implements driver.Store, by a transaction, which unlike a plain write says the new index.
+// Put implements driver.Store, by a transaction, which unlike a plain write says the new index. What it writes takes the
+// place of what was there when it began, and of nothing newer: an attempt that was given up may still be on its way, in an
+// agent that was frozen, and come to Consul after what was put since.
 func (d *Driver) Put(ctx context.Context, key string, value []byte) (revision uint64, err error) {
-	out, err := d.transact(ctx, operation{kv{Verb: "set", Key: d.prefix + key, Value: value}})
+	out, err := d.replace(ctx, key, func(at uint64) kv {
+		return kv{Verb: "cas", Key: d.prefix + key, Value: value, Index: at}
+	})
 	if err != nil {
 		return 0, fmt.Errorf("put %q: %w", key, err)
 	}
@@ -268,15 +273,44 @@ func (d *Driver) Put(ctx context.Context, key string, value []byte) (revision ui
 	return max(1, out.Results[0].KV.ModifyIndex), nil
 }
 
-// Delete implements driver.Store, by a transaction that fails when the key is not there.
+// Delete implements driver.Store, and deletes nothing newer than what was there when it began.
 func (d *Driver) Delete(ctx context.Context, key string) (found bool, err error) {
-	_, err = d.transact(ctx, operation{kv{Verb: "get", Key: d.prefix + key}}, operation{kv{Verb: "delete", Key: d.prefix + key}})
-	var answer *consul.StatusError
-	if errors.As(err, &answer) && answer.Code == http.StatusConflict && strings.Contains(answer.Reason, "doesn't exist") {
-		return false, nil // other conflicts are rights that are missing
-	}
+	_, err = d.replace(ctx, key, func(at uint64) kv {
+		found = at != 0 // else it is asked for all the same: Consul says there who has no right to
+		return kv{Verb: "delete-cas", Key: d.prefix + key, Index: at}
+	})
 	if err != nil {
 		return false, fmt.Errorf("delete %q: %w", key, err)
 	}
-	return true, nil
+	return found, nil
+}
+
+// replace does what by says in place of the key's version at, which is 0 if it is not there. What others do to the key
+// meanwhile makes it begin again.
+func (d *Driver) replace(ctx context.Context, key string, by func(at uint64) kv) (results, error) {
+	for {
+		now, err := d.transact(ctx, operation{kv{Verb: "get", Key: d.prefix + key}})
+		if err != nil && !conflict(err, "doesn't exist") {
+			return results{}, err
+		}
+		var at uint64
+		switch {
+		case err != nil: // it is not there
+		case len(now.Results) != 1: // left out of an answer is what must not be read
+			return results{}, errors.New("the token has no right to read it")
+		default:
+			at = now.Results[0].KV.ModifyIndex
+		}
+		out, err := d.transact(ctx, operation{by(at)})
+		if !conflict(err, "index is stale") {
+			return out, err
+		}
+	}
+}
+
+// conflict reports whether err is Consul's answer that a transaction was not done, for a reason: other ones are rights that
+// are missing.
+func conflict(err error, reason string) bool {
+	var answer *consul.StatusError
+	return errors.As(err, &answer) && answer.Code == http.StatusConflict && strings.Contains(answer.Reason, reason)
 }

@@ -3,8 +3,17 @@
 package consulconfig_test
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,4 +108,46 @@ func TestRealToken(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestRealLateWrites: what was given up, and comes to Consul after what was put or deleted since, changes nothing any more.
+func TestRealLateWrites(t *testing.T) {
+	t.Parallel()
+	server := consultest.Start(t)
+	target := &url.URL{Scheme: "http", Host: server.Addr()}
+	var holds atomic.Bool
+	late := make(chan func() error, 1)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || bytes.Contains(body, []byte(`"get"`)) || !holds.CompareAndSwap(true, false) {
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		again := target.ResolveReference(&url.URL{Path: r.URL.Path, RawQuery: r.URL.RawQuery}).String()
+		late <- func() error {
+			req, err := http.NewRequestWithContext(t.Context(), r.Method, again, bytes.NewReader(body))
+			if err != nil {
+				return err
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return err
+			}
+			if resp.StatusCode != http.StatusConflict {
+				err = fmt.Errorf("answered %s", resp.Status)
+			}
+			return errors.Join(err, resp.Body.Close())
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer agent.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	d, err := consulconfig.Open(consulconfig.Config{Agents: []string{agent.Listener.Addr().String()}, Prefix: "late"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	configtest.LateWrites(t, d, func() { holds.Store(true) }, func() error { return (<-late)() })
 }

@@ -169,34 +169,58 @@ func (d *Driver) entry(kv *mvccpb.KeyValue) driver.Entry {
 	}
 }
 
-// Put implements driver.Store.
+// Put implements driver.Store. What it writes takes the place of what was there when it began, and of nothing newer: an
+// attempt that was given up may still be on its way, in a member that was frozen, and come to etcd after what was put since.
 func (d *Driver) Put(ctx context.Context, key string, value []byte) (revision uint64, err error) {
-	err = d.cluster.Do(ctx, func(ctx context.Context, s *etcdmember.Session) error {
-		resp, err := s.KV.Put(ctx, d.prefix+key, string(value))
-		if err == nil {
-			revision = uint64(max(resp.Header.Revision, 0))
-		}
-		return err
-	})
+	err = d.replace(ctx, key, func(int64) (clientv3.Op, bool) {
+		return clientv3.OpPut(d.prefix+key, string(value)), true
+	}, func(resp *clientv3.TxnResponse) { revision = uint64(max(resp.Header.Revision, 0)) })
 	if err != nil {
 		return 0, fmt.Errorf("put %s: %w", key, err)
 	}
 	return revision, nil
 }
 
-// Delete implements driver.Store. found may be false if an attempt whose answer was lost has deleted the key.
+// Delete implements driver.Store, and deletes nothing newer than what was there when it began. found may be false if an
+// attempt whose answer was lost has deleted the key.
 func (d *Driver) Delete(ctx context.Context, key string) (found bool, err error) {
-	err = d.cluster.Do(ctx, func(ctx context.Context, s *etcdmember.Session) error {
-		resp, err := s.KV.Delete(ctx, d.prefix+key)
-		if err == nil {
-			found = resp.Deleted > 0
-		}
-		return err
-	})
+	err = d.replace(ctx, key, func(at int64) (clientv3.Op, bool) {
+		return clientv3.OpDelete(d.prefix + key), at != 0
+	}, func(*clientv3.TxnResponse) { found = true })
 	if err != nil {
 		return false, fmt.Errorf("delete %s: %w", key, err)
 	}
 	return found, nil
+}
+
+// replace does what by says in place of the key's version at, which is 0 if it is not there, unless by says that there is
+// nothing to do. What others do to the key meanwhile makes it begin again.
+func (d *Driver) replace(ctx context.Context, key string, by func(at int64) (clientv3.Op, bool), done func(*clientv3.TxnResponse)) error {
+	name := d.prefix + key
+	return d.cluster.Do(ctx, func(ctx context.Context, s *etcdmember.Session) error {
+		for {
+			now, err := s.KV.Get(ctx, name, clientv3.WithKeysOnly())
+			if err != nil {
+				return err
+			}
+			var at int64
+			for _, kv := range now.Kvs {
+				at = kv.ModRevision
+			}
+			op, due := by(at)
+			if !due {
+				return nil
+			}
+			resp, err := s.KV.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(name), "=", at)).Then(op).Commit()
+			if err != nil {
+				return err
+			}
+			if resp.Succeeded {
+				done(resp)
+				return nil
+			}
+		}
+	})
 }
 
 // Watch implements driver.Store.

@@ -111,6 +111,19 @@ func TestOpenRefusesPlaintextBeyondLoopback(t *testing.T) {
 	}
 }
 
+// TestLateWrites: what was given up, and comes to etcd after what was put or deleted since, changes nothing any more.
+func TestLateWrites(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t)
+	late := etcdtest.NewLate(t, server)
+	d, err := etcdconfig.Open(etcdconfig.Config{Client: late.Client, Prefix: "late"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	configtest.LateWrites(t, d, late.Freeze, late.Thaw)
+}
+
 // The copy on disk goes by it: the same etcd has the same one, and another prefix or cluster another one, without secrets.
 func TestIdentity(t *testing.T) {
 	of := func(prefix string, endpoints ...string) string {

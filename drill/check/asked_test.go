@@ -165,6 +165,39 @@ func TestACallHappensOnce(t *testing.T) {
 	})
 }
 
+// Without a list what was acknowledged more than once is compared; where there is nothing to compare nothing is known.
+func TestACallHappensOnceByItsAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			samples []load.Sample
+			want    check.Answer
+		}{
+			{[]load.Sample{sample("x", load.OK, "1"), sample("x", load.OK, "1"), sample("y", load.OK, "2")}, check.Holds},
+			{[]load.Sample{sample("x", load.OK, "1"), sample("x", load.OK, "2")}, check.Broken},
+			{[]load.Sample{sample("x", load.OK, "1"), sample("y", load.OK, "2")}, check.Unknown},
+			{[]load.Sample{sample("x", load.OK, "1"), sample("x", load.Failed, "")}, check.Unknown},
+			{[]load.Sample{sample("x", load.Failed, ""), sample("x", load.Failed, "")}, check.Unknown},
+		} {
+			w := world(func(http.ResponseWriter, *http.Request) {}, checkout)
+			for _, s := range c.samples {
+				w.Record.Add(s)
+			}
+			if v := judge(t, w, check.Invariant{Once: &check.Once{Call: "checkout"}}, 0); v.Answer != c.want {
+				t.Errorf("%+v: %+v, want %s", c.samples, v, c.want)
+			}
+		}
+		bare := load.Call{Name: "checkout", Path: "/orders", Key: "{{uuid}}"}
+		c, err := check.New(check.Invariant{Once: &check.Once{Call: "checkout"}})
+		if err == nil {
+			err = c.Prepare(t.Context(), world(func(http.ResponseWriter, *http.Request) {}, bare))
+		}
+		if err == nil || !strings.Contains(err.Error(), "it keeps nothing") {
+			t.Errorf("a call that keeps nothing: %v", err)
+		}
+	})
+}
+
 func TestAQuestionAtTheEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -242,7 +275,10 @@ func TestACommandJudges(t *testing.T) {
 		"exit 1":                           {check.Unknown, "exit status 1"},
 		"echo sorry >&2; exit 2":           {check.Unknown, "exit status 2: sorry"},
 		"no-such-program":                  {check.Unknown, "exit status 127"},
-		"sleep 60":                         {check.Unknown, "longer than 1s"},
+		// Why it gave up is what it said last; the rest was on the way.
+		"{ seq 20000; echo it is gone; echo exit status 1; } >&2; exit 2":                                 {check.Unknown, "exit status 2: it is gone"},
+		`printf 'panic: nobody home\n\ngoroutine 1 [running]:\nmain.main()\nexit status 2\n' >&2; exit 3`: {check.Unknown, "exit status 3: panic: nobody home"},
+		"sleep 60": {check.Unknown, "longer than 1s"},
 		`test "$GREETING" = hi && test "$(pwd -P)" = "$HERE"`:               {check.Holds, ""},
 		`grep -q '"call":"checkout".*"order":"1"' "$HOLDFAST_DRILL_RECORD"`: {check.Holds, ""},
 	} {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,8 +16,9 @@ import (
 )
 
 // Command runs a command by sh -c when the load is over: exit code 0 holds, and the first line that it says is what it looked
-// at; 1 is broken, with a finding on each line of its standard output; anything else is unknown, as is 1 without a finding: it
-// is also what a shell, or go run, makes of a program that could not be started, or could not tell.
+// at; 1 is broken, with a finding on each line of its standard output; anything else is unknown, for the reason that is the last
+// line of its standard error, as is 1 without a finding: it is also what a shell, or go run, makes of a program that could not
+// be started, or could not tell.
 // HOLDFAST_DRILL_RECORD is a file with the samples, a line of JSON each ([load.Sample]).
 type Command struct {
 	Run     string
@@ -26,7 +28,7 @@ type Command struct {
 const (
 	defaultCommandTime = 2 * time.Minute
 	maxOutput          = 1 << 20 // bytes that are read of what a command says
-	lastWords          = 2 << 10 // bytes of what it says on its standard error
+	lastWords          = 8 << 10 // bytes of what it says on its standard error
 )
 
 type command struct {
@@ -57,7 +59,7 @@ func (c *command) Judge(ctx context.Context, w *World) Verdict {
 	cmd.Dir = w.Dir
 	cmd.Env = append(append(os.Environ(), w.Env...), "HOLDFAST_DRILL_RECORD="+file)
 	cmd.WaitDelay = time.Second // a child of it that holds the pipes
-	out, words := &head{max: maxOutput}, &head{max: maxOutput}
+	out, words := &head{max: maxOutput}, &tail{max: lastWords}
 	cmd.Stdout, cmd.Stderr = out, words
 	err = cmd.Run()
 	var exit *exec.ExitError
@@ -69,9 +71,10 @@ func (c *command) Judge(ctx context.Context, w *World) Verdict {
 	case errors.As(err, &exit) && exit.ExitCode() == 1 && firstLine(out.Bytes()) != "":
 		v.broken(out.Bytes())
 	default:
-		tail := words.Bytes()
-		tail = tail[max(0, len(tail)-lastWords):]
-		v.Says = line(fmt.Sprintf("%v: %s", err, tail), maxFinding)
+		v.Says = line(err.Error(), maxFinding)
+		if why := lastLine(words.Bytes()); why != "" {
+			v.Says = line(v.Says+": "+why, maxFinding)
+		}
 	}
 	return v
 }
@@ -99,6 +102,23 @@ func firstLine(out []byte) string {
 	return line(string(first), maxFinding)
 }
 
+// lastLine is what a program that gave up said last, after all its warnings: that is mostly why. What go run adds, and the
+// stacks below a panic, say less.
+func lastLine(out []byte) string {
+	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+	last := ""
+	for _, l := range slices.Backward(lines) {
+		text := line(string(l), maxFinding)
+		if strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ") {
+			return text
+		}
+		if last == "" && !strings.HasPrefix(text, "exit status ") {
+			last = text
+		}
+	}
+	return last
+}
+
 // record writes the samples to a file of its own.
 func record(r *load.Recorder) (name string, err error) {
 	f, err := os.CreateTemp("", "holdfast-drill-*.jsonl")
@@ -122,3 +142,20 @@ func (h *head) Write(p []byte) (int, error) {
 	_, err := h.Buffer.Write(p[:min(len(p), max(0, h.max-h.Len()))])
 	return len(p), err
 }
+
+// tail keeps the end of what is written to it, of max bytes or a little more.
+type tail struct {
+	kept []byte
+	max  int
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.kept = append(t.kept, p[max(0, len(p)-t.max):]...)
+	if len(t.kept) > 2*t.max {
+		t.kept = append(t.kept[:0], t.kept[len(t.kept)-t.max:]...)
+	}
+	return len(p), nil
+}
+
+// Bytes returns what is kept.
+func (t *tail) Bytes() []byte { return t.kept[max(0, len(t.kept)-t.max):] }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -37,6 +38,8 @@ func (o *once) Prepare(ctx context.Context, w *World) error {
 	case err != nil:
 	case !contains(vars, o.cfg.By):
 		err = invalid("the calls of %s are told apart by %s, which they are not made with", o.cfg.Call, o.cfg.By)
+	case o.cfg.List == nil && !slices.ContainsFunc(w.Mix.Calls, func(c load.Call) bool { return c.Name == o.cfg.Call && len(c.Keep) > 0 }):
+		err = invalid("without list what the acknowledgements of %s keep is compared, and it keeps nothing: add list, or keep", o.cfg.Call)
 	case o.cfg.List != nil && o.cfg.List.Keep["count"] == "":
 		err = invalid("list does not keep count: keep: {count: \"orders.#\"}")
 	case o.cfg.List != nil:
@@ -128,6 +131,11 @@ func (o *once) Judge(ctx context.Context, w *World) Verdict {
 		if len(asked) < len(all) {
 			v.Says += fmt.Sprintf("; %d of them, drawn, were counted", len(asked))
 		}
+	}
+	if o.list == nil && len(wrong.all) == 0 && !slices.ContainsFunc(all, func(g *group) bool { return g.acknowledged > 1 }) {
+		v.Answer = Unknown
+		v.Says += "; none was acknowledged twice, so there is nothing to compare (again:, or list)"
+		return v
 	}
 	wrong.into(&v)
 	v.Says += fmt.Sprintf("; %d not once", len(wrong.all))

@@ -123,6 +123,9 @@ func (a *Applier) restart(ctx context.Context, targets []string) error {
 	return nil
 }
 
+// ErrNotSuffered is in the error of the end of a fault that was accepted, and that somebody whom it was to hit never suffered.
+var ErrNotSuffered = errors.New("not suffered")
+
 // inject begins a fault under a lease, and renews that until the fault is ended.
 func (a *Applier) inject(ctx context.Context, r Resolved) (func(context.Context) error, error) {
 	req, err := r.ask()
@@ -138,12 +141,23 @@ func (a *Applier) inject(ctx context.Context, r Resolved) (func(context.Context)
 		return nil, err
 	}
 	renewing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	// A fault that is accepted is not suffered yet: it is once nobody is in trouble with it, of whatever else happens to them
+	// later. A change of scale goes on after Inject, so of that what counts is how it is at the end.
+	suffered := fault.Trouble == "" && r.Kind != Scale
 	var lost error
 	var wg sync.WaitGroup
-	wg.Go(func() { lost = a.renew(renewing, fault.ID) })
+	wg.Go(func() {
+		lost = a.renew(renewing, fault.ID, func(f control.Fault) { suffered = suffered || f.Trouble == "" && r.Kind != Scale })
+	})
 	return func(ctx context.Context) error {
 		stop()
 		wg.Wait()
+		trouble := ""
+		if !suffered {
+			if now, err := a.Control.Renew(ctx, fault.ID); err == nil {
+				trouble = now.Trouble
+			}
+		}
 		switch err := a.Control.Mend(ctx, fault.ID); {
 		case lost != nil:
 			return fmt.Errorf("it ended by itself before it should have: %w", lost)
@@ -151,13 +165,15 @@ func (a *Applier) inject(ctx context.Context, r Resolved) (func(context.Context)
 			return errors.New("it ended by itself before it should have")
 		case err != nil:
 			return fmt.Errorf("mend: %w", err)
+		case trouble != "":
+			return failure.Wrap(ErrNotSuffered, failure.FailedPrecondition, "not all whom it was to hit have suffered it: %s", trouble)
 		}
 		return nil
 	}, nil
 }
 
-// renew keeps a lease until ctx is done. It returns why the lease was lost, nil if it was not.
-func (a *Applier) renew(ctx context.Context, id string) error {
+// renew keeps a lease until ctx is done, and shows what it is told of the fault. It returns why the lease was lost, nil if it was not.
+func (a *Applier) renew(ctx context.Context, id string, show func(control.Fault)) error {
 	tick := time.NewTicker(renew)
 	defer tick.Stop()
 	for {
@@ -167,7 +183,10 @@ func (a *Applier) renew(ctx context.Context, id string) error {
 		case <-tick.C:
 		}
 		// A failure is tried again at the next tick, and shows itself as NOT_FOUND when the lease is over.
-		if _, err := a.Control.Renew(ctx, id); failure.CodeOf(err) == failure.NotFound && ctx.Err() == nil {
+		switch f, err := a.Control.Renew(ctx, id); {
+		case err == nil:
+			show(f)
+		case failure.CodeOf(err) == failure.NotFound && ctx.Err() == nil:
 			return err
 		}
 	}

@@ -41,7 +41,7 @@ type Report struct {
 // Host is what the host of a virtual machine took of its processors, to give it to others.
 type Host struct {
 	Share float64 `json:"share"` // of all that the processors could have done, 0 to 1
-	Most  float64 `json:"most"`  // the same, in the worst five seconds
+	Most  float64 `json:"most"`  // the same, in the worst second
 	Spans []Span  `json:"spans"` // in which it was so much that what was measured is the host's, not the system's
 }
 

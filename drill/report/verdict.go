@@ -50,27 +50,21 @@ func (r *Report) Reasons() []string {
 	return reasons
 }
 
-// Disturbed reports whether it could not be judged, and this machine alone is why: another time it may be.
+// Disturbed reports whether there is no verdict although the drill was made, and this machine is why, of a promise at least, or
+// may be, since its host took the processors: another time there may be one. There never is if a promise could not be judged for
+// another reason.
 func (r *Report) Disturbed() bool {
-	if r.Verdict() != CouldNotRun || r.CouldNot != "" || len(r.Expectations) == 0 {
+	if r.Verdict() != CouldNotRun || r.CouldNot != "" {
 		return false
 	}
-	for _, v := range r.Invariants {
-		if v.Answer != check.Holds {
-			return false
-		}
-	}
+	disturbed := r.Host != nil && len(r.Host.Spans) > 0
 	for _, e := range r.Expectations {
 		if e.Unknown != "" && !e.Machine {
 			return false
 		}
+		disturbed = disturbed || e.Unknown != ""
 	}
-	for _, f := range r.Faults {
-		if f.Error != "" {
-			return false
-		}
-	}
-	return true
+	return disturbed
 }
 
 func (r *Report) judge() (Verdict, []string) {

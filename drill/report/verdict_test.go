@@ -81,7 +81,7 @@ func TestItSaysThatCallsStillFail(t *testing.T) {
 	}
 }
 
-// A drill is made again only when nothing but this machine is why it could not be judged.
+// A drill is made again only when this machine is why there is no verdict, or may be.
 func TestDisturbed(t *testing.T) {
 	machine := report.Expectation{Name: "success", Unknown: "the host took it", Machine: true}
 	kept := report.Expectation{Name: "p99", Kept: true}
@@ -90,9 +90,13 @@ func TestDisturbed(t *testing.T) {
 		want bool
 	}{
 		"this machine":             {report.Report{Expectations: []report.Expectation{machine, kept}}, true},
-		"and an invariant":         {report.Report{Expectations: []report.Expectation{machine}, Invariants: []check.Verdict{{Answer: check.Unknown}}}, false},
+		"and an invariant":         {report.Report{Expectations: []report.Expectation{machine}, Invariants: []check.Verdict{{Answer: check.Unknown}}}, true},
 		"and one that holds":       {report.Report{Expectations: []report.Expectation{machine}, Invariants: []check.Verdict{{Answer: check.Holds}}}, true},
-		"and a fault that was not": {report.Report{Expectations: []report.Expectation{machine}, Faults: []report.Fault{{Error: "no"}}}, false},
+		"and a fault that was not": {report.Report{Expectations: []report.Expectation{machine}, Faults: []report.Fault{{Error: "no"}}}, true},
+		"a fault that was not":     {report.Report{Expectations: []report.Expectation{kept}, Faults: []report.Fault{{Error: "no"}}}, false},
+		"while the host took much": {report.Report{Expectations: []report.Expectation{kept}, Faults: []report.Fault{{Error: "no"}}, Host: &report.Host{Spans: []report.Span{{To: 1}}}}, true},
+		"took a little":            {report.Report{Expectations: []report.Expectation{kept}, Faults: []report.Fault{{Error: "no"}}, Host: &report.Host{Share: 0.1}}, false},
+		"and nobody noticed":       {report.Report{Expectations: []report.Expectation{kept}, Host: &report.Host{Spans: []report.Span{{To: 1}}}}, false},
 		"and another one":          {report.Report{Expectations: []report.Expectation{machine, {Name: "mask", Unknown: "nothing was broken"}}}, false},
 		"and one that was missed":  {report.Report{Expectations: []report.Expectation{machine, {Name: "mask"}}}, false},
 		"nothing":                  {report.Report{Expectations: []report.Expectation{kept}}, false},

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-go/holdfast/drill"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -47,16 +48,21 @@ func TestRealShopUnderFire(t *testing.T) {
 		t.Errorf("ready after %v, with built programs; the limit is %v", shop.readyAfter, readyLimit)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
-	defer cancel()
-	smoke := exec.CommandContext(ctx, programs(t).path("smoke"), "-short", "-edge", shop.edge(), "-control", site.control)
-	smoke.Cancel = func() error { return smoke.Process.Signal(syscall.SIGTERM) }
-	smoke.WaitDelay = 10 * time.Second
-	report, err := smoke.CombinedOutput()
-	if err != nil {
+	for try := 1; ; try++ {
+		stop := drill.WatchProcessors()
+		report, err := fire(t, shop)
+		took := stop()
+		if err == nil {
+			t.Logf("smoke:\n%s", report)
+			break
+		}
+		if try < 3 && took != nil && (took.Share > 0.1 || len(took.Spans) > 0) {
+			t.Logf("smoke: %v, while this machine's host took %.0f %% of its processors, and up to %.0f %%: once more\n%s", err, 100*took.Share, 100*took.Most, report)
+			drill.AwaitProcessors(t.Context(), 3*time.Minute)
+			continue
+		}
 		t.Errorf("smoke: %v\n%s\nwhat holdfast up printed:\n%s", err, report, shop.output())
-	} else {
-		t.Logf("smoke:\n%s", report)
+		break
 	}
 	for _, i := range shop.instances(t) {
 		if i.State != "ready" {
@@ -64,6 +70,17 @@ func TestRealShopUnderFire(t *testing.T) {
 		}
 	}
 	shop.down(t)
+}
+
+// fire breaks the shop in every way that smoke knows. How much the machine can carry is not asked here: with smoke's own
+// 100 requests a second, two processors have nothing to spare.
+func fire(t *testing.T, shop *running) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	smoke := exec.CommandContext(ctx, programs(t).path("smoke"), "-short", "-rate", "40", "-edge", shop.edge(), "-control", shop.control)
+	smoke.Cancel = func() error { return smoke.Process.Signal(syscall.SIGTERM) }
+	smoke.WaitDelay = 10 * time.Second
+	return smoke.CombinedOutput()
 }
 
 // Customers order while up is killed. Nothing of it is left, and what was acknowledged is found by the next up on the

@@ -9,13 +9,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/holdfast-go/holdfast/idempotency"
+	"github.com/holdfast-go/holdfast/internal/etcdlease"
 )
 
 // DefaultPrefix is where records lie: DefaultPrefix + hex ID.
@@ -23,24 +23,13 @@ const DefaultPrefix = "holdfast/idempotency/"
 
 // Store implements idempotency.Store. It is safe for concurrent use.
 //
-// Records end by etcd's leases, which they share, so that not each needs one of its own: a record lasts for its time and up to
-// a quarter more, and one second. After a change of its leader etcd may keep it longer.
+// Records end by etcd's leases, which a thousand of them share, so that not each needs one of its own: a record lasts for its
+// time and up to a quarter more, and one second. After a change of its leader etcd may keep it longer.
 type Store struct {
 	client *clientv3.Client
 	prefix string
-
-	mu     sync.Mutex
-	leases map[time.Duration]lease
+	leases *etcdlease.Leases
 }
-
-// lease is what records of one TTL are put under, until it is too old for another one.
-type lease struct {
-	id    clientv3.LeaseID
-	until time.Time
-}
-
-// maxLeases bounds the TTLs that are remembered; a Ledger uses two.
-const maxLeases = 16
 
 // New returns a Store whose records lie under prefix ("": DefaultPrefix). Services that share an etcd should
 // have prefixes of their own. The caller keeps client, and closes it after the last call.
@@ -48,16 +37,25 @@ func New(client *clientv3.Client, prefix string) *Store {
 	if prefix == "" {
 		prefix = DefaultPrefix
 	}
-	return &Store{client: client, prefix: prefix, leases: make(map[time.Duration]lease)}
+	return &Store{client: client, prefix: prefix, leases: etcdlease.New(client)}
 }
 
 // Swap implements idempotency.Store.
 func (s *Store) Swap(ctx context.Context, id idempotency.ID, version uint64, data []byte, ttl time.Duration) (idempotency.Entry, bool, error) {
 	key := fmt.Sprintf("%s%x", s.prefix, id[:])
 	for try := 1; ; try++ {
-		e, ok, err := s.swap(ctx, key, version, data, ttl)
+		var lease clientv3.LeaseID
+		var err error
+		if data != nil {
+			lease, err = s.leases.Take(ctx, ttl)
+		}
+		var e idempotency.Entry
+		var ok bool
+		if err == nil {
+			e, ok, err = s.swap(ctx, key, version, data, lease)
+		}
 		if try == 1 && errors.Is(err, rpctypes.ErrLeaseNotFound) { // etcd has lost it, or took too long
-			s.forget(ttl)
+			s.leases.Forget(lease)
 			continue
 		}
 		if err != nil {
@@ -67,13 +65,9 @@ func (s *Store) Swap(ctx context.Context, id idempotency.ID, version uint64, dat
 	}
 }
 
-func (s *Store) swap(ctx context.Context, key string, version uint64, data []byte, ttl time.Duration) (idempotency.Entry, bool, error) {
+func (s *Store) swap(ctx context.Context, key string, version uint64, data []byte, lease clientv3.LeaseID) (idempotency.Entry, bool, error) {
 	write := clientv3.OpDelete(key)
 	if data != nil {
-		lease, err := s.lease(ctx, ttl)
-		if err != nil {
-			return idempotency.Entry{}, false, err
-		}
 		write = clientv3.OpPut(key, string(data), clientv3.WithLease(lease))
 	}
 	resp, err := s.client.Txn(ctx).
@@ -93,33 +87,4 @@ func (s *Store) swap(ctx context.Context, key string, version uint64, data []byt
 		return idempotency.Entry{}, false, nil
 	}
 	return idempotency.Entry{Version: uint64(found[0].ModRevision), Data: found[0].Value}, false, nil //nolint:gosec // not negative
-}
-
-// lease returns one that lasts for ttl or somewhat longer.
-func (s *Store) lease(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {
-	s.mu.Lock()
-	l, ok := s.leases[ttl]
-	s.mu.Unlock()
-	now := time.Now()
-	if ok && now.Before(l.until) {
-		return l.id, nil
-	}
-	spare := ttl / 4
-	granted, err := s.client.Grant(ctx, int64((ttl+spare+time.Second-1)/time.Second))
-	if err != nil {
-		return 0, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.leases) >= maxLeases {
-		clear(s.leases)
-	}
-	s.leases[ttl] = lease{id: granted.ID, until: now.Add(spare)} // from before it was asked for
-	return granted.ID, nil
-}
-
-func (s *Store) forget(ttl time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.leases, ttl)
 }

@@ -19,14 +19,19 @@ import (
 	"github.com/holdfast-go/holdfast/internal/etcdtest"
 )
 
-func open(t *testing.T, addr string) *etcdidempotency.Store {
+func client(t *testing.T, addr string) *clientv3.Client {
 	t.Helper()
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{addr}, Logger: zap.NewNop()})
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{addr}, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { client.Close() })
-	return etcdidempotency.New(client, "")
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func open(t *testing.T, addr string) *etcdidempotency.Store {
+	t.Helper()
+	return etcdidempotency.New(client(t, addr), "")
 }
 
 func TestRealStore(t *testing.T) {
@@ -83,5 +88,41 @@ func TestRealEtcdThatLostEverything(t *testing.T) {
 	place()
 	if n := runs.Load(); n != 2 {
 		t.Errorf("%d runs after everything was lost", n)
+	}
+}
+
+// etcd removes all records of a lease at once when it ends, and does nothing else meanwhile: no lease has many, however fast they
+// come. Those who need one at the same time share it: each that is asked for stays until its end.
+func TestRealALeaseHasNotManyRecords(t *testing.T) {
+	const records, most = 2200, 1000
+	c := client(t, etcdtest.Start(t).Addr())
+	store := etcdidempotency.New(c, "")
+	var wg sync.WaitGroup
+	for g := range 20 {
+		wg.Go(func() {
+			for i := g; i < records; i += 20 {
+				id := idempotency.ID{byte(i), byte(i >> 8)}
+				if _, ok, err := store.Swap(t.Context(), id, 0, []byte("done"), time.Hour); err != nil || !ok {
+					t.Errorf("%v, %v", ok, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	leases, err := c.Leases(t.Context())
+	if err != nil || len(leases.Leases) != 3 {
+		t.Fatalf("%d leases, %v; want 3", len(leases.Leases), err)
+	}
+	sum := 0
+	for _, l := range leases.Leases {
+		got, err := c.TimeToLive(t.Context(), l.ID, clientv3.WithAttachedKeys())
+		if err != nil || len(got.Keys) > most {
+			t.Errorf("%d records of a lease, %v; want %d at most", len(got.Keys), err, most)
+		}
+		sum += len(got.Keys)
+	}
+	if sum != records {
+		t.Errorf("%d records, want %d", sum, records)
 	}
 }

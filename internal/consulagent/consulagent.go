@@ -248,7 +248,8 @@ func (a *Agent) Close() {
 // Wipe removes what it has on disk. It must not run.
 func (a *Agent) Wipe() error { return os.RemoveAll(a.data()) }
 
-// Freeze stops the process without ending it, until Thaw.
+// Freeze stops the process without ending it, until Thaw. Its threads stop one after the other, and on a busy machine some
+// moments later.
 func (a *Agent) Freeze() error { return a.signal(syscall.SIGSTOP) }
 
 // Thaw ends Freeze.

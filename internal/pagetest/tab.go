@@ -64,10 +64,22 @@ type Tab struct {
 	said []string
 }
 
-// NewTab opens a tab. It is closed with the test.
+// NewTab opens a tab, for a user of its own. It is closed with the test.
 func NewTab(t *testing.T, browser context.Context) *Tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	return newTab(t, ctx, cancel)
+}
+
+// Another opens a tab beside this one, for the same user: with the same cookies and storage.
+func (tab *Tab) Another() *Tab {
+	tab.t.Helper()
+	ctx, cancel := chromedp.NewContext(tab.ctx)
+	return newTab(tab.t, ctx, cancel)
+}
+
+func newTab(t *testing.T, ctx context.Context, cancel context.CancelFunc) *Tab {
+	t.Helper()
 	t.Cleanup(cancel)
 	tab := &Tab{t: t, ctx: ctx}
 	if err := chromedp.Listen(ctx, tab.hear); err != nil {

@@ -10,7 +10,8 @@
 //
 // Sessions have no health checks: one that flaps would end them at once, while their holders believe otherwise. What can
 // still end one before its time (its node leaves the cluster, a person) is what Consul's lock-delay is for: nobody gets a
-// lock of a session that was ended before its holder's time was up in any case.
+// lock of a session that was ended before its holder's time was up in any case. A holder that cannot ask believes in its
+// session for its TTL, so that the lock-delay bounds that: a TTL of more than a minute is made one of a minute.
 package consullock
 
 import (
@@ -40,8 +41,9 @@ const (
 	buckets = 1024
 	// maxConflicts is how often a transaction is tried while others change what it is about.
 	maxConflicts = 20
-	// delayMax is the longest lock-delay that Consul has.
+	// delayMax is the longest lock-delay that Consul has, delayMin the shortest that holders can keep to.
 	delayMax = time.Minute
+	delayMin = time.Second
 	// ttlMin is Consul's session_ttl_min unless that is set, and ttlMax what it has no more than.
 	ttlMin = 10 * time.Second
 	ttlMax = 24 * time.Hour
@@ -66,8 +68,9 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// MinTTL is what the servers have as session_ttl_min; default 10 s, Consul's. Shorter TTLs are made as long.
 	MinTTL time.Duration
-	// LockDelay is Consul's, for sessions that did not end by themselves; default the TTL, at most a minute, negative for
-	// none. It makes the way from a holder that died to the next one longer, by itself. Without it, a session that ends
+	// LockDelay is Consul's, for sessions that did not end by themselves; default the TTL, at least a second and at most a
+	// minute, negative for none. It makes the way from a holder that died to the next one longer, by itself. A holder that
+	// cannot renew gives up in less than that, whatever its TTL. Without it, TTLs are at most a day, and a session that ends
 	// before its time (see above) can leave two holders for a while, whom only their tokens tell apart.
 	LockDelay time.Duration
 }
@@ -84,6 +87,9 @@ func (c Config) Validate() error {
 	}
 	if strings.ContainsFunc(c.Datacenter, func(r rune) bool { return !plain(byte(min(r, 0x7f))) }) {
 		errs = append(errs, fmt.Errorf("datacenter %q: not letters, digits, '-' and '_'", c.Datacenter))
+	}
+	if c.LockDelay > 0 && c.LockDelay < delayMin {
+		errs = append(errs, fmt.Errorf("lock delay %v: less than %v leaves no time to renew; negative is none", c.LockDelay, delayMin))
 	}
 	if c.LockDelay > delayMax {
 		errs = append(errs, fmt.Errorf("lock delay %v: Consul has at most %v", c.LockDelay, delayMax))
@@ -181,6 +187,12 @@ func (d *Driver) Open(ctx context.Context, ttl time.Duration, holder string) (dr
 	if delay == 0 {
 		delay = min(ttl, delayMax)
 	}
+	granted := ttl
+	if delay > 0 {
+		// The session may end right after it was renewed, and its holder not hear of it: others wait for the delay, and no longer.
+		granted = min(ttl, delay)
+		ttl = max(granted, d.cfg.MinTTL)
+	}
 	request := struct {
 		Name, TTL, Behavior, LockDelay    string
 		Checks, NodeChecks, ServiceChecks []string
@@ -196,7 +208,7 @@ func (d *Driver) Open(ctx context.Context, ttl time.Duration, holder string) (dr
 	if err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
 	}
-	return &session{d: d, id: answer.ID, holder: holder, ttl: ttl, tickets: make(map[string]*ticket), tokens: make(map[string]stored)}, nil
+	return &session{d: d, id: answer.ID, holder: holder, ttl: granted, tickets: make(map[string]*ticket), tokens: make(map[string]stored)}, nil
 }
 
 // pair is a key as Consul answers it.

@@ -69,12 +69,13 @@ func TestConfig(t *testing.T) {
 		t.Error(err)
 	}
 	for what, change := range map[string]func(*Config){
-		"agents":     func(c *Config) { c.Agents = nil },
-		"prefix":     func(c *Config) { c.Prefix = "a?b" },
-		"prefix up":  func(c *Config) { c.Prefix = "a/../b" },
-		"datacenter": func(c *Config) { c.Datacenter = "a/b" },
-		"lock delay": func(c *Config) { c.LockDelay = time.Hour },
-		"minimal":    func(c *Config) { c.MinTTL = -1 },
+		"agents":                       func(c *Config) { c.Agents = nil },
+		"prefix":                       func(c *Config) { c.Prefix = "a?b" },
+		"prefix up":                    func(c *Config) { c.Prefix = "a/../b" },
+		"datacenter":                   func(c *Config) { c.Datacenter = "a/b" },
+		"lock delay":                   func(c *Config) { c.LockDelay = time.Hour },
+		"lock delay that is too short": func(c *Config) { c.LockDelay = time.Millisecond },
+		"minimal":                      func(c *Config) { c.MinTTL = -1 },
 	} {
 		c := good
 		change(&c)

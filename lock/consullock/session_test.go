@@ -16,6 +16,7 @@ import (
 type scripted struct {
 	mu       sync.Mutex
 	sessions int
+	last     struct{ TTL, LockDelay string } // of the last session
 	txns     [][]kv
 }
 
@@ -26,6 +27,10 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/v1/session/create":
 		s.sessions++
+		if err := json.NewDecoder(r.Body).Decode(&s.last); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
 		fmt.Fprintf(w, `{"ID":"session-%d"}`, s.sessions)
 	case "/v1/txn":
 		var ops []struct{ KV kv }
@@ -62,10 +67,16 @@ func (s *scripted) steps(with string) (out []kv) {
 
 func openScripted(t *testing.T) (*scripted, *Driver) {
 	t.Helper()
+	return openScriptedWith(t, Config{})
+}
+
+func openScriptedWith(t *testing.T, cfg Config) (*scripted, *Driver) {
+	t.Helper()
 	s := &scripted{}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	d, err := Open(Config{Agents: []string{server.Listener.Addr().String()}})
+	cfg.Agents = []string{server.Listener.Addr().String()}
+	d, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,5 +146,38 @@ func TestTokensOfAnotherConsul(t *testing.T) {
 	}
 	if fmt.Sprint(got) != "[0 10 0 10]" {
 		t.Errorf("claims compared with %v", got)
+	}
+}
+
+// TestAHolderGivesUpWithinTheLockDelay: a session that is ended right after it was renewed, by an agent that leaves, keeps others
+// away for the lock-delay only. A holder that does not hear of it believes in the session for its TTL.
+func TestAHolderGivesUpWithinTheLockDelay(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg         Config
+		ttl         time.Duration
+		granted     time.Duration
+		sent, delay string
+	}{
+		"as it is":                  {Config{}, 15 * time.Second, 15 * time.Second, "15s", "15s"},
+		"shorter than Consul's":     {Config{}, time.Second, 10 * time.Second, "10s", "10s"},
+		"longer than any delay":     {Config{}, 2 * time.Minute, time.Minute, "1m0s", "1m0s"},
+		"a delay that is shorter":   {Config{LockDelay: 5 * time.Second}, 20 * time.Second, 5 * time.Second, "10s", "5s"},
+		"a delay that is longer":    {Config{LockDelay: 30 * time.Second}, 20 * time.Second, 20 * time.Second, "20s", "30s"},
+		"Consul's is longer":        {Config{MinTTL: 3 * time.Minute}, time.Minute, time.Minute, "3m0s", "1m0s"},
+		"no delay, two may hold it": {Config{LockDelay: -1}, 2 * time.Minute, 2 * time.Minute, "2m0s", "0s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			consul, d := openScriptedWith(t, c.cfg)
+			s, err := d.Open(t.Context(), c.ttl, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			consul.mu.Lock()
+			defer consul.mu.Unlock()
+			if s.TTL() != c.granted || consul.last.TTL != c.sent || consul.last.LockDelay != c.delay {
+				t.Errorf("granted %v, by a session of %s with a delay of %s; want %v, %s, %s", s.TTL(), consul.last.TTL, consul.last.LockDelay,
+					c.granted, c.sent, c.delay)
+			}
+		})
 	}
 }

@@ -33,7 +33,7 @@ var (
 // dead or frozen, and retry nothing beyond trying another member of the same engine.
 type Engine interface {
 	// Open opens a session that the engine ends no sooner than ttl after it received the last Renew (or Open). The engine
-	// may have a longer shortest one. holder is free text, for people.
+	// may have a longer shortest one, or a shorter longest one. holder is free text, for people.
 	Open(ctx context.Context, ttl time.Duration, holder string) (Session, error)
 
 	// Holder returns who holds the lock of that name now, from a source that is not older than the call, and a revision
@@ -77,7 +77,7 @@ type Session interface {
 	// ID names the session to people, as the engine does.
 	ID() string
 
-	// TTL is what was granted: at least what Open was asked for.
+	// TTL is what was granted: at least what Open was asked for, or the longest that the engine has.
 	TTL() time.Duration
 
 	// Renew extends the session once, by TTL. It is called by one goroutine at a time.

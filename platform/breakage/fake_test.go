@@ -33,7 +33,8 @@ type fakeSystem struct {
 	events   []string
 	inside   map[string]bool // calls for a process that are under way
 	pids     int
-	refuse   error // of Scale
+	refuse   error        // of Scale
+	waits    map[int]bool // numbers at which Scale waits in vain for instances
 	changed  func()
 }
 
@@ -203,13 +204,19 @@ func (f *fakeSystem) Replicas(service string) int {
 	return f.replicas[service]
 }
 
-func (f *fakeSystem) Scale(_ context.Context, service string, n int) error {
+func (f *fakeSystem) Scale(ctx context.Context, service string, n int) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.refuse != nil {
 		return f.refuse
 	}
 	f.replicas[service] = n
+	if f.waits[n] {
+		f.mu.Unlock()
+		<-ctx.Done()
+		f.mu.Lock()
+		return ctx.Err()
+	}
 	return nil
 }
 

@@ -312,6 +312,36 @@ func TestScaleIsUndone(t *testing.T) {
 	})
 }
 
+// A scale whose instances do not become ready does not outlive its fault, nor a newer one.
+func TestScaleThatWaitsIsGivenUp(t *testing.T) {
+	keep(t, func(t *testing.T, s *fakeSystem, k *Keeper) {
+		s.waits = map[int]bool{5: true}
+		inject(t, k, scaleTo("orders", 5))
+		synctest.Wait()
+		if n := s.Replicas("orders"); n != 5 {
+			t.Errorf("%d", n)
+		}
+		pass(control.DefaultTTL + 2*time.Second)
+		if left := s.broken(); len(left) > 0 {
+			t.Errorf("its lease has ended: %q", left)
+		}
+		inject(t, k, scaleTo("orders", 5))
+		synctest.Wait()
+		f := inject(t, k, scaleTo("orders", 1))
+		synctest.Wait()
+		if n, all := s.Replicas("orders"), k.Faults(); n != 1 || all[1].Trouble != "" {
+			t.Errorf("%d; %+v", n, all)
+		}
+		if err := k.Mend(t.Context(), f.ID); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := s.Replicas("orders"); n != 5 {
+			t.Errorf("the older one is in force again, but there are %d", n)
+		}
+	})
+}
+
 // What cannot be done is refused, in words that say what could be.
 func TestRefused(t *testing.T) {
 	keep(t, func(t *testing.T, _ *fakeSystem, k *Keeper) {

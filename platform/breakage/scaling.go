@@ -1,6 +1,7 @@
 package breakage
 
 import (
+	"context"
 	"time"
 
 	"github.com/holdfast-go/holdfast/platform/control"
@@ -15,6 +16,8 @@ type scaling struct {
 	want   int
 	has    int // what was last asked for
 	busy   bool
+	asked  int                // what is being asked for, while busy
+	giveUp context.CancelFunc // ends the wait for that
 	err    error
 
 	release func() // of those who would scale it by themselves
@@ -46,6 +49,10 @@ func (k *Keeper) scale(faults []control.Fault) {
 		s.want = n
 		switch {
 		case s.busy:
+			// What waits for an instance that does not become ready may wait for ever. This one is not to be any more.
+			if s.giveUp != nil && n != s.asked {
+				s.giveUp()
+			}
 		case s.has != n:
 			s.busy = true
 			k.wg.Go(func() { k.rescale(service, s) })
@@ -62,16 +69,22 @@ func (k *Keeper) rescale(service string, s *scaling) {
 	defer func() { s.busy = false }()
 	for s.has != s.want {
 		n, ctx := s.want, k.ctx
+		asking, giveUp := context.WithCancel(ctx)
+		s.asked, s.giveUp = n, giveUp
 		k.mu.Unlock()
-		err := k.sys.Scale(ctx, service, n)
+		err := k.sys.Scale(asking, service, n)
 		if err != nil {
 			select {
 			case <-time.After(scaleRetry):
-			case <-ctx.Done():
+			case <-asking.Done():
 			}
 		}
 		k.mu.Lock()
-		s.err = err
+		if s.err = err; asking.Err() != nil {
+			s.err = nil // nobody asks for that any more
+		}
+		giveUp()
+		s.giveUp = nil
 		// What was begun and took too long is in force all the same.
 		if err == nil || k.sys.Replicas(service) == n {
 			s.has = n

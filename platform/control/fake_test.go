@@ -100,6 +100,9 @@ func (f *fakeSystem) Logs(ctx context.Context, q control.LogQuery, emit func(con
 			lines = append(lines, l)
 		}
 	}
+	if strings.Contains(q.Service, "-") && len(lines) == 0 && !slices.ContainsFunc(f.Instances(), func(i control.Instance) bool { return i.ID == q.Service }) {
+		return failure.New(failure.NotFound, "no service or instance %q", q.Service)
+	}
 	for _, l := range lines[max(0, len(lines)-q.Lines):] {
 		if err := emit(l); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -14,10 +15,7 @@ const streamType = "application/x-ndjson"
 func (h *handler) logs(w http.ResponseWriter, r *http.Request) {
 	q, err := parseLogQuery(r.URL.Query())
 	if err == nil && q.Service != "" {
-		_, err = resolve(h.system.Info(), h.system.Instances(), q.Service)
-		if failure.CodeOf(err) == failure.FailedPrecondition {
-			err = nil // a service without instances may still have lines
-		}
+		err = h.hasLines(r.Context(), q.Service)
 	}
 	if err != nil {
 		failure.WriteProblem(w, err)
@@ -27,6 +25,27 @@ func (h *handler) logs(w http.ResponseWriter, r *http.Request) {
 		begun()
 		return h.system.Logs(ctx, q, emit)
 	})
+}
+
+// hasLines returns an error if nothing is called name that may have written lines.
+func (h *handler) hasLines(ctx context.Context, name string) error {
+	info, instances := h.system.Info(), h.system.Instances()
+	_, err := resolve(info, instances, name)
+	switch failure.CodeOf(err) { //nolint:exhaustive // the others are none of resolve
+	case failure.FailedPrecondition:
+		return nil // a service without instances may still have lines
+	case failure.NotFound:
+		// So may an instance that is gone. The system knows, and is asked before the stream has begun, which has no status left.
+		service, ok := serviceOfID(name)
+		if !ok || !slices.Contains(serviceNames(info, instances), service) {
+			return err
+		}
+		gone := h.system.Logs(ctx, LogQuery{Service: name, Lines: 1}, func(LogLine) error { return nil })
+		if failure.CodeOf(gone) != failure.NotFound {
+			return gone
+		}
+	}
+	return err
 }
 
 func (h *handler) events(w http.ResponseWriter, r *http.Request) {

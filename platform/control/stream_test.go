@@ -49,6 +49,23 @@ func TestLogsWithoutFollowEnd(t *testing.T) {
 	}
 }
 
+// What an instance wrote is there for as long as its lines are kept, by its name, too.
+func TestLogsOfAnInstanceThatIsGone(t *testing.T) {
+	f := &fakeSystem{lines: append(someLines(2), control.LogLine{Time: epoch, Service: "orders", Instance: "orders-9", Text: "out of memory"})}
+	c, _ := serve(t, f)
+	var got []string
+	if err := c.Logs(t.Context(), control.LogQuery{Service: "orders-9", Lines: 5}, collect(&got)); err != nil {
+		t.Error(err)
+	}
+	equal(t, "lines", got, []string{"orders-9 out of memory"})
+	for name, words := range map[string]string{"nobody-1": `no service "nobody-1"`, "orders-8": `no instance "orders-8"; orders has orders-1, orders-2`} {
+		err := c.Logs(t.Context(), control.LogQuery{Service: name, Lines: 5}, collect(&got))
+		if failure.CodeOf(err) != failure.NotFound || !strings.Contains(err.Error(), words) {
+			t.Errorf("Logs of %s = %v, want NOT_FOUND", name, err)
+		}
+	}
+}
+
 func TestFollowedLogsEndWithTheContext(t *testing.T) {
 	f := &fakeSystem{lines: someLines(1)}
 	c, _ := serve(t, f)

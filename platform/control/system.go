@@ -44,7 +44,7 @@ type System interface {
 	// Logs hands lines of output to emit, oldest first: at most q.Lines kept lines and then, if q.Follow,
 	// each new one until ctx ends (which is no error). A consumer too slow to follow loses lines, never
 	// slows a service: a LogLine with Dropped set says how many are missing at that place. An error of emit
-	// ends the call and is returned.
+	// ends the call and is returned. An instance that nobody has heard of is a failure.NotFound; one that is gone is not.
 	Logs(ctx context.Context, q LogQuery, emit func(LogLine) error) error
 	// Events hands what happens from now on to emit until ctx ends (which is no error). Like Logs, a slow
 	// consumer loses events rather than hold anything up.

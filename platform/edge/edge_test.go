@@ -34,7 +34,7 @@ func TestForwardsRequestAndAnswer(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprintf(w, "%s %s %s", r.Method, r.URL.RequestURI(), body)
 	})
-	a := s.do("POST", "/a%2Fb?q=1&x", "hello", "X-Attempt", "7", "X-Forwarded-For", "6.6.6.6", "X-Real-Ip", "6.6.6.6",
+	a := s.do("POST", "/a%2Fb?q=1&x", "hello", "X-Attempt", "7", "X-Forwarded-For", "6.6.6.6", "X-Real-Ip", "6.6.6.6", "X-Forwarded-Port", "666", "X-Forwarded-Prefix", "//evil.example",
 		"Connection", "X-Hop", "X-Hop", "1", "Cookie", "c=1")
 	a.want(t, 201, "POST /a%2Fb?q=1&x hello")
 	if a.Header.Get("Etag") != `"1"` || a.Header.Get("Keep-Alive") != "" {
@@ -42,7 +42,7 @@ func TestForwardsRequestAndAnswer(t *testing.T) {
 	}
 	edge := s.edge.Addr().String()
 	for h, want := range map[string]string{
-		"X-Attempt": "", "X-Hop": "", "X-Real-Ip": "", "Cookie": "c=1",
+		"X-Attempt": "", "X-Hop": "", "X-Real-Ip": "", "X-Forwarded-Port": "", "X-Forwarded-Prefix": "", "Cookie": "c=1",
 		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": edge, "X-Forwarded-Proto": "http",
 	} {
 		if v := strings.Join(got.Header.Values(h), ","); v != want {

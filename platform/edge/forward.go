@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -91,6 +92,11 @@ func (e *Edge) rewrite(p *httputil.ProxyRequest) {
 	}
 	if !e.cfg.TrustForwarded {
 		p.Out.Header.Del("X-Real-Ip")
+		for h := range p.Out.Header { // ReverseProxy removes three of them
+			if strings.HasPrefix(h, "X-Forwarded-") {
+				delete(p.Out.Header, h)
+			}
+		}
 		p.SetXForwarded()
 		return
 	}

@@ -50,8 +50,9 @@ func TestEventsOutliveTheTimeoutAndEndWithTheEdge(t *testing.T) {
 	<-gone
 }
 
-func TestUpgradedConnectionsOutliveTheTimeout(t *testing.T) {
-	s := newSystem(t, Config{Timeout: 500 * time.Millisecond})
+// upgraded is a connection that was upgraded by an instance, which handles its end of it.
+func upgraded(t *testing.T, s *system, handle func(conn net.Conn, buf io.Reader)) (*net.TCPConn, *bufio.Reader) {
+	t.Helper()
 	s.serve("a", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Upgrade", "parrot")
@@ -62,19 +63,26 @@ func TestUpgradedConnectionsOutliveTheTimeout(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		_, _ = io.Copy(conn, buf)
+		handle(conn, buf)
 	})
 	conn, err := net.Dial("tcp", s.edge.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
 	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: parrot\r\n\r\n")
 	buf := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(buf, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatal(resp, err)
 	}
+	return conn.(*net.TCPConn), buf
+}
+
+func TestUpgradedConnectionsOutliveTheTimeout(t *testing.T) {
+	conn, buf := upgraded(t, newSystem(t, Config{Timeout: 500 * time.Millisecond}), func(conn net.Conn, buf io.Reader) {
+		_, _ = io.Copy(conn, buf)
+	})
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
 	for n := range 40 {
@@ -83,5 +91,18 @@ func TestUpgradedConnectionsOutliveTheTimeout(t *testing.T) {
 			t.Fatalf("%q %v", line, err)
 		}
 		<-tick.C
+	}
+}
+
+// Tunnels and the like say all they have to say, end their side, and wait for the answer.
+func TestWhoEndsItsSideOfAnUpgradedConnectionGetsTheAnswer(t *testing.T) {
+	conn, buf := upgraded(t, newSystem(t, Config{}), func(conn net.Conn, buf io.Reader) {
+		all, err := io.ReadAll(buf)
+		_, _ = fmt.Fprintf(conn, "%s %v", all, err)
+	})
+	_, _ = io.WriteString(conn, "hello")
+	_ = conn.CloseWrite()
+	if got, err := io.ReadAll(buf); string(got) != "hello <nil>" {
+		t.Errorf("%q %v", got, err)
 	}
 }

@@ -85,9 +85,10 @@ func (d *dataDir) check(b []byte) error {
 }
 
 // checkDB opens the database for a moment. etcd would do it in a goroutine of its own, where its panic ends the process,
-// and would wait for ever if it is in use.
+// and would wait for ever if it is in use. One that is empty is that of a process that was killed between making the file and
+// writing to it: etcd begins it again.
 func checkDB(path string) error {
-	if isNotExist(path) {
+	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
 		return nil
 	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})

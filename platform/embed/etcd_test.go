@@ -419,6 +419,26 @@ func TestCorruptDirectory(t *testing.T) {
 	}
 }
 
+// A process may be killed when it has made the database's file and not written to it: what is in the log is begun again.
+func TestEmptyDatabase(t *testing.T) {
+	t.Parallel()
+	cfg := single(t, t.TempDir())
+	for _, want := range []string{"", "v"} {
+		m := run(t, cfg)
+		waitReady(t, m)
+		c := client(t, m)
+		got, err := c.Get(t.Context(), "k")
+		check(t, err)
+		if len(got.Kvs) == 0 != (want == "") || want != "" && string(got.Kvs[0].Value) != want {
+			t.Errorf("%v, want %q", got.Kvs, want)
+		}
+		put(t, c, "k", "v")
+		check(t, c.Close())
+		m.stop(t)
+		check(t, os.Truncate(filepath.Join(cfg.DataDir, "member", "snap", "db"), 0))
+	}
+}
+
 func overwrite(t *testing.T, file string) {
 	t.Helper()
 	f, err := os.OpenFile(file, os.O_RDWR, 0)

@@ -50,6 +50,11 @@ func (x *exporter) autoscale(svc system.Service) {
 		}
 	}
 	if len(triggers) > count(p.Targets, scale.CPU) { // there is one on messages
+		for _, t := range p.Targets {
+			if metric := x.opts.Metrics[t.Metric]; metric != "" && t.Metric != scale.CPU && t.Metric != scale.Lag {
+				x.note("%s is scaled by messages, which takes KEDA, and %s (%s) is not in its ScaledObject: add a trigger of KEDA for it", svc.Name, t.Metric, metric)
+			}
+		}
 		x.scaledObject(svc, p, triggers)
 		return
 	}
@@ -141,7 +146,7 @@ func (x *exporter) lag(svc system.Service, t scale.Target) map[string]any {
 // scaledObject makes KEDA scale a service: for messages, an autoscaler has to look into the engine.
 func (x *exporter) scaledObject(svc system.Service, p scale.Policy, triggers []map[string]any) {
 	x.note("%s needs KEDA in the cluster", svc.Name)
-	x.add(svc.Name+" is scaled by its load, as the system file says, by KEDA: it knows how many messages wait.", map[string]any{
+	x.add(svc.Name+" is scaled as the system file says, by KEDA: it knows how many messages wait.", map[string]any{
 		"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": x.meta(svc.Name, svc.Name),
 		"spec": map[string]any{
 			"scaleTargetRef": map[string]any{"name": svc.Name}, "minReplicaCount": p.Min, "maxReplicaCount": p.Max, "pollingInterval": 5,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -143,6 +144,30 @@ func TestDecodesStrictly(t *testing.T) {
 	} {
 		if kinds[kind] == 0 {
 			t.Errorf("no %s in %v", kind, kinds)
+		}
+	}
+}
+
+// What the system file says in env is said once, and the time to end goes by it.
+func TestWhatTheSystemFileSaysCounts(t *testing.T) {
+	sys, err := system.Parse("system.yaml", []byte("system: s\nregistry: etcd://etcd:2379\nservices:\n  web: {run: ./web, replicas: 2, http: 127.0.0.1:8080, env: {HOLDFAST_DRAIN_DELAY: 60s, HOLDFAST_ZONE: a}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := kubernetes.New(sys, kubernetes.Options{Image: "{service}", Insecure: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := e.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]int{
+		"name: HOLDFAST_DRAIN_DELAY\n": 1, "value: 60s\n": 1, "name: HOLDFAST_ZONE\n": 1, "value: a\n": 1,
+		"terminationGracePeriodSeconds: 93\n": 1,
+	} {
+		if n := strings.Count(b.String(), text); n != want {
+			t.Errorf("%q is there %d times, want %d", text, n, want)
 		}
 	}
 }
@@ -346,12 +371,79 @@ func TestTextsStayTexts(t *testing.T) {
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		text := rapid.OneOf(rapid.StringOf(rapid.RuneFrom(nil, unicode.PrintRanges...)), rapid.StringMatching(`[-+0-9:._a-zA-Z~<=!]{0,6}`), rapid.StringMatching("[ a#:\n\t'\"-]{0,6}")).Draw(t, "text")
+		text := rapid.OneOf(rapid.StringOf(rapid.RuneFrom(nil, unicode.PrintRanges...)), rapid.StringMatching(`[-+0-9:._a-zA-Z~<=!]{0,6}`), rapid.StringMatching("[ a#:\n\t'\"-]{0,6}"), rapid.StringMatching("[a$()]{0,8}")).Draw(t, "text")
 		read, _ := exportOne(t, map[string]string{"V": text})
-		if from := read["V"].ValueFrom; from == nil && strings.ReplaceAll(read["V"].Value, "$$(", "$(") != text {
+		if from := read["V"].ValueFrom; from == nil && expanded(read["V"].Value) != text {
 			t.Fatalf("%q was read as %q", text, read["V"].Value)
 		}
 	})
+}
+
+// expanded is a value or a word of a command line as the container has it (k8s.io/api/core/v1, EnvVar.Value and
+// Container.Command).
+func expanded(v string) string {
+	var b strings.Builder
+	for i := 0; i < len(v); i++ {
+		switch {
+		case v[i] != '$' || i+1 == len(v):
+			b.WriteByte(v[i])
+		case v[i+1] == '$':
+			b.WriteByte('$')
+			i++
+		case v[i+1] == '(' && strings.IndexByte(v[i:], ')') > 0:
+			b.WriteString("EXPANDED")
+			i += strings.IndexByte(v[i:], ')')
+		default:
+			b.WriteByte('$')
+		}
+	}
+	return b.String()
+}
+
+func TestCommandLinesStayAsTheyAre(t *testing.T) {
+	sys, err := system.Parse("system.yaml", []byte(`
+system: s
+services:
+  a: {run: "sh -c 'echo $$ $(HOLDFAST_INSTANCE) > /tmp/pid; exec ./serve'", http: 127.0.0.1:8080}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := kubernetes.New(sys, kubernetes.Options{Image: "{service}", Registry: "etcd://e:2379", Queue: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var command []string
+	for _, o := range m.Objects {
+		if d, ok := o.Value.(*appsv1.Deployment); ok {
+			for _, word := range d.Spec.Template.Spec.Containers[0].Command {
+				command = append(command, expanded(word))
+			}
+		}
+	}
+	if want := []string{"sh", "-c", "echo $$ $(HOLDFAST_INSTANCE) > /tmp/pid; exec ./serve"}; !slices.Equal(command, want) {
+		t.Errorf("%q", command)
+	}
+}
+
+// A service that is scaled by messages has one ScaledObject, and what is not in it is said.
+func TestWhatIsNotInAScaledObjectIsSaid(t *testing.T) {
+	sys, err := system.Parse("system.yaml", []byte(`
+system: s
+queue: kafka://k:9092?insecure=true
+services:
+  a: {run: ./a, autoscale: {min: 1, max: 10, target: {in-flight: 20, lag: {topic: t, group: g, waiting: 100}}}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := kubernetes.New(sys, kubernetes.Options{Image: "{service}", Registry: "etcd://e:2379", Metrics: map[scale.Metric]string{scale.InFlight: "calls_in_flight"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if notes := strings.Join(m.Notes, "\n"); !strings.Contains(notes, "in-flight (calls_in_flight) is not in its ScaledObject") {
+		t.Errorf("%s", notes)
+	}
 }
 
 func TestNamesThatMeet(t *testing.T) {

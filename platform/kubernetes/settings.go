@@ -182,6 +182,7 @@ func (x *exporter) environment(svc system.Service) []corev1.EnvVar {
 	}
 	var secrets []string
 	for _, key := range slices.Sorted(maps.Keys(svc.Env)) {
+		env = slices.DeleteFunc(env, func(e corev1.EnvVar) bool { return e.Name == key }) // names are unique; what the system file says counts
 		if !secret(key, svc.Env[key]) {
 			env = append(env, corev1.EnvVar{Name: key, Value: escape(svc.Env[key])})
 			continue
@@ -197,5 +198,5 @@ func (x *exporter) environment(svc system.Service) []corev1.EnvVar {
 	return env
 }
 
-// escape keeps Kubernetes from expanding $(NAME) in a value.
-func escape(v string) string { return strings.ReplaceAll(v, "$(", "$$(") }
+// escape is text that Kubernetes reads as v: in values and command lines it expands $(NAME), and $$ is a dollar.
+func escape(v string) string { return strings.ReplaceAll(v, "$", "$$") }

@@ -31,6 +31,9 @@ var ports = map[string]int32{system.GRPC: 9090, system.HTTP: 8080}
 
 // drainDelay is how long a service goes on serving after it has said that it ends.
 func drainDelay(svc system.Service) time.Duration {
+	if d, err := time.ParseDuration(svc.Env["HOLDFAST_DRAIN_DELAY"]); err == nil && d >= 0 {
+		return d
+	}
 	if svc.HTTP != "" {
 		return OutsideDelay
 	}
@@ -141,7 +144,9 @@ func (x *exporter) pod(svc system.Service) corev1.PodTemplateSpec {
 		VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: dataDir}, {Name: "tmp", MountPath: "/tmp"}},
 	}
 	if words := svc.Words(); !goPackage(words) {
-		c.Command = words
+		for _, word := range words {
+			c.Command = append(c.Command, escape(word))
+		}
 		x.note("%s runs a command line (%s): it has to be in the image, with these paths", svc.Name, svc.Run)
 	}
 	for _, p := range svc.Protocols() {

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -40,7 +42,7 @@ func (s *series) classify() {
 	for _, l := range s.labels {
 		attr[l.key] = l.value
 	}
-	s.bad = isBad(cmp.Or(attr[keyErrorType], attr[keyStatusCode], attr[keyHTTPStatus]))
+	s.bad = isBad(cmp.Or(attr[keyErrorType], attr[keyStatusCode], grpcStatus(attr[keyGRPCStatus]), attr[keyHTTPStatus]))
 	switch s.name {
 	case "rpc.client.call.duration", "rpc.client.duration", "http.client.request.duration":
 		s.role, s.peer = roleCall, cmp.Or(attr[keyServer], attr[keyPeerService])
@@ -56,6 +58,9 @@ func (s *series) classify() {
 	case "messaging.process.duration":
 		s.role, s.peer = roleProcess, attr[keyTopic]
 	}
+	if strings.HasPrefix(s.name, "rpc.") && s.role != roleNone {
+		s.older()
+	}
 	// How long something took is told by a histogram, and how often it happened by what counts.
 	if s.kind == kindGauge || s.kind != kindHistogram && s.role != roleAttempts && s.role != rolePublish {
 		s.role = roleNone
@@ -63,6 +68,29 @@ func (s *series) classify() {
 	if (s.role == roleCall || s.role == rolePublish || s.role == roleProcess || s.role == roleAttempts) && s.peer == "" {
 		s.role = roleNone
 	}
+}
+
+// older reads the duration of a call as OpenTelemetry's earlier conventions have it, in milliseconds. Who moves on from them may
+// say both for a while (OTEL_SEMCONV_STABILITY_OPT_IN=rpc/dup), and then it is the other one that counts.
+func (s *series) older() {
+	s.old = !strings.HasSuffix(s.name, ".call.duration")
+	if !s.old {
+		s.of.current[s.role] = true
+	}
+	if s.unit == "ms" {
+		s.unit, s.bounds = "s", slices.Clone(s.bounds)
+		for i := range s.bounds {
+			s.bounds[i] /= 1000
+		}
+	}
+}
+
+// grpcStatus is the name of a code that is said as a number.
+func grpcStatus(code string) string {
+	if n, err := strconv.ParseUint(code, 10, 32); err == nil && n <= 16 {
+		return failure.Code(n).String()
+	}
+	return ""
 }
 
 // tally counts per second, and how long it took.
@@ -140,10 +168,10 @@ func get[K comparable, V any](m map[K]*V, k K) *V {
 
 // span is the time that the rates of an instance are over: between two exports, that many seconds. ok is false for one that has
 // gone silent.
-func (r *reporter) span(now time.Time) (after int64, seconds float64, ok bool) {
+func (r *reporter) span(now time.Time) (after time.Time, seconds float64, ok bool) {
 	n := len(r.exports)
 	if n == 0 || now.Sub(r.exports[n-1]) > silence {
-		return 0, 0, false
+		return time.Time{}, 0, false
 	}
 	last := r.exports[n-1]
 	from := n - 1
@@ -152,9 +180,9 @@ func (r *reporter) span(now time.Time) (after int64, seconds float64, ok bool) {
 	}
 	seconds = last.Sub(r.exports[from]).Seconds()
 	if from == n-1 || seconds <= 0 { // the first export of all
-		return last.UnixMilli() - 1, 1, true
+		return last.Add(-time.Millisecond), 1, true
 	}
-	return r.exports[from].UnixMilli(), seconds, true
+	return r.exports[from], seconds, true
 }
 
 func (m *metrics) sums(now time.Time) *sums {
@@ -166,13 +194,17 @@ func (m *metrics) sums(now time.Time) *sums {
 	m.metricMu.Lock()
 	defer m.metricMu.Unlock()
 	for _, r := range m.sources {
-		after, seconds, ok := r.span(now)
+		since, seconds, ok := r.span(now)
 		if !ok {
 			continue
 		}
+		after := m.ms(since)
 		get(out.nodes, r.service)
 		out.reporting[r.service]++
 		for _, s := range r.series {
+			if s.old && r.current[s.role] {
+				continue
+			}
 			switch s.role { //nolint:exhaustive // the others have nothing to do with it
 			case roleServe:
 				out.servers[r.service] = true
@@ -289,15 +321,18 @@ func (s *Store) sampled(now time.Time, sums *sums) []control.Edge {
 	s.mu.Lock()
 	looked := 0
 	for _, l := range []*list{&s.plain, &s.kept} {
-		for t := l.last; t != nil && looked < maxSampled && t.begun >= since; t = t.prev {
+		for t := l.last; t != nil && looked < maxSampled; t = t.prev {
 			looked += len(t.index)
+			if t.last < since { // newer ones may be behind one that goes on for long
+				continue
+			}
 			known := make(map[spanID]int, len(t.index))
 			for i := range t.index {
 				known[t.index[i].id] = i
 			}
 			for i := range t.index {
 				r := &t.index[i]
-				if r.kind != 2 && r.kind != 5 {
+				if r.kind != 2 && r.kind != 5 || r.end < since {
 					continue
 				}
 				to := t.peers[r.peer].service

@@ -75,12 +75,17 @@ func (p *process) gauge(name string, v float64) {
 func (p *process) export(t *testing.T, s *sight.Store) {
 	t.Helper()
 	service, _, _ := strings.Cut(p.id, "-")
+	p.exportAs(t, s, attrs{"service.name", service, "service.instance.id", p.id})
+}
+
+func (p *process) exportAs(t *testing.T, s *sight.Store, who attrs) {
+	t.Helper()
 	scope := &metrics.ScopeMetrics{}
 	for _, m := range p.sums {
 		scope.Metrics = append(scope.Metrics, m)
 	}
 	b, err := proto.Marshal(&collector.ExportMetricsServiceRequest{ResourceMetrics: []*metrics.ResourceMetrics{{
-		Resource:     &resource.Resource{Attributes: attrs{"service.name", service, "service.instance.id", p.id}.proto()},
+		Resource:     &resource.Resource{Attributes: who.proto()},
 		ScopeMetrics: []*metrics.ScopeMetrics{scope},
 	}}})
 	if err != nil {
@@ -321,6 +326,167 @@ func TestBoundOfMetrics(t *testing.T) {
 		}
 		if r := s.Rates()["orders-1"]; !near(r.Rate, 5) {
 			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// Labels of a process that is out of its mind do not cost others their history, however long they are.
+func TestBoundOfLabels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const bound = 2 << 20
+		s := sight.New(sight.Config{MetricBytes: bound})
+		pass(time.Second)
+		good := newProcess("orders-1")
+		for i := range 150 {
+			bad := newProcess(fmt.Sprintf("bad-%d", i%12))
+			if i < 24 {
+				for k := range 200 {
+					bad.took("x", 1, .005, attrs{"user", fmt.Sprintf("%0900d", i*200+k)})
+				}
+				bad.export(t, s)
+			}
+			good.took("rpc.server.call.duration", 5, .005, nil)
+			good.export(t, s)
+			pass(time.Second)
+		}
+		if _, n, _ := s.Bytes(); n > bound {
+			t.Errorf("%d bytes", n)
+		}
+		if r := s.Rates()["orders-1"]; !near(r.Rate, 5) {
+			t.Errorf("%+v", r)
+		}
+		kept := 0.0
+		for _, p := range s.Series(control.SeriesQuery{Name: "rpc.server.call.duration", Last: 5 * time.Minute})[0].Points {
+			kept += p.Value
+		}
+		if kept < 150*5*9/10 {
+			t.Errorf("of %d calls there are %v left", 150*5, kept)
+		}
+	})
+}
+
+// One that tells more in a moment than all may take loses it itself, and memory is bounded all the same. Later there is room again.
+func TestBoundOfPoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const bound = 1 << 20
+		s := sight.New(sight.Config{MetricBytes: bound})
+		pass(time.Second)
+		bad := newProcess("bad-1")
+		for i := range 20_000 {
+			for k := range 10 {
+				bad.gauge(fmt.Sprint("x", k), float64(i))
+			}
+			bad.export(t, s)
+		}
+		if _, n, _ := s.Bytes(); n > bound*5/4 {
+			t.Errorf("%d bytes", n)
+		}
+		if _, points, _ := s.Dropped(); points == 0 {
+			t.Error("nothing was dropped")
+		}
+		good := newProcess("orders-1")
+		for range 90 {
+			good.gauge("held", 7)
+			good.took("rpc.server.call.duration", 5, .005, nil)
+			good.export(t, s)
+			pass(time.Second)
+		}
+		if r := s.Rates()["orders-1"]; !near(r.Rate, 5) {
+			t.Errorf("%+v", r)
+		}
+		if held := s.Series(control.SeriesQuery{Name: "held"}); len(held) != 1 || len(held[0].Points) == 0 || held[0].Points[0].Value != 7 {
+			t.Errorf("%+v", held)
+		}
+	})
+}
+
+// SDKs make up no instance by themselves. Processes that say the same of who they are began at different times.
+func TestProcessesThatDoNotSayWhichTheyAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sight.New(sight.Config{})
+		pass(time.Second)
+		one := newProcess("greeter-1")
+		pass(time.Second)
+		two := newProcess("greeter-2")
+		for range 10 {
+			for _, p := range []*process{one, two} {
+				p.took("rpc.server.call.duration", 5, .005, nil)
+				p.exportAs(t, s, attrs{"service.name", "greeter"})
+			}
+			pass(time.Second)
+		}
+		if g := s.Graph(); len(g.Nodes) != 1 || math.Abs(g.Nodes[0].Rate-10) > 2.5 { // each exports twice as often as it seems
+			t.Errorf("%+v", g.Nodes)
+		}
+	})
+}
+
+// otelgrpc of not long ago tells the duration in milliseconds, the code as a number, and maybe the same by the names of now.
+func TestCallsByEarlierConventions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sight.New(sight.Config{})
+		pass(time.Second)
+		p := newProcess("orders-1")
+		both := newProcess("mail-1")
+		for range 10 {
+			for code, n := range map[int]uint64{0: 6, 5: 1, 14: 3} {
+				p.took("rpc.server.duration", n, .05, attrs{"rpc.grpc.status_code", code})
+			}
+			for _, m := range p.sums {
+				m.Unit = "ms"
+				m.GetHistogram().DataPoints[0].ExplicitBounds = []float64{1, 10, 100, 1000}
+			}
+			p.export(t, s)
+			both.took("rpc.server.duration", 4, .05, nil)
+			both.took("rpc.server.call.duration", 4, .05, nil)
+			both.export(t, s)
+			pass(time.Second)
+		}
+		rates := s.Rates()
+		if r := rates["orders-1"]; !near(r.Rate, 10) || !near(r.Errors, 3) || r.P50 < 10*time.Millisecond || r.P50 > 100*time.Millisecond {
+			t.Errorf("%+v", r)
+		}
+		if r := rates["mail-1"]; !near(r.Rate, 4) {
+			t.Errorf("counted twice: %+v", r)
+		}
+	})
+}
+
+// What a gauge was last it is, however long ago that was.
+func TestAGaugeThatDoesNotChangeStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sight.New(sight.Config{})
+		p := newProcess("orders-1")
+		for range 17 * 60 {
+			p.gauge("held", 7)
+			p.export(t, s)
+			pass(time.Second)
+		}
+		got := s.Series(control.SeriesQuery{Name: "held"})
+		if len(got) != 1 || len(got[0].Points) == 0 || got[0].Points[0].Value != 7 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// A stream is told of when it ends, and begun long before.
+func TestALongTraceHidesNoOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sight.New(sight.Config{})
+		pass(15 * time.Second)
+		for i := range byte(20) {
+			w := &world{trace: i + 1}
+			w.span(1, 0, "front-1", "server", "GET /", 14_000, 14_010, nil)
+			w.span(2, 1, "front-1", "client", "Say", 14_001, 14_008, nil)
+			w.span(3, 2, "greeter-2", "server", "Say", 14_002, 14_005, nil)
+			w.add(t, s)
+		}
+		long := &world{trace: 99}
+		long.span(1, 0, "front-1", "server", "GET /stream", 2_000, 14_500, nil)
+		long.add(t, s)
+		pass(time.Second)
+		if g := s.Graph(); len(g.Edges) != 1 || !near(g.Edges[0].Rate, 2) {
+			t.Errorf("%+v", g)
 		}
 	})
 }

@@ -16,6 +16,7 @@ import (
 const (
 	keepMetrics  = control.MaxLast
 	chunkTime    = time.Minute
+	sweepGap     = time.Second // between two sweeps: each looks at all series
 	maxSeries    = 20_000
 	maxOfOne     = 2_000 // series of one instance
 	maxSources   = 2_000
@@ -42,6 +43,7 @@ type metrics struct {
 	series   map[string]*series
 	sources  map[[2]string]*reporter
 	size     int
+	static   int // of size, what the series take without points
 	lost     uint64
 	key      []byte // to look a series up with, used again
 	swept    time.Time
@@ -52,6 +54,8 @@ type reporter struct {
 	service, instance string
 	exports           []time.Time // the last ones, oldest first
 	series            []*series
+	size              int         // what these take without points
+	current           [roles]bool // what it tells by the conventions of now
 }
 
 // series is one number of one instance. Its points are in chunks of bytes, each the difference to the one before, so that a
@@ -67,6 +71,7 @@ type series struct {
 	peer   string // the service called, or the topic
 	hedge  bool
 	apart  bool // attempts that say nothing of how often a call was tried again
+	old    bool // by conventions of before
 	bounds []float64
 	start  uint64 // of what it counts; another one is another process
 	count  uint64
@@ -79,12 +84,6 @@ type series struct {
 
 type label struct{ key, value string }
 
-// chunk is points of at most a minute.
-type chunk struct {
-	begin, end int64 // milliseconds since 1970
-	points     []byte
-}
-
 // role is what a series has to do with the graph.
 type role byte
 
@@ -95,6 +94,7 @@ const (
 	roleAttempts
 	rolePublish
 	roleProcess
+	roles
 )
 
 func (m *metrics) init(limit int) {
@@ -103,6 +103,10 @@ func (m *metrics) init(limit int) {
 	m.series = make(map[string]*series)
 	m.sources = make(map[[2]string]*reporter)
 }
+
+// ms is a time as that of a point: in milliseconds of the monotonic clock. By the wall clock, what had come before it was set back
+// would be newer than everything that comes after, for as long as it was set back by.
+func (m *metrics) ms(t time.Time) int64 { return m.opened.UnixMilli() + t.Sub(m.opened).Milliseconds() }
 
 // AddMetrics takes an ExportMetricsServiceRequest of OTLP, as protobuf, as AddTraces does with traces. Its points count as of
 // now: services export every second, and clocks may be wrong.
@@ -222,7 +226,7 @@ func (m *metrics) metric(r *reporter, b []byte, now time.Time) (points int, err 
 				m.lost++
 				return nil
 			}
-			s := m.find(r, name, unit, kind, &p)
+			s := m.find(r, name, unit, kind, delta, &p)
 			if s == nil {
 				m.lost++
 				return nil
@@ -275,7 +279,7 @@ func (p *point) finite() bool {
 }
 
 // find returns the series of a point, a new one if there is room for it.
-func (m *metrics) find(r *reporter, name, unit []byte, kind byte, p *point) *series {
+func (m *metrics) find(r *reporter, name, unit []byte, kind byte, delta bool, p *point) *series {
 	if len(p.bucket) != len(p.bounds)+1 || !slices.IsSorted(p.bounds) {
 		p.bucket, p.bounds = nil, nil
 	}
@@ -287,6 +291,9 @@ func (m *metrics) find(r *reporter, name, unit []byte, kind byte, p *point) *ser
 		k = append(append(append(k, 0), l.key...), 1)
 		k = l.appendText(k)
 	}
+	if r.instance == "" && kind != kindGauge && !delta { // who says not which it is may be several
+		k = binary.LittleEndian.AppendUint64(append(k, 0), p.start)
+	}
 	m.key = k
 	if s := m.series[string(k)]; s != nil {
 		return s
@@ -294,17 +301,26 @@ func (m *metrics) find(r *reporter, name, unit []byte, kind byte, p *point) *ser
 	if len(m.series) >= maxSeries || len(r.series) >= maxOfOne {
 		return nil
 	}
-	s := &series{of: r, name: clean(string(name)), unit: clean(string(unit)), kind: kind, bounds: p.bounds, size: seriesSize + len(k)}
+	size := seriesSize + 2*len(k) // once to look it up, and once in its labels
+	if kind == kindHistogram {
+		size += 16 * len(p.bucket)
+	}
+	// Labels may be long. What the series take by themselves cannot be taken away from them, and has to leave room for points.
+	if m.static+size > m.limit/2 || r.size+size > m.limit/8 {
+		return nil
+	}
+	s := &series{of: r, name: clean(string(name)), unit: clean(string(unit)), kind: kind, bounds: p.bounds, size: size}
 	for _, l := range p.labels {
 		s.labels = append(s.labels, label{clean(string(l.key)), clean(string(l.appendText(nil)))})
 	}
 	if kind == kindHistogram {
 		s.bucket = make([]uint64, len(p.bucket))
-		s.size += 16 * len(p.bucket)
 	}
 	s.classify()
 	m.series[string(k)] = s
 	r.series = append(r.series, s)
+	r.size += s.size
+	m.static += s.size
 	m.size += s.size
 	return s
 }
@@ -316,7 +332,9 @@ func (m *metrics) take(s *series, p *point, delta bool, now time.Time) {
 	if s.kind == kindGauge {
 		if first || p.value != s.sum {
 			s.sum = p.value
-			m.append(s, now, func(b []byte) []byte { return binary.LittleEndian.AppendUint64(b, math.Float64bits(p.value)) })
+			if !m.append(s, now, func(b []byte) []byte { return binary.LittleEndian.AppendUint64(b, math.Float64bits(p.value)) }) {
+				s.sum = math.NaN() // the next one is another, whatever it is
+			}
 		}
 		return
 	}
@@ -360,107 +378,6 @@ func (m *metrics) take(s *series, p *point, delta bool, now time.Time) {
 			}
 			return b
 		})
-	}
-}
-
-// append writes a point into the series' last chunk, and takes away what is old.
-func (m *metrics) append(s *series, now time.Time, write func([]byte) []byte) {
-	ms := now.UnixMilli()
-	was := s.bytes()
-	n := len(s.chunks)
-	if n == 0 || ms-s.chunks[n-1].begin >= chunkTime.Milliseconds() || ms < s.chunks[n-1].end {
-		s.chunks = append(s.chunks, chunk{begin: ms, end: ms})
-		n++
-	}
-	c := &s.chunks[n-1]
-	c.points = write(binary.AppendUvarint(c.points, uint64(ms-c.end)))
-	c.end = ms
-	s.trim(ms - keepMetrics.Milliseconds())
-	m.size += s.bytes() - was
-}
-
-func (s *series) trim(before int64) {
-	for len(s.chunks) > 0 && s.chunks[0].end < before {
-		s.chunks = append(s.chunks[:0], s.chunks[1:]...)
-	}
-}
-
-func (s *series) bytes() int {
-	n := 0
-	for i := range s.chunks {
-		n += 48 + cap(s.chunks[i].points)
-	}
-	return n
-}
-
-// sweep takes away series and instances of which nothing has come for long and, if all take more than they may, the oldest
-// minutes of all.
-func (m *metrics) sweep(now time.Time) {
-	if m.size <= m.limit && now.Sub(m.swept) < chunkTime {
-		return
-	}
-	m.swept = now
-	before := now.Add(-keepMetrics).UnixMilli()
-	for {
-		size := 0
-		for key, s := range m.series {
-			s.trim(before)
-			if now.Sub(s.seen) > keepMetrics {
-				s.of.series = slices.DeleteFunc(s.of.series, func(o *series) bool { return o == s })
-				delete(m.series, key)
-				continue
-			}
-			size += s.size + s.bytes()
-		}
-		for key, r := range m.sources {
-			if len(r.series) == 0 && now.Sub(r.exports[len(r.exports)-1]) > staleSources {
-				delete(m.sources, key)
-				continue
-			}
-			size += seriesSize
-		}
-		m.size = size
-		if m.size <= m.limit*9/10 || before > now.UnixMilli() {
-			return
-		}
-		before += chunkTime.Milliseconds()
-	}
-}
-
-// sample is a point that was read.
-type sample struct {
-	at     int64 // milliseconds since 1970
-	value  float64
-	count  uint64
-	bucket []uint64
-}
-
-// read hands the points after a time to each; what it hands is used again.
-func (s *series) read(after int64, each func(*sample)) {
-	p := sample{bucket: make([]uint64, len(s.bucket))}
-	for i := range s.chunks {
-		c := &s.chunks[i]
-		if c.end <= after && s.kind != kindGauge {
-			continue
-		}
-		r := reader{c.points}
-		p.at = c.begin
-		for len(r.b) > 0 {
-			p.at += int64(r.uvarint())
-			if s.kind != kindHistogram {
-				p.value = math.Float64frombits(binary.LittleEndian.Uint64(r.take(8)))
-			} else {
-				p.count = r.uvarint()
-				clear(p.bucket)
-				for range r.take(1)[0] {
-					i := r.take(1)[0]
-					p.bucket[i] = r.uvarint()
-				}
-			}
-			if p.at > after || s.kind == kindGauge {
-				each(&p)
-			}
-		}
 	}
 }
 

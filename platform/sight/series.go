@@ -45,7 +45,7 @@ func (s *Store) Series(q control.SeriesQuery) []control.Series {
 		if len(out) >= maxAnswered {
 			break
 		}
-		out = append(out, one.answer(now.Add(-last), now)...)
+		out = append(out, m.answer(one, now.Add(-last), now)...)
 	}
 	return out
 }
@@ -74,9 +74,10 @@ func (s *series) attributes(stat string) map[string]string {
 	return out
 }
 
-// answer is the series as it is answered, from after until now.
-func (s *series) answer(after, now time.Time) []control.Series {
-	from := after.UnixMilli()
+// answer is the series as it is answered, from after until now, by the wall clock as it is now.
+func (m *metrics) answer(s *series, after, now time.Time) []control.Series {
+	from := m.ms(after)
+	at := func(ms int64, value float64) control.Point { return at(ms+now.UnixMilli()-m.ms(now), value) }
 	if s.kind == kindGauge {
 		out := control.Series{Name: s.name, Attributes: s.attributes(""), Unit: s.unit, Points: []control.Point{}}
 		before := math.NaN()
@@ -90,8 +91,10 @@ func (s *series) answer(after, now time.Time) []control.Series {
 		if !math.IsNaN(before) { // it was that, at the beginning
 			out.Points = slices.Insert(out.Points, 0, at(from, before))
 		}
-		if n := len(out.Points); n > 0 && s.seen.UnixMilli() > out.Points[n-1].At.UnixMilli() && s.seen.After(after) {
-			out.Points = append(out.Points, at(s.seen.UnixMilli(), out.Points[n-1].Value))
+		if n := len(out.Points); n > 0 && s.seen.After(after) {
+			if last := at(m.ms(s.seen), out.Points[n-1].Value); last.At.After(out.Points[n-1].At) {
+				out.Points = append(out.Points, last)
+			}
 		}
 		return []control.Series{out}
 	}

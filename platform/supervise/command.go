@@ -130,6 +130,41 @@ func (s *Supervisor) WaitReady(ctx context.Context, services ...string) error {
 	})
 }
 
+// WaitMajority blocks until of each instance of a service it is known whether it becomes ready, and more than half of them are. It
+// returns those that are crash looping instead, in the order of States. It ends early with the *CrashError of one of them if more
+// than half cannot be ready for that, and otherwise as WaitReady does.
+func (s *Supervisor) WaitMajority(ctx context.Context, service string) (crashing []*CrashError, err error) {
+	err = s.await(ctx, "wait for a majority of "+service, func() (bool, error) {
+		g := s.group(service)
+		if g == nil {
+			return false, notFound(service)
+		}
+		crashing = nil
+		ready := 0
+		for _, i := range g.instances {
+			ok, err := s.isReady(i)
+			var crash *CrashError
+			switch {
+			case ok:
+				ready++
+			case errors.As(err, &crash):
+				crashing = append(crashing, crash)
+			}
+		}
+		if len(crashing) > 0 && 2*(g.desired-len(crashing)) <= g.desired {
+			return false, crashing[0]
+		}
+		return ready+len(crashing) == g.desired, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return crashing, nil
+}
+
+// isComing reports whether an instance was started by a command that did not wait for it, with mu held.
+func (i *instance) isComing() bool { return i.state.State == Starting && i.state.Restarts == 0 }
+
 // isReady is called with mu held. A crash loop is an error.
 func (s *Supervisor) isReady(i *instance) (bool, error) {
 	if i.state.State != Looping {
@@ -208,10 +243,11 @@ func (s *Supervisor) end(g *group) {
 	g.busy = false
 }
 
-// Scale sets the number of instances and waits until new ones are ready and surplus ones, the highest numbers, are gone.
-// When ctx ends before, the new number stays in force. A fixed group is a failure.FailedPrecondition, a number that is
-// not between 0 and 64 a failure.OutOfRange, an unknown service a failure.NotFound, and another Restart, Scale or Stop
-// of the same service at the same time a failure.Aborted.
+// Scale sets the number of instances and waits until new ones are ready and surplus ones, the highest numbers, are gone. Of
+// new ones a crash loop is a *CrashError; how those do that were there already, frozen ones for example, does not matter.
+// When ctx ends before, the new number stays in force. A fixed group is a failure.FailedPrecondition, a number that is not
+// between 0 and 64 a failure.OutOfRange, an unknown service a failure.NotFound, and another Restart, Scale or Stop of the
+// same service at the same time a failure.Aborted.
 func (s *Supervisor) Scale(ctx context.Context, service string, n int) error {
 	if n < 0 || n > system.MaxReplicas {
 		return failure.New(failure.OutOfRange, "%s: %d instances are not between 0 and %d", service, n, system.MaxReplicas)
@@ -265,7 +301,10 @@ func (s *Supervisor) resize(ctx context.Context, g *group, n int) error {
 	g.desired = n
 	staying := g.staying() // what a command before this one began to stop, and did not wait for, does not count
 	surplus := slices.Clone(staying[min(n, len(staying)):])
-	s.launchAll(g)
+	// Those that were there already are no part of this: one that is sick, such as by the load that others are started for, would
+	// keep them from coming.
+	fresh := slices.DeleteFunc(staying[:min(n, len(staying))], func(i *instance) bool { return !i.isComing() })
+	fresh = append(fresh, s.launchAll(g)...)
 	s.broadcast()
 	s.mu.Unlock()
 	for _, i := range surplus {
@@ -275,7 +314,7 @@ func (s *Supervisor) resize(ctx context.Context, g *group, n int) error {
 	}
 	return s.await(ctx, "scale "+g.Service, func() (bool, error) {
 		settled := len(g.instances) == n
-		for _, i := range g.instances {
+		for _, i := range fresh {
 			ok, err := s.isReady(i)
 			if err != nil {
 				return false, err

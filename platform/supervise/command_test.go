@@ -122,6 +122,33 @@ func TestScale(t *testing.T) {
 	wantCode(t, s.Add(childGroup("shop", 1, "http")), failure.AlreadyExists)
 }
 
+// One that was there already and is frozen, or keeps crashing, does not keep others from being started: load may be why.
+func TestScaleBesideASickInstance(t *testing.T) {
+	s := running(t, config(t.TempDir()))
+	check(t, s.Add(childGroup("shop", 2, "http")))
+	check(t, s.WaitReady(soon(t)))
+	check(t, s.Freeze("shop-1"))
+	eventually(t, "frozen", func() bool { return state(t, s, "shop-1").State == supervise.Frozen })
+	check(t, s.Scale(soon(t), "shop", 3))
+	if got := []supervise.Phase{state(t, s, "shop-1").State, state(t, s, "shop-3").State}; !slices.Equal(got, []supervise.Phase{supervise.Frozen, supervise.Ready}) {
+		t.Errorf("got %v", got)
+	}
+	check(t, s.Restart(soon(t), "shop", "shop-1"))
+
+	g := childGroup("cart", 1, "http")
+	g.Command = []string{"sh", "-c", `[ "$HOLDFAST_INSTANCE" != cart-1 ] || exit 7; exec "$1"`, "sh", os.Args[0]}
+	check(t, s.Add(g))
+	eventually(t, "keeps crashing", func() bool { return state(t, s, "cart-1").State == supervise.Looping })
+	check(t, s.Scale(soon(t), "cart", 2))
+	if got := state(t, s, "cart-2"); got.State != supervise.Ready {
+		t.Errorf("%+v", got)
+	}
+	check(t, s.Scale(soon(t), "cart", 1)) // nor from being stopped
+	if got := ids(s); !slices.Equal(got, []string{"shop-1", "shop-2", "shop-3", "cart-1"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestCommandsExcludeEachOther(t *testing.T) {
 	s := running(t, config(t.TempDir()))
 	check(t, s.Add(childGroup("shop", 1, "http,not-serving")))
@@ -175,6 +202,38 @@ func TestFixedGroup(t *testing.T) {
 	}
 }
 
+// A majority of the members is enough to go on with, and whoever waits for it is told who is missing, and why. It is not enough
+// that a majority is ready first: of the others it has to be known.
+func TestMajority(t *testing.T) {
+	s := running(t, config(t.TempDir()))
+	check(t, s.Add(childGroup("shop", 1, "http")))
+	if crashing, err := s.WaitMajority(soon(t), "shop"); err != nil || crashing != nil {
+		t.Errorf("of one: %v, %v", crashing, err)
+	}
+	sick := func(service, members, broken string) {
+		g := childGroup(service, 0, "")
+		for _, name := range strings.Fields(members) {
+			g.Members = append(g.Members, supervise.Member{ID: name})
+		}
+		g.Command = []string{"sh", "-c", `case " $1 " in *" $HOLDFAST_INSTANCE "*) echo no disk; exit 7;; esac; exec sleep 60`, "sh", broken}
+		check(t, s.Add(g))
+	}
+	sick("three", "a b c", "b")
+	crashing, err := s.WaitMajority(soon(t), "three")
+	if err != nil || len(crashing) != 1 || crashing[0].ID != "b" || !slices.Contains(crashing[0].Output, "no disk") {
+		t.Errorf("of three, without one: %v, %v", crashing, err)
+	}
+	for service, members := range map[string]string{"two": "d e", "other": "d2 e2 f2"} {
+		sick(service, members, "e e2 f2")
+		var crash *supervise.CrashError
+		if _, err := s.WaitMajority(soon(t), service); !errors.As(err, &crash) || crash.Reason != "exit status 7" {
+			t.Errorf("%s: %v", service, err)
+		}
+	}
+	_, err = s.WaitMajority(soon(t), "four")
+	wantCode(t, err, failure.NotFound)
+}
+
 // Members that are replaced are gone at the same time, and come back whatever is done in between.
 func TestReplaceMembers(t *testing.T) {
 	dir := t.TempDir()
@@ -205,6 +264,10 @@ func TestReplaceMembers(t *testing.T) {
 	}
 	if got := state(t, s, "c"); got.PID != c.PID {
 		t.Errorf("c was replaced, too: %+v", got)
+	}
+	err = s.Replace(soon(t), "control", []string{"a", "b"}, func() error { return fmt.Errorf("trouble: %w", supervise.ErrLeave) })
+	if got := ids(s); !errors.Is(err, supervise.ErrLeave) || !slices.Equal(got, []string{"c"}) {
+		t.Errorf("got %v, and there are %v", err, got)
 	}
 	never := func() error {
 		t.Error("called")

@@ -354,7 +354,24 @@ func (i *instance) environ() []string {
 	if i.member != nil {
 		env = append(env, i.member.Env...)
 	}
-	return lastOf(env)
+	return named(lastOf(env), i.id)
+}
+
+// named says who the process is to OpenTelemetry, unless the user has: SDKs make up no instance by themselves, and what instances count
+// under one name cannot be told apart.
+func named(env []string, id string) []string {
+	const variable, attribute = "OTEL_RESOURCE_ATTRIBUTES=", "service.instance.id="
+	for at, kv := range env {
+		attributes, ok := strings.CutPrefix(kv, variable)
+		if !ok {
+			continue
+		}
+		if !strings.Contains(","+strings.ReplaceAll(attributes, " ", ""), ","+attribute) {
+			env[at] = variable + strings.TrimPrefix(strings.TrimRight(attributes, ", ")+","+attribute+id, ",")
+		}
+		return env
+	}
+	return append(env, variable+attribute+id)
 }
 
 // lastOf keeps the last one of variables with the same name: which one a program sees is not the same in all languages.

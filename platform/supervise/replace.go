@@ -12,8 +12,12 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 )
 
+// ErrLeave is an error of what Replace calls between, or in it: the members may not run as things are.
+var ErrLeave = errors.New("left stopped")
+
 // Replace stops members of a fixed group, all at once, calls between when they are gone, and starts them again, also if between
-// fails. It returns when all are ready, or with the first error. Errors are those of Restart, and between's.
+// fails, unless that is with ErrLeave. It returns when all are ready, or with the first error. Errors are those of Restart, and
+// between's.
 func (s *Supervisor) Replace(ctx context.Context, service string, ids []string, between func() error) error {
 	g, err := s.begin(service)
 	if err != nil {
@@ -37,6 +41,9 @@ func (s *Supervisor) Replace(ctx context.Context, service string, ids []string, 
 		return err
 	}
 	err = between()
+	if errors.Is(err, ErrLeave) {
+		return err
+	}
 	s.mu.Lock()
 	if s.life != running {
 		s.mu.Unlock()

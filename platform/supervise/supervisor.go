@@ -262,19 +262,20 @@ func (g *group) validate() error {
 	return nil
 }
 
-// launchAll starts what is missing of a group, with mu held.
-func (s *Supervisor) launchAll(g *group) {
+// launchAll starts what is missing of a group, and returns it, with mu held.
+func (s *Supervisor) launchAll(g *group) (launched []*instance) {
 	for n := range g.Members {
 		if g.desired > 0 && g.member(g.Members[n].ID) == nil {
-			s.launch(g, 0, &g.Members[n])
+			launched = append(launched, s.launch(g, 0, &g.Members[n]))
 		}
 	}
 	if len(g.Members) > 0 {
-		return
+		return launched
 	}
 	for n := len(g.staying()); n < g.desired; n++ {
-		s.launch(g, g.lowestFree(), nil)
+		launched = append(launched, s.launch(g, g.lowestFree(), nil))
 	}
+	return launched
 }
 
 // launch starts one instance, with mu held and the Supervisor running.

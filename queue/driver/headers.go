@@ -4,6 +4,7 @@ import (
 	"iter"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -39,18 +40,15 @@ const (
 //
 // FromHeaders of what was set is m without its Data, if m is as package queue sends it.
 func ToHeaders(m *Message, prefix, contentType string, set func(name, value string)) {
-	set(prefix+"specversion", specVersion)
-	put := func(name, value string) {
-		if value != "" {
-			set(prefix+name, percent(value))
+	n := namesWith(prefix)
+	set(n.specversion, specVersion)
+	for _, a := range [...]struct{ name, value string }{{n.id, m.ID}, {n.source, m.Source}, {n.kind, m.Type}, {n.key, m.Key}} {
+		if a.value != "" {
+			set(a.name, percent(a.value))
 		}
 	}
-	put("id", m.ID)
-	put("source", m.Source)
-	put("type", m.Type)
-	put(partitionKey, m.Key)
 	if !m.Time.IsZero() {
-		set(prefix+"time", m.Time.UTC().Format(time.RFC3339Nano))
+		set(n.time, m.Time.UTC().Format(time.RFC3339Nano))
 	}
 	if contentType != "" && m.ContentType != "" {
 		set(contentType, percent(m.ContentType))
@@ -60,6 +58,24 @@ func ToHeaders(m *Message, prefix, contentType string, set func(name, value stri
 			set(prefix+name, percent(value)) // an empty one, too: it is there
 		}
 	}
+}
+
+// names are those of the attributes that nearly all messages have, with a prefix.
+type names struct{ prefix, specversion, id, source, kind, key, time string }
+
+// latestNames are those that were asked for last: most programs have one engine.
+var latestNames atomic.Pointer[names]
+
+func namesWith(prefix string) *names {
+	n := latestNames.Load()
+	if n == nil || n.prefix != prefix {
+		n = &names{
+			prefix: prefix, specversion: prefix + "specversion", id: prefix + "id", source: prefix + "source", kind: prefix + "type",
+			key: prefix + partitionKey, time: prefix + "time",
+		}
+		latestNames.Store(n)
+	}
+	return n
 }
 
 // FromHeaders returns the message that has these headers, as ToHeaders sets them or another publisher of CloudEvents.
@@ -100,9 +116,10 @@ func FromHeaders(headers iter.Seq2[string, string], prefix, contentType string) 
 				continue
 			}
 			value = text(value, MaxAttribute)
-			if size += len(name) + len(value); size > MaxAttributesSize {
-				return m
+			if size+len(name)+len(value) > MaxAttributesSize {
+				continue // what comes behind may be what Message has a field for
 			}
+			size += len(name) + len(value)
 			if m.Attributes == nil {
 				m.Attributes = make(map[string]string, 8)
 			}

@@ -1,6 +1,7 @@
 package driver_test
 
 import (
+	"fmt"
 	"iter"
 	"maps"
 	"reflect"
@@ -110,4 +111,19 @@ func FuzzFromHeaders(f *testing.F) {
 			t.Errorf("%+v became %+v", m, got)
 		}
 	})
+}
+
+// Attributes that are too many are left out; what a message needs is not, wherever it stands.
+func TestTooManyAttributesTakeNothingWithThem(t *testing.T) {
+	m := driver.FromHeaders(func(yield func(string, string) bool) {
+		for i := range 10 {
+			if !yield(fmt.Sprint("ce-a", i), strings.Repeat("x", 4000)) {
+				return
+			}
+		}
+		_ = yield("ce-id", "1") && yield("ce-source", "s") && yield("ce-partitionkey", "k")
+	}, "ce-", "Content-Type")
+	if m.ID != "1" || m.Source != "s" || m.Key != "k" {
+		t.Errorf("id %q source %q key %q, %d attributes", m.ID, m.Source, m.Key, len(m.Attributes))
+	}
 }

@@ -65,8 +65,9 @@ func (r *receiver) fill(req *kmsg.OffsetCommitRequest, client *kgo.Client, parts
 			req.Topics = append(req.Topics, t)
 		}
 		c := kmsg.NewOffsetCommitRequestTopicPartition()
-		c.Partition, c.Offset, c.LeaderEpoch = at.partition, p.position(), -1
-		c.Metadata = kmsg.StringPtr(encodeSettled(c.Offset, p.settled(maxSpans)))
+		offset, beyond := p.state()
+		c.Partition, c.Offset, c.LeaderEpoch = at.partition, offset, -1
+		c.Metadata = kmsg.StringPtr(encodeSettled(offset, beyond))
 		req.Topics[i].Partitions = append(req.Topics[i].Partitions, c)
 		told[at] = version{p, p.version}
 	}

@@ -209,7 +209,7 @@ func (d *Driver) Dead(ctx context.Context, topic, group, after string, limit int
 	var c reader
 	err = d.read(ctx, name, want[0], want[len(want)-1]+1, func(r *kgo.Record) bool {
 		if _, ok := slices.BinarySearch(want, r.Offset); ok && r.Value != nil {
-			out = append(out, driver.Dead{Position: strconv.FormatInt(r.Offset, 10), Buried: r.Timestamp, Message: c.message(r)})
+			out = append(out, driver.Dead{Position: strconv.FormatInt(r.Offset, 10), Buried: r.Timestamp, Message: c.letter(r)})
 		}
 		return true
 	})

@@ -211,7 +211,8 @@ func (r *receiver) drop(p *partition) {
 	}
 	p.gone = true
 	if p.version != p.committed && p.position() >= 0 {
-		r.past[p.place] = append([]span{{first: 0, end: p.position()}}, p.settled(maxSpans)...)
+		offset, beyond := p.state()
+		r.past[p.place] = append([]span{{first: 0, end: offset}}, beyond...)
 	}
 	r.inHand -= p.inHand
 	p.inHand = 0

@@ -15,6 +15,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"pgregory.net/rapid"
 
 	"github.com/holdfast-go/holdfast/queue/driver"
@@ -210,6 +211,14 @@ func TestForeignRecords(t *testing.T) {
 	if m.ID != "t/3/14" || m.Source != "kafka:t" || m.Key != "k\uFFFD" || !m.Time.Equal(at) || string(m.Data) != "v" || len(m.Attributes) != 0 {
 		t.Errorf("%+v", m)
 	}
+	// An event whose publisher leaves the key to Kafka is in order by that; a letter of ours has a key that is another thing.
+	event := &kgo.Record{Topic: "t", Key: []byte("k"), Headers: []kgo.RecordHeader{{Key: "ce_id", Value: []byte("1")}}}
+	if m := c.message(event); m.ID != "1" || m.Key != "k" {
+		t.Errorf("an event without a partition key: %+v", m)
+	}
+	if m := c.letter(event); m.ID != "1" || m.Key != "" {
+		t.Errorf("a letter without a key: %+v", m)
+	}
 	for _, v := range []string{"", "x", "-1", "99999999999999999999", "999999999999999999"} {
 		if got := due(&kgo.Record{Headers: []kgo.RecordHeader{{Key: dueHeader, Value: []byte(v)}}}); !got.IsZero() {
 			t.Errorf("due %q is %v", v, got)
@@ -366,5 +375,25 @@ func TestDialsNobodyInPlaintext(t *testing.T) {
 		if _, err := (Config{Dial: dial}).dial()(t.Context(), "tcp", address); !errors.Is(err, away) || dialled != address {
 			t.Errorf("%s: dialled %q, %v", address, dialled, err)
 		}
+	}
+}
+
+// What the owner before has settled stays in the commits of the next one, who has not read up to there yet.
+func TestACommitKeepsWhatTheOwnerBeforeSettled(t *testing.T) {
+	r := &receiver{parts: map[place]*partition{}, past: map[place][]span{}, ids: map[string][16]byte{}}
+	r.client = new(kgo.Client)
+	at := place{"t", 0}
+	p := r.add(at)
+	p.begin(10)
+	p.skip = decodeSettled(10, encodeSettled(10, []span{{11, 5000}}))
+	n, _ := p.track(10)
+	p.settle(n)
+	p.version++
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.MemberID = "m"
+	r.fill(req, r.client, nil)
+	c := req.Topics[0].Partitions[0]
+	if beyond := decodeSettled(c.Offset, *c.Metadata); c.Offset != 5000 || len(beyond) != 0 {
+		t.Errorf("committed %d, and %v beyond it: 11 to 4999 were settled", c.Offset, beyond)
 	}
 }

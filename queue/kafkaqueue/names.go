@@ -30,8 +30,10 @@ func ofGroup(topic, group, suffix string) string {
 
 // groupOf returns whose topic this is, as ofGroup names them.
 func groupOf(name, suffix string) (driver.Group, bool) {
-	parts := strings.Split(name, ".")
-	last := parts[len(parts)-1]
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	if !strings.HasPrefix(last, suffix) { // as nearly all
+		return driver.Group{}, false
+	}
 	n := 0
 	if last != suffix {
 		count, ok := strings.CutPrefix(last, suffix+"-")
@@ -43,6 +45,7 @@ func groupOf(name, suffix string) (driver.Group, bool) {
 			return driver.Group{}, false
 		}
 	}
+	parts := strings.Split(name, ".")
 	parts = parts[:len(parts)-1]
 	if len(parts) < n+2 {
 		return driver.Group{}, false

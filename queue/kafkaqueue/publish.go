@@ -69,7 +69,7 @@ func same(err error, n int) []error {
 // them failed, the client may still have a hold of it.
 type sending struct {
 	records  []kgo.Record
-	headers  []kgo.RecordHeader
+	written  writer                     // their keys and headers
 	promises []func(*kgo.Record, error) // by index
 	size     int64
 	done     chan struct{} // has room for one
@@ -132,20 +132,15 @@ func (d *Driver) send(ctx context.Context, topic string, messages []*driver.Mess
 	s.left, s.size, s.errs, s.release = n, size, nil, d.buffered.Release
 	s.records = slices.Grow(s.records[:0], n)[:n]
 	s.pending = slices.Grow(s.pending[:0], n)[:n]
-	s.headers = s.headers[:0]
 	s.promise(n - 1)
-	starts := 0
 	for i, m := range messages {
 		s.pending[i] = true
-		s.headers = append(headers(s.headers, m), extra...)
-		h := s.headers[starts:len(s.headers):len(s.headers)]
-		starts = len(s.headers)
-		s.records[i] = kgo.Record{Topic: topic, Value: m.Data, Headers: h}
+		s.records[i] = kgo.Record{Topic: topic, Value: m.Data, Headers: s.written.write(m, extra)}
 		switch {
 		case key != nil:
 			s.records[i].Key = key
 		case m.Key != "":
-			s.records[i].Key = []byte(m.Key)
+			s.records[i].Key = s.written.bytes(m.Key)
 		}
 		if m.Data == nil {
 			s.records[i].Value = []byte{} // none at all would be a tombstone
@@ -181,7 +176,7 @@ func (d *Driver) send(ctx context.Context, topic string, messages []*driver.Mess
 func (d *Driver) sent(ctx context.Context, topic string, s *sending) []error {
 	if s.errs == nil {
 		clear(s.records)
-		clear(s.headers)
+		s.written.clear()
 		d.sendings.Put(s)
 		return nil
 	}

@@ -46,6 +46,22 @@ type partition struct {
 	version, committed uint64 // of progress
 }
 
+// state returns the first offset that is not settled, and what is settled beyond it: also what was by others and was not read
+// yet.
+func (p *partition) state() (offset int64, beyond []span) {
+	offset, beyond = p.position(), p.settled(maxSpans)
+	var unread []span
+	for _, s := range p.skip {
+		if s.first = max(s.first, p.next); s.first < s.end {
+			unread = append(unread, s)
+		}
+	}
+	for beyond = merge(beyond, unread); len(beyond) > 0 && beyond[0].first <= offset; beyond = beyond[1:] {
+		offset = max(offset, beyond[0].end)
+	}
+	return offset, beyond
+}
+
 // item is a delivery, and its place.
 type item struct {
 	driver.Delivery

@@ -20,12 +20,43 @@ const (
 	maxInterned = 256
 )
 
-// headers appends those of m.
-func headers(to []kgo.RecordHeader, m *driver.Message) []kgo.RecordHeader {
-	driver.ToHeaders(m, prefix, contentType, func(name, value string) {
-		to = append(to, kgo.RecordHeader{Key: name, Value: []byte(value)})
-	})
-	return to
+// writer makes the headers of records. Those of all of them are in one array, and their texts in another, which are used
+// again: clear it when nobody needs them any more. It is for one goroutine.
+type writer struct {
+	headers []kgo.RecordHeader
+	texts   []byte
+	set     func(name, value string)
+}
+
+// write returns the headers of m, and extra ones.
+func (w *writer) write(m *driver.Message, extra []kgo.RecordHeader) []kgo.RecordHeader {
+	if w.set == nil {
+		w.set = func(name, value string) {
+			w.headers = append(w.headers, kgo.RecordHeader{Key: name, Value: w.bytes(value)})
+		}
+	}
+	at := len(w.headers)
+	driver.ToHeaders(m, prefix, contentType, w.set)
+	w.headers = append(w.headers, extra...)
+	return w.headers[at:len(w.headers):len(w.headers)]
+}
+
+// bytes returns s.
+func (w *writer) bytes(s string) []byte {
+	at := len(w.texts)
+	w.texts = append(w.texts, s...)
+	return w.texts[at:len(w.texts):len(w.texts)]
+}
+
+// maxWritten is the most bytes of texts that are kept to be used again.
+const maxWritten = 64 << 10
+
+func (w *writer) clear() {
+	clear(w.headers)
+	w.headers, w.texts = w.headers[:0], w.texts[:0]
+	if cap(w.texts) > maxWritten {
+		w.texts = nil
+	}
 }
 
 // reader makes messages of records. It keeps the texts that most messages share, so that each is one string. It is for one
@@ -51,8 +82,18 @@ func (c *reader) text(name string, value []byte) string {
 	return string(value)
 }
 
-// message returns what a record has. One of somebody who knows nothing of CloudEvents is known by its place.
+// message returns what a record has. Without a partition key among its attributes its key is the record's.
 func (c *reader) message(r *kgo.Record) *driver.Message {
+	m := c.letter(r)
+	if m.Key == "" {
+		m.Key = driver.Cut(strings.ToValidUTF8(string(r.Key), "\uFFFD"), driver.MaxKey)
+	}
+	return m
+}
+
+// letter returns what a record has that was buried, whose own key is none of the message. One of somebody who knows nothing of
+// CloudEvents is known by its place.
+func (c *reader) letter(r *kgo.Record) *driver.Message {
 	m := driver.FromHeaders(func(yield func(string, string) bool) {
 		for _, h := range r.Headers {
 			if !yield(h.Key, c.text(h.Key, h.Value)) {
@@ -63,7 +104,6 @@ func (c *reader) message(r *kgo.Record) *driver.Message {
 	if m.ID == "" {
 		m.ID = r.Topic + "/" + strconv.Itoa(int(r.Partition)) + "/" + strconv.FormatInt(r.Offset, 10)
 		m.Source = "kafka:" + r.Topic
-		m.Key = driver.Cut(strings.ToValidUTF8(string(r.Key), "\uFFFD"), driver.MaxKey)
 		m.Time = r.Timestamp.UTC()
 	}
 	m.Data = r.Value

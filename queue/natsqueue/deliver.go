@@ -48,10 +48,13 @@ func (o *ordered) collect(n int) (out []*driver.Delivery, more time.Duration) {
 		if l == nil || !l.leaving.IsZero() {
 			continue
 		}
-		for len(out) < n && len(out) < room && l.ready() {
+		for len(out) < n && len(out) < room && l.again() {
 			if g, ok := l.due(now); ok {
 				out = append(out, l.give(g))
 				continue
+			}
+			if !l.ready() {
+				break
 			}
 			g, ok := o.fetch(l)
 			if !ok {

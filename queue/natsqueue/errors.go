@@ -96,18 +96,18 @@ func readAck(msg *nats.Msg) (seq uint64, err error) {
 	return a.Seq, nil
 }
 
-// quickAck reads the confirmation as servers write it, {"stream":"NAME", "seq":N} with more after that, since there is one
-// for every message.
+// quickAck reads the confirmation exactly as servers write it, {"stream":"NAME","seq":N} or with a mark of a duplicate, since
+// there is one for every message. Whatever else is JSON, too, is for json.Unmarshal.
 func quickAck(b []byte) (seq uint64, ok bool) {
 	rest, ok := bytes.CutPrefix(b, []byte(`{"stream":"`))
 	if !ok {
 		return 0, false
 	}
 	name, rest, ok := bytes.Cut(rest, []byte(`"`))
-	if !ok || len(name) == 0 {
+	if !ok || len(name) == 0 || bytes.IndexByte(name, '\\') >= 0 {
 		return 0, false
 	}
-	rest, ok = bytes.CutPrefix(bytes.TrimLeft(rest, ", "), []byte(`"seq":`))
+	rest, ok = bytes.CutPrefix(rest, []byte(`,"seq":`))
 	if !ok {
 		return 0, false
 	}
@@ -116,8 +116,9 @@ func quickAck(b []byte) (seq uint64, ok bool) {
 		seq = seq*10 + uint64(rest[digits]-'0')
 		digits++
 	}
-	if digits == 0 || digits == len(rest) || bytes.Contains(rest, []byte(`"error"`)) || bytes.IndexByte(name, '\\') >= 0 {
-		return 0, false
+	switch string(rest[digits:]) {
+	case `}`, `,"duplicate": true}`:
+		return seq, digits > 0
 	}
-	return seq, rest[digits] == ',' || rest[digits] == '}' || rest[digits] == ' '
+	return 0, false
 }

@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// maxAhead bounds how many messages of a lane are settled beyond one that is not.
+	// maxAhead bounds how many messages of a lane are settled beyond one that is not; those in hand when it is reached may be
+	// as many again.
 	maxAhead = 1024
 	// careful is after how many owners that were lost in a row the messages of a lane are given out one at a time, so
 	// that the one that kills them is known.
@@ -28,6 +29,7 @@ type lane struct {
 	count    uint64 // of the consumer's messages so far
 
 	last    uint64            // the last that was fetched
+	reach   uint64            // the last that was settled before the lane was taken
 	open    []uint64          // fetched and not settled, in their order
 	settled map[uint64]bool   // beyond the floor
 	skip    map[uint64]bool   // settled before the lane was taken
@@ -56,6 +58,9 @@ func takeLane(n int, rec record, revision uint64) *lane {
 	l := &lane{
 		n: n, rec: rec, revision: revision, revoked: make(chan struct{}), last: rec.Floor,
 		settled: rec.above(), skip: rec.above(), counts: make(map[uint64]int), held: make(map[uint64]*given),
+	}
+	for n := range l.skip {
+		l.reach = max(l.reach, n)
 	}
 	return l
 }
@@ -117,16 +122,25 @@ func (l *lane) fetched(seq uint64) bool {
 	l.last = seq
 	if l.skip[seq] {
 		delete(l.skip, seq)
+		if len(l.open) == 0 { // the floor is here
+			delete(l.settled, seq)
+		}
 		return false
 	}
 	l.open = append(l.open, seq)
 	return true
 }
 
-// ready reports whether another message may be given out.
+// again reports whether a message may be given out that was returned.
+func (l *lane) again() bool {
+	return l.leaving.IsZero() && (l.rec.Deaths < careful || len(l.held) == 0)
+}
+
+// ready reports whether another message may be given out. What the owner before had fetched always may: among it is what holds
+// the floor down.
 func (l *lane) ready() bool {
-	return l.leaving.IsZero() && len(l.settled) < maxAhead &&
-		(l.rec.Deaths < careful || len(l.held) == 0 && len(l.back) == 0)
+	return l.again() && (l.rec.Deaths < careful || len(l.back) == 0) &&
+		(l.last < l.reach || len(l.settled) < maxAhead && len(l.settled)+len(l.held)+len(l.back) < 2*maxAhead)
 }
 
 // give puts a message into the hands of the runner.

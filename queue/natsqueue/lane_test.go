@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -114,6 +115,44 @@ func TestALaneIsGoneOnWith(t *testing.T) {
 	})
 }
 
+// However much of a lane is settled beyond a message that is not, the next owner gets that one, and then what is behind.
+func TestAStuckMessageIsGivenToTheNextOwner(t *testing.T) {
+	for _, window := range []int{128, 2 * maxAhead} {
+		l := takeLane(0, record{}, 1)
+		last := uint64(0)
+		for l.ready() { // 5 is stuck, the others are settled when the window is full
+			for ; l.ready() && len(l.held) < window; last++ {
+				l.fetched(last + 1)
+				l.give(given{seq: last + 1, message: &driver.Message{}})
+			}
+			for seq := range maps.Clone(l.held) {
+				if seq != 5 {
+					l.settle(seq)
+				}
+			}
+		}
+		b, err := json.Marshal(l.next(""))
+		if err != nil || len(b) > maxRecord {
+			t.Fatalf("a window of %d: a record of %d bytes, %v", window, len(b), err)
+		}
+		l = takeLane(0, parseRecord(b), 2)
+		var got []uint64
+		for seq := uint64(5); seq <= last+3; seq++ { // 1 to 4 are below the floor
+			if !l.ready() {
+				t.Fatalf("a window of %d: not ready for %d", window, seq)
+			}
+			if l.fetched(seq) {
+				l.give(given{seq: seq, message: &driver.Message{}})
+				l.settle(seq)
+				got = append(got, seq)
+			}
+		}
+		if want := []uint64{5, last + 1, last + 2, last + 3}; !slices.Equal(got, want) {
+			t.Errorf("a window of %d: got %v, want %v", window, got, want)
+		}
+	}
+}
+
 // A message that kills whoever gets it is given out alone after a while, and its count grows; others are not blamed.
 func TestAMessageThatKillsIsCounted(t *testing.T) {
 	rec := record{}
@@ -155,8 +194,29 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
+// What servers answer to a message that they took is read without json.Unmarshal; all else is left to that.
+func TestQuickAck(t *testing.T) {
+	for ack, want := range map[string]uint64{
+		`{"stream":"S","seq":17}`:                                       17,
+		`{"stream":"S","seq":17,"duplicate": true}`:                     17,
+		`{"stream":"S","seq":18446744073709551615}`:                     0,
+		`{"stream":"S","seq":}`:                                         0,
+		`{"stream":"","seq":17}`:                                        0,
+		`{"stream":"S","domain":"d","seq":17}`:                          0,
+		`{"stream":"S","seq":17,"seq":18}`:                              0,
+		`{"stream":"S\u0053","seq":17}`:                                 0,
+		`{"stream":"S","seq":17,"error":{"code":503,"description":""}}`: 0,
+	} {
+		if got, ok := quickAck([]byte(ack)); got != want && ok || ok != (want > 0) {
+			t.Errorf("%s: got %d, %v", ack, got, ok)
+		}
+	}
+}
+
 func FuzzAck(f *testing.F) {
-	f.Add([]byte(`{"stream":"S", "seq":17,"duplicate": true}`))
+	f.Add([]byte(`{"stream":"S","seq":17}`))
+	f.Add([]byte(`{"stream":"S","seq":17,"duplicate": true}`))
+	f.Add([]byte(`{"stream":"S","seq":7,"":"","seq":1,"": true}`))
 	f.Add([]byte(`{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"S","seq":0}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		seq, ok := quickAck(b)

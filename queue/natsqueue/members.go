@@ -22,9 +22,12 @@ type hello struct {
 	Leaving bool   `json:"leaving,omitempty"`
 	Gone    bool   `json:"gone,omitempty"`
 	Asks    bool   `json:"asks,omitempty"` // wants to hear the others at once
+	// At is when it was said, by the speaker's own clock: what a member hears of itself may have waited for long.
+	At time.Duration `json:"at,omitempty"`
 }
 
 func (o *ordered) say(h hello) {
+	h.At = time.Since(o.born)
 	body, _ := json.Marshal(h)
 	_ = o.e.link.conn.Publish(o.e.names.members(o.s.Topic, o.s.Group), body) // or the next one
 }
@@ -49,7 +52,9 @@ func (o *ordered) hear(m *nats.Msg) {
 	o.mu.Lock()
 	now := time.Now()
 	if h.ID == o.id {
-		o.heard = now
+		if at := o.born.Add(h.At); at.After(o.heard) && !at.After(now) {
+			o.heard = at
+		}
 		o.mu.Unlock()
 		return
 	}

@@ -50,7 +50,8 @@ type ordered struct {
 	unsure  map[int]bool // lanes it does not have whose records may name it
 	members map[string]*member
 	since   time.Time // since when it listens
-	heard   time.Time // when it heard itself last
+	born    time.Time // never changes
+	heard   time.Time // when it said what it heard of itself last
 	changed chan struct{}
 	problem error
 	turn    int
@@ -68,7 +69,7 @@ func (e *Engine) subscribeOrdered(ctx context.Context, s driver.Subscription) (*
 		e: e, s: s, id: s.Instance + "/" + rand.Text(), dead: max(deadLeast, min(s.Hold, deadMost)),
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), done: make(chan struct{}), t: t,
 		lanes: make(map[int]*lane), unsure: make(map[int]bool), members: make(map[string]*member), changed: make(chan struct{}),
-		since: time.Now(), heard: time.Now(),
+		since: time.Now(), born: time.Now(), heard: time.Now(),
 	}
 	if err := o.become(ctx); err != nil {
 		return nil, err
@@ -335,6 +336,7 @@ func (o *ordered) take(ctx context.Context, free []int, most int) error {
 		if errs[i] == nil {
 			l := takeLane(w.lane, w.record, seqs[i])
 			l.pull = newPuller(o.e.link.conn, o.wake)
+			l.pull.once = true
 			o.lanes[w.lane] = l
 		} else if errors.Is(errs[i], errLaneLost) {
 			errs[i] = nil

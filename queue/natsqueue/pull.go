@@ -47,6 +47,7 @@ type puller struct {
 	problem  error
 	buf      []pulled
 	stopped  func(*nats.Msg) // what becomes of messages that still come after stop
+	once     bool            // nothing is delivered again: what was on its way when a connection broke needs another consumer
 }
 
 type pulled struct {
@@ -66,6 +67,7 @@ func (p *puller) attach(stream, consumer string) error {
 	p.subject = "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer
 	p.inbox = "_INBOX." + rand.Text() + "."
 	p.requests, p.asked, p.buf, p.problem, p.refused = make(map[uint64]int), 0, nil, nil, 0
+	p.connects = p.conn.Stats().Reconnects
 	inbox := p.inbox
 	sub, err := p.conn.Subscribe(inbox+"*", func(m *nats.Msg) { p.handle(inbox, m) })
 	if err != nil {
@@ -171,6 +173,9 @@ func (p *puller) ask(room, window int) (more time.Duration, err error) {
 	if n := p.conn.Stats().Reconnects; n != p.connects { // the server has forgotten what was asked for
 		clear(p.requests)
 		p.connects, p.asked = n, 0
+		if p.once {
+			return 0, errSilent
+		}
 	}
 	if p.asked > 0 && now.Sub(p.heard) > pullDead {
 		clear(p.requests)
@@ -198,6 +203,24 @@ func (p *puller) ask(room, window int) (more time.Duration, err error) {
 		return time.Hour, nil // no room
 	}
 	return pullBeat, nil
+}
+
+// forget drops what has come and was not taken.
+func (p *puller) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.buf = nil
+}
+
+// renew says that what has come and was not taken is worked on: who takes it has no room yet.
+func (p *puller) renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.buf {
+		if p.conn.Publish(p.buf[i].msg.Reply, ackProgress) == nil {
+			p.buf[i].at = time.Now()
+		}
+	}
 }
 
 // take returns at most n of what has come.

@@ -36,6 +36,8 @@ type receiver struct {
 
 	mu      sync.Mutex
 	held    map[*driver.Delivery]string // where to settle them
+	stream  time.Time                   // when that was made which gave them
+	on      uint64                      // the connection on which that was seen, by its number
 	stopped bool
 	closed  bool
 }
@@ -43,6 +45,7 @@ type receiver struct {
 func (e *Engine) subscribe(ctx context.Context, s driver.Subscription) (*receiver, error) {
 	r := &receiver{e: e, s: s, wake: make(chan struct{}, 1), held: make(map[*driver.Delivery]string)}
 	r.pull = newPuller(e.link.conn, r.wake)
+	r.on = e.link.conn.Stats().Reconnects
 	t, err := e.topicOrMake(ctx, s.Topic)
 	if err != nil {
 		return nil, err
@@ -55,6 +58,7 @@ func (e *Engine) subscribe(ctx context.Context, s driver.Subscription) (*receive
 	if err != nil {
 		return nil, err
 	}
+	r.stream = t.created
 	return r, r.pull.attach(e.names.stream(s.Topic), c.CachedInfo().Name)
 }
 
@@ -162,6 +166,7 @@ func (r *receiver) again(ctx context.Context, why error) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", why, err)
 	}
+	r.of(t)
 	records, err := r.e.readLanes(ctx, t, r.s.Group)
 	if err != nil {
 		return fmt.Errorf("%w: %w", why, translate(err))
@@ -197,8 +202,11 @@ func (r *receiver) deliver(ms []pulled) []*driver.Delivery {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range ms {
-		if time.Since(p.at) > r.s.Hold*9/10 {
+		switch age := time.Since(p.at); {
+		case age > r.s.Hold*9/10:
 			continue
+		case age > r.s.Hold/6: // its time begins when it is handed out
+			_ = r.e.link.conn.Publish(p.msg.Reply, ackProgress)
 		}
 		d := &driver.Delivery{Message: decode(p.msg.Header, p.msg.Data)}
 		if meta, err := p.msg.Metadata(); err == nil {
@@ -222,9 +230,60 @@ func (r *receiver) release(ds []*driver.Delivery) []string {
 	return out
 }
 
+// sure makes sure after each connection that was lost that the stream is the one that gave what is in hand. Another one of
+// its name counts from 1 again, and would take what is said of a message of that one for one of its own.
+func (r *receiver) sure(ctx context.Context) error {
+	if err := r.e.link.get(ctx); err != nil {
+		return err
+	}
+	on := r.e.link.conn.Stats().Reconnects
+	r.mu.Lock()
+	seen := r.on == on
+	r.mu.Unlock()
+	if seen {
+		return nil
+	}
+	r.e.forget(r.s.Topic)
+	t, err := r.e.topic(ctx, r.s.Topic)
+	if err != nil && !errors.Is(err, errNoStream) {
+		return err
+	}
+	if err != nil {
+		t = &topic{} // nothing is of it
+	}
+	r.of(t)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		r.on = on
+	}
+	return nil
+}
+
+// of drops what is in hand if it is of another stream than t's.
+func (r *receiver) of(t *topic) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !t.created.Equal(r.stream) {
+		clear(r.held)
+		r.pull.forget()
+		r.stream = t.created
+	}
+}
+
+// tell settles deliveries.
+func (r *receiver) tell(ctx context.Context, ds []*driver.Delivery, what []byte) error {
+	err := r.sure(ctx)
+	replies := r.release(ds)
+	if err != nil {
+		return errors.Join(driver.ErrLost, err)
+	}
+	return r.e.settle(ctx, replies, what)
+}
+
 // Ack implements driver.Receiver. It returns when the consumer's leader has noted them.
 func (r *receiver) Ack(ctx context.Context, ds []*driver.Delivery) error {
-	err := r.e.settle(ctx, r.release(ds), ackAck)
+	err := r.tell(ctx, ds, ackAck)
 	r.signal()
 	return err
 }
@@ -288,7 +347,7 @@ func nak(after time.Duration) []byte {
 
 // Return implements driver.Receiver.
 func (r *receiver) Return(ctx context.Context, d *driver.Delivery, after time.Duration) error {
-	err := r.e.settle(ctx, r.release([]*driver.Delivery{d}), nak(after))
+	err := r.tell(ctx, []*driver.Delivery{d}, nak(after))
 	r.signal()
 	return err
 }
@@ -315,6 +374,7 @@ func (r *receiver) Extend(ctx context.Context, ds []*driver.Delivery) error {
 			return err
 		}
 	}
+	r.pull.renew()
 	if lost {
 		return driver.ErrLost
 	}

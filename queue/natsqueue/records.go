@@ -89,7 +89,7 @@ func (r *record) setAbove(settled map[uint64]bool) {
 // never.
 func parseRecord(b []byte) record {
 	var r record
-	if len(b) > maxRecord || json.Unmarshal(b, &r) != nil || len(r.Above) > 2*maxAhead {
+	if len(b) > maxRecord || json.Unmarshal(b, &r) != nil {
 		return record{}
 	}
 	n := r.Floor

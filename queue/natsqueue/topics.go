@@ -43,7 +43,7 @@ func (e *Engine) Declare(ctx context.Context, t driver.Topic) error {
 			return none, err
 		}
 		for _, g := range t.Groups {
-			if err := e.declareGroup(ctx, known, g, defaultHold); err != nil {
+			if err := e.declareGroup(ctx, known, g); err != nil {
 				return none, fmt.Errorf("group %s: %w", g, err)
 			}
 		}
@@ -204,16 +204,17 @@ func (e *Engine) forget(name string) {
 }
 
 // declareGroup makes sure that a group exists. One that is ordered has its lanes; others have a consumer.
-func (e *Engine) declareGroup(ctx context.Context, t *topic, group string, hold time.Duration) error {
+func (e *Engine) declareGroup(ctx context.Context, t *topic, group string) error {
 	records, err := e.readLanes(ctx, t, group)
 	if err != nil || records.known() {
 		return err
 	}
-	_, err = e.makeConsumer(ctx, t, group, hold, 0)
+	_, err = e.makeConsumer(ctx, t, group, 0, 0)
 	return err
 }
 
-// makeConsumer makes the consumer of a group that is not ordered, or takes the one there is.
+// makeConsumer makes the consumer of a group that is not ordered, or takes the one there is. A hold of 0 is of who does not
+// receive: that of the one there is stays.
 func (e *Engine) makeConsumer(ctx context.Context, t *topic, group string, hold time.Duration, after uint64) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
@@ -221,7 +222,7 @@ func (e *Engine) makeConsumer(ctx context.Context, t *topic, group string, hold 
 	c, err := e.link.js.Consumer(ctx, stream, name)
 	if err == nil {
 		cfg := c.CachedInfo().Config
-		if cfg.AckWait == hold || hold == defaultHold {
+		if cfg.AckWait == hold || hold == 0 {
 			return c, nil
 		}
 		cfg.AckWait = hold
@@ -229,6 +230,9 @@ func (e *Engine) makeConsumer(ctx context.Context, t *topic, group string, hold 
 	}
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return nil, err
+	}
+	if hold == 0 {
+		hold = defaultHold
 	}
 	cfg := jetstream.ConsumerConfig{
 		Durable: name, Description: "Group " + group, AckPolicy: jetstream.AckExplicitPolicy, AckWait: hold, MaxDeliver: -1,

@@ -298,3 +298,42 @@ type cleaned struct {
 	outboxtest.Memory
 	old, most int
 }
+
+// A panic of the store or the publisher, in whichever goroutine, is an error as any other: the relay goes on.
+func TestAPanicIsAnError(t *testing.T) {
+	for _, method := range []string{"Wait", "Lag", "Clean", "PublishMessages"} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var panicked atomic.Bool
+				mad := func(_ context.Context, called string) error {
+					if called == method && !panicked.Swap(true) {
+						panic("mad")
+					}
+					return nil
+				}
+				store := new(swept)
+				store.Fail = mad
+				pub := new(outboxtest.Recorder)
+				stop := run(t, outbox.New(store, publisherFunc(func(ctx context.Context, topic string, messages []*driver.Message) []error {
+					_ = mad(ctx, "PublishMessages")
+					return pub.PublishMessages(ctx, topic, messages)
+				}), outbox.Config{}))
+				store.Add(event("t", "1", "a"))
+				pass(time.Minute)
+				store.Add(event("t", "2", "a"))
+				pass(time.Minute)
+				if got := taken(pub); got != "1 2" || !panicked.Load() || store.Left() != 0 {
+					t.Errorf("taken: %s; %d left; panicked: %v", got, store.Left(), panicked.Load())
+				}
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// swept is a store that has nothing to clean.
+type swept struct{ outboxtest.Memory }
+
+func (s *swept) Clean(ctx context.Context, _ int) (int, error) { return 0, s.Fail(ctx, "Clean") }

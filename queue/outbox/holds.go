@@ -62,13 +62,13 @@ func newHolds(batch int) *holds {
 	}
 }
 
-// settle takes in what became of a batch of one topic and returns the Seqs that are published. errs is nil, or has one for
+// settle takes in what became of a batch of one topic and returns what is published. errs is nil, or has one for
 // each event.
 //
 // A batch of which nothing was published holds the topic: it is the engine that does not take it. Otherwise, if all of the batch
 // was held before, and for a message that is itself at fault, what failed holds its key, or itself if it has none. Where there
 // is no more room for that, the topic is held too; those that have room stay held, so that what is behind them has its turn.
-func (h *holds) settle(now time.Time, topic string, events []Event, errs []error) (published []uint64) {
+func (h *holds) settle(now time.Time, topic string, events []Event, errs []error) (published []Mark) {
 	failed := make(map[lane]bool)
 	engine := error(nil) // the first failure that is neither the message's own fault nor a repetition
 	var faulty, others []int
@@ -80,7 +80,7 @@ func (h *holds) settle(now time.Time, topic string, events []Event, errs []error
 		l := laneOf(&events[i])
 		switch {
 		case err == nil:
-			published = append(published, events[i].Seq)
+			published = append(published, Mark{events[i].Seq, events[i].Message.ID})
 			if !failed[l] {
 				delete(h.lanes, l)
 			}

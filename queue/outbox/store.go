@@ -10,8 +10,8 @@ import (
 
 // Event is a message that waits in a Store to be published.
 type Event struct {
-	// Seq names the event in its store, and is never used for another one. Events with the same key are published in its
-	// order.
+	// Seq names the event in its store, and is never used for another one, or the store is a Marker. Events with the same key are
+	// published in its order.
 	Seq   uint64
 	Topic string
 	// Message is complete (queue.NewMessage makes one): its ID is what tells a second publication from a second message.
@@ -70,6 +70,19 @@ type Store interface {
 	// nil without one, at most some ten times a second. It is called by one goroutine at a time, and with a ctx that is
 	// over when the relay ends or does not lead any more: what was kept for waiting, such as a connection, is let go of then.
 	Wait(ctx context.Context) error
+}
+
+// Marker is a Store that may give a Seq out again, as a database does after a failover that lost its last transactions. Mark is
+// called instead of Done.
+type Marker interface {
+	// Mark is Done for events that have both, the Seq and the ID: an event that got the Seq of another one stays.
+	Mark(ctx context.Context, marks []Mark) error
+}
+
+// Mark names an event that is published.
+type Mark struct {
+	Seq uint64
+	ID  string // of its message
 }
 
 // Leader is a Store that lets one relay at a time work. It is asked if Config.Lead is nil; without either the relay leads at

@@ -3,10 +3,12 @@ package outbox
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/holdfast-go/holdfast/internal/backoff"
+	"github.com/holdfast-go/holdfast/lifecycle"
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
@@ -36,7 +38,7 @@ type work struct {
 
 	busy      map[string]bool // topics that are being published to
 	results   chan result
-	confirmed []uint64        // published and not yet marked
+	confirmed []Mark          // published and not yet marked
 	more      bool            // there may be events that were not read
 	lookAt    time.Time       // not before, because what is being published may be through any moment, or there was nothing but what waits
 	looked    time.Time       // last
@@ -147,7 +149,7 @@ func (w *work) mark(ctx context.Context) {
 	for len(w.confirmed) > 0 && !time.Now().Before(w.markAt) && ctx.Err() == nil {
 		n := min(len(w.confirmed), 1000)
 		call, done := context.WithTimeout(ctx, w.r.cfg.StoreTimeout)
-		err := w.r.store.Done(call, w.confirmed[:n])
+		err := w.done(call, w.confirmed[:n])
 		done()
 		if err != nil {
 			w.markAt = time.Now().Add(w.marking.Next())
@@ -163,6 +165,17 @@ func (w *work) mark(ctx context.Context) {
 	if len(w.confirmed) == 0 {
 		w.confirmed = nil
 	}
+}
+
+func (w *work) done(ctx context.Context, marks []Mark) error {
+	if m, ok := w.r.store.(Marker); ok {
+		return m.Mark(ctx, marks)
+	}
+	seqs := make([]uint64, len(marks))
+	for i, m := range marks {
+		seqs[i] = m.Seq
+	}
+	return w.r.store.Done(ctx, seqs)
 }
 
 // fetch reads what is to be published and begins with it. Nothing is read while what was published cannot be marked: it
@@ -241,10 +254,14 @@ func (w *work) publish(ctx context.Context, events []Event) {
 			call, done := context.WithTimeout(ctx, w.r.cfg.PublishTimeout)
 			defer done()
 			res := result{topic: topic, events: batch}
-			if err := w.leads(); err != nil { // looks at the clock, if the lock's ctx does: not beside a successor
-				res.errs = repeat(err, len(batch))
-			} else {
+			if err := lifecycle.Recover(func() error {
+				if err := w.leads(); err != nil { // looks at the clock, if the lock's ctx does: not beside a successor
+					return err
+				}
 				res.errs = w.r.pub.PublishMessages(call, topic, messages)
+				return nil
+			}); err != nil {
+				res.errs = repeat(err, len(batch))
 			}
 			w.results <- res
 		}()
@@ -285,7 +302,8 @@ func (w *work) settle(res result) {
 
 // watch wakes run when there may be events. The store is asked to wait only after it had none, and once more at the end.
 func (w *work) watch(ctx context.Context) {
-	defer func() { _ = w.r.store.Wait(ctx) }() // ctx is over: it lets go of what it waited with
+	wait := func() error { return w.contain("Wait", func() error { return w.r.store.Wait(ctx) }) }
+	defer func() { _ = wait() }() // ctx is over: it lets go of what it waited with
 	pause := backoff.Backoff{Base: 50 * time.Millisecond, Max: 2 * time.Second}
 	for {
 		select {
@@ -293,7 +311,7 @@ func (w *work) watch(ctx context.Context) {
 			return
 		case <-w.arm:
 		}
-		if err := w.r.store.Wait(ctx); err != nil {
+		if err := wait(); err != nil {
 			backoff.Pause(ctx, pause.Next()) // and then look, since waiting does not work
 		} else {
 			pause.Reset()
@@ -305,6 +323,15 @@ func (w *work) watch(ctx context.Context) {
 	}
 }
 
+// contain makes a panic of the store an error: in a goroutine of its own nobody else would, and the process would end.
+func (w *work) contain(method string, call func() error) error {
+	err := lifecycle.Recover(call)
+	if p := (*lifecycle.PanicError)(nil); errors.As(err, &p) {
+		w.r.cfg.Logger.Error("a panic in the store of an outbox", "relay", w.r.cfg.Name, "method", method, "error", err)
+	}
+	return err
+}
+
 // keepHouse looks at the lag, and removes what was done long ago.
 func (w *work) keepHouse(ctx context.Context) {
 	counter, _ := w.r.store.(Counter)
@@ -313,7 +340,8 @@ func (w *work) keepHouse(ctx context.Context) {
 	for {
 		if counter != nil {
 			call, done := context.WithTimeout(ctx, w.r.cfg.StoreTimeout)
-			lag, err := counter.Lag(call)
+			var lag Lag
+			err := w.contain("Lag", func() (err error) { lag, err = counter.Lag(call); return err })
 			done()
 			if err == nil {
 				w.r.update(func(s *Status) { s.Lag = lag })
@@ -332,7 +360,8 @@ func (w *work) keepHouse(ctx context.Context) {
 func (w *work) clean(ctx context.Context, cleaner Cleaner) {
 	for {
 		call, done := context.WithTimeout(ctx, w.r.cfg.StoreTimeout)
-		n, err := cleaner.Clean(call, cleanBatch)
+		n := 0
+		err := lifecycle.Recover(func() (err error) { n, err = cleaner.Clean(call, cleanBatch); return err })
 		done()
 		if err != nil && ctx.Err() == nil {
 			w.r.cfg.Logger.Warn("events that are done cannot be removed", "relay", w.r.cfg.Name, "error", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -184,14 +185,18 @@ func restartWhileReceiving(t *testing.T, e *env) {
 	r := e.subscribe(t, e.client(t), "g")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	done := make(chan map[string]int)
+	var mu sync.Mutex
+	got := make(map[string]int)
+	done := make(chan struct{})
 	go func() {
-		got := make(map[string]int)
+		defer close(done)
 		for ctx.Err() == nil {
 			ds, err := r.Receive(ctx, 10)
+			mu.Lock()
 			for _, d := range ds {
 				got[d.Message.ID]++
 			}
+			mu.Unlock()
 			if len(ds) > 0 {
 				_ = r.Ack(ctx, ds)
 			}
@@ -199,7 +204,6 @@ func restartWhileReceiving(t *testing.T, e *env) {
 				wait(20 * time.Millisecond)
 			}
 		}
-		done <- got
 	}()
 	var confirmed []*driver.Message
 	for round := range 3 {
@@ -216,9 +220,14 @@ func restartWhileReceiving(t *testing.T, e *env) {
 			}
 		}
 	}
+	e.until(t, "all have come", func() bool { // lag does not know what another client has in hand
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got) >= len(confirmed)
+	})
 	e.settled(t, c, "g")
 	cancel()
-	got := <-done
+	<-done
 	twice := 0
 	for _, m := range confirmed {
 		if got[m.ID] == 0 {

@@ -308,6 +308,40 @@ func TestGivenClient(t *testing.T) {
 	}
 }
 
+// TestLateUpdate: a change that was given up, and comes to etcd after a later one, changes nothing any more.
+func TestLateUpdate(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t)
+	late := etcdtest.NewLate(t, server)
+	d, err := etcdregistry.Open(etcdregistry.Config{Client: late.Client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	ctx := t.Context()
+	rec := record("1")
+	held, err := d.Register(ctx, rec, time.Minute, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Weight = 1
+	late.Freeze()
+	if err := held.Update(ctx, rec); err == nil {
+		t.Fatal("changed, although the member is frozen")
+	}
+	rec.Weight = 10
+	if err := held.Update(ctx, rec); err != nil {
+		t.Fatal(err)
+	}
+	if err := late.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := d.List(ctx, "orders")
+	if err != nil || len(l.Records) != 1 || l.Records[0].Weight != 10 {
+		t.Errorf("there is %+v, %v, want a weight of 10", l.Records, err)
+	}
+}
+
 // TestTLS: an etcd that is reached by TLS only.
 func TestTLS(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,6 @@ package etcdregistry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -126,32 +125,46 @@ func (r *registration) whose(kv *mvccpb.KeyValue) error {
 	return nil
 }
 
-// Update implements driver.Registration.
+// Update implements driver.Registration. It changes the record as it was when it began: an attempt that was given up may still
+// be on its way, in a member that was frozen, and come to etcd after a later change.
 func (r *registration) Update(ctx context.Context, rec driver.Record) error {
 	value, err := encode(rec)
 	if err == nil {
 		err = r.d.cluster.Do(ctx, func(ctx context.Context, s *etcdmember.Session) error {
-			resp, err := s.KV.Txn(ctx).
-				If(clientv3.Compare(clientv3.LeaseValue(r.key), "=", r.lease)).
-				Then(clientv3.OpPut(r.key, string(value), clientv3.WithLease(r.lease))).
-				Else(clientv3.OpGet(r.key)).
-				Commit()
-			if leaseGone(err) {
-				return driver.ErrLost
+			for {
+				done, err := r.write(ctx, s, string(value))
+				if err != nil || done {
+					return err
+				}
 			}
-			if err != nil || resp.Succeeded {
-				return err
-			}
-			if kvs := resp.Responses[0].GetResponseRange().GetKvs(); len(kvs) > 0 && errors.Is(r.whose(kvs[0]), driver.ErrTaken) {
-				return driver.ErrTaken
-			}
-			return driver.ErrLost
 		})
 	}
 	if err != nil {
 		return fmt.Errorf("update %s/%s: %w", r.service, r.id, err)
 	}
 	return nil
+}
+
+// write puts value in the place of the record, unless that is changed meanwhile.
+func (r *registration) write(ctx context.Context, s *etcdmember.Session, value string) (done bool, err error) {
+	now, err := s.KV.Get(ctx, r.key)
+	if err != nil {
+		return false, err
+	}
+	if len(now.Kvs) == 0 {
+		return false, driver.ErrLost
+	}
+	if err := r.whose(now.Kvs[0]); err != nil {
+		return false, err
+	}
+	resp, err := s.KV.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(r.key), "=", now.Kvs[0].ModRevision)).
+		Then(clientv3.OpPut(r.key, value, clientv3.WithLease(r.lease))).
+		Commit()
+	if leaseGone(err) {
+		return false, driver.ErrLost
+	}
+	return err == nil && resp.Succeeded, err
 }
 
 // Deregister implements driver.Registration: ending the lease removes what is under it, which is never the record of

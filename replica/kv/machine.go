@@ -295,6 +295,15 @@ func (m *Machine) expire() {
 	}
 }
 
+// nextExpiry returns when the next key ends and the time of the last command, both in ns of Unix time. ok is false if none
+// ends.
+func (m *Machine) nextExpiry() (next, now int64, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	d, ok := m.due.Min()
+	return d.at, m.now, ok
+}
+
 // growth is how many bytes more there would be after ops. The caller holds the lock.
 func (m *Machine) growth(ops []Op) (more int64) {
 	var written map[string]int64 // size of what ops have left so far, of keys that are touched

@@ -63,6 +63,8 @@ type group interface {
 	Propose(ctx context.Context, command []byte, opts ...replica.ProposeOption) ([]byte, error)
 	Read(ctx context.Context, level replica.Level, fn func() error) error
 	Leader() (name string, self bool)
+	Done() <-chan struct{}
+	Err() error
 }
 
 // New makes host a member of the store of that name. Run the host; run the Store, too, if keys have a TTL.
@@ -192,8 +194,13 @@ func (s *Store) View(ctx context.Context, level replica.Level) (v *View, err err
 }
 
 // Watch returns a watcher of the changes, as this member applies them, after a revision of keys that begin with prefix.
-// See Machine.Watch.
-func (s *Store) Watch(prefix string, after uint64) *Watcher { return s.machine.Watch(prefix, after) }
+// See Machine.Watch. It ends with this member: once that has failed, was removed or has stopped, and what it had applied is
+// seen, the error is that of its group.
+func (s *Store) Watch(prefix string, after uint64) *Watcher {
+	w := s.machine.Watch(prefix, after)
+	w.ended, w.why = s.group.Done(), s.group.Err
+	return w
+}
 
 // Follow yields the items whose keys begin with prefix as they are, as current as level demands, and then every change, for
 // as long as ctx allows. It begins again when a watch alone would miss something, so that a consumer that applies what
@@ -201,7 +208,8 @@ func (s *Store) Watch(prefix string, after uint64) *Watcher { return s.machine.W
 //
 //	for change, err := range store.Follow(ctx, replica.Linearizable, "settings/") { … }
 //
-// The error, after which it ends, is ctx's, or that of the reading.
+// The error, after which it ends, is ctx's, that of the reading, or of this member when that has failed, was removed or has
+// stopped: what was yielded is not kept up to date any more.
 func (s *Store) Follow(ctx context.Context, level replica.Level, prefix string) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		for {
@@ -214,7 +222,7 @@ func (s *Store) Follow(ctx context.Context, level replica.Level, prefix string) 
 			for item := range view.Prefix(prefix) {
 				change.Items = append(change.Items, item)
 			}
-			w := s.machine.Watch(prefix, view.Revision())
+			w := s.Watch(prefix, view.Revision())
 			for err == nil {
 				if !yield(change, nil) {
 					return
@@ -252,25 +260,58 @@ func (s *Store) Name() string { return "kv " + s.name }
 func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.cfg.ExpiryInterval)
 	defer tick.Stop()
+	clock := logClock{looked: time.Now()}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		next := s.machine.Stats().NextExpiry
-		if next.IsZero() {
+		next, now, ok := s.machine.nextExpiry()
+		clock.look(now, time.Now())
+		if !ok {
 			continue
 		}
-		// This clock only says when it is worth asking: what ends is decided by the leader's, in the log.
-		overdue := time.Since(next)
-		if _, leads := s.group.Leader(); overdue < 0 || !leads && overdue < 20*s.cfg.ExpiryInterval {
+		_, leads := s.group.Leader()
+		if !leads && !clock.over(next, 21*s.cfg.ExpiryInterval) || leads && !clock.over(next, 0) && !clock.maybe(next) {
 			continue
 		}
 		pctx, cancel := context.WithTimeout(ctx, 10*s.cfg.ExpiryInterval)
-		_, _ = s.group.Propose(pctx, encodeExpire()) // asked again with the next tick
+		_, err := s.group.Propose(pctx, encodeExpire()) // asked again with the next tick
 		cancel()
+		clock.sure = clock.sure || err == nil
 	}
+}
+
+// logClock estimates what the time of the log is by now, to know when it is worth asking: what ends is decided by the
+// leader, in the log. That time goes on at nine to eleven tenths of the time that passes, and may be hours off this
+// machine's wall clock. Each command says anew what it is, so that an estimate that was early is not repeated for long.
+type logClock struct {
+	time   int64         // of the last command, in ns of Unix time
+	since  time.Time     // it was that not before
+	looked time.Time     // last
+	passed time.Duration // from since to looked
+	sure   bool          // there was a command since all this began: until then, all members may have been down for long
+}
+
+// look takes the time of the last command as it is now.
+func (c *logClock) look(t int64, now time.Time) {
+	if t != c.time {
+		c.time, c.since = t, c.looked
+	}
+	c.looked, c.passed = now, max(0, now.Sub(c.since))
+}
+
+// over reports whether t is over by that much, if the log's time goes on as time does.
+func (c *logClock) over(t int64, by time.Duration) bool {
+	return c.passed-by >= time.Duration(t-c.time)
+}
+
+// maybe reports whether t may be over already: the leader's wall clock, if it is like this one, is past it, and the
+// log's time, which follows that, can be, as far as is known.
+func (c *logClock) maybe(t int64) bool {
+	left := time.Duration(t - c.time)
+	return c.looked.UnixNano() >= t && (!c.sure || c.passed >= left-left/10)
 }
 
 // room returns ErrFull if one of the branches would leave more than there may be, and more than there is.

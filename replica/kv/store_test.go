@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -19,14 +20,22 @@ type alone struct {
 	mu       sync.Mutex
 	machine  *Machine
 	follower bool
+	skew     time.Duration // of the log's time against the wall clock
+	pace     float64       // of the log's time; 0: 1
+	begun    time.Time     // with pace
 	proposed int
+	ended    chan struct{}
 }
 
 func (a *alone) Propose(_ context.Context, command []byte, _ ...replica.ProposeOption) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.proposed++
-	return a.machine.Apply(replica.Entry{Index: uint64(a.proposed), Time: time.Now(), Command: command}) //nolint:gosec // not negative
+	now := time.Now()
+	if a.pace != 0 {
+		now = a.begun.Add(time.Duration(a.pace * float64(now.Sub(a.begun))))
+	}
+	return a.machine.Apply(replica.Entry{Index: uint64(a.proposed), Time: now.Add(a.skew), Command: command}) //nolint:gosec // not negative
 }
 
 func (a *alone) Read(ctx context.Context, _ replica.Level, fn func() error) error {
@@ -37,6 +46,10 @@ func (a *alone) Read(ctx context.Context, _ replica.Level, fn func() error) erro
 }
 
 func (a *alone) Leader() (string, bool) { return "other", !a.follower }
+
+func (a *alone) Done() <-chan struct{} { return a.ended }
+
+func (a *alone) Err() error { return replica.ErrStopped }
 
 func newStore(cfg Config) (*Store, *alone) {
 	g := &alone{machine: NewMachine(cfg)}
@@ -207,6 +220,71 @@ func TestKeysEndThoughNobodyWrites(t *testing.T) {
 	})
 }
 
+func TestKeysEndInTimeThoughTheWallClockIsNotThatOfTheLog(t *testing.T) {
+	for name, c := range map[string]struct {
+		skew     time.Duration
+		pace     float64
+		follower bool
+		want     time.Duration
+	}{
+		"right":                 {0, 1, false, time.Minute},
+		"ahead":                 {2 * time.Hour, 1, false, time.Minute},
+		"ahead, and slow":       {2 * time.Hour, 0.9, false, 66700 * time.Millisecond},
+		"behind":                {-2 * time.Hour, 1, false, time.Minute},
+		"behind, and fast":      {-2 * time.Hour, 1.1, false, 54500 * time.Millisecond},
+		"ahead, on a follower":  {2 * time.Hour, 1, true, 62 * time.Second},
+		"behind, on a follower": {-2 * time.Hour, 1, true, 62 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, g := newStore(Config{})
+				g.skew, g.pace, g.follower, g.begun = c.skew, c.pace, c.follower, time.Now()
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error)
+				go func() { done <- s.Run(ctx) }()
+				begun := time.Now()
+				if _, err := s.Put(ctx, "a", nil, TTL(time.Minute)); err != nil {
+					t.Error(err)
+				}
+				events, err := s.Watch("", 1).Next(ctx)
+				took := time.Since(begun)
+				if err != nil || len(events) != 1 || events[0].Type != Expire || took < c.want || took > c.want+2*DefaultExpiryInterval {
+					t.Errorf("%v, %v after %v, want it after %v", events, err, took, c.want)
+				}
+				if g.proposed > 7 {
+					t.Errorf("%d commands for one put and one end", g.proposed)
+				}
+				cancel()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestKeysWhoseTimeWasOverWhileAllWereDownEndAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, g := newStore(Config{})
+		g.skew = -2 * time.Hour // the put was that long ago
+		if _, err := s.Put(t.Context(), "a", nil, TTL(time.Hour)); err != nil {
+			t.Error(err)
+		}
+		g.skew = 0
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		begun := time.Now()
+		go func() { done <- s.Run(ctx) }()
+		if _, err := s.Watch("", 1).Next(ctx); err != nil || time.Since(begun) > DefaultExpiryInterval {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestFollowersHaveWhatTheStoreHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := newStore(Config{HistoryEvents: 4})
@@ -271,6 +349,66 @@ func TestFollowersHaveWhatTheStoreHas(t *testing.T) {
 		close(slow)
 		<-done
 	})
+}
+
+func TestAWatchEndsWithItsMemberAndMissesNothing(t *testing.T) {
+	for range 100 { // what comes first is left to chance
+		s, g := newStore(Config{})
+		g.ended = make(chan struct{})
+		w := s.Watch("", 0)
+		go func() {
+			if _, err := s.Put(t.Context(), "a", nil); err != nil {
+				t.Error(err)
+			}
+			close(g.ended)
+		}()
+		if events, err := w.Next(t.Context()); err != nil || len(events) != 1 {
+			t.Fatalf("%v, %v", events, err)
+		}
+		if events, err := w.Next(t.Context()); !errors.Is(err, replica.ErrStopped) {
+			t.Fatalf("%v, %v", events, err)
+		}
+	}
+}
+
+func TestFollowersAreToldThatTheirMemberHasFailedOrStopped(t *testing.T) {
+	host, err := replica.NewHost(replica.Config{Name: "a", Dir: t.TempDir(), Members: 1, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	end := map[string]func(s *Store){
+		// A command of a version that this member does not know panics.
+		"fails": func(s *Store) { _, _ = s.group.Propose(ctx, []byte{commandVersion + 1}) },
+		"stops": func(*Store) { stop() },
+	}
+	want := map[string]error{"fails": replica.ErrFailed, "stops": replica.ErrStopped}
+	done := make(chan error, 1)
+	for _, name := range []string{"fails", "stops"} {
+		s, err := New(host, name, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "fails" {
+			go func() { done <- host.Run(running) }()
+		}
+		first := true
+		for _, err = range s.Follow(ctx, replica.Linearizable, "") {
+			if first {
+				first = false
+				go end[name](s)
+			}
+		}
+		if !errors.Is(err, want[name]) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 // Readers, watchers and snapshots run beside the commands.

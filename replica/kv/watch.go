@@ -18,6 +18,9 @@ type Watcher struct {
 	after   uint64 // all events up to this revision are seen or not wanted
 	next    uint64 // number of the next event, once started
 	started bool
+
+	ended <-chan struct{} // closed when nothing is applied any more; nil: never
+	why   func() error    // that is so
 }
 
 // Watch returns a watcher of the events after a revision of keys that begin with prefix ("": all). List at a revision
@@ -31,10 +34,13 @@ func (m *Machine) Watch(prefix string, after uint64) *Watcher {
 // to date by a snapshot): list again, and watch from there. It is ctx's when that ends first; then nothing is lost, and Next
 // can be called again.
 func (w *Watcher) Next(ctx context.Context) ([]Event, error) {
-	for {
+	for over := false; ; {
 		events, wait, err := w.take()
 		if err != nil || len(events) > 0 {
 			return events, err
+		}
+		if over && wait != nil {
+			return nil, w.why()
 		}
 		if wait == nil {
 			if ctx.Err() != nil {
@@ -44,6 +50,8 @@ func (w *Watcher) Next(ctx context.Context) ([]Event, error) {
 		}
 		select {
 		case <-wait:
+		case <-w.ended:
+			over = true // once more: something may have come just before
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}

@@ -60,10 +60,16 @@ func TestAChildIsKilledFrozenAndStartedAgain(t *testing.T) {
 			}
 
 			p.Freeze()
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-			defer cancel()
-			if resp, err := client.Do(ctx, &workpb.DoRequest{}); status.Code(err) != codes.DeadlineExceeded {
-				t.Errorf("a frozen server answers: %v, %v", resp, err)
+			for frozen := time.Now().Add(time.Minute); ; { // its threads stop a moment later
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				resp, err := client.Do(ctx, &workpb.DoRequest{})
+				cancel()
+				if status.Code(err) == codes.DeadlineExceeded {
+					break
+				}
+				if err != nil || time.Now().After(frozen) {
+					t.Fatalf("a frozen server answers: %v, %v", resp, err)
+				}
 			}
 			p.Thaw()
 			if err := p.Set(Fault{Unavailable: true}); err != nil {

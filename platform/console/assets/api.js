@@ -22,7 +22,7 @@ const request = async (method, path, body, signal, patient) => {
   const change = method !== "GET";
   if (change) {
     headers["Content-Type"] = "application/json";
-    headers["X-Holdfast"] = session.key || "console";
+    headers["X-Holdfast"] = kept() || session.key || "console"; // all tabs have one cookie, which is that of the last login
   }
   const ends = [signal, patient ? undefined : AbortSignal.timeout(limit)].filter(Boolean);
   const answer = await fetch(path, {
@@ -91,7 +91,8 @@ const keep = (key) => {
 // login takes the code of a link out of the address, so that it is neither in the history nor in a screenshot, and trades it
 // for a session; without one it asks who we are. It reports why that did not work, or undefined.
 export const login = async () => {
-  const code = /[#&]login=([^&]+)/.exec(location.hash)?.[1];
+  const code = coded();
+  const before = session;
   try {
     if (code) {
       history.replaceState(null, "", location.pathname + "#/");
@@ -103,10 +104,17 @@ export const login = async () => {
       if (!session.key && session.right === "operate") session.right = "view";
     }
   } catch (e) {
-    session = none;
+    session = code ? before : none;
     return code || e.status === 401 ? e : undefined;
   }
 };
+
+const coded = () => /[#&]login=([^&]+)/.exec(location.hash)?.[1];
+
+export const loggingIn = () => coded() !== undefined;
+
+// elsewhere calls changed when another tab has logged in.
+export const elsewhere = (changed) => addEventListener("storage", (e) => e.key === place && changed());
 
 export const mayOperate = () => session.right === "operate";
 

@@ -2,7 +2,7 @@
 import { h, text, attr, sign, resign } from "./dom.js";
 import { t, tn, lang, setLang } from "./i18n.js";
 import { store, watch, take, happened, kept, linked, verdict, whole, changed } from "./store.js";
-import { follow, login, lines, session } from "./api.js";
+import { follow, login, loggingIn, elsewhere, lines, session } from "./api.js";
 import { rate, share, duration } from "./format.js";
 import { help, toast, failed } from "./dialog.js";
 import { scheme, nextScheme, applyScheme } from "./scheme.js";
@@ -204,7 +204,18 @@ const start = async () => {
     frame.update();
     shown.parts.update?.();
   });
-  window.addEventListener("hashchange", () => go());
+  window.addEventListener("hashchange", async () => {
+    if (loggingIn()) { // by a link that was opened in this tab
+      const refused = await login();
+      if (refused) toast(t("login.refused") + " " + refused.message, "bad");
+      frame.update();
+    }
+    go();
+  });
+  elsewhere(async () => { // somebody has logged in, in another tab
+    await login();
+    frame.update();
+  });
   if (refused) toast(t("login.refused") + " " + refused.message, "bad");
   follow((kind, value) => (kind === "live" ? take(value) : happened(value)), (word, error, fresh) => {
     if (fresh) recall();

@@ -17,13 +17,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/etcdlease"
 	"github.com/holdfast-go/holdfast/queue"
 	"github.com/holdfast-go/holdfast/queue/inbox"
 )
@@ -38,7 +38,7 @@ var ErrDone = errors.New("etcdinbox: the message is done")
 type Config struct {
 	// Prefix is what the keys of the marks begin with. "": "holdfast/inbox/".
 	Prefix string
-	// Keep is how long a message that was handled is remembered, or somewhat longer: marks share leases. It should be longer
+	// Keep is how long a message that was handled is remembered, or somewhat longer: a thousand marks share a lease. It should be longer
 	// than the queue keeps messages. 0: 7 days.
 	Keep time.Duration
 	// Timeout bounds each call of etcd. 0: 5 s.
@@ -50,12 +50,7 @@ type Config struct {
 type Atomic struct {
 	client *clientv3.Client
 	cfg    Config
-
-	turn chan struct{} // has room for who asks for a lease
-
-	mu    sync.Mutex       // never held during a call of etcd
-	lease clientv3.LeaseID // that marks are put under, until it is too old for another one
-	until time.Time
+	leases *etcdlease.Leases // of marks
 }
 
 var _ queue.Inbox = (*Atomic)(nil)
@@ -71,7 +66,7 @@ func NewAtomic(client *clientv3.Client, cfg Config) *Atomic {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 5 * time.Second
 	}
-	return &Atomic{client: client, cfg: cfg, turn: make(chan struct{}, 1)}
+	return &Atomic{client: client, cfg: cfg, leases: etcdlease.New(client)}
 }
 
 // message is one that is being handled. It is for the handler's goroutine.
@@ -133,7 +128,7 @@ func (m *message) do(ctx context.Context, ifs []clientv3.Cmp, ops []clientv3.Op)
 	call, cancel := context.WithTimeout(ctx, m.a.cfg.Timeout)
 	defer cancel()
 	for try := 1; ; try++ {
-		lease, err := m.a.marks(call)
+		lease, err := m.a.leases.Take(call, m.a.cfg.Keep)
 		if err != nil {
 			return nil, failed(ctx, err)
 		}
@@ -144,7 +139,7 @@ func (m *message) do(ctx context.Context, ifs []clientv3.Cmp, ops []clientv3.Op)
 			Commit()
 		switch {
 		case try == 1 && errors.Is(err, rpctypes.ErrLeaseNotFound): // etcd has lost it, or took too long
-			m.a.forget(lease)
+			m.a.leases.Forget(lease)
 			continue
 		case err != nil:
 			return nil, failed(ctx, err)
@@ -177,46 +172,4 @@ func failed(ctx context.Context, err error) error {
 // so is a token of yesterday.
 var impossible = []error{
 	rpctypes.ErrTooManyOps, rpctypes.ErrDuplicateKey, rpctypes.ErrEmptyKey, rpctypes.ErrValueProvided, rpctypes.ErrLeaseProvided, rpctypes.ErrRequestTooLarge,
-}
-
-// marks returns a lease that lasts for Keep, or up to a quarter longer. When that is due one at a time asks for another one, which
-// those who wait have, too: each lease stays in etcd until its end.
-func (a *Atomic) marks(ctx context.Context) (clientv3.LeaseID, error) {
-	if lease, ok := a.current(); ok {
-		return lease, nil
-	}
-	select {
-	case a.turn <- struct{}{}:
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
-	defer func() { <-a.turn }()
-	if lease, ok := a.current(); ok {
-		return lease, nil
-	}
-	now := time.Now()
-	spare := a.cfg.Keep / 4
-	granted, err := a.client.Grant(ctx, int64((a.cfg.Keep+spare+time.Second-1)/time.Second))
-	if err != nil {
-		return 0, err
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.lease, a.until = granted.ID, now.Add(spare) // from before it was asked for
-	return granted.ID, nil
-}
-
-// current returns the lease that marks are put under now, if there is one.
-func (a *Atomic) current() (clientv3.LeaseID, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.lease, time.Now().Before(a.until)
-}
-
-func (a *Atomic) forget(lease clientv3.LeaseID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.lease == lease {
-		a.until = time.Time{}
-	}
 }

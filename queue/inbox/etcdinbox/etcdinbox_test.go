@@ -130,6 +130,40 @@ func TestMarksShareALease(t *testing.T) {
 	}
 }
 
+// etcd removes all marks of a lease at once when it ends, and does nothing else meanwhile: no lease has many, however fast they come.
+func TestALeaseHasNotManyMarks(t *testing.T) {
+	const messages, most = 2200, 1000
+	c := client(t, etcdtest.Start(t).Addr())
+	in := etcdinbox.NewAtomic(c, etcdinbox.Config{})
+	var wg sync.WaitGroup
+	for g := range 20 {
+		wg.Go(func() {
+			for i := g; i < messages; i += 20 {
+				if err := in.Once(t.Context(), "t/g", strconv.Itoa(i), func(context.Context) error { return nil }); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	leases, err := c.Leases(t.Context())
+	if err != nil || len(leases.Leases) != 3 {
+		t.Fatalf("%d leases, %v; want 3", len(leases.Leases), err)
+	}
+	sum := 0
+	for _, l := range leases.Leases {
+		got, err := c.TimeToLive(t.Context(), l.ID, clientv3.WithAttachedKeys())
+		if err != nil || len(got.Keys) > most {
+			t.Errorf("%d marks of a lease, %v; want %d at most", len(got.Keys), err, most)
+		}
+		sum += len(got.Keys)
+	}
+	if sum != messages {
+		t.Errorf("%d marks, want %d", sum, messages)
+	}
+}
+
 // What is wrong with a transaction is INVALID_ARGUMENT: it will not get better by trying again.
 func TestATransactionThatCannotBe(t *testing.T) {
 	c := client(t, etcdtest.Start(t).Addr())

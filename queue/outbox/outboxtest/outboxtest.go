@@ -34,6 +34,7 @@ func Run(t *testing.T, cfg Config) {
 	}{
 		{"EventsComeAsTheyWereAdded", asAdded},
 		{"WhatIsDoneDoesNotComeAgain", done},
+		{"AMarkIsOfANumberAndAnID", marks},
 		{"LimitsAreKept", limits},
 		{"WhatIsSkippedDoesNotCome", skips},
 		{"NumbersGrowAndAreNotUsedAgain", numbers},
@@ -152,6 +153,43 @@ func done(t *testing.T, b *box) {
 	}
 	if got := b.pending(t, outbox.Query{}); len(got) > 0 {
 		t.Errorf("%s are pending after all were done", ids(got))
+	}
+}
+
+func marks(t *testing.T, b *box) {
+	marker, ok := b.Store.(outbox.Marker)
+	if !ok {
+		return
+	}
+	odd := "i\"d, {}\\ 世界 '<&>"
+	b.add(t, "t", Message("1", "a"), Message(odd, "a"), Message("3", ""), Message("4", "b"))
+	events := b.pending(t, outbox.Query{})
+	for range 2 {
+		if err := marker.Mark(t.Context(), []outbox.Mark{
+			{Seq: events[0].Seq, ID: "another"},
+			{Seq: events[1].Seq, ID: odd},
+			{Seq: events[2].Seq, ID: "4"},
+			{Seq: events[3].Seq, ID: "3"},
+			{Seq: events[3].Seq + 1000, ID: "1"},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if got := ids(b.pending(t, outbox.Query{})); got != "1 3 4" {
+			t.Errorf("%s are pending, want 1 3 4", got)
+		}
+	}
+	if err := marker.Mark(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	var all []outbox.Mark
+	for _, e := range events {
+		all = append(all, outbox.Mark{Seq: e.Seq, ID: e.Message.ID})
+	}
+	if err := marker.Mark(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.pending(t, outbox.Query{}); len(got) > 0 {
+		t.Errorf("%s are pending after all were marked", ids(got))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -46,9 +47,9 @@ func (s *Store) Pending(ctx context.Context, q outbox.Query) ([]outbox.Event, er
 	return events, nil
 }
 
-// text is v, which is strings, as JSON.
+// text is v, which is strings and numbers, as JSON.
 func text(v any) string {
-	b, _ := json.Marshal(v) // strings can be
+	b, _ := json.Marshal(v) // they can be
 	return string(b)
 }
 
@@ -162,12 +163,28 @@ func (s *Store) Done(ctx context.Context, seqs []uint64) error {
 	if len(seqs) == 0 {
 		return nil
 	}
+	return s.finish(ctx, s.sql.keep, s.sql.done, s.list(seqs))
+}
+
+// Mark implements outbox.Marker: a standby that takes over without the last transactions gives their numbers out again.
+func (s *Store) Mark(ctx context.Context, marks []outbox.Mark) error {
+	if len(marks) == 0 {
+		return nil
+	}
+	seqs, pairs := make([]uint64, len(marks)), make([][2]any, len(marks))
+	for i, m := range marks {
+		seqs[i], pairs[i] = m.Seq, [2]any{m.Seq, m.ID}
+	}
+	return s.finish(ctx, s.sql.keepMarked, s.sql.mark, s.list(seqs), text(pairs))
+}
+
+func (s *Store) finish(ctx context.Context, keep, done string, args ...any) error {
 	var err error
 	if s.dialect == SQLite && s.cfg.Keep > 0 {
-		err = s.keep(ctx, s.list(seqs))
+		err = s.keep(ctx, keep, done, args)
 	} else {
 		err = s.planned(ctx, func(q querier) error {
-			_, err := q.ExecContext(ctx, s.sql.done, s.list(seqs))
+			_, err := q.ExecContext(ctx, done, args...)
 			return err
 		})
 	}
@@ -177,16 +194,16 @@ func (s *Store) Done(ctx context.Context, seqs []uint64) error {
 	return nil
 }
 
-func (s *Store) keep(ctx context.Context, list string) error {
+func (s *Store) keep(ctx context.Context, keep, done string, args []any) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to do
-	if _, err := tx.ExecContext(ctx, s.sql.keep, list, s.time(time.Now())); err != nil {
+	if _, err := tx.ExecContext(ctx, keep, append(slices.Clone(args), s.time(time.Now()))...); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, s.sql.done, list); err != nil {
+	if _, err := tx.ExecContext(ctx, done, args...); err != nil {
 		return err
 	}
 	return tx.Commit()

@@ -48,6 +48,8 @@ func TestRealPostgreSQL(t *testing.T) {
 		{"migrations", migrations},
 		{"cleaning", cleaning},
 		{"leading", leading},
+		{"numbers that are given out again", numbersAgain},
+		{"clock that went back", clockBack},
 		{"committed out of order", outOfOrder},
 		{"order of keys is that of commits", orderOfCommits},
 		{"deadlock", deadlock},

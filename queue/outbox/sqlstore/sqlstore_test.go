@@ -338,10 +338,94 @@ func leading(t *testing.T, d database) {
 	}
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	execute(t, d.open(t), "UPDATE lead_outbox_relay SET holder = 'x', until = "+map[sqlstore.Dialect]string{sqlstore.SQLite: "9e15", sqlstore.PostgreSQL: "'2100-01-01'"}[d.dialect])
+	execute(t, d.open(t), "UPDATE lead_outbox_relay SET holder = 'x', until = $1", moment(d, time.Now().Add(30*time.Second)))
 	if err := a.Lead(short, func(context.Context) error { t.Error("two lead at once"); return nil }); failure.CodeOf(err) != failure.DeadlineExceeded {
 		t.Errorf("%v while somebody else leads", err)
 	}
+}
+
+// A relay whose marks are late, because the database failed over and lost its last transactions, does not take for published what
+// got one of their numbers since.
+func numbersAgain(t *testing.T, d database) {
+	db := d.open(t)
+	for prefix, keep := range map[string]time.Duration{"gone_": 0, "kept_": time.Hour} {
+		s := newStore(t, db, d.dialect, sqlstore.Config{Prefix: prefix, Keep: keep})
+		failed := make(chan struct{})
+		var once sync.Once
+		pub := &outboxtest.Recorder{After: func(context.Context, string) error {
+			once.Do(func() { // between the confirmation and the mark
+				restart := "UPDATE sqlite_sequence SET seq = 0 WHERE name = '" + prefix + "outbox'"
+				if d.dialect == sqlstore.PostgreSQL {
+					restart = "ALTER TABLE " + prefix + "outbox ALTER COLUMN seq RESTART"
+				}
+				for _, statement := range []string{"DELETE FROM " + prefix + "outbox", restart} {
+					if _, err := db.ExecContext(t.Context(), statement); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := add(t.Context(), db, s, "u", outboxtest.Message("new", "")); err != nil {
+					t.Error(err)
+				}
+				close(failed)
+			})
+			return nil
+		}}
+		if err := add(t.Context(), db, s, "t", outboxtest.Message("old", "")); err != nil {
+			t.Fatal(err)
+		}
+		before, err := s.Pending(t.Context(), outbox.Query{Limit: 10, MaxBytes: 1000})
+		if err != nil || len(before) != 1 {
+			t.Fatalf("%d events, %v", len(before), err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- outbox.New(s, pub, outbox.Config{}).Run(ctx) }()
+		<-failed
+		stop() // it publishes what there is
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		var ids []string
+		for _, m := range pub.Taken() {
+			ids = append(ids, m.ID)
+		}
+		if got := strings.Join(ids, " "); got != "old new" {
+			t.Errorf("%s: published: %s", prefix, got)
+		}
+		var last uint64
+		if err := db.QueryRowContext(t.Context(), "SELECT coalesce(max(seq), 0) FROM "+prefix+"outbox_done").Scan(&last); err != nil || keep > 0 && last != before[0].Seq {
+			t.Errorf("%s: number %d, %v; it was to get that of the old one", prefix, last, err)
+		}
+	}
+}
+
+func TestNumbersThatAreGivenOutAgainSQLite(t *testing.T) { numbersAgain(t, sqlite(t)) }
+
+// moment is a time as the database has it.
+func moment(d database, at time.Time) any {
+	if d.dialect == sqlstore.SQLite {
+		return at.UnixMicro()
+	}
+	return at
+}
+
+// The lease of a relay that died before the clock of the database went back by an hour does not last for that hour.
+func clockBack(t *testing.T, d database) {
+	const lease = time.Second
+	db := d.open(t)
+	s := newStore(t, db, d.dialect, sqlstore.Config{Prefix: "back_", Lease: lease})
+	execute(t, db, "UPDATE back_outbox_relay SET holder = 'dead', until = $1", moment(d, time.Now().Add(time.Hour)))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*lease)
+	defer cancel()
+	led := false
+	if err := s.Lead(ctx, func(context.Context) error { led = true; return nil }); err != nil || !led {
+		t.Errorf("%v; nobody leads", err)
+	}
+}
+
+func TestClockThatWentBackSQLite(t *testing.T) {
+	t.Parallel()
+	clockBack(t, sqlite(t))
 }
 
 func TestLeadingSQLite(t *testing.T) {

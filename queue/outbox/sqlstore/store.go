@@ -80,7 +80,9 @@ type Config struct {
 	// NoKeyLock lets transactions that add events with the same key go on side by side. Their events keep their order only as far
 	// as the program's own locks keep it.
 	NoKeyLock bool
-	// Lease is how long a relay that leads by the database leads without renewing it. 0: 5 s; at least 1 s.
+	// Lease is how long a relay that leads by the database leads without renewing it. 0: 5 s; at least 1 s. It should be about the
+	// same for all relays of an outbox: what ends later than in ten of them, and a minute, is taken for a lease of a clock that
+	// went back since.
 	Lease time.Duration
 	// Propagator carries what belongs to ctx's request along with events. nil: queue.TraceContext.
 	Propagator queue.Propagator
@@ -112,7 +114,7 @@ func (c Config) defaults() Config {
 	return c
 }
 
-// Store is an outbox in a database. It implements outbox.Store, Leader, Counter and Cleaner. Safe for concurrent use.
+// Store is an outbox in a database. It implements outbox.Store, Marker, Leader, Counter and Cleaner. Safe for concurrent use.
 type Store struct {
 	db      *sql.DB
 	dialect Dialect
@@ -132,6 +134,7 @@ type Store struct {
 
 var (
 	_ outbox.Store   = (*Store)(nil)
+	_ outbox.Marker  = (*Store)(nil)
 	_ outbox.Leader  = (*Store)(nil)
 	_ outbox.Counter = (*Store)(nil)
 	_ outbox.Cleaner = (*Store)(nil)

@@ -36,6 +36,7 @@ type Applier struct {
 	answers []answer
 
 	keysDropped atomic.Uint64 // since the start
+	newest      atomic.Int64  // time, for the Member
 }
 
 // NewApplier returns an Applier whose state is empty. Before a member is made of it, restore it from the newest
@@ -86,6 +87,7 @@ func (a *Applier) applyEntry(index uint64, data []byte) error {
 		return err
 	}
 	a.time = max(a.time, h.time)
+	a.newest.Store(a.time)
 	a.keysDropped.Add(a.keys.forget(a.time, h))
 	for c := (cursor{b: rest}); len(c.b) > 0; {
 		b, err := parseBatch(c.bytes(1 << 30))
@@ -250,6 +252,7 @@ func (a *Applier) Restore(r io.Reader) error {
 	}
 	a.mark, a.time, a.commands, a.touched = st.mark, st.time, st.commands, st.touched
 	a.sessions, a.keys, a.conf = st.sessions, st.keys, st.conf
+	a.newest.Store(a.time)
 	a.setMembers(st.members)
 	if a.own != nil {
 		a.reunite()

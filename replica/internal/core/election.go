@@ -139,7 +139,7 @@ func (m *Member) changedRole(now time.Time, ss *raft.SoftState) {
 	case m.state == raft.StateLeader && was != raft.StateLeader:
 		m.ledSince, m.lastTick, m.underway = now, now, 0
 		m.distance.asked, m.distance.next, m.distance.near, m.distance.far = 0, 0, false, 0
-		m.times.lead()
+		m.times.lead(m.newest())
 	case m.state != raft.StateLeader && was == raft.StateLeader:
 		m.elect(now, 1, 2)
 		m.transferee = 0

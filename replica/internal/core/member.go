@@ -172,7 +172,7 @@ func (m *Member) Receive(now time.Time, msg Message) {
 		return
 	}
 	defer m.guard()
-	if _, known := m.heard[msg.From]; known || len(m.heard) < maxMembers {
+	if _, known := m.heard[msg.From]; known || inConf(m.conf, msg.From) || len(m.heard) < maxMembers {
 		m.heard[msg.From] = now
 	}
 	switch {
@@ -213,6 +213,11 @@ func (m *Member) Ready(now time.Time) Work {
 		m.ready(now)
 	}
 	if m.mute(now) {
+		for _, msg := range m.outbox {
+			if msg.Snapshot != nil { // or raft waits for its end, and sends that member nothing else
+				m.SnapshotSent(now, msg.To, false)
+			}
+		}
 		clear(m.outbox)
 		m.outbox = m.outbox[:0]
 	}
@@ -388,10 +393,10 @@ func (m *Member) Applied(now time.Time, item *Apply) {
 
 // observe takes the time of an entry that was not here before this member began.
 func (m *Member) observe(now time.Time, e *raftpb.Entry) {
-	if e.GetIndex() <= m.startIndex || e.GetType() != raftpb.EntryNormal || len(e.GetData()) == 0 {
+	if e.GetIndex() <= m.startIndex {
 		return
 	}
-	if h, _, err := parseEntryHeader(e.GetData()); err == nil {
+	if h, ok := headerOf(e); ok {
 		m.times.observe(h.time, now)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -95,16 +96,21 @@ func (m *Member) Join(now time.Time, info MemberInfo, done func(error)) {
 		}
 	}
 	if len(members) >= maxMembers {
-		done(failure.New(failure.ResourceExhausted, "the group has %d members already", len(members)))
+		done(errTooMany)
 		return
 	}
 	m.change(now, &change{infos: []MemberInfo{info}, steps: steps, done: done, check: func() error {
-		if inConf(m.conf, info.ID) {
+		switch {
+		case inConf(m.conf, info.ID):
 			return errDone
+		case len(m.applier.Members()) >= maxMembers: // others were before it, that waited when it was asked for
+			return errTooMany
 		}
 		return nil
 	}})
 }
+
+var errTooMany = failure.New(failure.ResourceExhausted, "the group has as many members as it may have")
 
 // Remove takes a member out of the group. As Join. A leader does not take away its own vote: it would go with entries that
 // the others lack and that only its vote can make up for. It hands leadership over and answers ErrNotLeader.
@@ -126,13 +132,33 @@ func (m *Member) Remove(now time.Time, id uint64, done func(error)) {
 		done(ErrNotLeader)
 		return
 	}
-	m.change(now, &change{steps: step(raftpb.ConfChangeRemoveNode, id), done: done, check: m.checkRemove(id)})
+	if m.needed(now, id) {
+		done(errNeeded)
+		return
+	}
+	m.change(now, &change{steps: step(raftpb.ConfChangeRemoveNode, id), done: done, check: m.checkRemove(now, id)})
+}
+
+// needed reports whether too few of the other voters would be heard without the vote of id: the group would stand still, and
+// no change of its members could be made any more.
+func (m *Member) needed(now time.Time, id uint64) bool {
+	others, heard := 0, 0
+	for _, v := range m.conf.GetVoters() {
+		if v == id {
+			continue
+		}
+		others++
+		if !m.silentFor(now, v, 2*m.cfg.ElectionTimeout) {
+			heard++
+		}
+	}
+	return slices.Contains(m.conf.GetVoters(), id) && heard < others/2+1
 }
 
 // errDone: the members are as they were asked to be.
 var errDone = errors.New("done already")
 
-func (m *Member) checkRemove(id uint64) func() error {
+func (m *Member) checkRemove(now time.Time, id uint64) func() error {
 	return func() error {
 		switch v := m.conf.GetVoters(); {
 		case !inConf(m.conf, id):
@@ -141,6 +167,8 @@ func (m *Member) checkRemove(id uint64) func() error {
 			return ErrNotLeader
 		case len(v) == 1 && v[0] == id:
 			return errLastVoter
+		case m.needed(now, id): // others were before it
+			return errNeeded
 		}
 		return nil
 	}
@@ -201,6 +229,7 @@ const ReasonBehind = "BEHIND"
 var (
 	errWrongSwap = failure.New(failure.FailedPrecondition, "the one is not a learner, or the other has no vote")
 	errLastVoter = failure.New(failure.FailedPrecondition, "the last voter cannot be removed")
+	errNeeded    = failure.New(failure.FailedPrecondition, "without it most of those that vote would not be heard: get them back, or replace it")
 )
 
 var errBehind = failure.New(failure.FailedPrecondition, "the learner has not caught up yet").WithReason(ReasonBehind, failure.Domain)
@@ -360,6 +389,7 @@ func (m *Member) changeConf(now time.Time, e *raftpb.Entry) *raftpb.ConfState {
 			c.index = e.GetIndex()
 		}
 	}
+	maps.DeleteFunc(m.heard, func(id uint64, _ time.Time) bool { return !inConf(m.conf, id) })
 	for _, c := range cc.GetChanges() {
 		if id := c.GetNodeId(); inConf(m.conf, id) && m.heard[id].IsZero() {
 			m.heard[id] = now // it had no time to say anything yet

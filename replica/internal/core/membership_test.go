@@ -146,7 +146,7 @@ func TestAChangeThatHasBecomeWrongIsNotMade(t *testing.T) {
 	}
 	l.m.changes.waiting = append(l.m.changes.waiting,
 		&change{steps: swap(out, other), done: func(err error) { errs[0] = err }, check: l.m.checkSwap(out, other)},
-		&change{steps: step(raftpb.ConfChangeRemoveNode, out), done: func(err error) { errs[1] = err }, check: l.m.checkRemove(out)})
+		&change{steps: step(raftpb.ConfChangeRemoveNode, out), done: func(err error) { errs[1] = err }, check: l.m.checkRemove(w.now, out)})
 	w.pass(3 * testElection)
 	if failure.CodeOf(errs[0]) != failure.FailedPrecondition || errs[1] != nil {
 		t.Fatal(errs)
@@ -259,6 +259,33 @@ func TestMembersAreRemovedButNotTheLastVoter(t *testing.T) {
 	remove(f[1], f[1].id)
 	if errs[f[1].id] == nil {
 		t.Fatal("the last voter was removed")
+	}
+}
+
+// A group whose votes are just enough would stand still for ever without one of them. One that is gone can be removed.
+func TestAVoteThatIsNeededIsNotRemoved(t *testing.T) {
+	w := newWorld(t, 1, 2, 3)
+	remove := func(id uint64) (err error) {
+		done := false
+		w.lead().m.Remove(w.now, id, func(e error) { err, done = e, true })
+		w.until("answered", func() bool { return done })
+		return err
+	}
+	f := w.followers()
+	w.crash(f[1].id)
+	w.pass(5 * testElection)
+	if err := remove(f[0].id); !errors.Is(err, errNeeded) {
+		t.Fatal(err)
+	}
+	w.ok(w.propose(w.lead(), "a"), fmt.Sprintf("a@%d", len(w.lead().machine.log)+1))
+	if err := remove(f[1].id); err != nil {
+		t.Fatal(err)
+	}
+	if err := remove(f[0].id); err != nil {
+		t.Fatal(err)
+	}
+	if v := w.voters(); len(v) != 1 {
+		t.Fatal(v)
 	}
 }
 

@@ -26,6 +26,8 @@ const (
 	maxHeader     = 1 << 30
 	// maxMembers bounds the table of members. A group has a handful.
 	maxMembers = 64
+	// maxTable bounds what is read as one: more than maxMembers, so that no table that was once agreed on is unreadable.
+	maxTable = 1024
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -305,7 +307,7 @@ func appendMembers(b []byte, members []MemberInfo) []byte {
 
 func (c *cursor) members() []MemberInfo {
 	n := c.uvarint()
-	if n > maxMembers {
+	if n > maxTable {
 		c.bad, c.b = true, nil
 		return nil
 	}

@@ -123,6 +123,7 @@ func TestRealConsole(t *testing.T) {
 	stop()
 	t.Run("why a call failed", func(*testing.T) { readExplanation(t, tab, s, c, base, users) })
 	t.Run("replay a dead letter", func(*testing.T) { replayLetter(t, tab, c, base, users, payable) })
+	t.Run("log in again", func(*testing.T) { loginAgain(t, tab, tab.Another(), s, base) })
 	for _, line := range tab.Complaints() {
 		if !strings.Contains(line, "/orders/") {
 			t.Errorf("in the browser's console: %s", line)
@@ -135,6 +136,29 @@ func TestRealConsole(t *testing.T) {
 		t.Errorf("top:\n%s", out)
 	}
 	portray(t, tab, c, base)
+}
+
+// loginAgain opens links of logins where the console is open already: in the same tab, and in another one.
+func loginAgain(t *testing.T, tab, other *pagetest.Tab, s *runningSystem, base string) {
+	viewing := `document.querySelector("#top .right").textContent !== ""`
+	pagetest.Value[int](tab, `localStorage.removeItem("holdfast.key"), 0`)
+	tab.Go("about:blank")
+	tab.Go(base)
+	tab.Until("it may only look", viewing)
+	pagetest.Value[string](tab, fmt.Sprintf("location.href = %q", strings.TrimSpace(s.do(t, "console"))))
+	tab.Until("the code is gone from the address", `!location.hash.includes("login")`)
+	tab.Until("it may do something", "!("+viewing+")")
+	other.Go(strings.TrimSpace(s.do(t, "console")))
+	other.Until("the other tab follows the system", `document.body.dataset.live === "on"`)
+	said := pagetest.Value[string](tab, `import(new URL("api.js", document.querySelector("script[type=module]").src).href)
+		.then((api) => api.post("/v1/freeze", {target: "kitchen-1"}))
+		.then(() => "done", (e) => e.status + " " + e.message)`)
+	if said != "done" {
+		t.Errorf("after a login in another tab: %s", said)
+	}
+	if _, err := s.client(t).Thaw(t.Context(), "kitchen-1"); err != nil {
+		t.Error(err)
+	}
 }
 
 // orders keeps users busy until it is stopped.

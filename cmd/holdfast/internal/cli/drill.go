@@ -66,7 +66,7 @@ Exit codes: 0 nobody noticed, 1 users noticed, 2 it could not be run or judged.`
 	f.BoolVar(&opts.random, "random", false, "faults that are drawn from the seed, instead of those of NAME")
 	f.Uint64Var(&opts.seed, "seed", 0, "`N` that everything is drawn from; the same one does the same again (default: another one each time)")
 	f.DurationVar(&opts.length, "for", 0, "`TIME` that load is offered (default: what the drill says)")
-	f.IntVar(&opts.tries, "tries", 1, "make a drill up to `N` times while it cannot be judged for this machine's doing alone (it stood still, or its host took the processors)")
+	f.IntVar(&opts.tries, "tries", 1, "make a drill up to `N` times while there is no verdict for this machine's doing (it stood still, or its host took the processors)")
 	f.DurationVar(&opts.every, "every", 0, "mean `TIME` between random faults (default 3s)")
 	f.StringVar(&opts.html, "html", "", "write the report to `FILE` as a page that needs nothing else")
 	f.StringVar(&opts.json, "json", "", "write the report to `FILE` as JSON; - is standard output, and nothing else goes there")
@@ -148,22 +148,36 @@ func (a *app) runDrills(ctx context.Context, chosen []*drill.Scenario, path stri
 			})
 			continue
 		}
-		var r *report.Report
-		for try := 1; ; try++ {
+		r := asOften(ctx, opts.tries, func() *report.Report {
 			view.begin(sc, opts.seed)
-			r = drill.Run(ctx, sc, drill.Config{
+			r := drill.Run(ctx, sc, drill.Config{
 				Control: c, Addr: a.control, Seed: opts.seed, Command: a.drillAgain(sc, path, opts), Version: version(),
 				Progress: view.progress, Guard: guard.guard, GRPC: conns.dial,
 			})
 			view.end(r)
-			if try >= opts.tries || !r.Disturbed() || ctx.Err() != nil {
-				break
-			}
-			view.line(fmt.Sprintf("%s could not be judged for this machine's doing: once more (%d of %d)", sc.Name, try+1, opts.tries))
-		}
+			return r
+		}, func(try int) {
+			view.line(fmt.Sprintf("%s could not be judged for this machine's doing: once more (%d of %d), when it is quiet", sc.Name, try, opts.tries))
+			drill.AwaitProcessors(ctx, forQuiet)
+		})
 		reports = append(reports, r)
 	}
 	return reports
+}
+
+// forQuiet is how long a drill that is made again waits for the machine's host.
+const forQuiet = 3 * time.Minute
+
+// asOften runs a drill up to so many times, while it cannot be judged for this machine's doing alone, and returns the last
+// report: what the users noticed is never tried again. Before each further try it says which one that is.
+func asOften(ctx context.Context, tries int, run func() *report.Report, again func(try int)) *report.Report {
+	for try := 1; ; try++ {
+		r := run()
+		if try >= tries || !r.Disturbed() || ctx.Err() != nil {
+			return r
+		}
+		again(try + 1)
+	}
 }
 
 // drillAgain is the command that does the same again.

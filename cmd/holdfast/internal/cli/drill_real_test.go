@@ -32,7 +32,7 @@ func TestRealDrill(t *testing.T) {
 	for name, want := range map[string]report.Verdict{"one": report.NobodyNoticed, "both": report.UsersNoticed} {
 		l := &line{env: map[string]string{"HOLDFAST_CONTROL": freeAddr(t)}}
 		file := filepath.Join(dir, name+".json")
-		if code := l.run("drill", "--json", file, dir, name); code != want.ExitCode() {
+		if code := l.run("drill", "--tries", "5", "--json", file, dir, name); code != want.ExitCode() {
 			t.Errorf("%s: exit code %d, want %d: %s%s", name, code, want.ExitCode(), l.out.String(), l.err.String())
 		}
 		b, err := os.ReadFile(file)

@@ -116,6 +116,7 @@ func (a *app) topLive(ctx context.Context, c *control.Client, v *topView) error 
 	defer cancel()
 	lives, events, ended := make(chan control.Live), make(chan control.Event), make(chan error, 1)
 	go func() {
+		defer close(ended) // whoever has read its one value may wait for the end again
 		ended <- c.Live(ctx, func(l control.Live) error { return hand(ctx, lives, l) },
 			func(e control.Event) error { return hand(ctx, events, e) })
 	}()

@@ -91,7 +91,7 @@ type Host struct {
 
 	mu       sync.Mutex
 	progress Progress                   // Services as they were last seen
-	failure  error                      // why the start failed
+	failure  error                      // why the start failed, or the system cannot go on
 	seen     map[string]supervise.Phase // by instance: what the feed has been told; without stopped ones
 	pumped   chan struct{}              // closed and replaced when seen changes
 }
@@ -299,7 +299,7 @@ func (h *Host) Run(ctx context.Context) error {
 	return errors.Join(h.failure, err)
 }
 
-// fail remembers why the start failed and begins the stop.
+// fail remembers why the start failed, or the system cannot go on, and begins the stop.
 func (h *Host) fail(err error) {
 	h.mu.Lock()
 	h.failure = err

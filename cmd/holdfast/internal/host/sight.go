@@ -54,7 +54,7 @@ func (h *Host) openSight(ctx context.Context) (err error) {
 	if h.sight.receiver, err = sight.Listen(h.sight.store, cfg); err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(h.sys.Services, hasEdge) || variable(h.cfg.Env, "OTEL_SDK_DISABLED") == "true" {
+	if !slices.ContainsFunc(h.sys.Services, hasEdge) || strings.EqualFold(strings.TrimSpace(variable(h.cfg.Env, "OTEL_SDK_DISABLED")), "true") {
 		return nil
 	}
 	// The edges' part of a trace goes where that of the services does, and as much of it is kept.
@@ -286,6 +286,19 @@ func (h *Host) tellCollector(to sight.Collector) {
 	}
 }
 
+// elsewhere reports whether a list of exporters has some that are known and OTLP is none of them, as "none".
+func elsewhere(exporters string) (known bool) {
+	for name := range strings.SplitSeq(exporters, ",") {
+		switch strings.TrimSpace(name) {
+		case "otlp":
+			return false
+		case "none", "console", "prometheus":
+			known = true
+		}
+	}
+	return known
+}
+
 // collector is where an environment says that a signal goes; nothing if it does not.
 func collector(get func(string) string, signal string) (t sight.Target, err error) {
 	prefix := "OTEL_EXPORTER_OTLP_" + strings.ToUpper(signal)
@@ -294,6 +307,9 @@ func collector(get func(string) string, signal string) (t sight.Target, err erro
 	whole := get(prefix + "_ENDPOINT")
 	t.URL = either("_ENDPOINT")
 	if t.URL == "" {
+		return sight.Target{}, nil
+	}
+	if elsewhere(get("OTEL_" + strings.ToUpper(signal) + "_EXPORTER")) {
 		return sight.Target{}, nil
 	}
 	if t.GRPC && !strings.Contains(t.URL, "://") {

@@ -82,6 +82,10 @@ func TestCollector(t *testing.T) {
 		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, sight.Target{URL: "http://c:4317", GRPC: true}},
 		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, sight.Target{URL: "https://c:4317", GRPC: true}},
 		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_INSECURE": "true"}, sight.Target{URL: "http://c:4317", GRPC: true}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "none"}, sight.Target{URL: "http://c:4318/v1/traces"}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "none"}, sight.Target{}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "console"}, sight.Target{}},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "console, otlp"}, sight.Target{URL: "http://c:4318/v1/traces"}},
 	} {
 		if got, err := collector(func(key string) string { return tc.env[key] }, "traces"); err != nil || got != tc.want {
 			t.Errorf("%v: %+v, %v; want %+v", tc.env, got, err, tc.want)

@@ -84,6 +84,8 @@ func (h *Host) compile(ctx context.Context) (map[string][]string, error) {
 	return commands, nil
 }
 
+// startMembers returns when the members are ready, or a majority of them is and the others cannot be: the data of one may be
+// damaged, or its port taken, and the system is there to go on without it.
 func (h *Host) startMembers(ctx context.Context) error {
 	if len(h.plane.members) == 0 {
 		return nil
@@ -97,7 +99,24 @@ func (h *Host) startMembers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return h.sup.WaitReady(ctx, control.ControlService)
+	missing, err := h.sup.WaitMajority(ctx, control.ControlService)
+	if err != nil {
+		return err
+	}
+	h.settle()
+	for _, crash := range missing {
+		h.feed.publish(control.Event{Time: time.Now(), Service: control.ControlService, Message: without(crash)})
+	}
+	return nil
+}
+
+// without says in a line that the system goes on without a member, and what that wrote last.
+func without(crash *supervise.CrashError) string {
+	message := brief(crash)
+	if n := len(crash.Output); n > 0 {
+		message += ": " + crash.Output[n-1]
+	}
+	return message + "; going on without it"
 }
 
 func (h *Host) startService(svc system.Service, command []string, wave int) error {

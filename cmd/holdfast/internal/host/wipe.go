@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-go/holdfast/internal/diskfile"
 	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/platform/embed"
+	"github.com/holdfast-go/holdfast/platform/supervise"
 )
 
 // exchangeTimeout bounds how long the members that stay may take to exchange one that is wiped: etcd wants to see all of
@@ -45,6 +46,9 @@ func (h *Host) Wipe(ctx context.Context, ids []string) error {
 	h.settle()
 	if err != nil {
 		tell(control.EventFaultEnded, "mended as far as it goes: "+what+": "+brief(err))
+		if errors.Is(err, supervise.ErrLeave) {
+			h.fail(err)
+		}
 		return h.answer(err)
 	}
 	tell(control.EventFaultEnded, "mended: "+what+" began anew, without data")
@@ -58,8 +62,18 @@ func keep(ids []string) string {
 	return "keep"
 }
 
-// wipeAll deletes what all members have kept. None of them runs.
-func (h *Host) wipeAll() error { return wipeAll(h.cfg.Data, h.plane.ids) }
+// wipeAll deletes what all members have kept. None of them runs, nor may one if it was begun and is not done: what they wrote from
+// then on, and acknowledged, would be deleted by the next start.
+func (h *Host) wipeAll() error {
+	err := wipeAll(h.cfg.Data, h.plane.ids)
+	if err == nil {
+		return nil
+	}
+	if _, begun := os.Lstat(wipingFile(h.cfg.Data)); errors.Is(begun, fs.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("%w; the control members are %w, and the next start goes on with it", err, supervise.ErrLeave)
+}
 
 // wipingFile says, while it is there, that all that members have kept is to be deleted.
 func wipingFile(data string) string { return filepath.Join(data, "control", "wiping") }
@@ -83,7 +97,7 @@ func endWipe(data string, ids []string) error {
 	}
 	var errs []error
 	for _, id := range ids {
-		if err := os.RemoveAll(filepath.Join(data, "control", id)); err != nil {
+		if err := empty(filepath.Join(data, "control", id)); err != nil {
 			errs = append(errs, fmt.Errorf("wipe %s: %w", id, err))
 		}
 	}
@@ -91,6 +105,19 @@ func endWipe(data string, ids []string) error {
 		return errors.Join(errs...)
 	}
 	return os.Remove(wipingFile(data))
+}
+
+// empty deletes what is in a directory, if there is one. The directory stays: a disk may be mounted there.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return errors.Join(errs...)
 }
 
 // wipeOne lets the others exchange one member, which does not run, for an empty one. Its queue fills itself again.

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/holdfast-go/holdfast/examples/shop/gen/analyticspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/notificationspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/shippingpb"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/notifications"
 )
 
 // What follows from orders that were placed, and is brought about by messages. Orders that never were placed, or by a version
@@ -61,7 +63,10 @@ func sameParcel(o *orderspb.Order, p *shippingpb.Parcel) bool {
 	return maps.Equal(ordered, sent)
 }
 
-// compareSent holds what customers were told against what became of their orders.
+// remembered is how old an order may be for all that its customer was told of it to be known, with a day to spare.
+const remembered = notifications.Keep - 24*time.Hour
+
+// compareSent holds what customers were told against what became of their orders. Of an old order it may be forgotten.
 func (a *Audit) compareSent(all []*orderspb.Order, sent []*notificationspb.Sent) {
 	of := make(map[string][]string)
 	for _, s := range sent {
@@ -81,7 +86,7 @@ func (a *Audit) compareSent(all []*orderspb.Order, sent []*notificationspb.Sent)
 		told := of[o.GetId()]
 		delete(of, o.GetId())
 		for _, about := range due {
-			if !slices.Contains(told, about) {
+			if !slices.Contains(told, about) && !forgotten(o) {
 				a.Untold = append(a.Untold, fmt.Sprintf("%s was not told that %s was %s", o.GetCustomer(), o.GetId(), about))
 			}
 		}
@@ -95,6 +100,10 @@ func (a *Audit) compareSent(all []*orderspb.Order, sent []*notificationspb.Sent)
 	for order, told := range of {
 		a.Told = append(a.Told, fmt.Sprintf("of %s, which is no order, was told %v", order, told))
 	}
+}
+
+func forgotten(o *orderspb.Order) bool {
+	return o.GetCreatedUnixMs() != 0 && time.Since(time.UnixMilli(o.GetCreatedUnixMs())) > remembered
 }
 
 // compareTotals holds what was counted of events against the orders themselves.

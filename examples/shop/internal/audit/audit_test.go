@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/examples/shop/gen/analyticspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
@@ -10,6 +11,7 @@ import (
 	"github.com/holdfast-go/holdfast/examples/shop/gen/paymentpb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/shippingpb"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/audit"
+	"github.com/holdfast-go/holdfast/examples/shop/internal/notifications"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shop"
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
@@ -219,6 +221,18 @@ func TestTheAuditFindsWhatIsWrong(t *testing.T) {
 		}
 		if (wrong == 0) != (name == "nothing") {
 			t.Errorf("%s: %+v", name, a)
+		}
+	}
+}
+
+// What customers were told of an old order is not kept, and not asked for.
+func TestWhatWasToldLongAgoMayBeForgotten(t *testing.T) {
+	t.Parallel()
+	for age, untold := range map[time.Duration]int{24 * time.Hour: 2, notifications.Keep: 0} {
+		b, s := goodBooks()
+		s.Orders[0].CreatedUnixMs, s.Sent = time.Now().Add(-age).UnixMilli(), s.Sent[2:]
+		if a := s.Compare(*b); len(a.Untold) != untold || len(a.Told) != 0 {
+			t.Errorf("of an order %v old: %v, %v", age, a.Untold, a.Told)
 		}
 	}
 }

@@ -124,6 +124,39 @@ func TestChangesReachEveryInstance(t *testing.T) {
 	})
 }
 
+// A change that hung in a frozen member of the store does not come back when it thaws.
+func TestAChangeThatComesLateChangesNothing(t *testing.T) {
+	for name, second := range map[string]catalog.Change{"another price": {Price: 300}, "back to the data file": {}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				db := &shoptest.Thawing{KV: new(kv.Memory)}
+				view := kv.OpenView[catalog.Change](db, catalog.Prefix, "", shoptest.Quiet())
+				shelf := catalog.NewShelf(products(), catalog.NewStore(db, view))
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error)
+				go func() { done <- view.Run(ctx) }()
+				defer func() { cancel(); <-done }()
+				for _, c := range []catalog.Change{{Price: 250}, second} {
+					if err := shelf.Change(t.Context(), "tea", c); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := db.Thaw(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				want := int64(200) // of the data file
+				if second.Price > 0 {
+					want = second.Price
+				}
+				if p, ok := shelf.Product("tea"); !ok || p.Price != want {
+					t.Errorf("%+v, want %d", p, want)
+				}
+			})
+		})
+	}
+}
+
 func FuzzSearch(f *testing.F) {
 	f.Add("tea tin", "kitchen", int32(2), int32(1))
 	f.Add("\xff\x00 İ", "", int32(-1), int32(1<<30))

@@ -39,18 +39,21 @@ type changes struct {
 
 func (c *changes) Change(product string) (Change, bool) { return c.view.Get(product) }
 
+// SetChange writes on condition that nothing else was written meanwhile: a write that hung in a frozen member of the store and
+// was made again elsewhere is carried out there when it thaws, however late. The zero Change is written, too. Without an entry
+// that condition would hold again.
 func (c *changes) SetChange(ctx context.Context, product string, change Change) error {
-	key := Prefix + product
-	if change == (Change{}) {
-		_, err := c.db.Commit(ctx, kv.Txn{Delete: []string{key}})
-		return err
-	}
-	put, err := kv.Put(key, change)
+	put, err := kv.Put(Prefix+product, change)
 	if err != nil {
 		return err
 	}
-	_, err = c.db.Commit(ctx, kv.Txn{Put: []kv.Entry{put}})
-	return err
+	return kv.Update(ctx, c.db, func(ctx context.Context) (kv.Txn, error) {
+		read, err := c.db.Get(ctx, put.Key)
+		if err != nil {
+			return kv.Txn{}, err
+		}
+		return kv.Txn{If: []kv.Condition{read[0].Unchanged()}, Put: []kv.Entry{put}}, nil
+	})
 }
 
 // Shelf is the assortment with its changes. Safe for concurrent use.

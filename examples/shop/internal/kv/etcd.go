@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -37,6 +38,7 @@ const (
 type Etcd struct {
 	client *clientv3.Client
 	pulse  pulse
+	leases leases
 }
 
 // OpenEtcd returns a KV on the cluster with these endpoints (host:port), to which dial connects: a Service's Dialer. It does
@@ -122,16 +124,28 @@ func (e *Etcd) Commit(ctx context.Context, tx Txn) (int64, error) {
 	for i, c := range tx.If {
 		conditions[i] = clientv3.Compare(clientv3.ModRevision(c.Key), "=", c.Revision)
 	}
-	ops := make([]clientv3.Op, 0, len(tx.Put)+len(tx.Delete))
-	for _, p := range tx.Put {
-		ops = append(ops, clientv3.OpPut(p.Key, string(p.Value)))
-	}
-	for _, key := range tx.Delete {
-		ops = append(ops, clientv3.OpDelete(key))
-	}
 	var revision int64
 	err := e.call(ctx, "write", func(ctx context.Context) error {
+		var opts []clientv3.OpOption
+		var lease clientv3.LeaseID
+		if tx.Keep > 0 {
+			var err error
+			if lease, err = e.leases.of(ctx, e.client, tx.Keep, len(tx.Put)); err != nil {
+				return err
+			}
+			opts = append(opts, clientv3.WithLease(lease))
+		}
+		ops := make([]clientv3.Op, 0, len(tx.Put)+len(tx.Delete))
+		for _, p := range tx.Put {
+			ops = append(ops, clientv3.OpPut(p.Key, string(p.Value), opts...))
+		}
+		for _, key := range tx.Delete {
+			ops = append(ops, clientv3.OpDelete(key))
+		}
 		resp, err := e.client.Txn(ctx).If(conditions...).Then(ops...).Commit()
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) { // etcd has lost what it had
+			e.leases.lost(lease)
+		}
 		if err != nil {
 			return err
 		}
@@ -217,10 +231,10 @@ func theirs(ctx context.Context, verb string, cause error) error {
 	return failure.Wrap(cause, failure.CodeOf(ctx.Err()), "store %s: the caller's time is over", verb)
 }
 
-// transient reports whether another try may fare better: no leader, no connection, an answer too late, or a member
-// that has too much to do.
+// transient reports whether another try may fare better: no leader, no connection, an answer too late, a member that has too
+// much to do, or a lease that is gone.
 func transient(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		return true
 	}
 	// etcd's client turns statuses into errors of its own, which keep the code.

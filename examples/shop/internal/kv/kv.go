@@ -77,6 +77,8 @@ type Txn struct {
 	If     []Condition
 	Put    []Entry
 	Delete []string
+	// Keep is how long what is put stays, or up to a quarter longer. 0: until it is deleted.
+	Keep time.Duration
 }
 
 // Range selects entries for List.

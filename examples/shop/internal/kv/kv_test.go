@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/holdfast-go/holdfast/examples/shop/internal/kv"
 	"github.com/holdfast-go/holdfast/examples/shop/internal/shoptest"
@@ -23,6 +27,7 @@ func TestContract(t *testing.T) {
 		"ListGoesPageByPage":      testListGoesPageByPage,
 		"WatchTellsWhatCameAfter": testWatchTellsWhatCameAfter,
 		"UpdateLosesNothing":      testUpdateLosesNothing,
+		"WhatIsKeptForATimeEnds":  testWhatIsKeptForATimeEnds,
 	} {
 		t.Run(name+"/memory", func(t *testing.T) { test(t, new(kv.Memory)) })
 		t.Run(name+"/etcd", func(t *testing.T) { test(t, openEtcd(t, server)) })
@@ -50,6 +55,63 @@ func put(t *testing.T, db kv.KV, key string, value any) int64 {
 		t.Fatalf("put %s: revision %d, %v", key, revision, err)
 	}
 	return revision
+}
+
+func testWhatIsKeptForATimeEnds(t *testing.T, db kv.KV) {
+	put(t, db, "kept/always", 1)
+	for _, key := range []string{"kept/a", "kept/b"} {
+		e, err := kv.Put(key, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if revision, err := db.Commit(t.Context(), kv.Txn{Put: []kv.Entry{e}, Keep: time.Second}); err != nil || revision == 0 {
+			t.Fatalf("%d, %v", revision, err)
+		}
+	}
+	put(t, db, "kept/b", 2) // it stays, put so
+	read := func() string {
+		page, err := db.List(t.Context(), kv.Range{Prefix: "kept/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var keys []string
+		for _, e := range page.Entries {
+			keys = append(keys, e.Key)
+		}
+		return strings.Join(keys, " ")
+	}
+	if got := read(); got != "kept/a kept/always kept/b" {
+		t.Fatalf("at once: %s", got)
+	}
+	for end := time.Now().Add(20 * time.Second); read() != "kept/always kept/b"; {
+		if time.Now().After(end) {
+			t.Fatalf("20 s later: %s", read())
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+// Each lease is a burden to etcd until its end, and so is the end of one that has very many entries.
+func TestWhatIsKeptForATimeSharesLeases(t *testing.T) {
+	server := etcdtest.Start(t)
+	db := openEtcd(t, server)
+	for i := range 12 { // 1,200 entries
+		var puts []kv.Entry
+		for j := range 100 {
+			puts = append(puts, kv.Entry{Key: fmt.Sprintf("kept/%d/%d", i, j), Value: []byte("1")})
+		}
+		if _, err := db.Commit(t.Context(), kv.Txn{Put: puts, Keep: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{server.Addr()}, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if all, err := client.Leases(t.Context()); err != nil || len(all.Leases) != 2 {
+		t.Fatalf("%+v, %v; want two leases", all, err)
+	}
 }
 
 func testCommitIsAllOrNothing(t *testing.T, db kv.KV) {

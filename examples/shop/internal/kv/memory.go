@@ -6,14 +6,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
-// Memory is a KV in memory, for tests. The zero value is an empty store.
+// Memory is a KV in memory, for tests. The zero value is an empty store. What has had its time is removed by the next call.
 type Memory struct {
 	mu       sync.Mutex
 	revision int64
 	entries  map[string]Entry
-	log      []Entry // every change, in order
+	until    map[string]time.Time // of those that do not stay
+	log      []Entry              // every change, in order
 	changed  chan struct{}
 }
 
@@ -24,6 +26,7 @@ func (m *Memory) Get(ctx context.Context, keys ...string) ([]Entry, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.expire()
 	out := make([]Entry, len(keys))
 	for i, key := range keys {
 		out[i] = m.entries[key]
@@ -39,6 +42,7 @@ func (m *Memory) List(ctx context.Context, r Range) (Page, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.expire()
 	page := Page{Revision: m.revision}
 	for _, key := range slices.Sorted(maps.Keys(m.entries)) {
 		if !strings.HasPrefix(key, r.Prefix) || key <= r.After {
@@ -60,31 +64,59 @@ func (m *Memory) Commit(ctx context.Context, tx Txn) (int64, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.expire()
 	for _, c := range tx.If {
 		if m.entries[c.Key].Revision != c.Revision {
 			return 0, nil
 		}
 	}
 	if m.entries == nil {
-		m.entries = make(map[string]Entry)
+		m.entries, m.until = make(map[string]Entry), make(map[string]time.Time)
 	}
 	m.revision++
 	for _, p := range tx.Put {
 		e := Entry{Key: p.Key, Value: slices.Clone(p.Value), Revision: m.revision}
 		m.entries[p.Key] = e
+		delete(m.until, p.Key)
+		if tx.Keep > 0 {
+			m.until[p.Key] = time.Now().Add(tx.Keep)
+		}
 		m.log = append(m.log, e)
 	}
 	for _, key := range tx.Delete {
-		if _, ok := m.entries[key]; ok {
-			delete(m.entries, key)
-			m.log = append(m.log, Entry{Key: key, Revision: m.revision})
-		}
+		m.remove(key)
 	}
+	m.tell()
+	return m.revision, nil
+}
+
+// remove removes key, at the revision that there is. m.mu is held.
+func (m *Memory) remove(key string) {
+	if _, ok := m.entries[key]; ok {
+		delete(m.entries, key)
+		delete(m.until, key)
+		m.log = append(m.log, Entry{Key: key, Revision: m.revision})
+	}
+}
+
+// tell wakes those who watch. m.mu is held.
+func (m *Memory) tell() {
 	if m.changed != nil {
 		close(m.changed)
 		m.changed = nil
 	}
-	return m.revision, nil
+}
+
+// expire removes what has had its time. m.mu is held.
+func (m *Memory) expire() {
+	now := time.Now()
+	for _, key := range slices.Sorted(maps.Keys(m.until)) {
+		if !now.Before(m.until[key]) {
+			m.revision++
+			m.remove(key)
+			m.tell()
+		}
+	}
 }
 
 // Watch implements KV.

@@ -88,7 +88,7 @@ func (r *Replicated) Commit(ctx context.Context, tx Txn) (int64, error) {
 		t.If = append(t.If, kv.Revision(c.Key, kv.Equal, uint64(c.Revision)))
 	}
 	for _, e := range tx.Put {
-		t.Then = append(t.Then, kv.PutOp(e.Key, e.Value, 0))
+		t.Then = append(t.Then, kv.PutOp(e.Key, e.Value, tx.Keep))
 	}
 	for _, key := range tx.Delete {
 		t.Then = append(t.Then, kv.DeleteOp(key))

@@ -38,7 +38,8 @@ type View[T any] struct {
 	mu       sync.RWMutex
 	values   map[string]T
 	raw      map[string]json.RawMessage
-	revision int64
+	revision int64 // the highest since the store has had all that is known
+	keeps    bool  // what the store has lost
 }
 
 // OpenView returns a view of the values below prefix, with what file holds from another time. A file that is missing
@@ -119,21 +120,36 @@ func (v *View[T]) follow(ctx context.Context) error {
 	return err
 }
 
+// replace takes a complete list over. A store whose revision went back has lost what it had, and what it lacks is not
+// taken away by that: it stays, as the copy on disk, until it is put again, seen to be removed, or the store, counting on, gets to
+// where it was without it.
 func (v *View[T]) replace(page Page) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	kept := make(map[string]bool, len(page.Entries))
+	listed := make(map[string]bool, len(page.Entries))
 	for _, e := range page.Entries {
-		kept[strings.TrimPrefix(e.Key, v.prefix)] = true
+		listed[strings.TrimPrefix(e.Key, v.prefix)] = true
 		v.set(e)
 	}
+	back, kept := page.Revision < v.revision, 0
 	for name := range v.values {
-		if !kept[name] {
+		switch {
+		case listed[name]:
+		case back:
+			kept++
+		default:
 			delete(v.values, name)
 			delete(v.raw, name)
 		}
 	}
-	v.changed(page.Revision)
+	if kept == 0 {
+		v.revision = page.Revision
+	} else if !v.keeps {
+		v.log.Warn("the store has lost what it had, it stays here until it is put again or removed",
+			"values", kept, "revision", page.Revision, "before", v.revision)
+	}
+	v.keeps = kept > 0
+	v.changed()
 }
 
 func (v *View[T]) apply(changes []Entry) {
@@ -141,8 +157,9 @@ func (v *View[T]) apply(changes []Entry) {
 	defer v.mu.Unlock()
 	for _, e := range changes {
 		v.set(e)
-		v.changed(e.Revision)
+		v.revision = max(v.revision, e.Revision)
 	}
+	v.changed()
 }
 
 // set takes one entry over. An unreadable one leaves the value before it in place: one bad record must not take
@@ -162,8 +179,7 @@ func (v *View[T]) set(e Entry) {
 	v.values[name], v.raw[name] = value, e.Value
 }
 
-func (v *View[T]) changed(revision int64) {
-	v.revision = revision
+func (v *View[T]) changed() {
 	select {
 	case v.dirty <- struct{}{}:
 	default:

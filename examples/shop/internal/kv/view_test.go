@@ -124,6 +124,66 @@ func TestAViewStartsFromItsCopyOnDisk(t *testing.T) {
 	}
 }
 
+// A store that comes back empty is not one whose values were all removed: its revision has gone back.
+func TestAViewKeepsWhatTheStoreHasLost(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "copy.json")
+	synctest.Test(t, func(t *testing.T) {
+		db := &replaced{now: new(kv.Memory)}
+		put(t, db, "n/a", 1)
+		put(t, db, "n/b", 2)
+		put(t, db, "n/c", 3)
+		stop := follow(t, kv.OpenView[int](db, "n/", file, shoptest.Quiet()))
+		time.Sleep(3 * time.Second)
+		stop()
+
+		db.now = new(kv.Memory)
+		v := kv.OpenView[int](db, "n/", file, shoptest.Quiet())
+		defer follow(t, v)()
+		time.Sleep(time.Minute) // over several lists
+		if all := v.All(); len(all) != 3 || all["a"] != 1 {
+			t.Fatalf("left of an empty store: %v", all)
+		}
+		put(t, db, "n/a", 4)
+		time.Sleep(time.Minute)
+		if _, err := db.Commit(t.Context(), kv.Txn{Delete: []string{"n/a"}}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if all := v.All(); len(all) != 2 || all["b"] != 2 {
+			t.Fatalf("after one was put again and removed: %v", all)
+		}
+		time.Sleep(3 * time.Second)
+		if all := kv.OpenView[int](db, "n/", file, shoptest.Quiet()).All(); len(all) != 2 {
+			t.Fatalf("on disk: %v", all)
+		}
+		put(t, db, "elsewhere", 1)
+		put(t, db, "elsewhere", 2)
+		time.Sleep(time.Minute)
+		if all := v.All(); len(all) != 0 {
+			t.Fatalf("the store has gone on without them: %v", all)
+		}
+	})
+}
+
+// replaced is a store that is another one from time to time.
+type replaced struct{ now *kv.Memory }
+
+func (r *replaced) Get(ctx context.Context, keys ...string) ([]kv.Entry, error) {
+	return r.now.Get(ctx, keys...)
+}
+
+func (r *replaced) List(ctx context.Context, in kv.Range) (kv.Page, error) {
+	return r.now.List(ctx, in)
+}
+
+func (r *replaced) Commit(ctx context.Context, tx kv.Txn) (int64, error) {
+	return r.now.Commit(ctx, tx)
+}
+
+func (r *replaced) Watch(ctx context.Context, prefix string, after int64, apply func([]kv.Entry)) error {
+	return r.now.Watch(ctx, prefix, after, apply)
+}
+
 func TestOneUnreadableRecordTakesNothingElseAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := new(kv.Memory)

@@ -6,7 +6,7 @@
 // the sending is part of that write here: a real provider would be given the event's id as the key under which it sends
 // once, before the write. That way what comes again is sent again at most to a provider that knows it already.
 //
-// Its instances keep nothing: the record is in etcd, and two of them are enough. While etcd is away, messages wait.
+// Its instances keep nothing: the record is in etcd, for a week, and two of them are enough. While etcd is away, messages wait.
 package notifications
 
 import (
@@ -14,6 +14,7 @@ import (
 	"crypto/rand"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-go/holdfast/examples/shop/gen/eventspb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/notificationspb"
@@ -38,6 +39,10 @@ const (
 	toldPrefix = "shop/notifications/told/" // by order
 	sentPrefix = "shop/notifications/sent/" // by id
 )
+
+// Keep is how long it is known what was sent, or somewhat longer: etcd, which keeps much more than this, has no room for all that
+// ever was. It is longer than any message is on its way; one that comes later than that is sent again.
+const Keep = 7 * 24 * time.Hour
 
 // Service implements the Notifications service, and what it does with messages.
 type Service struct {
@@ -88,7 +93,7 @@ func (s *Service) tell(ctx context.Context, order, customer, about string) error
 			return kv.Txn{}, err
 		}
 		sent, err := kv.Put(sentPrefix+id, Sent{order, customer, about})
-		return kv.Txn{If: []kv.Condition{read[0].Unchanged()}, Put: []kv.Entry{mark, sent}}, err
+		return kv.Txn{If: []kv.Condition{read[0].Unchanged()}, Put: []kv.Entry{mark, sent}, Keep: Keep}, err
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -92,6 +93,32 @@ func TestACustomerIsToldOnceByTwoAtOnce(t *testing.T) {
 	if all, err := other.Audit(t.Context(), &notificationspb.AuditRequest{}); err != nil || len(all.GetSent()) != 1 {
 		t.Fatalf("%v, %v", all, err)
 	}
+}
+
+// What was sent is not kept for ever: the store would be full one day, and others need it.
+func TestWhatWasToldIsForgottenInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := new(kv.Memory)
+		s := notifications.New(db)
+		kept := func() int {
+			page, err := db.List(t.Context(), kv.Range{Prefix: "shop/notifications/"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(page.Entries)
+		}
+		if err := tell(t.Context(), s, events.OrdersPaid, "ord-1"); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(notifications.Keep - time.Hour)
+		if n := kept(); n != 2 {
+			t.Errorf("%d entries within their time", n)
+		}
+		<-time.After(2 * time.Hour)
+		if n := kept(); n != 0 {
+			t.Errorf("%d entries are left", n)
+		}
+	})
 }
 
 func TestAMessageWithoutAnOrderIsRefused(t *testing.T) {

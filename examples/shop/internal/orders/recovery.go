@@ -15,7 +15,7 @@ type RecoveryConfig struct {
 	// Every is the pause between two looks, ±20 %. Default 2 s.
 	Every time.Duration
 	// Settle is how long an order that only has to be finished is left to whoever works on it. Default 5 s: longer than
-	// a checkout takes.
+	// a checkout takes. This and the times below are counted from when the recovery first saw the order as it is.
 	Settle time.Duration
 	// GiveUp is how long a customer may take to repeat a checkout that failed half-way. Then what it holds is
 	// given back. Default 2 min; it should be longer than customers are told to wait.
@@ -34,6 +34,10 @@ type RecoveryConfig struct {
 // Recovery picks up orders that were left on the way, because a process died or a customer went away: what was promised
 // (Paid) is finished, what was not is undone; and what waits for a message that does not come asks. It may run in any number
 // of processes at once.
+//
+// How long an order was left is counted here, from the first look that found it as it is, and not by the times in it: those are
+// of the clocks of other processes, and one that is some minutes off would have orders given up in the middle of a checkout, or
+// never. So whoever takes over from another process begins to count anew.
 type Recovery struct {
 	store   Store
 	process *Process
@@ -41,6 +45,16 @@ type Recovery struct {
 	log     *slog.Logger
 
 	last *Order // of those that wait, where the last look has ended; nil to begin with the oldest
+
+	// What was found in the round of looks before this one and in this one, by order. A round ends with the last of those that
+	// wait; what it did not find is forgotten.
+	before, found map[string]sighting
+}
+
+// sighting is when an order was first seen in a version.
+type sighting struct {
+	version uint64
+	at      time.Time // with a monotonic part
 }
 
 // NewRecovery returns a recovery of store's orders.
@@ -60,7 +74,7 @@ func NewRecovery(store Store, process *Process, cfg RecoveryConfig, log *slog.Lo
 	if cfg.AtOnce <= 0 {
 		cfg.AtOnce = 8
 	}
-	return &Recovery{store: store, process: process, cfg: cfg, log: log}
+	return &Recovery{store: store, process: process, cfg: cfg, log: log, found: make(map[string]sighting)}
 }
 
 // Run looks for orders that were left until ctx ends. It returns nil.
@@ -105,12 +119,30 @@ func (r *Recovery) Once(ctx context.Context) error {
 	}
 	// While another service is away, those that wait for it are many, and each takes its time to fail.
 	slices.SortStableFunc(unfinished, func(a, b *Order) int { return promised(b) - promised(a) })
+	now := time.Now()
 	var work errgroup.Group
 	work.SetLimit(r.cfg.AtOnce)
 	for _, o := range append(unfinished, waiting...) {
-		work.Go(func() error { return r.recover(ctx, o) })
+		left := r.left(now, o)
+		work.Go(func() error { return r.recover(ctx, o, left) })
+	}
+	if r.last == nil {
+		r.before, r.found = r.found, make(map[string]sighting)
 	}
 	return work.Wait()
+}
+
+// left returns how long o has been as it is now, as far as this process can tell.
+func (r *Recovery) left(now time.Time, o *Order) time.Duration {
+	s, ok := r.found[o.ID]
+	if !ok {
+		s = r.before[o.ID]
+	}
+	if s.version != o.version || s.at.IsZero() {
+		s = sighting{o.version, now}
+	}
+	r.found[o.ID] = s
+	return now.Sub(s.at)
 }
 
 func promised(o *Order) int {
@@ -120,12 +152,12 @@ func promised(o *Order) int {
 	return 0
 }
 
-func (r *Recovery) recover(ctx context.Context, o *Order) error {
+func (r *Recovery) recover(ctx context.Context, o *Order, left time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, recoverTime)
 	defer cancel()
 	switch o.Status {
 	case Pending, Reserved:
-		if time.Since(o.Created) < r.cfg.GiveUp {
+		if left < r.cfg.GiveUp {
 			return nil
 		}
 		ok, err := r.process.GiveUp(ctx, o)
@@ -136,7 +168,7 @@ func (r *Recovery) recover(ctx context.Context, o *Order) error {
 			return err
 		}
 	case Placed:
-		if time.Since(o.Updated) < r.cfg.Ask {
+		if left < r.cfg.Ask {
 			return nil
 		}
 		asked, err := r.process.Ask(ctx, o)
@@ -145,7 +177,7 @@ func (r *Recovery) recover(ctx context.Context, o *Order) error {
 		}
 		o = asked
 	default:
-		if time.Since(o.Updated) < r.cfg.Settle {
+		if left < r.cfg.Settle {
 			return nil
 		}
 	}

@@ -122,6 +122,9 @@ func TestAnOrderThatIsNeverToldAsks(t *testing.T) {
 			acked[key] = resp.GetOrder()
 		}
 		recovery := orders.NewRecovery(orders.NewStore(w.book), w.healthy(), orders.RecoveryConfig{}, shoptest.Quiet())
+		if err := recovery.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(4 * time.Minute)
 		if err := recovery.Once(t.Context()); err != nil || len(w.waiting(t)) != 2 {
 			t.Fatalf("too early: %d wait, %v", len(w.waiting(t)), err)
@@ -158,12 +161,14 @@ func TestAllWhoWaitAreAskedFor(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(6 * time.Minute)
 		recovery := orders.NewRecovery(orders.NewStore(w.book), w.healthy(), orders.RecoveryConfig{}, shoptest.Quiet())
 		for range 2 {
-			if err := recovery.Once(t.Context()); err != nil {
-				t.Fatal(err)
+			for range 2 {
+				if err := recovery.Once(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 			}
+			time.Sleep(6 * time.Minute)
 		}
 		if left := w.waiting(t); len(left) != many-settled {
 			t.Errorf("%d wait, want %d", len(left), many-settled)

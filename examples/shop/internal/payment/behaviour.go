@@ -24,8 +24,10 @@ type Behaviour struct {
 // DefaultBehaviour is a provider on a good day.
 func DefaultBehaviour() Behaviour { return Behaviour{LatencyMS: 15, JitterMS: 20, SettleMS: 500} }
 
+// maxMS bounds each of the times.
+const maxMS = 60_000
+
 func (b Behaviour) check() error {
-	const maxMS = 60_000
 	var check shop.Check
 	check.That(b.LatencyMS >= 0 && b.LatencyMS <= maxMS, "latency_ms", "must be 0 to %d", maxMS)
 	check.That(b.JitterMS >= 0 && b.JitterMS <= maxMS, "jitter_ms", "must be 0 to %d", maxMS)
@@ -65,8 +67,15 @@ func (c *Control) Set(ctx context.Context, b Behaviour) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.db.Commit(ctx, kv.Txn{Put: []kv.Entry{put}})
-	return err
+	// On condition that nothing else was written meanwhile: what hung in a frozen member of the store and was made again elsewhere
+	// is carried out there when it thaws, however late.
+	return kv.Update(ctx, c.db, func(ctx context.Context) (kv.Txn, error) {
+		read, err := c.db.Get(ctx, put.Key)
+		if err != nil {
+			return kv.Txn{}, err
+		}
+		return kv.Txn{If: []kv.Condition{read[0].Unchanged()}, Put: []kv.Entry{put}}, nil
+	})
 }
 
 // NewAdmin returns the REST API of the provider's control room:

@@ -49,7 +49,8 @@ type Store interface {
 	Charge(ctx context.Context, key string, c Charge) (recorded Charge, before bool, err error)
 	// Void makes the charge under key a voided one, creating it if need be. One that is declined or failed stays so.
 	Void(ctx context.Context, key string) error
-	// Due returns up to limit keys of charges that were to be settled by now.
+	// Due returns up to limit keys of charges that were to be settled by now, and of those that would have to wait longer
+	// than any charge has to: the clock of whoever captured them was ahead.
 	Due(ctx context.Context, now time.Time, limit int) ([]string, error)
 	// Settle ends the capture of the charge under key, with an event in the outbox, unless that was done before or it was
 	// voided meanwhile.

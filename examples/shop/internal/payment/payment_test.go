@@ -205,6 +205,35 @@ func TestAChargeIsSettledInItsTime(t *testing.T) {
 	})
 }
 
+// A charge that is due in an hour was captured by the clock of an instance that is an hour ahead. It does not wait that long,
+// however many are before it.
+func TestAChargeOfAClockThatIsAheadIsSettled(t *testing.T) {
+	store := payment.NewStore(new(kv.Memory))
+	now := time.Now()
+	for key, due := range map[string]time.Duration{"ahead": time.Hour, "long": time.Minute, "short": time.Second, "now": 0} {
+		if _, _, err := store.Charge(t.Context(), key, payment.Charge{State: payment.Captured, Due: now.Add(due)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for limit, want := range map[int]string{1: "[now]", 2: "[now ahead]", 3: "[now ahead]", 500: "[now ahead]"} {
+		if due, err := store.Due(t.Context(), now, limit); err != nil || fmt.Sprint(due) != want {
+			t.Errorf("of at most %d: %v, %v; want %s", limit, due, err, want)
+		}
+	}
+	if err := payment.NewSettler(store, func() bool { return true }, shoptest.Quiet()).Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	all, err := store.Page(t.Context(), "", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range all {
+		if over := c.Key == "now" || c.Key == "ahead"; over != (c.State == payment.Settled) {
+			t.Errorf("%s is %s", c.Key, c.State)
+		}
+	}
+}
+
 // A charge of the version before, which was never to be settled, is when somebody asks for it again.
 func TestAChargeOfTheVersionBeforeIsSettled(t *testing.T) {
 	db := new(kv.Memory)
@@ -281,6 +310,28 @@ func TestBehaviourIsSetWhileItRuns(t *testing.T) {
 			t.Fatalf("%+v", b)
 		}
 	})
+}
+
+// A behaviour that hung in a frozen member of the store does not come back when it thaws.
+func TestABehaviourThatComesLateChangesNothing(t *testing.T) {
+	db := &shoptest.Thawing{KV: new(kv.Memory)}
+	control := payment.NewControl(db, kv.OpenView[payment.Behaviour](db, payment.BehaviourPrefix, "", shoptest.Quiet()))
+	for _, rate := range []float64{1, 0} {
+		if err := control.Set(t.Context(), payment.Behaviour{FailRate: rate}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Thaw(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := db.List(t.Context(), kv.Range{Prefix: payment.BehaviourPrefix})
+	if err != nil || len(page.Entries) != 1 {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	var now payment.Behaviour
+	if err := page.Entries[0].Decode(&now); err != nil || now.FailRate != 0 {
+		t.Errorf("%+v, %v", now, err)
+	}
 }
 
 func TestWrongBehaviourIsRefused(t *testing.T) {

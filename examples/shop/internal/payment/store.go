@@ -80,15 +80,21 @@ func (s charges) Void(ctx context.Context, key string) error {
 }
 
 func (s charges) Due(ctx context.Context, now time.Time, limit int) ([]string, error) {
-	page, err := s.db.List(ctx, kv.Range{Prefix: duePrefix, Limit: limit})
-	if err != nil {
-		return nil, err
-	}
+	at := func(t time.Time) string { return dueKey("", &Charge{Due: t.Add(time.Millisecond)}) }
+	until, ahead := at(now), at(now.Add(maxMS*time.Millisecond))
 	var keys []string
-	until := dueKey("", &Charge{Due: now.Add(time.Millisecond)})
-	for _, e := range page.Entries {
-		if e.Key < until {
-			keys = append(keys, e.Key[strings.LastIndexByte(e.Key, '/')+1:])
+	for _, after := range []string{"", ahead} {
+		page, err := s.db.List(ctx, kv.Range{Prefix: duePrefix, After: after, Limit: limit - len(keys)})
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range page.Entries {
+			if e.Key < until || e.Key >= ahead {
+				keys = append(keys, e.Key[strings.LastIndexByte(e.Key, '/')+1:])
+			}
+		}
+		if !page.More || len(keys) == limit {
+			break // those that are ahead are the last
 		}
 	}
 	return keys, nil

@@ -89,3 +89,23 @@ func (s KV) Commit(ctx context.Context, tx kv.Txn) (revision int64, err error) {
 	}
 	return revision, nil
 }
+
+// Thawing is a store of which a member was frozen: the first write hangs there and is made again elsewhere, and Thaw carries it out.
+type Thawing struct {
+	kv.KV
+	first *kv.Txn
+}
+
+// Commit implements kv.KV.
+func (s *Thawing) Commit(ctx context.Context, tx kv.Txn) (int64, error) {
+	if s.first == nil {
+		s.first = &tx
+	}
+	return s.KV.Commit(ctx, tx)
+}
+
+// Thaw carries out what hung.
+func (s *Thawing) Thaw(ctx context.Context) error {
+	_, err := s.KV.Commit(ctx, *s.first)
+	return err
+}
