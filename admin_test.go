@@ -134,6 +134,29 @@ func TestReadyBeforeAndAfter(t *testing.T) {
 	}
 }
 
+// What ends by itself ends the Service, which drains all the same, and says so.
+func TestNotReadyWhileItEndsByItself(t *testing.T) {
+	t.Parallel()
+	l := listener(t)
+	a, addr := looking(t, memregistry.New(), "alpha", "alpha-1", func(c *holdfast.Config) {
+		c.Settings.DrainDelay, c.HTTPServer.Listener = 3*time.Second, l
+	})
+	a.both(nil).run(t)
+	ready(t, addr)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it says that it drains", func() bool {
+		status, body := looked(t, addr, "/readyz", nil)
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "draining")
+	})
+	<-a.done
+	if a.err == nil {
+		t.Error("nobody is told why it has ended")
+	}
+	a.err = nil // as it should be
+}
+
 // Those who look for long do not have the process killed by whoever watches over it, nor do they blind Prometheus.
 func TestProfilesLeaveRoomForHealth(t *testing.T) {
 	t.Parallel()

@@ -39,10 +39,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if len(problems) > 0 {
 		return errors.Join(problems...)
 	}
-	defer context.AfterFunc(ctx, func() {
-		s.draining.Store(true)
-		s.moved()
-	})()
+	defer context.AfterFunc(ctx, s.drains)()
 	look, err := s.openAdmin()
 	if err != nil {
 		return err
@@ -67,6 +64,13 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// drains says that the Service drains: it was told to end, or one of its components has ended by itself.
+func (s *Service) drains() {
+	if !s.draining.Swap(true) {
+		s.moved()
+	}
 }
 
 func (s *Service) begin() (problems []error, err error) {
@@ -204,7 +208,7 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 		Zone:      s.cfg.Settings.Zone,
 		Version:   s.cfg.Settings.Version,
 	})
-	first = append(first, &presence{announcement, serving}, tasks)
+	first = append(first, &presence{announcement, serving, s.drains}, tasks)
 	if group != nil {
 		first = append(first, group)
 	}
@@ -239,6 +243,13 @@ func (f following) Name() string { return "policies" }
 type presence struct {
 	*registry.Announcement
 	serving <-chan struct{}
+	drains  func()
+}
+
+// Drain implements lifecycle.Drainer.
+func (p *presence) Drain(ctx context.Context) error {
+	p.drains()
+	return p.Announcement.Drain(ctx)
 }
 
 func (p *presence) Run(ctx context.Context) error {

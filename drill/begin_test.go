@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/platform/system"
 )
@@ -40,5 +41,47 @@ func TestBegin(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The drills that were begun stand, whatever load the base is given.
+func TestBegunDrillsStandForAnotherBase(t *testing.T) {
+	sys, err := system.Parse("system.yaml", []byte("system: s\nservices: {web: {run: ./web, replicas: 2, http: 127.0.0.1:80}, store: {run: ./store, replicas: 3}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, Dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, Dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range Begin(sys) {
+		write(f.Name, f.Text)
+	}
+	write("standard.yaml", "drill: standard\nload: {steps: [{for: 10s, rate: 50}, {for: 5s, from: 50, to: 200}], calls: {home: {get: /}}}\n")
+	write("short.yaml", "drill: short\nfor: 12s\nfaults: [{at: 5s, kill: web}]\n")
+	drills, err := LoadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sc := range drills {
+		c := sc.complete()
+		last := 15 * time.Second
+		for _, f := range sc.Faults {
+			last = max(last, f.At+f.For+Settle)
+		}
+		switch sc.Name { // those that say so themselves
+		case "short":
+			last = 12 * time.Second
+		case "random":
+			last = time.Minute
+		}
+		if c.For != last || c.Load.Length() != last {
+			t.Errorf("%s lasts %v, its load %v; want %v", sc.Name, c.For, c.Load.Length(), last)
+		}
 	}
 }

@@ -281,9 +281,8 @@ func beyond(r *report.Report, sc Scenario, tally load.Tally) {
 		}
 	}
 	r.Invariants = slices.Clone(r.Invariants)
-	for i := range r.Invariants {
+	for i, of := range sc.Invariants[:min(len(sc.Invariants), len(r.Invariants))] { // whether it is well again comes after them
 		// Those with calls of their own have seen all of them; a command is given the record.
-		of := sc.Invariants[i]
 		if v := &r.Invariants[i]; v.Answer == check.Holds && (of.Acknowledged != nil || of.Once != nil || of.Command != nil || of.Func != nil) {
 			v.Answer = check.Unknown
 			v.Says += "; " + lost

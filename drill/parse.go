@@ -178,8 +178,11 @@ func (p *parser) takeBase() {
 	}
 	mix := &p.sc.Load
 	if len(mix.Steps) == 0 {
-		// The base's own length is for it alone.
+		// The base's own length is for it alone: its steps last as long as this drill does.
 		mix.Steps = slices.Clone(p.base.Load.Steps)
+		if length := mix.Length(); length > 0 && p.sc.For == 0 {
+			p.sc.For = max(length, p.sc.faultsLast())
+		}
 	}
 	p.sc.Expect = p.sc.Expect.or(p.base.Expect)
 	if len(mix.Calls) > 0 {

@@ -75,7 +75,7 @@ const (
 	readyTime = 60 * time.Second
 	// mendTime is how long mending may take altogether.
 	mendTime = 30 * time.Second
-	// judgeTime bounds one check.
+	// judgeTime bounds one check, beside what it says itself that it may take.
 	judgeTime = 5 * time.Minute
 )
 

@@ -52,20 +52,7 @@ func (s Scenario) Length() time.Duration { return s.complete().For }
 // goes on. Faults that it is too short for are left out; if those are all that there are, the scenario cannot be run.
 func (s Scenario) Last(d time.Duration) Scenario {
 	s = s.complete()
-	s.For = d
-	var steps []load.Step
-	var sum time.Duration
-	for _, step := range s.Load.Steps {
-		if rest := d - sum; step.For > rest {
-			step.To = step.From + (step.To-step.From)*rest.Seconds()/step.For.Seconds()
-			step.For = rest
-		}
-		if step.For > 0 {
-			steps = append(steps, step)
-		}
-		sum += step.For
-	}
-	s.Load.Steps = steps
+	s.For, s.Load.Steps = d, cut(s.Load.Steps, d)
 	var faults []inject.Fault
 	for _, f := range s.Faults {
 		if f.At+f.For <= d && f.At < d {
@@ -125,15 +112,37 @@ func (e Expect) or(base Expect) Expect {
 	}
 }
 
+// faultsLast is how long the load has to last for the system to be seen after the last fault; 0 if there is none.
+func (s Scenario) faultsLast() (d time.Duration) {
+	for _, f := range s.Faults {
+		d = max(d, f.At+f.For+Settle)
+	}
+	return d
+}
+
+// cut returns the first d of steps.
+func cut(steps []load.Step, d time.Duration) (out []load.Step) {
+	var sum time.Duration
+	for _, step := range steps {
+		if rest := d - sum; step.For > rest {
+			step.To = step.From + (step.To-step.From)*rest.Seconds()/step.For.Seconds()
+			step.For = rest
+		}
+		if step.For > 0 {
+			out = append(out, step)
+		}
+		sum += step.For
+	}
+	return out
+}
+
 // complete fills in what a scenario does not say, as far as that does not take the system. It returns a copy.
 func (s Scenario) complete() Scenario {
 	if s.For == 0 {
 		s.For = s.Load.Length()
 	}
-	if s.For == 0 && len(s.Faults) > 0 {
-		for _, f := range s.Faults {
-			s.For = max(s.For, f.At+f.For+Settle)
-		}
+	if s.For == 0 {
+		s.For = s.faultsLast()
 	}
 	if s.For == 0 {
 		s.For = DefaultLength
@@ -141,6 +150,8 @@ func (s Scenario) complete() Scenario {
 	switch {
 	case len(s.Load.Steps) == 0:
 		s.Load.Steps = []load.Step{{For: s.For, From: DefaultRate, To: DefaultRate}}
+	case s.Load.Length() > s.For:
+		s.Load.Steps = cut(s.Load.Steps, s.For)
 	case s.Load.Length() < s.For:
 		last := s.Load.Steps[len(s.Load.Steps)-1]
 		rest := load.Step{For: s.For - s.Load.Length(), From: last.To, To: last.To}

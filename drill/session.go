@@ -41,6 +41,7 @@ type session struct {
 	began    bool
 	length   time.Duration // how long load was offered
 	verdicts []check.Verdict
+	unwell   *check.Verdict // that the system is not well again at the end; nil if it is
 	lanes    lanes
 	attempts attempts
 
@@ -185,7 +186,7 @@ func (s *session) plan(f inject.Fault, i int, random bool) error {
 	case why != "" && s.sc.Lenient:
 		s.sc.LeftOut = append(slices.Clone(s.sc.LeftOut), r.What+": "+why)
 		return nil
-	case why != "" && (f.Kind == inject.Disk || f.Kind == inject.Registry || f.Kind == inject.Broker): // the platform does not know that nothing would come of it
+	case why != "":
 		return failure.New(failure.FailedPrecondition, "%s: %s", r.What, why)
 	}
 	s.faults = append(s.faults, planned{r, random})
@@ -198,17 +199,43 @@ func (s *session) cannot(r inject.Resolved) string {
 	if engine && !slices.ContainsFunc(s.world.Services, func(svc inject.Service) bool { return !svc.Foreign }) {
 		return "no service is Holdfast's, and what others say to it is out of reach, with --netns as well (freeze: control/all is felt by everybody, and so is a command of yours)"
 	}
+	if !s.world.Network && slices.ContainsFunc(r.Links, s.amongMembers) {
+		return "connections between members of the control plane are out of reach (start the system with --netns, or name the services whose connections to it are to suffer)"
+	}
 	for _, id := range r.Targets {
 		svc, ok := s.world.Of(id)
 		switch {
 		case !ok || svc.Name == control.ControlService || s.world.Can(r.Kind, svc):
 		case r.Kind == inject.Disk && !svc.Foreign:
 			return svc.Name + " keeps no replicated state, which is what would suffer (state: replicated in the system file, if it does)"
+		case r.Kind == inject.Loss:
+			return "packets are lost only where each instance has a network of its own: start the system with --netns"
+		case r.Kind == inject.Clock:
+			return "wall clocks are moved only where the programs were built for it: start the system with --clock"
 		default:
 			return svc.Name + " is not Holdfast's, and does not do this to itself (start the system with --netns for what is about the network)"
 		}
 	}
 	return ""
+}
+
+// amongMembers reports whether a link has connections between control members, or those of one to everybody.
+func (s *session) amongMembers(l inject.Link) bool {
+	member := func(end string) bool {
+		svc, ok := s.world.Of(end)
+		return ok && svc.Name == control.ControlService
+	}
+	wide := func(end string) bool {
+		return end == control.Everybody || end == inject.TheRegistry || end == inject.TheQueue
+	}
+	for _, from := range l.From {
+		for _, to := range l.To {
+			if member(from) && (wide(to) || member(to) && to != from) || member(to) && wide(from) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // target makes what calls go out by.
@@ -393,14 +420,34 @@ func rates(mix load.Mix) string {
 }
 
 func (s *session) judgeChecks(ctx context.Context) {
-	for _, c := range s.checks {
+	for i, c := range s.checks {
 		s.tell("checking: "+c.Name(), false)
-		judging, cancel := context.WithTimeout(ctx, judgeTime)
+		judging, cancel := context.WithTimeout(ctx, judgeTime+patience(s.sc.Invariants[i]))
 		v := c.Judge(judging, s.eyes)
 		cancel()
 		s.verdicts = append(s.verdicts, v)
 		s.tell(fmt.Sprintf("%s: %s", v.Name, v.Says), v.Answer != check.Holds)
 	}
+	if s.unwell != nil {
+		s.verdicts = append(s.verdicts, *s.unwell)
+	}
+}
+
+// patience is how long an invariant says itself that it may take, or asks again.
+func patience(i check.Invariant) (d time.Duration) {
+	if i.Acknowledged != nil {
+		d = max(d, i.Acknowledged.Within)
+	}
+	if i.Once != nil {
+		d = max(d, i.Once.Within)
+	}
+	if i.HTTP != nil {
+		d = max(d, i.HTTP.Within)
+	}
+	if i.Command != nil {
+		d = max(d, i.Command.Timeout)
+	}
+	return d
 }
 
 // progress tells once a second how far it is.

@@ -38,6 +38,7 @@ type toy struct {
 	ended   time.Time      // when the platform ends; zero is never
 	called  bool           // somebody calls what faults of the kind errors are about
 	keys    map[string]int // how often each idempotency key came
+	members int            // of the control plane
 }
 
 func newToy() *toy {
@@ -67,6 +68,9 @@ func (y *toy) Instances(context.Context) (out []control.Instance, err error) {
 			state = "starting"
 		}
 		out = append(out, control.Instance{Service: "web", ID: id, PID: 10 + i, State: state, Addrs: map[string]string{"http": id + ":80"}})
+	}
+	for i := range y.members {
+		out = append(out, control.Instance{Service: control.ControlService, ID: fmt.Sprintf("control-%d", i+1), PID: 20 + i, State: "ready"})
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/holdfast-go/holdfast/drill/check"
 	"github.com/holdfast-go/holdfast/drill/inject"
 	"github.com/holdfast-go/holdfast/drill/load"
 	"github.com/holdfast-go/holdfast/drill/report"
@@ -91,5 +92,56 @@ func TestAnEngineThatIsOutOfReach(t *testing.T) {
 				t.Errorf("%s: %v: %s", kind, r.Verdict(), why)
 			}
 		})
+	}
+}
+
+// What the processes of a system cannot be made to suffer is refused before anything begins, whatever it is.
+func TestAFaultThatCannotBeDoneIsRefusedAtOnce(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		foreign bool
+		fault   inject.Fault
+		says    string
+	}{
+		{"errors of somebody else's", true, inject.Fault{Kind: inject.Errors, Target: []string{"web-1"}}, "web is not Holdfast's"},
+		{"a connection of somebody else's", true, inject.Fault{Kind: inject.Partition, From: []string{"web-1"}}, "--netns"},
+		{"loss without namespaces", false, inject.Fault{Kind: inject.Loss, From: []string{"web-1"}, Share: 0.1}, "--netns"},
+		{"clocks that cannot be moved", false, inject.Fault{Kind: inject.Clock, Target: []string{"web-1"}, Jump: time.Minute}, "--clock"},
+		{"a member from everybody", false, inject.Fault{Kind: inject.Partition, From: []string{"control-1"}}, "between members of the control plane"},
+		{"a member from the others", false, inject.Fault{Kind: inject.Partition, Between: [][]string{{"control-1"}, {"control-2"}}}, "between members of the control plane"},
+		{"everybody from a member", false, inject.Fault{Kind: inject.Latency, From: []string{"*"}, To: []string{"control-1"}, Delay: time.Second}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				y := newToy()
+				y.members = 3
+				var c Control = y
+				if tc.foreign {
+					c = foreigners{y}
+				}
+				tc.fault.At, tc.fault.For = 5*time.Second, 5*time.Second
+				sc := Scenario{For: 20 * time.Second, Faults: []inject.Fault{tc.fault}}
+				sc.Load.Calls = []load.Call{{Name: "get", Weight: 1, Method: "GET", Path: "/", Timeout: time.Second}}
+				r := Run(t.Context(), &sc, Config{look: ours, Control: c, Seed: 1, HTTP: y})
+				why := strings.Join(r.Reasons(), "; ")
+				if refused := r.Verdict() == report.CouldNotRun && r.Figures.Calls == 0; refused != (tc.says != "") || !strings.Contains(why, tc.says) {
+					t.Errorf("%v after %d calls: %s", r.Verdict(), r.Figures.Calls, why)
+				}
+			})
+		})
+	}
+}
+
+// An invariant that says how long it may take has that long.
+func TestAnInvariantHasItsTime(t *testing.T) {
+	for _, i := range []check.Invariant{
+		{Command: &check.Command{Timeout: 20 * time.Minute}},
+		{HTTP: &check.HTTP{Within: 20 * time.Minute}},
+		{Once: &check.Once{Within: 20 * time.Minute}},
+		{Acknowledged: &check.Acknowledged{Within: 20 * time.Minute}},
+	} {
+		if got := patience(i); got != 20*time.Minute {
+			t.Errorf("%+v: %v", i, got)
+		}
 	}
 }

@@ -167,9 +167,9 @@ func (s *session) recovered(ctx context.Context) error {
 		return err
 	}
 	s.tell("after the drill "+says(err), true)
-	s.verdicts = append(s.verdicts, check.Verdict{
+	s.unwell = &check.Verdict{
 		Name: "the system is well again", Answer: check.Broken,
 		Says: fmt.Sprintf("%s after everything was mended %s", inject.Span(readyTime), says(err)),
-	})
+	}
 	return nil
 }

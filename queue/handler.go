@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/holdfast-go/holdfast/queue/driver"
@@ -85,16 +86,26 @@ type undecodable struct{ err error }
 func (u *undecodable) Error() string { return u.err.Error() }
 func (u *undecodable) Unwrap() error { return u.err }
 
-// Reject returns err as one that makes the message a dead letter at once.
-func Reject(err error) error { return &rejected{err} }
+// Reject returns err as one that makes the message a dead letter at once. So does nil.
+func Reject(err error) error {
+	if err == nil {
+		err = errors.New("rejected")
+	}
+	return &rejected{err}
+}
 
 type rejected struct{ err error }
 
 func (r *rejected) Error() string { return r.err.Error() }
 func (r *rejected) Unwrap() error { return r.err }
 
-// RetryAfter returns err as one that is tried again, not before d, whatever its code. It counts as an attempt.
-func RetryAfter(err error, d time.Duration) error { return &later{err, d} }
+// RetryAfter returns err as one that is tried again, not before d, whatever its code; nil is one, too. It counts as an attempt.
+func RetryAfter(err error, d time.Duration) error {
+	if err == nil {
+		err = errors.New("not yet")
+	}
+	return &later{err, d}
+}
 
 type later struct {
 	err   error

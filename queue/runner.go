@@ -440,16 +440,31 @@ func (r *runner) call(t *task) (error, AttemptTracer) { //nolint:revive,staticch
 	own := withDeadline(ctx, time.Now().Add(r.s.cfg.Timeout))
 	defer own.end()
 	return lifecycle.Recover(func() error {
-		if r.s.cfg.Inbox == nil {
-			return r.s.handler.handle(own, in)
-		}
-		if in.m.ID == "" || in.m.Source == "" {
-			return &rejected{errors.New("it has no ID or no source, and the inbox needs both")}
-		}
-		return r.s.cfg.Inbox.Once(own, r.s.topic+"/"+r.s.group, inboxID(in.m), func(ctx context.Context) error {
-			return r.s.handler.handle(ctx, in)
-		})
+		err := r.handle(own, in)
+		ask(err)
+		return err
 	}), tracer
+}
+
+func (r *runner) handle(ctx context.Context, in *incoming) error {
+	if r.s.cfg.Inbox == nil {
+		return r.s.handler.handle(ctx, in)
+	}
+	if in.m.ID == "" || in.m.Source == "" {
+		return &rejected{errors.New("it has no ID or no source, and the inbox needs both")}
+	}
+	return r.s.cfg.Inbox.Once(ctx, r.s.topic+"/"+r.s.group, inboxID(in.m), func(ctx context.Context) error {
+		return r.s.handler.handle(ctx, in)
+	})
+}
+
+// ask asks an error of a handler what it will be asked: that is not ours, and a nil pointer in it may panic. Here that is contained.
+func ask(err error) {
+	if err != nil {
+		_ = err.Error()
+		_ = judge(err, false)
+		_ = errors.As(err, new(*lifecycle.PanicError))
+	}
 }
 
 // setAside makes a dead letter of a task that runs. Only when that is confirmed it is settled.

@@ -222,6 +222,45 @@ func TestPanic(t *testing.T) {
 	})
 }
 
+// broken is an error that panics when it is asked: as a nil pointer, or by what it wraps.
+type broken struct{ text string }
+
+func (b *broken) Error() string { return b.text }
+
+type wrapsBroken struct{}
+
+func (wrapsBroken) Error() string { return "wraps" }
+func (wrapsBroken) Unwrap() error { panic("asked for what it wraps") }
+
+// What a handler returns for an error is the user's, too: one that panics is a failed attempt, and nil in place of one is none.
+func TestAnErrorThatPanicsIsContained(t *testing.T) {
+	for name, bad := range map[string]error{
+		"a nil pointer": (*broken)(nil), "one that wraps badly": wrapsBroken{}, "rejected nothing": queue.Reject(nil), "again for nothing": queue.RetryAfter(nil, time.Second),
+		"rejected a nil pointer": queue.Reject((*broken)(nil)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.declare("orders", "g")
+				var good atomic.Int64
+				w.run(w.q, "orders", "g", queue.Handle(func(_ context.Context, m queue.Message[string]) error {
+					if m.Value == "bad" {
+						return bad
+					}
+					good.Add(1)
+					return nil
+				}), queue.SubscriptionConfig{})
+				ok(t, w.q.Publish(t.Context(), "orders", "bad"))
+				ok(t, w.q.Publish(t.Context(), "orders", "good"))
+				pass(time.Hour)
+				if n := len(w.dead("orders", "g")); n != 1 || good.Load() != 1 {
+					t.Errorf("%d dead letters, %d good ones handled", n, good.Load())
+				}
+			})
+		})
+	}
+}
+
 // TestRetryAfter: the handler's word on when is taken, whatever the code.
 func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

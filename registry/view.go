@@ -22,6 +22,7 @@ type view struct {
 	suspectFor time.Duration
 
 	listed      map[string]Instance // what the engine says
+	owners      map[string]string   // who has written that
 	unreadable  map[string]bool
 	gone        map[string]departure
 	unreachable map[string]time.Time // last report for a listed instance
@@ -56,7 +57,7 @@ type notes struct {
 func newView(window, suspectFor time.Duration) *view {
 	return &view{
 		window: window, suspectFor: suspectFor,
-		listed: make(map[string]Instance), unreadable: make(map[string]bool),
+		listed: make(map[string]Instance), owners: make(map[string]string), unreadable: make(map[string]bool),
 		gone: make(map[string]departure), unreachable: make(map[string]time.Time),
 	}
 }
@@ -84,14 +85,18 @@ func (v *view) seed(instances []Instance, source Source) {
 func (v *view) replace(l driver.Listing, now time.Time) notes {
 	v.answer(now)
 	var n notes
-	before := v.listed
-	v.listed = make(map[string]Instance, len(l.Records))
+	before, owners := v.listed, v.owners
+	v.listed, v.owners = make(map[string]Instance, len(l.Records)), make(map[string]string, len(l.Records))
 	clear(v.unreadable)
 	for _, r := range l.Records {
 		if len(v.listed) >= maxInstances {
 			n.ignored++
 			continue
 		}
+		if owner, ok := owners[r.ID]; ok && owner != r.Owner {
+			delete(v.unreachable, r.ID)
+		}
+		v.owners[r.ID] = r.Owner
 		v.put(r.Instance, before, &n)
 	}
 	for _, u := range l.Unreadable {
@@ -126,14 +131,17 @@ func (v *view) change(changes []driver.Change, now time.Time) notes {
 			}
 		case c.Record != nil:
 			delete(v.unreadable, c.ID)
+			delete(v.unreachable, c.ID) // also if it is the same: somebody live has written it
 			if !had && len(v.listed) >= maxInstances {
 				n.ignored++
 				continue
 			}
+			v.owners[c.ID] = c.Record.Owner
 			v.put(c.Record.Instance, v.listed, &n)
 		default:
 			delete(v.unreadable, c.ID)
 			delete(v.listed, c.ID)
+			delete(v.owners, c.ID)
 			if had {
 				v.depart(old, now)
 			}
@@ -175,7 +183,8 @@ func (v *view) answer(now time.Time) {
 	}
 }
 
-// put lists inst. A record that is new or has changed was written by a live instance, whatever was reported before.
+// put lists inst. A record that is new or has changed was written by a live instance, whatever was reported before; so was one that
+// a watch brings, or that has another owner, while a list may bring what was written long ago.
 func (v *view) put(inst Instance, before map[string]Instance, n *notes) {
 	if old, ok := before[inst.ID]; !ok || !equal(old, inst) {
 		delete(v.unreachable, inst.ID)

@@ -37,7 +37,8 @@ func listing(ids []string) driver.Listing {
 			l.Unreadable = append(l.Unreadable, driver.Unreadable{ID: name, Err: errTest})
 			continue
 		}
-		l.Records = append(l.Records, driver.Record{Instance: viewInstance(id)})
+		name, owner, _ := strings.Cut(id, "@")
+		l.Records = append(l.Records, driver.Record{Instance: viewInstance(name), Owner: owner})
 	}
 	return l
 }

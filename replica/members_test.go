@@ -223,3 +223,20 @@ func TestASpareThatWasAwayJoinsAnew(t *testing.T) {
 		}
 	})
 }
+
+// A member that has been started a moment ago does not know yet whether it is needed: it does not leave before it does.
+func TestNobodyLeavesBeforeItKnowsItself(t *testing.T) {
+	inBubble(t, 1, []string{"a"}, func(w *world) {
+		a := w.boxes["a"].start()
+		g := &Group{host: a.host, name: "late", ended: make(chan struct{})}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := g.gone(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("before it has read its disk: %v", err)
+		}
+		g.stopped = true // it could not
+		if err := g.gone(context.Background()); err != nil {
+			t.Errorf("one that takes part in nothing: %v", err)
+		}
+	})
+}

@@ -115,12 +115,12 @@ func (g *Group) Leave(ctx context.Context) error {
 	if !running {
 		return ErrStopped.With("the host does not run")
 	}
-	g.mu.Lock()
-	leave := g.leave
-	g.mu.Unlock()
 	if err := g.gone(ctx); err != nil {
 		return g.timely(err)
 	}
+	g.mu.Lock()
+	leave := g.leave
+	g.mu.Unlock()
 	if leave != nil {
 		leave()
 	}
@@ -138,13 +138,14 @@ func (g *Group) Leave(ctx context.Context) error {
 	return nil
 }
 
-// gone waits until nobody counts this member in.
+// gone waits until nobody counts this member in. Before it has read what its disk has that is not known: it may be needed. One that
+// could not read it takes part in nothing.
 func (g *Group) gone(ctx context.Context) error {
 	t := time.NewTicker(poll)
 	defer t.Stop()
 	for {
 		g.mu.Lock()
-		gone := g.found == nil || g.found.Gone()
+		gone := g.found == nil && g.stopped || g.found != nil && g.found.Gone()
 		g.mu.Unlock()
 		if gone {
 			return nil

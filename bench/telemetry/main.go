@@ -9,7 +9,8 @@
 //	go run ./bench/telemetry -cpuprofile cpu.out -only on
 //
 // "off" is without an Observer. "disabled" is what a user gets by OTEL_SDK_DISABLED=true. "on" keeps a tenth of all traces,
-// however many these are, and sends them by OTLP to another process, which throws them away; "default" has the bound of
+// however many these are, and sends them by OTLP to another process, which throws them away; "unsent" is the same without an
+// exporter: what is counted, and sent along with each call; "default" has the bound of
 // 100 traces a second, as it is without being asked for anything else, and sends likewise; "all" keeps every trace. What
 // the sending costs is counted, what the receiving costs is not. "grpc-go" is that alone, and "otelgrpc" with
 // OpenTelemetry's own instrumentation and SDK, which likewise keeps and sends a tenth, of two spans a call.
@@ -28,6 +29,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/bench/internal/rounds"
@@ -43,6 +46,11 @@ type settings struct {
 	only        string
 	cpuProfile  string
 	memProfile  string
+}
+
+// wants reports whether a way is to be measured.
+func (s settings) wants(way string) bool {
+	return s.only == "" || slices.Contains(strings.Split(s.only, ","), way)
 }
 
 func main() {
@@ -77,7 +85,7 @@ func parse(args []string) (settings, error) {
 	flags.DurationVar(&s.round, "round", time.Second, "length of a round")
 	flags.BoolVar(&s.http, "http", false, "call over HTTP instead of gRPC")
 	flags.BoolVar(&s.short, "short", false, "only show that it works: short rounds, nothing is judged")
-	flags.StringVar(&s.only, "only", "", "measure just this one, such as on")
+	flags.StringVar(&s.only, "only", "", "measure just these, separated by commas, such as off,on")
 	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile here")
 	flags.StringVar(&s.memProfile, "memprofile", "", "write a profile of allocations here")
 	if err := flags.Parse(args); err != nil {

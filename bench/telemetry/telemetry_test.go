@@ -25,7 +25,7 @@ func TestRunPrintsEveryWay(t *testing.T) {
 		if err := run(t.Context(), append([]string{"-short", "-round", "20ms", "-c", "1,4"}, protocol...), &out); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"1 at a time", "4 at a time", "off", "disabled", "on", "default", "all"} {
+		for _, want := range []string{"1 at a time", "4 at a time", "off", "disabled", "on", "unsent", "default", "all"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("no %q in:\n%s", want, out.String())
 			}

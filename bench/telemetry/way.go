@@ -33,6 +33,7 @@ var variants = []struct {
 	{"off", 0, 0, nil},
 	{"disabled", 0, 0, map[string]string{"OTEL_SDK_DISABLED": "true"}},
 	{"on", 0.1, -1, sending},
+	{"unsent", 0.1, -1, map[string]string{"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"}},
 	{"default", 0, 0, sending},
 	{"all", 1, -1, sending},
 }
@@ -57,7 +58,7 @@ func open(ctx context.Context, s settings) (ways []rounds.Way, closeAll func(), 
 		}
 	}()
 	for _, v := range variants {
-		if s.only != "" && s.only != v.name {
+		if !s.wants(v.name) {
 			continue
 		}
 		var sides [2]resilience.Observer
@@ -87,7 +88,7 @@ func open(ctx context.Context, s settings) (ways []rounds.Way, closeAll func(), 
 		ways = append(ways, way(v.name, call, s.size))
 	}
 	for _, name := range []string{bare, rival} {
-		if s.http || s.only != "" && s.only != name {
+		if s.http || !s.wants(name) {
 			continue
 		}
 		call, done, err := dialBare(ctx, name == rival)

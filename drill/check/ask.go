@@ -91,9 +91,7 @@ func of(w *World, name string) (vars []string, err error) {
 			names = append(names, c.Name)
 			continue
 		}
-		for v := range w.Mix.Vars {
-			vars = append(vars, v)
-		}
+		vars = w.Mix.Used(c)
 		for v := range c.Keep {
 			vars = append(vars, v)
 		}

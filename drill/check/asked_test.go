@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 )
 
-var checkout = load.Call{Name: "checkout", Path: "/orders", Key: "{{uuid}}", Keep: map[string]string{"order": "id"}}
+var checkout = load.Call{Name: "checkout", Path: "/orders", Header: map[string]string{"X-Customer": "{{.customer}}"}, Key: "{{uuid}}", Keep: map[string]string{"order": "id"}}
 
 // sample is a checkout.
 func sample(key string, o load.Outcome, order string) load.Sample {
@@ -198,6 +198,31 @@ func TestACallHappensOnceByItsAnswers(t *testing.T) {
 	})
 }
 
+// A call is made with a variable that another one is made of: its samples know both, and so can be asked after by either.
+func TestAVariableThatAnotherIsMadeOf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		call := load.Call{Name: "checkout", Weight: 1, Method: http.MethodPost, Path: "/baskets/{{.basket}}"}
+		w := world(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "//") {
+				w.WriteHeader(http.StatusNotFound)
+			}
+			_, _ = io.WriteString(w, "{}")
+		}, call)
+		w.Mix.Vars["basket"] = "b-{{.customer}}"
+		w.Mix.Steps = []load.Step{{For: time.Second, From: 10, To: 10}}
+		l, err := load.New(t.Context(), w.Mix, w.Caller)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Run(t.Context(), w.Record)
+		v := judge(t, w, check.Invariant{Acknowledged: &check.Acknowledged{Call: "checkout", At: load.Call{Path: "/customers/{{.customer}}/orders"}}}, 0)
+		if v.Answer != check.Holds {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
 func TestAQuestionAtTheEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -214,11 +239,13 @@ func TestAQuestionAtTheEnd(t *testing.T) {
 func TestWhatIsWrongWithAnInvariantIsSaid(t *testing.T) {
 	t.Parallel()
 	w := world(func(http.ResponseWriter, *http.Request) {}, checkout)
+	w.Mix.Vars["other"] = "{{uuid}}" // which no checkout is made with, so that none knows its own
 	for want, i := range map[string]check.Invariant{
 		"is one of register":                   {},
 		"this is 2 of them":                    {HTTP: &check.HTTP{}, Func: &check.Func{}},
 		"has no call chekout; it has checkout": {Acknowledged: &check.Acknowledged{Call: "chekout"}},
 		"{{.nobody}} is not known":             {Acknowledged: &check.Acknowledged{Call: "checkout", At: load.Call{Path: "/{{.nobody}}"}}},
+		"{{.other}} is not known":              {Acknowledged: &check.Acknowledged{Call: "checkout", At: load.Call{Path: "/{{.other}}"}}},
 		"told apart by id":                     {Once: &check.Once{Call: "checkout", By: "id"}},
 		"list does not keep count":             {Once: &check.Once{Call: "checkout", List: &load.Call{Path: "/"}}},
 		"read does not keep value":             {Register: &check.Register{Write: load.Call{Path: "/"}, Read: load.Call{Path: "/"}}},

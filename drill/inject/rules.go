@@ -196,12 +196,16 @@ func (v *validator) values(f Fault) {
 	}
 	if !(f.Share >= 0 && f.Share <= 1) { // NaN, too
 		v.add("share", "share: %v is not between 0 and 100%%", f.Share)
+	} else if f.Kind == SlowCPU && f.Share != 0 && (f.Share < control.MinSlowShare || f.Share == 1) {
+		v.add("share", "share: slow-cpu leaves from 1%% to below 100%% of a processor, not %v%%; with less use freeze", f.Share*100)
 	}
 	if f.Rate < 0 || f.Rate > maxBytes {
 		v.add("rate", "rate: %d bytes a second is not between 1 and %d", f.Rate, int64(maxBytes))
 	}
 	if f.Bytes < 0 || f.Bytes > maxBytes {
 		v.add("bytes", "bytes: %d is not between 1 and %d", f.Bytes, int64(maxBytes))
+	} else if f.Kind == Memory && f.Bytes > control.MaxBallast {
+		v.add("bytes", "bytes: a process takes at most %d GiB of memory", control.MaxBallast>>30)
 	}
 	v.targets(string(f.Kind), f.Target)
 	v.targets("from", f.From, Edge)
@@ -218,6 +222,11 @@ func (v *validator) values(f Fault) {
 	v.request("mend", f.Mend)
 	if len(f.Methods) > maxTargets {
 		v.add("methods", "methods: more than %d", maxTargets)
+	}
+	for _, m := range f.Methods {
+		if !control.IsMethod(m) {
+			v.add("methods", "methods: %.140q is neither /package.Service/Method nor METHOD /path", m)
+		}
 	}
 	if f.Code != "" && f.Code != NoCode {
 		if code, ok := failure.ParseCode(f.Code); !ok || code == failure.OK {
@@ -318,6 +327,9 @@ func (v *validator) together(f Fault) {
 		if f.Kind == pair.kind && pair.together != (f.For > 0) {
 			v.add("for", "%s: for and %s go together", f.Kind, pair.with)
 		}
+	}
+	if f.Kind == Errors && f.Code == NoCode && f.Delay == 0 {
+		v.add("code", "code: %s lets the calls go on, so that delay has to say how late", NoCode)
 	}
 	if f.Kind == Scale && len(f.Target) == 1 && strings.ContainsAny(f.Target[0], "/*") {
 		v.add(string(f.Kind), "scale: takes the name of a service, not %.80q", f.Target[0])

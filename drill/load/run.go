@@ -44,6 +44,9 @@ func New(ctx context.Context, mix Mix, caller *Caller) (*Load, error) {
 	names := slices.Collect(maps.Keys(mix.Vars))
 	for _, call := range mix.Calls {
 		p, more := caller.Prepare(ctx, names, call)
+		if more == nil {
+			p.uses = mix.with(p.uses)
+		}
 		err, l.calls = errors.Join(err, more), append(l.calls, p)
 	}
 	if err != nil {
@@ -77,6 +80,30 @@ func (m Mix) validate() error {
 		wrong("it lasts %v, which is more than %v", m.Length(), maxLength)
 	}
 	return err
+}
+
+// Used returns the names of the variables that a call of the mix is made with, those among them that others are made of: what its
+// samples know. What is wrong with the call [New] says.
+func (m Mix) Used(call Call) []string {
+	p := &Prepared{call: call}
+	if p.compile() != nil {
+		return nil
+	}
+	return slices.DeleteFunc(m.with(p.uses), func(name string) bool { _, ok := m.Vars[name]; return !ok })
+}
+
+// with returns names, and those that they are made of.
+func (m Mix) with(names []string) []string {
+	out := slices.Clone(names)
+	for i := 0; i < len(out); i++ {
+		t, _ := Compile(m.Vars[out[i]]) // of one that is wrong New has said so
+		for _, name := range t.Names() {
+			if !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
 }
 
 // order compiles variables and puts each after those that it uses.

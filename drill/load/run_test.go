@@ -180,7 +180,7 @@ func TestVariablesMayUseOneAnother(t *testing.T) {
 		})
 		for _, s := range samples {
 			c := s.Vars["c"]
-			if s.Vars["a"] != c+c+"!" || len(s.Vars) != 2 {
+			if s.Vars["a"] != c+c+"!" || s.Vars["b"] != c+c || len(s.Vars) != 3 {
 				t.Fatalf("%v", s.Vars)
 			}
 		}

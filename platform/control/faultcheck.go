@@ -15,15 +15,18 @@ import (
 
 // Bounds of a FaultRequest. What a process is told of all of them together is bounded once more.
 const (
-	maxTargets   = 512
-	maxLinks     = 64
-	maxRules     = 64
-	maxMethods   = 100
-	maxNote      = 200
-	maxDelay     = 10 * time.Minute
-	maxBallast   = 64 << 30
-	maxJump      = 10 * 365 * 24 * time.Hour
-	minSlowShare = 0.01 // below it is frozen
+	// MaxBallast is the most bytes of memory that a process can be made to take.
+	MaxBallast = 64 << 30
+	// MinSlowShare is the least share of the processors that slow-cpu leaves: with less it is frozen.
+	MinSlowShare = 0.01
+
+	maxTargets = 512
+	maxLinks   = 64
+	maxRules   = 64
+	maxMethods = 100
+	maxNote    = 200
+	maxDelay   = 10 * time.Minute
+	maxJump    = 10 * 365 * 24 * time.Hour
 )
 
 // Validate returns everything that is wrong with a request by itself, in one failure.InvalidArgument.
@@ -37,7 +40,7 @@ func (r FaultRequest) Validate() error {
 		c.targets(r.Targets)
 	case FaultSlowCPU:
 		c.targets(r.Targets)
-		c.check(r.Share >= minSlowShare && r.Share < 1, "share must be from %v to below 1, not %v", minSlowShare, r.Share)
+		c.check(r.Share >= MinSlowShare && r.Share < 1, "share must be from %v to below 1, not %v", MinSlowShare, r.Share)
 	case FaultNet:
 		c.count("links", len(r.Links), maxLinks)
 		for n, l := range r.Links {
@@ -57,7 +60,7 @@ func (r FaultRequest) Validate() error {
 		}
 	case FaultMemory:
 		c.targets(r.Targets)
-		c.check(r.Bytes > 0 && r.Bytes <= maxBallast, "bytes must be from 1 to %d, not %d", int64(maxBallast), r.Bytes)
+		c.check(r.Bytes > 0 && r.Bytes <= MaxBallast, "bytes must be from 1 to %d, not %d", int64(MaxBallast), r.Bytes)
 	case FaultScale:
 		c.check(len(r.Targets) == 1, "targets must be one service, not %d", len(r.Targets))
 		c.names("targets", r.Targets)
@@ -210,10 +213,15 @@ func (c *checker) calls(at string, r Calls) {
 	}
 	c.check(len(r.Methods) <= maxMethods, "%s: methods: more than %d", at, maxMethods)
 	for _, m := range r.Methods {
-		path := m
-		if _, after, http := strings.Cut(m, " "); http {
-			path = after
-		}
-		c.check(strings.HasPrefix(path, "/") && len(m) <= maxNote && printable(m), "%s: methods: %.140q is neither /package.Service/Method nor METHOD /path", at, m)
+		c.check(IsMethod(m), "%s: methods: %.140q is neither /package.Service/Method nor METHOD /path", at, m)
 	}
+}
+
+// IsMethod reports whether m can be one of the Methods of Calls: /package.Service/Method, METHOD /path, or the beginning of one.
+func IsMethod(m string) bool {
+	path := m
+	if _, after, http := strings.Cut(m, " "); http {
+		path = after
+	}
+	return strings.HasPrefix(path, "/") && len(m) <= maxNote && printable(m)
 }

@@ -426,6 +426,40 @@ services:
 	}
 }
 
+// What a service runs is told apart as by holdfast up: a directory is a Go package, however it is written, which its image runs by
+// itself; anything else is a command.
+func TestWhatIsAPackage(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "cmd", "a"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"cmd/a/main.go": "package main", "serve": "#!/bin/sh\n",
+		"system.yaml": "system: s\nservices: {a: {run: cmd/a, http: 127.0.0.1:8080}, b: {run: ./serve, http: 127.0.0.1:8081}}",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sys, err := system.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := kubernetes.New(sys, kubernetes.Options{Image: "{service}", Registry: "etcd://e:2379", Queue: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := map[string][]string{}
+	for _, o := range m.Objects {
+		if d, ok := o.Value.(*appsv1.Deployment); ok {
+			commands[d.Name] = d.Spec.Template.Spec.Containers[0].Command
+		}
+	}
+	if a, b := commands["a"], commands["b"]; len(commands) != 2 || a != nil || !slices.Equal(b, []string{"./serve"}) {
+		t.Errorf("%q", commands)
+	}
+}
+
 // A service that is scaled by messages has one ScaledObject, and what is not in it is said.
 func TestWhatIsNotInAScaledObjectIsSaid(t *testing.T) {
 	sys, err := system.Parse("system.yaml", []byte(`

@@ -2,6 +2,8 @@ package kubernetes
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -143,7 +145,7 @@ func (x *exporter) pod(svc system.Service) corev1.PodTemplateSpec {
 		Resources:    corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: processors(svc), corev1.ResourceMemory: resource.MustParse("128Mi")}},
 		VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: dataDir}, {Name: "tmp", MountPath: "/tmp"}},
 	}
-	if words := svc.Words(); !goPackage(words) {
+	if words := svc.Words(); !x.goPackage(words) {
 		for _, word := range words {
 			c.Command = append(c.Command, escape(word))
 		}
@@ -180,9 +182,21 @@ func (x *exporter) pod(svc system.Service) corev1.PodTemplateSpec {
 	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod}
 }
 
-// goPackage reports whether what a service runs is a Go package, whose image runs it by itself.
-func goPackage(words []string) bool {
-	return len(words) == 1 && (strings.HasPrefix(words[0], ".") || strings.HasPrefix(words[0], "/"))
+// goPackage reports whether what a service runs is a Go package, whose image runs it by itself: a directory. Of a system that is in
+// no directory of its own, what looks like one.
+func (x *exporter) goPackage(words []string) bool {
+	if len(words) != 1 {
+		return false
+	}
+	path := words[0]
+	if x.sys.Dir == "" {
+		return strings.HasPrefix(path, ".") || strings.HasPrefix(path, "/")
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(x.sys.Dir, path)
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // processors is what a service is given at least: what it is scaled by, if that is processors.

@@ -329,7 +329,8 @@ func (s *Supervisor) resize(ctx context.Context, g *group, n int) error {
 // instance keeps on disk stays with its name. Before the first is stopped another one is started under the lowest free
 // number, which stands in and is stopped after the last. If the stand-in does not become ready in ReadyTimeout, or
 // crash loops, it is taken away, the old ones stay, and Restart fails; if one of the others does not, it is taken away, the
-// stand-in stays in its place, and Restart fails. In a fixed group there is no stand-in, and if a member does not become
+// stand-in stays in its place, and Restart fails. So it does, and no further one is stopped, when one that was ready before, or
+// that was started for it, is not ready any more, and not again within ReadyTimeout: the stand-in stays, too. In a fixed group there is no stand-in, and if a member does not become
 // ready, the others are left alone; members that had been stopped are started. When ctx ends, no further one is begun.
 // Errors are those of Scale.
 func (s *Supervisor) Restart(ctx context.Context, service string, ids ...string) error {
@@ -361,6 +362,9 @@ func (s *Supervisor) Restart(ctx context.Context, service string, ids ...string)
 
 // roll restarts instances in their places, with another one standing in.
 func (s *Supervisor) roll(ctx context.Context, g *group, old []*instance) error {
+	// None is stopped, and the stand-in is not, while one of those that can be relied on is not ready: what was well when it began,
+	// and what has been started since. One that was sick already is no reason to stop.
+	relied := s.readyOf(g)
 	standIn, err := s.start(g, 0)
 	if err != nil {
 		return err
@@ -368,34 +372,85 @@ func (s *Supervisor) roll(ctx context.Context, g *group, old []*instance) error 
 	if err := s.awaitOne(ctx, standIn); err != nil {
 		return fmt.Errorf("restart %s: %w", old[0].id, s.takeAway(ctx, standIn, err))
 	}
+	relied = append(relied, standIn)
 	for _, i := range old {
-		if err = ctx.Err(); err != nil {
-			break
+		relied = slices.DeleteFunc(relied, func(r *instance) bool { return r == i })
+		if err = s.awaitAll(ctx, relied); err != nil {
+			if ctx.Err() != nil {
+				break
+			}
+			return fmt.Errorf("restart %s: not begun: %w; %s stays beside it", i.id, err, standIn.id)
 		}
-		if err := s.renew(ctx, i); err != nil {
+		next, err := s.renew(ctx, i)
+		if err != nil {
 			return fmt.Errorf("restart %s: %w; %s stays in its place", i.id, err, standIn.id)
+		}
+		relied = append(relied, next)
+	}
+	if err == nil {
+		if err = s.awaitAll(ctx, slices.DeleteFunc(relied, func(r *instance) bool { return r == standIn })); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("restart %s: %w; %s stays beside it", g.Service, err, standIn.id)
 		}
 	}
 	return s.takeAway(ctx, standIn, err)
 }
 
-// renew stops an instance and starts it again under its number.
-func (s *Supervisor) renew(ctx context.Context, old *instance) error {
-	ctx = context.WithoutCancel(ctx) // one that was stopped and not started would be missing
-	if err := old.command(cmdStop); err != nil {
+// readyOf returns the instances of a group that are ready.
+func (s *Supervisor) readyOf(g *group) (all []*instance) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range g.staying() {
+		if i.state.State == Ready {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
+// awaitAll waits until all of them are ready at one time.
+func (s *Supervisor) awaitAll(ctx context.Context, all []*instance) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
+	var late string
+	waiting, cancel := context.WithTimeout(ctx, s.cfg.ReadyTimeout)
+	defer cancel()
+	err := s.await(waiting, "wait for all others", func() (bool, error) {
+		late = ""
+		for _, i := range all {
+			ok, err := s.isReady(i)
+			if err != nil {
+				return false, err
+			}
+			if !ok {
+				late = i.id
+			}
+		}
+		return late == "", nil
+	})
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		return failure.New(failure.DeadlineExceeded, "%s is not ready any more, and was not again within %s", late, s.cfg.ReadyTimeout)
+	}
+	return err
+}
+
+// renew stops an instance, and starts it again under its number.
+func (s *Supervisor) renew(ctx context.Context, old *instance) (*instance, error) {
+	ctx = context.WithoutCancel(ctx) // one that was stopped and not started would be missing
+	if err := old.command(cmdStop); err != nil {
+		return nil, err
+	}
 	if err := s.awaitGone(ctx, old); err != nil {
-		return err
+		return nil, err
 	}
 	next, err := s.start(old.g, old.number)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.awaitOne(ctx, next); err != nil {
-		return s.takeAway(ctx, next, err)
+		return nil, s.takeAway(ctx, next, err)
 	}
-	return nil
+	return next, nil
 }
 
 // start starts an instance under a number, 0 for the lowest that is free.

@@ -95,6 +95,60 @@ func TestRollingRestartThatFailsHalfWay(t *testing.T) {
 	}
 }
 
+// A restart goes on only while all that can be relied on serve: no further one is stopped when one of the others has stopped to.
+func TestRollingRestartWhileAnotherIsSick(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		well bool // again, before it is given up
+	}{{"for good", false}, {"for a while", true}} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			started, gate := filepath.Join(dir, "started"), filepath.Join(dir, "gate")
+			cfg := config(t.TempDir())
+			cfg.ReadyTimeout = 3 * time.Second
+			if tc.well {
+				cfg.ReadyTimeout = time.Minute
+			}
+			s := running(t, cfg)
+			g := childGroup("shop", 3, "http")
+			// All after the first three begin when the test says so.
+			g.Command = []string{"sh", "-c", `echo >> "$1"; while [ $(wc -l < "$1") -gt 3 ] && [ ! -e "$2" ]; do sleep 0.02; done; exec "$3"`, "sh", started, gate, os.Args[0]}
+			check(t, s.Add(g))
+			check(t, s.WaitReady(soon(t)))
+			before := pids(s)
+			done := make(chan error, 1)
+			go func() { done <- s.Restart(soon(t), "shop") }()
+			eventually(t, "the stand-in is not started", func() bool { return len(ids(s)) == 4 })
+			check(t, s.Freeze("shop-3"))
+			is := func(id string, state supervise.Phase) func() bool {
+				return func() bool {
+					return slices.ContainsFunc(s.States(), func(st supervise.State) bool { return st.ID == id && st.State == state })
+				}
+			}
+			eventually(t, "shop-3 is not frozen", is("shop-3", supervise.Frozen))
+			check(t, os.WriteFile(gate, nil, 0o644))
+			if tc.well {
+				eventually(t, "the stand-in is not ready", is("shop-4", supervise.Ready))
+				check(t, s.Thaw("shop-3"))
+			}
+			err := <-done
+			after := pids(s)
+			if tc.well {
+				if err != nil || len(after) != 3 || after["shop-2"] == before["shop-2"] {
+					t.Errorf("%v: %v, before %v", err, after, before)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), "shop-3 is not ready any more") || !strings.Contains(err.Error(), "shop-4 stays") {
+				t.Errorf("got %v", err)
+			}
+			if after["shop-1"] != before["shop-1"] || after["shop-2"] != before["shop-2"] || after["shop-4"] == 0 {
+				t.Errorf("%v, before %v", after, before)
+			}
+		})
+	}
+}
+
 func TestScale(t *testing.T) {
 	s := running(t, config(t.TempDir()))
 	check(t, s.Add(childGroup("shop", 1, "http")))

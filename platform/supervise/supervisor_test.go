@@ -41,6 +41,15 @@ func ids(s *supervise.Supervisor) []string {
 	return ids
 }
 
+// pids are the processes of instances, by their IDs.
+func pids(s *supervise.Supervisor) map[string]int {
+	out := make(map[string]int)
+	for _, st := range s.States() {
+		out[st.ID] = st.PID
+	}
+	return out
+}
+
 func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -131,7 +131,7 @@ func (a *app) drill(ctx context.Context, args []string, opts drillOptions) error
 	if verdict := report.Worst(reports...); verdict != report.NobodyNoticed {
 		return &verdictError{verdict}
 	}
-	return nil
+	return couldNot(a.lostOutput()) // what nobody could read says nothing about users
 }
 
 // runDrills runs one after the other. Those that were not begun when ctx was done could not be run.

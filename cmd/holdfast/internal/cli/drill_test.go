@@ -108,6 +108,8 @@ func TestDrillsThatCannotBeRun(t *testing.T) {
 		{"drill --for 4s " + good + " mine", "--for 4s is too short for mine"},
 		{"drill --json - --html - " + good, "only one report can go to standard output"},
 		{"drill --json /nowhere/x.json " + good, "/nowhere"},
+		{"drill --html " + good + " " + good, "it is a directory"},
+		{"drill --html " + good + "/reports/ " + good, "it is a directory"},
 		{"drill --queue ftp://x " + good + " mine", "could not be started"},
 		{"drill --sed 7 " + good, "unknown flag: --sed"},
 		{"drill list " + bad, "unknown field kil"},

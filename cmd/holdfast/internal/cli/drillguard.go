@@ -104,12 +104,15 @@ func (a *app) drillGuardCommand() *cobra.Command {
 		Short:   "Undo what a drill that was killed has left (drill does)",
 		Example: "  holdfast drill-guard < PIPE",
 		Args:    atMost(0),
-		RunE:    func(*cobra.Command, []string) error { return guardDrill(a.In, a.Environ()) },
+		RunE:    func(*cobra.Command, []string) error { return guardDrill(a.In, a.Environ(), undoTime) },
 	}
 }
 
-// guardDrill reads until the drill has ended, and undoes what it has not.
-func guardDrill(r io.Reader, env []string) error {
+// undoTime is how long the guard gives each thing that it undoes, and the system to stop: what hangs holds up nothing else.
+const undoTime = time.Minute
+
+// guardDrill reads until the drill has ended, and undoes what it has not, each within limit.
+func guardDrill(r io.Reader, env []string, limit time.Duration) error {
 	open := make(map[int]inject.Undo)
 	var order []int
 	var system guardedSystem
@@ -130,24 +133,34 @@ func guardDrill(r io.Reader, env []string) error {
 			order = append(order, m.ID)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	for i := len(order) - 1; i >= 0; i-- { // the last is undone first
-		u, ok := open[order[i]]
-		if !ok {
-			continue
-		}
-		if u.Run != "" {
-			_ = inject.RunCommand(ctx, u.Run, u.Dir, slices.Concat(env, u.Env)) // nobody is left whom its error could be told
-		}
-		if u.Request != nil {
-			for _, base := range u.Requests {
-				_ = u.Request.Send(ctx, base)
-			}
+		if u, ok := open[order[i]]; ok {
+			undo(u, env, limit)
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
 	stopGuarded(ctx, system)
 	return nil
+}
+
+// undo does what it can: nobody is left whom an error could be told.
+func undo(u inject.Undo, env []string, limit time.Duration) {
+	within := func(do func(ctx context.Context) error) {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		_ = do(ctx)
+	}
+	if u.Run != "" {
+		within(func(ctx context.Context) error {
+			return inject.RunCommand(ctx, u.Run, u.Dir, slices.Concat(env, u.Env))
+		})
+	}
+	if u.Request != nil {
+		for _, base := range u.Requests {
+			within(func(ctx context.Context) error { return u.Request.Send(ctx, base) })
+		}
+	}
 }
 
 // stopGuarded stops the system that was started for the drill, and takes its data away once nobody writes there any more.

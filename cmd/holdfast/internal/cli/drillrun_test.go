@@ -3,11 +3,21 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/drill"
+	"github.com/holdfast-go/holdfast/drill/inject"
 	"github.com/holdfast-go/holdfast/drill/report"
 )
 
@@ -59,5 +69,78 @@ func TestTries(t *testing.T) {
 				t.Errorf("%d runs, announced %v, want %v; got the report of none, or not the last", runs, again, tc.again)
 			}
 		})
+	}
+}
+
+// What hangs while it is undone holds up nothing else: what is undone after it, and the end of the system.
+func TestTheGuardWaitsForNothingLong(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var told bytes.Buffer
+	enc := json.NewEncoder(&told)
+	for i, run := range []string{"touch undone", "exec sleep 60"} {
+		if err := enc.Encode(guardMessage{ID: i + 1, Undo: &inject.Undo{Run: run, Dir: dir}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := enc.Encode(guardMessage{Down: &guardedSystem{Dir: data}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := guardDrill(&told, os.Environ(), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "undone")); err != nil {
+		t.Errorf("what came before was not undone: %v", err)
+	}
+	if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the data is still there: %v", err)
+	}
+}
+
+// A report goes into what is at its path, if that is no file, and a file is replaced when the report is whole.
+func TestWhereReportsGo(t *testing.T) {
+	dir := t.TempDir()
+	pipe, file, link, target := filepath.Join(dir, "pipe"), filepath.Join(dir, "file"), filepath.Join(dir, "link"), filepath.Join(dir, "target")
+	if err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.WriteFile(file, []byte("before"), 0o600), os.WriteFile(target, []byte("much longer than the report"), 0o600), os.Symlink(target, link)); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan string, 1)
+	go func() {
+		b, _ := os.ReadFile(pipe)
+		read <- string(b)
+	}()
+	r := &drillReports{}
+	for _, path := range []string{pipe, file, link} {
+		f := drillReport{path: path, write: func(w io.Writer, _ ...*report.Report) error {
+			_, err := io.WriteString(w, "report")
+			return err
+		}}
+		if err := f.open(); err != nil {
+			t.Fatal(err)
+		}
+		r.files = append(r.files, f)
+	}
+	if err := r.write(nil); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	if got := <-read; got != "report" {
+		t.Errorf("the pipe brought %q", got)
+	}
+	for path, mode := range map[string]fs.FileMode{pipe: fs.ModeNamedPipe, file: 0, link: fs.ModeSymlink} {
+		if info, err := os.Lstat(path); err != nil || info.Mode().Type() != mode {
+			t.Errorf("%s is now %v, %v", path, info, err)
+		}
+	}
+	for _, path := range []string{file, target} {
+		if b, err := os.ReadFile(path); string(b) != "report" {
+			t.Errorf("%s: %q, %v", path, b, err)
+		}
+	}
+	if all, _ := os.ReadDir(dir); len(all) != 4 {
+		t.Errorf("left behind: %v", all)
 	}
 }

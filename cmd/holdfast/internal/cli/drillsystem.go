@@ -109,6 +109,7 @@ func (a *app) startSystem(ctx context.Context, c *control.Client, sys *system.Sy
 	}
 	view.draw(fmt.Sprintf("starting %s", sys.Name))
 	if err := a.awaitSystem(ctx, c, exited, view); err != nil {
+		view.clear()
 		said := lastLines(logPath)
 		if errors.Is(err, errDied) {
 			remove()
