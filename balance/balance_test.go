@@ -331,7 +331,14 @@ func TestBalancerIsSafeForConcurrentUse(t *testing.T) {
 					for _, j := range probes[:v.Probes(c, &probes)] {
 						b.Probed(v.nodes[j], now, Report{g, time.Millisecond})
 					}
-					b.Done(n, now, now.Add(-time.Duration(g+1)*time.Millisecond), Latency, Health(rnd.IntN(4)))
+					start := now.Add(-time.Duration(g+1) * time.Millisecond)
+					b.Alive(n, now, start)
+					if i%2 == 0 {
+						b.Done(n, now, start, Latency, Health(rnd.IntN(4)))
+						continue
+					}
+					b.Done(n, now, start, None, Neutral)
+					b.Learn(n, now, start, Latency, Health(rnd.IntN(4)))
 				}
 			})
 		}

@@ -143,6 +143,29 @@ func (b *Balancer) Done(n *Node, now, start time.Time, s Sample, h Health) {
 // and was read until now. What it says about the node is no newer than its start all the same.
 func (b *Balancer) DoneTook(n *Node, now, start time.Time, took time.Duration, s Sample, h Health) {
 	n.Done(now, now.Add(-took), s)
+	b.enter(n, now, start, h)
+}
+
+// Learn tells what a call says about n that began at start and ended at now, where Done could not say it yet and was told
+// None and Neutral. What is in flight does not change.
+func (b *Balancer) Learn(n *Node, now, start time.Time, s Sample, h Health) {
+	n.sample(now, start, s)
+	b.enter(n, now, start, h)
+}
+
+// Alive tells that n has answered something to a call that began at start and goes on. To an ejected node that counts as
+// a good answer, and Alive reports whether it is one: the end of the call may be hours away. Of any other it says nothing,
+// or what answers and breaks would never be one that fails each time.
+func (b *Balancer) Alive(n *Node, now, start time.Time) bool {
+	if !n.ejected.Load() || b.set.Load().Ejection.Off {
+		return false
+	}
+	b.probed(n, now, start, Good)
+	return true
+}
+
+// enter enters what the end of a call says about the health of n.
+func (b *Balancer) enter(n *Node, now, start time.Time, h Health) {
 	if h == Neutral {
 		return
 	}

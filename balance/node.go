@@ -83,6 +83,11 @@ func (n *Node) Start() { n.inFlight.Add(1) }
 // Done ends a call that began at start; now is the time of its end, and s what its duration is worth.
 func (n *Node) Done(now, start time.Time, s Sample) {
 	n.inFlight.Add(-1)
+	n.sample(now, start, s)
+}
+
+// sample enters what the duration of a call is worth.
+func (n *Node) sample(now, start time.Time, s Sample) {
 	if s == None {
 		return
 	}

@@ -36,17 +36,22 @@ type attempt struct {
 
 	// Guarded by call.mu: grpc-go may pick twice for an attempt (its transparent retry), and end a stream anywhere.
 	inst     instance
-	node     *balance.Node  // of inst
-	view     *balance.View  // that it was picked from
-	alone    bool           // there was no other instance to choose, or none that may be
-	lost     bool           // cancelled, because another attempt was answered
-	worth    balance.Sample // of that, for the latency of node
+	node     *balance.Node     // of inst
+	since    time.Time         // that it was picked
+	view     *balance.View     // that it was picked from
+	balancer *balance.Balancer // that is told of it
+	alone    bool              // there was no other instance to choose, or none that may be
+	lost     bool              // cancelled, because another attempt was answered
+	worth    balance.Sample    // of that, for the latency of node
 	sent     resilience.Sent
 	received bool // something came back: a status is the instance's
 	pushback time.Duration
 	ended    time.Time
-	keep     string // what the server says about why it keeps what it saw
-	flowing  bool   // a stream that is the user's
+	keep     string      // what the server says about why it keeps what it saw
+	open     bool        // it has ended well, as far as grpc-go has said: see done
+	trailer  metadata.MD // of what is open
+	alive    bool        // a stream whose first message was counted in its instance's favour
+	flowing  bool        // a stream that is the user's
 	flowed   *streamEnd
 
 	spared bool // guarded by the target's alarms
@@ -88,18 +93,24 @@ func attemptOf(ctx context.Context) *attempt {
 // picking returns the time, the nodes that failed the call, and whether it may run twice.
 func (a *attempt) picking() (time.Time, []*balance.Node, bool) {
 	a.call.mu.Lock()
-	defer a.call.mu.Unlock()
 	if a.inst.addr == "" { // has just begun, and asking for the time costs more than the rest of a pick
+		defer a.call.mu.Unlock()
+		a.sent = resilience.NotSent // until an instance is picked and has a transport
 		return a.start, a.call.tried, a.call.safe
 	}
+	a.call.mu.Unlock()
+	a.settle(nil)
+	a.call.mu.Lock()
+	defer a.call.mu.Unlock()
 	return time.Now(), a.call.tried, a.call.safe
 }
 
 // picked is told which instance was picked, and from what.
-func (a *attempt) picked(now time.Time, inst instance, node *balance.Node, view *balance.View) {
+func (a *attempt) picked(now time.Time, inst instance, node *balance.Node, view *balance.View, by *balance.Balancer) {
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
-	a.inst, a.node, a.view, a.alone = inst, node, view, !view.Untried(now, node)
+	a.inst, a.node, a.since, a.view, a.balancer = inst, node, now, view, by
+	a.alone = !view.Untried(now, node)
 	a.sent, a.none, a.received, a.flowed = resilience.MaybeSent, nil, false, nil
 	if a.alone && a.plan.Bounded && a.call.keep {
 		// There is nobody who would answer instead, and what is cut off and sent again is done twice. What is sent along
@@ -118,37 +129,84 @@ func (a *attempt) unpicked(none *noPicker) {
 }
 
 // done is told how it went there until now, and returns what that says about the instance's latency and health.
+//
+// No error is no end yet. grpc-go also says so of what the server has ended before a message of ours was written; with
+// which error, only their callers learn. What it was worth is found by settle then.
 func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) (balance.Sample, balance.Health) {
 	a.call.mu.Lock()
 	defer a.call.mu.Unlock()
 	a.ended, a.received = now, d.BytesReceived
 	if a.call.watch != nil {
 		a.keep = one(d.Trailer[resilience.HeaderKeep])
-		if a.call.stream {
-			defer a.flow(now, d.Err)
-		}
 	}
 	if !d.BytesSent {
 		a.sent = resilience.NotSent
 	}
-	if d.Err == nil {
-		switch {
-		case !d.BytesSent: // never had a transport
-			return balance.None, balance.Neutral
-		case d.BytesReceived && a.call.stream: // lasted as long as both sides liked
-			return balance.None, balance.Good
-		case a.call.stream:
-			return balance.None, balance.Neutral
-		case d.BytesReceived:
-			return balance.Latency, balance.Good
-		}
-		// No success: the stream was over when the request was about to be written (see errLostEarly).
-		a.sent = resilience.NotSent
-		a.call.tried = append(a.call.tried, node)
-		return balance.None, resilience.Unsent.Verdict().Health
+	switch {
+	case d.Err != nil:
+		return a.failed(now, node, status.Convert(d.Err), d.Trailer)
+	case !d.BytesSent: // never had a transport
+		return balance.None, balance.Neutral
+	case d.BytesReceived, a.call.stream:
+		a.open, a.trailer = true, d.Trailer
+		return balance.None, balance.Neutral
 	}
-	st := status.Convert(d.Err)
-	if unprocessed(st, d) {
+	// No success: the stream was over when the request was about to be written (see errLostEarly).
+	a.sent = resilience.NotSent
+	a.call.tried = append(a.call.tried, node)
+	return balance.None, resilience.Unsent.Verdict().Health
+}
+
+// settle is told how the attempt has ended for whoever made it, and tells the balancer what that says if done could not.
+// nil without an answer is what grpc-go tries again: the instance has not begun with it.
+func (a *attempt) settle(err error) {
+	a.call.mu.Lock()
+	if !a.open {
+		a.call.mu.Unlock()
+		return
+	}
+	a.open = false
+	by, node, since, ended := a.balancer, a.node, a.since, a.ended
+	sample, health := a.worthOf(err)
+	a.call.mu.Unlock()
+	by.Learn(node, ended, since, sample, health)
+}
+
+// worthOf returns what is to be learnt of an end that was open. It is called with the call's mutex held.
+func (a *attempt) worthOf(err error) (balance.Sample, balance.Health) {
+	if errors.Is(err, io.EOF) || err == nil && !a.received {
+		err = errLostEarly
+	}
+	switch {
+	case err != nil:
+		return a.failed(a.ended, a.node, failure.Status(err), a.trailer)
+	case !a.call.stream:
+		return balance.Latency, balance.Good
+	case a.alive: // and that was said of it
+		return balance.None, balance.Neutral
+	default: // lasted as long as both sides liked
+		return balance.None, balance.Good
+	}
+}
+
+// heard is told that the first message of a stream has come.
+func (a *attempt) heard() {
+	a.call.mu.Lock()
+	by, node, since, over := a.balancer, a.node, a.since, a.flowed != nil
+	a.call.mu.Unlock()
+	if node == nil || over { // not by a picker of ours, or it was the last one, too
+		return
+	}
+	alive := by.Alive(node, time.Now(), since)
+	a.call.mu.Lock()
+	a.alive = alive
+	a.call.mu.Unlock()
+}
+
+// failed returns what an end with an error says about the instance's latency and health. It is called with the call's
+// mutex held.
+func (a *attempt) failed(now time.Time, node *balance.Node, st *status.Status, trailer metadata.MD) (balance.Sample, balance.Health) {
+	if a.unprocessed(st) {
 		a.sent = resilience.NotSent
 	}
 	if st.Code() == codes.Canceled && a.lost {
@@ -160,7 +218,7 @@ func (a *attempt) done(now time.Time, node *balance.Node, d balancer.DoneInfo) (
 	if st.Code() != codes.Canceled {
 		a.call.tried = append(a.call.tried, node)
 	}
-	a.pushback = pushback(st, d.Trailer)
+	a.pushback = pushback(st, trailer)
 	e := &failure.Error{Code: failure.Code(st.Code())}
 	if e.Code == failure.ResourceExhausted { // who said so is in the details
 		e = failure.FromStatus(st)
@@ -180,8 +238,8 @@ func (a *attempt) endedThere(now time.Time, code codes.Code) bool {
 
 // unprocessed reports whether the transport says that the server has not begun with the call: its GOAWAY excluded it,
 // or it refused the stream. grpc-go tells so in these texts only. The first time it retries by itself.
-func unprocessed(st *status.Status, d balancer.DoneInfo) bool {
-	return !d.BytesReceived && st.Code() == codes.Unavailable &&
+func (a *attempt) unprocessed(st *status.Status) bool {
+	return !a.received && st.Code() == codes.Unavailable &&
 		(st.Message() == "the connection is draining" || strings.HasSuffix(st.Message(), "error code: REFUSED_STREAM"))
 }
 

@@ -60,17 +60,17 @@ func (d *dialer) unary(ctx context.Context, method string, req, reply any, cc *g
 	}
 	now := time.Now()
 	ctx, keyed, err := sendKey(ctx)
-	c := &call{cc: cc, invoker: invoker, req: req, reply: reply, opts: opts}
+	c := &call{cc: cc, invoker: invoker, req: req, reply: reply}
+	var finish []func(error)
+	c.opts, finish = withoutOnFinish(opts)
 	d.begin(c, ctx, now, method, cc, keyed)
 	if err != nil {
 		err = c.fail(now, failure.From(err), resilience.StopFinal)
-		c.observed(now, err)
-		return err
+	} else {
+		err = c.run(now)
+		now = c.over
 	}
-	var finish []func(error)
-	c.opts, finish = withoutOnFinish(opts)
-	err = c.run(now)
-	c.observed(c.over, err)
+	c.observed(now, err)
 	for _, f := range finish {
 		f(err)
 	}
@@ -82,14 +82,19 @@ func (d *dialer) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 	now := time.Now()
 	ctx, _, err := sendKey(ctx)
 	s := &clientStream{}
-	c := &call{stream: true, cc: cc, opts: opts}
+	c := &call{stream: true, cc: cc}
+	c.opts, s.finish = withoutOnFinish(opts)
 	c.invoker = func(ctx context.Context, method string, _, _ any, cc *grpc.ClientConn, opts ...grpc.CallOption) (err error) {
-		s.attempt = attemptOf(ctx)
+		a := attemptOf(ctx)
+		s.attempt = a
 		// The deadline is that of the set-up, and not to be sent: it ends the context only while there is no stream. A
 		// connection that has as many streams as its server takes would have it wait for ever.
 		ctx, cancel := context.WithCancel(ctx)
 		late := time.AfterFunc(time.Until(c.deadline), cancel)
-		s.ClientStream, err = streamer(ctx, desc, cc, method, append(slices.Clip(opts), grpc.OnFinish(func(error) { cancel() }))...)
+		s.ClientStream, err = streamer(ctx, desc, cc, method, append(slices.Clip(opts), grpc.OnFinish(func(err error) {
+			cancel()
+			s.ended(a, err)
+		}))...)
 		if !late.Stop() {
 			err = failure.Wrap(context.DeadlineExceeded, failure.DeadlineExceeded, "the stream could not be set up in time")
 		}
@@ -101,15 +106,16 @@ func (d *dialer) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 	d.begin(c, ctx, now, method, cc, false)
 	if err != nil {
 		err = c.fail(now, failure.From(err), resilience.StopFinal)
-		c.observed(now, err)
-		return nil, err
+	} else {
+		if err = c.run(now); err == nil {
+			s.begun()
+			return s, nil
+		}
+		now = c.over
 	}
-	if err := c.run(now); err != nil {
-		c.observed(c.over, err)
-		return nil, err
-	}
-	s.attempt.begun()
-	return s, nil
+	c.observed(now, err)
+	s.tell(err)
+	return nil, err
 }
 
 // begin begins a call; keyed: it has an idempotency key.
@@ -273,7 +279,6 @@ var errLost = failure.New(failure.Canceled, "another attempt was answered")
 // begin begins the attempt that was planned.
 func (c *call) begin(a *attempt, plan resilience.Plan, now time.Time) {
 	a.call, a.plan, a.start = c, plan, now
-	a.sent = resilience.NotSent // until an instance is picked and has a transport
 	a.Context = c.ctx
 	if n := c.repeats + plan.Number; n > 0 {
 		a.Context = send(c.ctx, resilience.HeaderAttempt, strconv.Itoa(min(n, resilience.MaxRepetitions)))
@@ -303,7 +308,11 @@ func (c *call) invoke(a *attempt, reply any, opts []grpc.CallOption) (err error)
 			}
 		}()
 	}
-	return c.invoker(a, c.method, c.req, reply, c.cc, opts...)
+	err = c.invoker(a, c.method, c.req, reply, c.cc, opts...)
+	if !c.stream { // which has only begun
+		a.settle(err)
+	}
+	return err
 }
 
 // end tells the loop how an attempt has ended.

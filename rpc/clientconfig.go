@@ -50,7 +50,8 @@ type ClientConfig struct {
 	Observer resilience.Observer
 
 	// Options are applied last and win over everything above. Interceptors among them see every attempt, not the
-	// call: they run inside the attempt loop.
+	// call: they run inside the attempt loop. With a service config of one's own it is grpc-go that chooses instances:
+	// Balance does not count, there are no hedges, and every attempt that fails may have run, for all that is known here.
 	Options []grpc.DialOption
 }
 

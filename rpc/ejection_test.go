@@ -13,6 +13,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -140,6 +142,184 @@ func TestAnInstanceThatRefusesStreamsIsEjected(t *testing.T) {
 			t.Errorf("%d of 500 streams to the sick one; log:\n%s", got, log.buf.String())
 		}
 	})
+}
+
+// What is known of the instances of another resolver is its connection's, and what is learnt of them late has to get there.
+func TestAnInstanceOfAnotherResolverComesBack(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		var sick atomic.Bool
+		sick.Store(true)
+		a := w.serve("a", "127.0.0.1:0", func(_ *rpc.ServerConfig, h *handler) {
+			h.unary = func(context.Context, string) (string, error) {
+				if sick.Load() {
+					return "", status.Error(codes.Unavailable, "out of order")
+				}
+				return "a", nil
+			}
+		})
+		b := w.serve("b", "127.0.0.1:0")
+		static := manual.NewBuilderWithScheme("static")
+		static.InitialState(resolver.State{Endpoints: []resolver.Endpoint{
+			{Addresses: []resolver.Address{{Addr: a.addr}}}, {Addresses: []resolver.Address{{Addr: b.addr}}},
+		}})
+		cfg := rpc.ClientConfig{Logger: quiet, Options: []grpc.DialOption{grpc.WithContextDialer(w.net.Dial), grpc.WithResolvers(static)}}
+		conn, err := grpc.NewClient("static:///echo", rpc.DialOptions(w.reg, cfg)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.Connect()
+		connected()
+		if failed := steadily(t.Context(), conn, look, 500); failed > 0 || a.calls.Load() > 12 {
+			t.Errorf("%d calls failed, %d of 500 went to the sick one", failed, a.calls.Load())
+		}
+		sick.Store(false)
+		steadily(t.Context(), conn, look, 2500)
+		a.calls.Store(0)
+		steadily(t.Context(), conn, look, 400)
+		if n := a.calls.Load(); n < 120 {
+			t.Errorf("%d of 400 calls went to the one that is well again", n)
+		}
+	})
+}
+
+// grpc-go has nothing to say of a stream that was over before its first message was written, until somebody receives.
+func TestAnInstanceThatRefusesStreamsBeforeAMessageIsWrittenIsEjected(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a := w.start("a", func(_ *rpc.ServerConfig, h *handler) {
+			h.stream = func(grpc.ServerStream) error { return status.Error(codes.Unavailable, "out of order") }
+		})
+		w.start("b")
+		w.start("c")
+		log := new(journal)
+		client := w.dial(func(cfg *rpc.ClientConfig) { cfg.Logger = log.logger() })
+		connected()
+		for range 500 {
+			s, err := client.NewStream(t.Context(), chatDesc, chat)
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			_ = s.SendMsg(wrapperspb.String("hello"))
+			for err == nil {
+				_, err = receive(s)
+			}
+			wait(10 * time.Millisecond)
+		}
+		if got := a.calls.Load(); log.count("instance ejected") != 1 || got > 12 {
+			t.Errorf("%d of 500 streams to the sick one; log:\n%s", got, log.buf.String())
+		}
+	})
+}
+
+// What begins well and breaks is no better than what does not begin.
+func TestAnInstanceThatBreaksStreamsAfterTheirFirstMessageIsEjected(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a := w.start("a", func(_ *rpc.ServerConfig, h *handler) {
+			h.stream = func(s grpc.ServerStream) error {
+				if err := s.SendMsg(wrapperspb.String("a")); err != nil {
+					return err
+				}
+				return status.Error(codes.Unavailable, "out of order")
+			}
+		})
+		w.start("b")
+		w.start("c")
+		log := new(journal)
+		client := w.dial(func(cfg *rpc.ClientConfig) { cfg.Logger = log.logger() })
+		connected()
+		for range 500 {
+			s, err := client.NewStream(t.Context(), chatDesc, chat)
+			for err == nil {
+				_, err = receive(s)
+			}
+			wait(10 * time.Millisecond)
+		}
+		if got := a.calls.Load(); log.count("instance ejected") != 1 || got > 12 {
+			t.Errorf("%d of 500 streams to the sick one; log:\n%s", got, log.buf.String())
+		}
+	})
+}
+
+// Streams that last, and that their caller ends: nothing is to be learnt from how they end.
+func TestAnInstanceComesBackWhereStreamsDoNotEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		var sick atomic.Bool
+		sick.Store(true)
+		lasting := until(forever)
+		for _, id := range []string{"a", "b", "c"} {
+			w.start(id, lasting, func(cfg *rpc.ServerConfig, h *handler) {
+				cfg.MaxConcurrentStreams = 10_000
+				serve := h.stream
+				h.stream = func(s grpc.ServerStream) error {
+					if id == "a" && sick.Load() {
+						return status.Error(codes.Unavailable, "out of order")
+					}
+					return serve(s)
+				}
+			})
+		}
+		log := new(journal)
+		client := w.dial(func(cfg *rpc.ClientConfig) { cfg.Logger = log.logger() })
+		connected()
+		begun := time.Now()
+		for log.count("instance re-admitted") == 0 {
+			if time.Since(begun) > 5*time.Minute {
+				t.Fatalf("log:\n%s", log.buf.String())
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			s, err := client.NewStream(ctx, chatDesc, chat)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = receive(s)
+			time.AfterFunc(time.Minute, cancel)
+			wait(10 * time.Millisecond)
+			if log.count("instance ejected") > 0 {
+				sick.Store(false)
+			}
+		}
+	})
+}
+
+// Not for its first message, and once more for its end.
+func TestAStreamCountsOnceForAnInstanceThatIsBack(t *testing.T) {
+	for _, desc := range []*grpc.StreamDesc{chatDesc, {ServerStreams: true}, {ClientStreams: true}} {
+		bubble(t, func(t *testing.T, w *world) {
+			var sick atomic.Bool
+			sick.Store(true)
+			a := w.start("a", func(_ *rpc.ServerConfig, h *handler) {
+				serve := h.stream
+				h.stream = func(s grpc.ServerStream) error {
+					if sick.Load() {
+						return status.Error(codes.Unavailable, "out of order")
+					}
+					return serve(s)
+				}
+			})
+			w.start("b")
+			w.start("c")
+			log := new(journal)
+			client := w.dial(func(cfg *rpc.ClientConfig) { cfg.Logger = log.logger() })
+			connected()
+			for range 10_000 {
+				s, err := client.NewStream(t.Context(), desc, chat)
+				for err == nil {
+					_, err = receive(s)
+				}
+				if log.count("instance re-admitted") > 0 {
+					break
+				}
+				if log.count("instance ejected") > 0 && sick.Swap(false) {
+					a.calls.Store(0)
+				}
+				wait(10 * time.Millisecond)
+			}
+			if n := a.calls.Load(); log.count("3 good answers in a row") != 1 || n != 3 {
+				t.Errorf("%+v: it is back after %d streams; log:\n%s", desc, n, log.buf.String())
+			}
+		})
+	}
 }
 
 // place announces an instance with what it says of itself.

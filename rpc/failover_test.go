@@ -71,6 +71,24 @@ func TestAnUnsafeCallThatMayHaveRunIsNotRepeated(t *testing.T) {
 	})
 }
 
+// Options win over everything: where another policy picks, nothing is known of what became of an attempt.
+func TestAnUnsafeCallIsNotRepeatedUnderAnotherBalancer(t *testing.T) {
+	for _, config := range []string{`{"loadBalancingConfig":[{"round_robin":{}}]}`, `{"methodConfig":[{"name":[{}]}]}`} {
+		bubble(t, func(t *testing.T, w *world) {
+			h := w.start("a", answers("", errBusy))
+			c := w.dial(func(cfg *rpc.ClientConfig) { cfg.Options = append(cfg.Options, grpc.WithDefaultServiceConfig(config)) })
+			connected()
+			_, err := call(t.Context(), c, say)
+			if n := h.calls.Load(); n != 1 || !strings.Contains(err.Error(), "not declared safe to repeat") {
+				t.Errorf("%s: %d calls: %v", config, n, err)
+			}
+			if _, err = call(t.Context(), c, look); len(attempts(t, err)) != 3 {
+				t.Errorf("%s: a safe one: %v", config, err)
+			}
+		})
+	}
+}
+
 func TestAMethodCanBeDeclaredSafe(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.start("a", answers("", errBusy))

@@ -70,6 +70,71 @@ func TestAnUnsafeCallWhoseHeaderWasNeverWrittenWaitsForTheInstanceToBeBack(t *te
 	})
 }
 
+// early is a client whose requests are on their way only when the answer to their header has come, and instances of which a
+// answers so with err, and pushback if that is not "".
+func (w *world) early(err error, pushback string, others []string, change ...func(*rpc.ClientConfig)) (a *host, c *rpc.Client) {
+	a = w.start("a", func(_ *rpc.ServerConfig, h *handler) {
+		h.stream = func(s grpc.ServerStream) error {
+			if pushback != "" {
+				s.SetTrailer(metadata.Pairs("grpc-retry-pushback-ms", pushback))
+			}
+			return err
+		}
+	})
+	for _, id := range others {
+		w.start(id)
+	}
+	c = w.dial(append(change, func(cfg *rpc.ClientConfig) {
+		cfg.Methods = map[string]rpc.MethodPolicy{chat: {Safe: true}}
+		cfg.Options = append(cfg.Options, grpc.WithStatsHandler(hook(func(string) { wait(time.Millisecond) })))
+	})...)
+	connected()
+	return a, c
+}
+
+// grpc-go calls it no error that a call was over before its request was written.
+func TestAnInstanceThatAnswersBeforeTheRequestIsEjected(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		log := new(journal)
+		a, c := w.early(errBusy, "", []string{"b", "c"}, func(cfg *rpc.ClientConfig) { cfg.Logger = log.logger() })
+		if failed := steadily(t.Context(), c, chat, 500); failed > 0 {
+			t.Errorf("%d calls failed", failed)
+		}
+		if got := a.calls.Load(); log.count("instance ejected") != 1 || got > 12 {
+			t.Errorf("%d of 500 calls to the sick one; log:\n%s", got, log.buf.String())
+		}
+	})
+}
+
+func TestAnInstanceThatAnswersBeforeTheRequestIsNotTriedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, c := w.early(errBusy, "", []string{"b"}, func(cfg *rpc.ClientConfig) { cfg.Balance.Ejection.Off = true })
+		seen := int64(0)
+		for range 50 {
+			if _, err := call(t.Context(), c, chat); err != nil {
+				t.Error(err)
+			}
+			if n := a.calls.Load(); n > seen+1 {
+				t.Errorf("it was tried %d times for a call", n-seen)
+			}
+			seen = a.calls.Load()
+		}
+		if seen == 0 {
+			t.Error("it was never tried")
+		}
+	})
+}
+
+func TestAnAnswerBeforeTheRequestMayAskForAPause(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, c := w.early(errBusy, "-1", nil)
+		_, err := call(t.Context(), c, chat)
+		if n := a.calls.Load(); n != 1 || !strings.Contains(err.Error(), "asked to come back later") {
+			t.Errorf("%d calls: %v", n, err)
+		}
+	})
+}
+
 // What a server hands on of the error of its own call is what GRPCStatus says.
 func TestTheStatusOfABrokenConnectionHasNoAddresses(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

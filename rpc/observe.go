@@ -159,27 +159,14 @@ type streamEnd struct {
 	err error
 }
 
-// begun is told that the stream is the user's from here on.
-func (a *attempt) begun() {
-	if a == nil || a.call.watch == nil {
-		return
+// finish reports whether a stream that is the user's has ended, once, and tells the observer. The call's mutex is held.
+func (a *attempt) finish() bool {
+	if a.flowed == nil || !a.flowing {
+		return false
 	}
-	a.call.mu.Lock()
-	defer a.call.mu.Unlock()
-	a.flowing = true
-	a.finish()
-}
-
-// flow is told that the stream has ended. The call's mutex is held.
-func (a *attempt) flow(now time.Time, err error) {
-	a.flowed = &streamEnd{now, err}
-	a.finish()
-}
-
-// finish tells of the end of a stream, once it was set up. The call's mutex is held.
-func (a *attempt) finish() {
-	if a.flowed == nil || !a.flowing || a.call.watch == nil {
-		return
+	a.flowing = false
+	if a.call.watch == nil {
+		return true
 	}
 	var e *failure.Error
 	o := resilience.OK
@@ -194,4 +181,5 @@ func (a *attempt) finish() {
 	}
 	a.call.observed(a.flowed.now, err)
 	a.call.watch = nil
+	return true
 }

@@ -64,7 +64,7 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	}
 	node.Start()
 	if a != nil {
-		a.picked(start, p.instances[i], node, p.view)
+		a.picked(start, p.instances[i], node, p.view, p.target.balancer)
 	}
 	result.Done = func(d balancer.DoneInfo) {
 		now := time.Now()

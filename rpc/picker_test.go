@@ -49,12 +49,31 @@ func TestAHedgeGoesToNoInstanceTwice(t *testing.T) {
 			t.Fatalf("picked %v: %v", a.inst.id, err)
 		}
 		a = attemptBy(target, now, resilience.Plan{Hedged: true}, p.nodes...)
-		if _, err := p.Pick(balancer.PickInfo{Ctx: a}); err == nil {
-			t.Fatalf("the hedge goes to %s as well", a.inst.id)
+		if _, err := p.Pick(balancer.PickInfo{Ctx: a}); err == nil || a.sent != resilience.NotSent {
+			t.Fatalf("the hedge goes to %s as well, and was %v", a.inst.id, a.sent)
 		}
 		a = attemptBy(target, now, resilience.Plan{}, p.nodes...)
 		if _, err := p.Pick(balancer.PickInfo{Ctx: a}); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// What grpc-go tries again has ended without an error, as far as it says.
+func TestAStreamThatIsTriedAgainGoesElsewhere(t *testing.T) {
+	now, target := time.Now(), newTarget("echo", ClientConfig{}.defaults())
+	for range 20 {
+		p := pickerOf(target, now, "a", "b")
+		a := attemptBy(target, now, resilience.Plan{})
+		a.call.stream = true
+		pick, err := p.Pick(balancer.PickInfo{Ctx: a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := a.node
+		pick.Done(balancer.DoneInfo{BytesSent: true})
+		if _, err := p.Pick(balancer.PickInfo{Ctx: a}); err != nil || a.node == refused {
+			t.Fatalf("it goes to %s again: %v", a.inst.id, err)
 		}
 	}
 }

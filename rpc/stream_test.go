@@ -5,12 +5,14 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -93,6 +95,128 @@ func TestAStreamIsSetUpWhereThatIsPossible(t *testing.T) {
 		if _, err := receive(s); !errors.Is(err, io.EOF) {
 			t.Error(err)
 		}
+	})
+}
+
+// told counts how often it is told of the end of a call, and keeps what it was told.
+type told struct {
+	mu    sync.Mutex
+	times int
+	err   error
+}
+
+func (o *told) option() grpc.CallOption {
+	return grpc.OnFinish(func(err error) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.times++
+		o.err = err
+	})
+}
+
+func (o *told) ends() (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.times, o.err
+}
+
+// Not of each attempt to set it up.
+func TestTheEndOfAStreamIsToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		c := w.dial()
+		var s grpc.ClientStream
+		end, set := new(told), make(chan error)
+		go func() {
+			var err error
+			s, err = c.NewStream(t.Context(), chatDesc, chat, end.option())
+			set <- err
+		}()
+		wait(time.Second)
+		h := w.start("late")
+		if err := <-set; err != nil {
+			t.Fatal(err)
+		}
+		if n, err := end.ends(); n != 0 {
+			t.Errorf("set up, and told %d times that it is over: %v", n, err)
+		}
+		if _, err := receive(s); err != nil {
+			t.Error(err)
+		}
+		if _, err := receive(s); !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+		if n, err := end.ends(); n != 1 || err != nil {
+			t.Errorf("over, and told so %d times: %v", n, err)
+		}
+
+		h.stream = func(grpc.ServerStream) error { return failure.New(failure.NotFound, "no such room") }
+		broken := new(told)
+		s, err := c.NewStream(t.Context(), chatDesc, chat, broken.option())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = receive(s)
+		if n, got := broken.ends(); n != 1 || failure.CodeOf(err) != failure.NotFound || failure.CodeOf(got) != failure.NotFound {
+			t.Errorf("%v, and told %d times: %v", err, n, got)
+		}
+
+		h.stream = func(s grpc.ServerStream) error {
+			<-s.Context().Done()
+			return s.Context().Err()
+		}
+		left := new(told)
+		ctx, cancel := context.WithCancel(t.Context())
+		if _, err = c.NewStream(ctx, chatDesc, chat, left.option()); err != nil {
+			t.Fatal(err)
+		}
+		cancel() // and nobody receives
+		synctest.Wait()
+		if n, got := left.ends(); n != 1 || failure.CodeOf(got) != failure.Canceled {
+			t.Errorf("given up, and told %d times: %v", n, got)
+		}
+	})
+}
+
+// By what it is not set up, or not tried, its end is told like any other.
+func TestTheEndOfACallThatIsNotSentIsToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		badKey := rpc.WithIdempotencyKey(t.Context(), "\n")
+		unary := func(ctx context.Context, c *rpc.Client, o grpc.CallOption) error {
+			_, err := call(ctx, c, say, o)
+			return err
+		}
+		stream := func(ctx context.Context, c *rpc.Client, o grpc.CallOption) error {
+			_, err := c.NewStream(ctx, chatDesc, chat, o)
+			return err
+		}
+		nobody := w.dial()
+		full := w.dial(func(cfg *rpc.ClientConfig) { cfg.Policy.MaxInFlight = 1 })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // that one waits all the time
+		waiting := make(chan error)
+		go func() { waiting <- unary(ctx, full, new(told).option()) }()
+		synctest.Wait()
+		for name, tt := range map[string]struct {
+			ctx  context.Context
+			c    *rpc.Client
+			call func(context.Context, *rpc.Client, grpc.CallOption) error
+			code failure.Code
+		}{
+			"unary, a bad key":     {badKey, nobody, unary, failure.InvalidArgument},
+			"stream, a bad key":    {badKey, nobody, stream, failure.InvalidArgument},
+			"unary, refused":       {t.Context(), full, unary, failure.ResourceExhausted},
+			"stream, refused":      {t.Context(), full, stream, failure.ResourceExhausted},
+			"unary, no instance":   {t.Context(), nobody, unary, failure.Unavailable},
+			"stream, no instance":  {t.Context(), nobody, stream, failure.Unavailable},
+			"stream, a bad header": {metadata.AppendToOutgoingContext(t.Context(), "no key", ""), nobody, stream, failure.Internal},
+		} {
+			end := new(told)
+			err := tt.call(tt.ctx, tt.c, end.option())
+			if n, got := end.ends(); n != 1 || failure.CodeOf(err) != tt.code || !errors.Is(got, err) {
+				t.Errorf("%s: %v, and told %d times: %v", name, err, n, got)
+			}
+		}
+		cancel()
+		<-waiting
 	})
 }
 
