@@ -132,6 +132,7 @@ func (s *Service) stats() fault.Stats {
 		a := l.Stats()
 		st.InFlight, st.Served = st.InFlight+in, st.Served+handled
 		st.Waiting, st.Limit, st.Shed = st.Waiting+a.Waiting, st.Limit+a.Limit, st.Shed+a.Shed+a.Late+a.Quota
+		st.Servers = append(st.Servers, fault.Server{Protocol: l.protocol, InFlight: in, Waiting: a.Waiting, Limit: a.Limit, Found: a.Found})
 	}
 	for _, c := range s.clients {
 		calls, attempts := c.Counts()

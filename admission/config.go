@@ -105,6 +105,7 @@ func (c Config) defaults() Config {
 // Stats is what a Controller is doing, for people and for tests.
 type Stats struct {
 	Limit    int           // calls that may be in progress
+	Found    int           // the limit that was found last; 0 while there is none, and Limit is only the MaxLimit
 	InFlight int           // calls that are
 	Waiting  int           // calls in the queue
 	Shed     uint64        // turned away for load, in all

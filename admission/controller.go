@@ -193,7 +193,11 @@ func (t Ticket) Done(o Outcome) {
 func (c *Controller) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.core.snapshot()
+	s := c.core.snapshot()
+	if c.off.Load() {
+		s.Found = 0 // it is of before
+	}
+	return s
 }
 
 // Limit returns how many calls may be in progress.

@@ -291,6 +291,7 @@ func (c *core) configure(now int64, cfg Config) {
 func (c *core) snapshot() Stats {
 	s := c.stats
 	s.Limit = int(c.limiter.limit)
+	s.Found = int(c.limiter.last)
 	s.InFlight = c.inFlight
 	s.Waiting = c.queue.n
 	s.Wait = time.Duration(c.wait)

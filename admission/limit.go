@@ -92,6 +92,9 @@ type limiter struct {
 	phase phase
 	limit float64
 	home  float64 // the limit before a probe
+	// last is the limit that was found last, 0 while there is none. Neither a probe nor that it is raised because it turns nobody away
+	// changes what was found.
+	last  float64
 	known float64 // the ratio there
 	m     meter
 	ref   epoch   // what the epoch of a probe is compared with
@@ -150,6 +153,9 @@ func (l *limiter) configure(now int64, lo, hi int) {
 		l.limit = l.max
 		return
 	}
+	if l.last > 0 {
+		l.last = min(max(l.last, l.min), l.max)
+	}
 	if limit := min(max(l.limit, l.min), l.max); limit != l.limit {
 		l.step(now, limit, steady)
 	}
@@ -163,7 +169,7 @@ func (l *limiter) allows(inFlight int) bool { return float64(inFlight)+1 <= l.li
 
 func (l *limiter) open(now int64) {
 	l.phase = open
-	l.limit = l.max
+	l.limit, l.last = l.max, 0
 	l.pasts = 0
 	l.doubt = false
 	l.ratio = 1

@@ -150,6 +150,7 @@ func (l *limiter) found(now int64, limit float64) {
 	l.rest = now + int64(hold)
 	l.next = now + int64(lift)
 	l.step(now, max(limit, l.least(now)), steady)
+	l.last = l.limit
 }
 
 // foundGuess is that what was expected to be the limit is it, as far as the calls in progress allow for it: a guess may be

@@ -11,11 +11,12 @@ const (
 	// startWait is how long a step waits for instances that were started before it. One that does not serve by then is
 	// missing.
 	startWait = 30 * time.Second
-	// proof is how long an instance that was added has to serve until it is made up for when it is missing.
-	proof = 30 * time.Second
 	// gap is the longest time between two samples over which a window goes on, unless UpAfter is longer.
 	gap = 15 * time.Second
 )
+
+// Proof is how long an instance that was added has to serve, without a break, until it is made up for when it is missing.
+const Proof = 30 * time.Second
 
 // Sample is what is known of a service at one time.
 type Sample struct {
@@ -23,6 +24,10 @@ type Sample struct {
 	Wanted int
 	// Ready of them serve; Starting are on the way to it. All others are missing: frozen, crashed, cut off.
 	Ready, Starting int
+	// Lost is how many of those that do not serve have once served for Proof, whether they are being started again or not. 0 also
+	// says that this is not known: how many have served at once counts in any case. That alone misses those that are lost after
+	// others were made up for, since numbers do not tell who it is that serves.
+	Lost int
 	// Readings are of the targets of the policy, in their order. One that is not there is not known.
 	Readings []Reading
 	// Full says that what all instances share, such as the processors of one machine, has nothing left.
@@ -88,7 +93,8 @@ type Decision struct {
 type State struct {
 	wanted   int       // of the sample before
 	at       time.Time // of the sample before
-	starting time.Time // since when some are being started, zero if none is
+	starting time.Time // since when some are being started, again and again maybe, and not all serve; zero if that is not so
+	started  time.Time // when one was last being started
 	// proven is how many have served at once, for long enough; 0 if nothing is known yet. Those beyond it were added and have
 	// never done so: they are not made up for, or each that crashes would ask for one more that crashes.
 	proven int
@@ -110,7 +116,7 @@ func Decide(p Policy, s State, now time.Time, x Sample) (Decision, State) {
 	if !s.starting.IsZero() && now.Sub(s.starting) >= startWait {
 		x.Starting = 0 // missing, by now
 	}
-	wish, why, known := ask(p, x, max(0, s.proven-x.Ready-x.Starting))
+	wish, why, known := ask(p, x, max(0, s.proven-x.Ready-x.Starting, min(x.Lost, x.Missing())))
 	d := Decision{Replicas: x.Wanted, Wish: wish, Why: why}
 	s.remember(p, now, x, min(wish, p.Max), known)
 	switch {
@@ -130,25 +136,38 @@ func Decide(p Policy, s State, now time.Time, x Sample) (Decision, State) {
 func (s State) follow(p Policy, now time.Time, x Sample) State {
 	switch since := now.Sub(s.at); {
 	case since < 0 || since > max(gap, p.UpAfter):
-		s = State{starting: s.starting, proven: s.proven}
+		s = State{wanted: s.wanted, starting: s.starting, started: s.started, proven: s.proven}
 	case s.wanted != x.Wanted:
-		s = State{starting: s.starting, proven: s.proven, ready: s.ready}
+		s = State{wanted: s.wanted, starting: s.starting, started: s.started, proven: s.proven, ready: s.ready}
 	}
 	s = s.prove(now, x)
+	s = s.awaits(p, now, x)
+	s.wanted, s.at = x.Wanted, now
+	return s
+}
+
+// awaits keeps since when those that are being started are waited for. What crashes on the way, and is started again after a
+// while, is not waited for anew each time: that would never be over.
+func (s State) awaits(p Policy, now time.Time, x Sample) State {
+	if x.Starting > 0 {
+		s.started = now
+	}
 	switch {
-	case x.Starting == 0:
+	case x.Starting == 0 && (x.Ready >= x.Wanted || now.Sub(s.started) > max(startWait, p.UpAfter)):
 		s.starting = time.Time{}
-	case s.starting.IsZero() || s.starting.After(now):
+	case s.wanted != x.Wanted, s.starting.After(now):
+		s.starting = time.Time{}
+	}
+	if x.Starting > 0 && s.starting.IsZero() {
 		s.starting = now
 	}
-	s.wanted, s.at = x.Wanted, now
 	return s
 }
 
 // prove keeps how many have served. Of those that are there at first it is taken for granted.
 func (s State) prove(now time.Time, x Sample) State {
-	s.ready = s.ready.lowest(now, proof, x.Ready)
-	if n, ok := s.ready.full(now, proof); ok {
+	s.ready = s.ready.lowest(now, Proof, x.Ready)
+	if n, ok := s.ready.full(now, Proof); ok {
 		s.proven = max(s.proven, n)
 	}
 	if s.proven == 0 || s.proven > x.Wanted {

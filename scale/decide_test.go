@@ -141,21 +141,34 @@ func TestWhatCrashesIsNotAddedTo(t *testing.T) {
 			return wanted
 		}, 4, 12},
 	} {
-		s := newService(t, inFlight(2, 20, 20), 2)
-		run := func(d time.Duration, sum float64) (most int) {
-			for begun := s.now; s.now.Sub(begun) < d; {
-				s.Ready = c.ready(s.now.Sub(epoch), s.Wanted)
-				s.total(sum)
-				s.Wanted = s.step()
-				most = max(most, s.Wanted)
+		for _, known := range []bool{false, true} { // who was lost
+			s := newService(t, inFlight(2, 20, 20), 2)
+			served := map[int]time.Duration{0: scale.Proof, 1: scale.Proof} // without a break
+			run := func(d time.Duration, sum float64) (most int) {
+				for begun := s.now; s.now.Sub(begun) < d; {
+					s.Ready, s.Lost = c.ready(s.now.Sub(epoch), s.Wanted), 0
+					for n := range s.Wanted {
+						switch {
+						case n < s.Ready:
+							served[n] += tick
+						case served[n] < scale.Proof:
+							served[n] = 0
+						case known:
+							s.Lost++
+						}
+					}
+					s.total(sum)
+					s.Wanted = s.step()
+					most = max(most, s.Wanted)
+				}
+				return most
 			}
-			return most
-		}
-		if most := run(time.Hour, 40); most > c.at {
-			t.Errorf("%s: with work for 2 it went up to %d, want %d at most", name, most, c.at)
-		}
-		if most := run(time.Hour, 120); most < 6 || most > c.loaded {
-			t.Errorf("%s: with work for 6 it went up to %d, want 6 to %d", name, most, c.loaded)
+			if most := run(time.Hour, 40); most > c.at {
+				t.Errorf("%s, %t: with work for 2 it went up to %d, want %d at most", name, known, most, c.at)
+			}
+			if most := run(time.Hour, 120); most < 6 || most > c.loaded {
+				t.Errorf("%s, %t: with work for 6 it went up to %d, want 6 to %d", name, known, most, c.loaded)
+			}
 		}
 	}
 }
@@ -190,6 +203,87 @@ func TestStepsWaitForWhatWasStarted(t *testing.T) {
 		s.step()
 	}
 	s.want(8, scale.AtMax)
+}
+
+// TestOneThatCrashesSlowlyHoldsNothingUp: it is started again and again, and in between there is nothing to wait for: neither
+// takes it as long as one that is started may, nor is there a window without it.
+func TestOneThatCrashesSlowlyHoldsNothingUp(t *testing.T) {
+	p := inFlight(2, 12, 20)
+	p.UpAfter = 15 * time.Second
+	s := newService(t, p, 4)
+	for at := time.Duration(0); at < 10*time.Minute && s.Wanted == 4; at += tick {
+		s.Ready, s.Starting = 3, 0
+		if at%(10*time.Second) < 2*time.Second {
+			s.Starting = 1
+		}
+		s.total(200)
+		s.Wanted = s.step()
+	}
+	if at := s.now.Sub(epoch); s.Wanted != 8 || at > time.Minute {
+		t.Errorf("%d after %s, want 8 within a minute: %+v", s.Wanted, at, s.last)
+	}
+}
+
+// TestARestartIsWaitedForBesideOneThatIsFrozen: that not all have served for long is no reason not to wait for one that is
+// started now.
+func TestARestartIsWaitedForBesideOneThatIsFrozen(t *testing.T) {
+	s := newService(t, inFlight(2, 12, 20), 4)
+	sample := func(d time.Duration, ready, starting, lost int) {
+		s.Ready, s.Starting, s.Lost = ready, starting, lost
+		for end := s.now.Add(d); s.now.Before(end); {
+			s.total(80)
+			s.Wanted = s.step()
+		}
+	}
+	sample(time.Minute, 4, 0, 0)
+	sample(5*time.Second, 3, 0, 1) // one is frozen
+	sample(5*time.Second, 3, 1, 1) // another one is started in its place
+	sample(10*time.Minute, 4, 0, 1)
+	sample(20*time.Second, 3, 1, 2) // and one of the others is restarted
+	if s.Wanted != 5 {
+		t.Errorf("%d, want 5: %+v", s.Wanted, s.last)
+	}
+}
+
+// TestTheSecondThatIsLostIsMadeUpForToo: what was started for the first one serves as well as that did.
+func TestTheSecondThatIsLostIsMadeUpForToo(t *testing.T) {
+	s := newService(t, inFlight(2, 12, 20), 4)
+	sample := func(d time.Duration, ready, lost int) {
+		s.Ready, s.Lost = ready, lost
+		for end := s.now.Add(d); s.now.Before(end) && s.last.Replicas <= s.Wanted; {
+			s.total(80)
+			s.step()
+		}
+	}
+	sample(time.Minute, 4, 0)
+	sample(5*time.Second, 3, 1)
+	s.want(5, scale.Free)
+	s.Wanted = 5
+	sample(time.Minute, 4, 1)
+	sample(5*time.Second, 3, 2)
+	s.want(6, scale.Free)
+}
+
+// TestNoMoreAreLostThanAreMissing: whatever a sample says, and never more than as many as are needed.
+func TestNoMoreAreLostThanAreMissing(t *testing.T) {
+	for _, c := range []struct {
+		ready, starting, lost int
+		sum                   float64
+		wish                  int
+	}{
+		{4, 0, 3, 80, 4},
+		{3, 1, 1, 80, 4}, // it is being started again
+		{3, 0, 3, 80, 5},
+		{1, 0, 3, 20, 2},
+		{3, 0, -1, 80, 5}, // four have served at once
+	} {
+		s := newService(t, inFlight(2, 12, 20), 4)
+		s.Ready, s.Starting, s.Lost = c.ready, c.starting, c.lost
+		s.total(c.sum)
+		if s.step(); s.last.Wish != c.wish {
+			t.Errorf("%+v: %d are asked for", c, s.last.Wish)
+		}
+	}
 }
 
 func TestWhatIsSharedAndUsedUpHoldsGrowthBack(t *testing.T) {
@@ -283,6 +377,7 @@ func TestNeverShrinksOnWhatIsNotKnown(t *testing.T) {
 			s.now = s.now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond)
 			s.Ready = rapid.IntRange(0, s.Wanted+1).Draw(t, "ready")
 			s.Starting = rapid.IntRange(0, max(0, s.Wanted-s.Ready)).Draw(t, "starting")
+			s.Lost = rapid.IntRange(-1, s.Wanted+1).Draw(t, "lost")
 			s.Full = rapid.Bool().Draw(t, "full")
 			s.Readings = nil
 			known := s.Ready >= s.Wanted

@@ -9,7 +9,8 @@
 // not there never takes anything away.
 //
 //	wish     = the most of ceil(sum of a metric / its target) + those that are missing, of those that have served
-//	grow     to the lowest wish of the last UpAfter, by a factor of MaxUp at most, once those that were started serve
+//	grow     to the lowest wish of the last UpAfter, by a factor of MaxUp at most, once those that were started serve, or for
+//	         half a minute have not
 //	shrink   to the highest wish of the last DownAfter, to half at most, while all are there and all have said how they are
 //
 // Every change begins both windows anew, so that two steps are apart by a window, and a step that did not help is seen

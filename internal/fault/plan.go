@@ -78,6 +78,8 @@ type Stats struct {
 	InFlight int `json:"in_flight"`
 	Waiting  int `json:"waiting"`
 	Limit    int `json:"limit,omitempty"`
+	// Servers are those of the process one by one; InFlight, Waiting and Limit are theirs together.
+	Servers []Server `json:"servers,omitempty"`
 	// Served and Shed count calls that were handled and that were turned away.
 	Served uint64 `json:"served"`
 	Shed   uint64 `json:"shed"`
@@ -88,4 +90,15 @@ type Stats struct {
 	CPU time.Duration `json:"cpu"`
 	// Suffered counts what the Plan did: pieces held back, connections reset, calls failed, syncs failed.
 	Suffered uint64 `json:"suffered"`
+}
+
+// Server is what a process says of one of its servers.
+type Server struct {
+	Protocol string `json:"protocol"` // grpc or http
+	InFlight int    `json:"in_flight"`
+	Waiting  int    `json:"waiting"`
+	// Limit is how many may be handled at once, and Found the limit that was found when the server was overloaded, 0 while there is
+	// none: then Limit is only what is never exceeded.
+	Limit int `json:"limit,omitempty"`
+	Found int `json:"found,omitempty"`
 }

@@ -21,6 +21,7 @@ type fake struct {
 	wanted    int
 	load      float64 // calls in flight, in all
 	cpu       float64 // processors in use, in all
+	finds     int     // the limit that an instance finds when it has as many calls in flight; 0: it says nothing of its servers
 	silent    bool    // processes say nothing
 	crash     bool    // what is started crashes
 	drain     time.Duration
@@ -65,10 +66,20 @@ func (f *fake) Stats() control.Stats {
 			continue
 		}
 		each := int(f.load / n)
-		stats.Instances[i.ID] = control.InstanceStats{
+		s := control.InstanceStats{
 			At: time.Now(), PID: i.PID, InFlight: min(each, 100), Waiting: max(0, each-100), Limit: 100,
 			CPU: time.Duration(f.cpu / n * float64(time.Since(f.begun))),
 		}
+		if f.finds > 0 {
+			s.InFlight, s.Waiting, s.Limit = each, 0, 10_000
+			srv := control.ServerStats{Protocol: "http", InFlight: each, Limit: 10_000}
+			if each >= f.finds {
+				s.InFlight, s.Waiting, s.Limit = f.finds, each-f.finds, f.finds
+				srv.InFlight, srv.Waiting, srv.Limit, srv.Found = f.finds, each-f.finds, f.finds, f.finds
+			}
+			s.Servers = []control.ServerStats{srv}
+		}
+		stats.Instances[i.ID] = s
 	}
 	return stats
 }
@@ -175,8 +186,8 @@ func run(t *testing.T, p scale.Policy, test func(s *Scaler, f *fake)) {
 		}
 		s, err := New(Config{
 			System: f, Policies: map[string]scale.Policy{"web": p}, Processors: 2,
-			Tell:          func(_, message string) { f.change(func(f *fake) { f.told = append(f.told, message) }) },
-			processorTime: func(int) (time.Duration, bool) { return 0, false },
+			Tell:   func(_, message string) { f.change(func(f *fake) { f.told = append(f.told, message) }) },
+			kernel: unknowing(),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -191,6 +202,15 @@ func run(t *testing.T, p scale.Policy, test func(s *Scaler, f *fake)) {
 		}
 		pass(time.Hour) // what the fake has begun
 	})
+}
+
+// unknowing is a kernel that knows of no process what it has used, and has each in a group of its own.
+func unknowing() *kernel {
+	return &kernel{
+		time:   func(int) (time.Duration, bool) { return 0, false },
+		groups: func() map[int]time.Duration { return nil },
+		group:  func(pid int) (int, bool) { return pid, true },
+	}
 }
 
 func instance(id string, pid int) control.Instance {

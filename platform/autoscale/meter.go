@@ -17,14 +17,26 @@ const (
 	fullShare = 0.95
 )
 
-// meter measures who uses how much of the processors. Its methods are for one goroutine.
-type meter struct {
-	processorTime func(pid int) (time.Duration, bool)
-	processors    float64
-	uses          map[string]*use
+// kernel is what the kernel says of processes.
+type kernel struct {
+	// time is what one process has used so far, groups what all that are there have, by process group; ok is false and the map is
+	// empty where that cannot be known.
+	time   func(pid int) (used time.Duration, ok bool)
+	groups func() map[int]time.Duration
+	group  func(pid int) (group int, ok bool) // of a process
 }
 
-// use is the processor time of one process of late.
+// machine is the kernel of this machine.
+func machine() *kernel { return &kernel{time: processorTime, groups: groupTimes, group: processGroup} }
+
+// meter measures who uses how much of the processors. Its methods are for one goroutine.
+type meter struct {
+	kernel     *kernel
+	processors float64
+	uses       map[string]*use
+}
+
+// use is the processor time of one process of late, or of one process group.
 type use struct {
 	pid    int
 	points []point // oldest first; the first one is not older than span, if there are others
@@ -38,26 +50,35 @@ type point struct {
 // edge is the name of the platform's own process in a meter. No instance has it.
 const edge = ""
 
-func newMeter(processorTime func(int) (time.Duration, bool), processors float64) *meter {
-	return &meter{processorTime: processorTime, processors: processors, uses: make(map[string]*use)}
+func newMeter(k *kernel, processors float64) *meter {
+	return &meter{kernel: k, processors: processors, uses: make(map[string]*use)}
 }
 
-// read returns how many processors each instance uses, where that is known, and whether all of them are in use.
+// read returns how many processors each instance uses, where that is known, and whether all of them are in use. An instance is the
+// process group that its process leads: what a command line starts is often not what does the work.
 func (m *meter) read(now time.Time, instances []control.Instance, said control.Stats) (each map[string]float64, full bool) {
 	each = make(map[string]float64)
 	total := 0.0
 	there := map[string]bool{edge: true}
-	add := func(id string, pid int, said control.InstanceStats) {
-		if rate, ok := m.rate(now, id, pid, said); ok {
+	add := func(id string, pid int, times map[int]time.Duration, said control.InstanceStats) {
+		if rate, ok := m.rate(now, id, pid, times, said); ok {
 			each[id] = rate
 			total += rate
 		}
 	}
-	add(edge, cmp.Or(said.Edge.PID, os.Getpid()), said.Edge)
+	pid, own := cmp.Or(said.Edge.PID, os.Getpid()), make(map[int]time.Duration)
+	if used, ok := m.kernel.time(pid); ok {
+		own[pid] = used
+	}
+	add(edge, pid, own, said.Edge)
+	var groups map[int]time.Duration // of all in one go: there are many more processes than instances
+	if len(instances) > 0 {
+		groups = m.kernel.groups()
+	}
 	for _, i := range instances {
 		there[i.ID] = true
 		if i.PID != 0 {
-			add(i.ID, i.PID, said.Instances[i.ID])
+			add(i.ID, i.PID, groups, said.Instances[i.ID])
 		}
 	}
 	for id := range m.uses {
@@ -68,14 +89,14 @@ func (m *meter) read(now time.Time, instances []control.Instance, said control.S
 	return each, total >= fullShare*m.processors
 }
 
-// rate is how many processors a process uses.
-func (m *meter) rate(now time.Time, id string, pid int, said control.InstanceStats) (processors float64, ok bool) {
+// rate is how many processors a process uses, or a group of them: by times, which the kernel knows, or else by what it says.
+func (m *meter) rate(now time.Time, id string, pid int, times map[int]time.Duration, said control.InstanceStats) (processors float64, ok bool) {
 	p := point{at: now}
-	if p.used, ok = m.processorTime(pid); !ok {
-		if said.At.IsZero() || now.Sub(said.At) > fresh || said.PID != 0 && said.PID != pid {
+	if p.used, ok = times[pid]; !ok {
+		if !m.kernel.says(pid, said, now) {
 			return 0, false
 		}
-		p = point{said.At, said.CPU}
+		p, pid = point{said.At, said.CPU}, cmp.Or(said.PID, pid)
 	}
 	u := m.uses[id]
 	if u == nil || u.pid != pid || p.used < u.points[len(u.points)-1].used {

@@ -42,8 +42,7 @@ type Config struct {
 	Processors float64
 	Logger     *slog.Logger // default: discarded
 
-	// processorTime is what a process has used so far; ok is false where that cannot be known.
-	processorTime func(pid int) (used time.Duration, ok bool)
+	kernel *kernel // default: this machine's
 }
 
 // Scaler scales the services of one system. It is a lifecycle Component. Methods other than Run may be called at once, also
@@ -68,11 +67,11 @@ func New(cfg Config) (*Scaler, error) {
 	if cfg.Processors == 0 {
 		cfg.Processors = float64(runtime.GOMAXPROCS(0))
 	}
-	if cfg.processorTime == nil {
-		cfg.processorTime = processorTime
+	if cfg.kernel == nil {
+		cfg.kernel = machine()
 	}
 	s := &Scaler{
-		cfg: cfg, meter: newMeter(cfg.processorTime, cfg.Processors),
+		cfg: cfg, meter: newMeter(cfg.kernel, cfg.Processors),
 		polls: make(map[string][]poll), services: make(map[string]*service),
 	}
 	for name, p := range cfg.Policies {
@@ -124,10 +123,17 @@ type view struct {
 	stats     map[string]control.InstanceStats
 	cpu       map[string]float64 // processors in use, by instance
 	full      bool
+	kernel    *kernel
+}
+
+// said is what the process of an instance says of itself; ok is false if it has not said anything of late.
+func (v view) said(i control.Instance) (s control.InstanceStats, ok bool) {
+	s = v.stats[i.ID]
+	return s, v.kernel.says(i.PID, s, v.now)
 }
 
 func (s *Scaler) look(now time.Time) view {
-	v := view{now: now, instances: s.cfg.System.Instances()}
+	v := view{now: now, instances: s.cfg.System.Instances(), kernel: s.cfg.kernel}
 	said := s.cfg.System.Stats()
 	v.stats = said.Instances
 	v.cpu, v.full = s.meter.read(now, v.instances, said)

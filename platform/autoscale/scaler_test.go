@@ -1,11 +1,13 @@
 package autoscale
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/scale"
 )
 
@@ -42,6 +44,59 @@ func TestAFrozenInstanceIsMissing(t *testing.T) {
 	})
 }
 
+// TestTheSecondThatIsLostIsMadeUpFor: what was started in place of the first one is as good as that, once it has served for long
+// enough, and not before.
+func TestTheSecondThatIsLostIsMadeUpFor(t *testing.T) {
+	for served, want := range map[time.Duration]int{10 * time.Second: 5, time.Minute: 6} {
+		run(t, policy, func(_ *Scaler, f *fake) {
+			f.change(func(f *fake) { f.load = 80 })
+			pass(time.Minute)
+			f.set("web-1", "frozen")
+			pass(5*time.Second + served)
+			f.set("web-5", "frozen")
+			pass(time.Minute)
+			if n := f.Replicas("web"); n != want {
+				t.Errorf("%d when it had served for %s, want %d: %q", n, served, want, f.steps)
+			}
+		})
+	}
+}
+
+func TestWhoWasLost(t *testing.T) {
+	var s served
+	now := time.Now()
+	look := func(after time.Duration, want int, states ...string) {
+		t.Helper()
+		now = now.Add(after)
+		instances := []control.Instance{{Service: "other", ID: "other-1", State: "frozen"}}
+		for n, state := range states {
+			if state != "" {
+				instances = append(instances, control.Instance{Service: "web", ID: fmt.Sprintf("web-%d", n+1), State: state})
+			}
+		}
+		if got := s.lost(now, "web", instances); got != want {
+			t.Errorf("%d of %q are lost, want %d", got, states, want)
+		}
+	}
+	look(0, 1, ready, "frozen") // taken for granted
+	look(time.Second, 1, ready, "frozen", starting)
+	look(time.Second, 1, ready, "frozen", ready)
+	look(10*time.Second, 1, ready, "frozen", "backoff") // it did not serve for long enough
+	look(10*time.Second, 1, ready, "frozen", ready)
+	look(10*time.Second, 1, ready, "frozen", ready)
+	look(time.Minute, 1, ready, "frozen", ready) // nobody looked for a while
+	look(time.Second, 1, ready, "frozen", "backoff")
+	for range 4 {
+		look(10*time.Second, 1, ready, "frozen", ready)
+	}
+	look(time.Second, 2, ready, "frozen", "backoff")
+	look(time.Second, 2, ready, "frozen", starting)
+	look(time.Second, 1, ready, "frozen", draining)
+	look(time.Second, 1, ready, "frozen", starting) // another one of that name
+	look(time.Second, 0, ready)
+	look(time.Second, 0, ready, "backoff")
+}
+
 func TestSilenceIsNotIdleness(t *testing.T) {
 	p := policy
 	p.Min = 1
@@ -55,7 +110,7 @@ func TestSilenceIsNotIdleness(t *testing.T) {
 
 // TestWhatAPidBeforeSaidDoesNotCount: a process that was just started has not said anything, whatever the one before it said.
 func TestWhatAPidBeforeSaidDoesNotCount(t *testing.T) {
-	v := view{now: time.Now()}
+	v := view{now: time.Now(), kernel: unknowing()}
 	f := &fake{load: 10}
 	f.instances = append(f.instances, instance("web-1", 7))
 	v.instances, v.stats = f.Instances(), f.Stats().Instances

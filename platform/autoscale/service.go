@@ -14,10 +14,13 @@ import (
 	"github.com/holdfast-go/holdfast/scale"
 )
 
-// States of instances, as the supervisor calls them. Those that are draining are on their way out, and all others are missing.
+// States of instances, as the supervisor calls them. Those that are draining or stopped are on their way out, and all others are
+// missing.
 const (
 	ready    = "ready"
 	starting = "starting"
+	draining = "draining"
+	stopped  = "stopped"
 )
 
 const (
@@ -34,6 +37,8 @@ type service struct {
 	policy scale.Policy
 	state  scale.State
 	last   scale.Decision
+	served served
+	limits limits
 
 	step     *step     // that is under way; nil if none is
 	failures int       // steps in a row that failed
@@ -185,9 +190,10 @@ func (svc *service) reportFull(processors float64) (messages []string) {
 	return nil
 }
 
-// sample is what is known of a service, and in words what is not although it should be.
+// sample is what is known of a service, and in words what is not although it should be. It takes note of what is remembered.
 func sample(svc *service, wanted int, v view, polls []poll) (x scale.Sample, silent []string) {
-	x = scale.Sample{Wanted: wanted, Full: v.full}
+	x = scale.Sample{Wanted: wanted, Full: v.full, Lost: svc.served.lost(v.now, svc.name, v.instances)}
+	svc.limits.learn(svc.name, v)
 	var serving []control.Instance
 	for _, i := range v.instances {
 		if i.Service != svc.name {
@@ -202,7 +208,7 @@ func sample(svc *service, wanted int, v view, polls []poll) (x scale.Sample, sil
 	}
 	x.Ready = len(serving)
 	for n, t := range svc.policy.Targets {
-		r, missing := read(t, serving, v, polls[n])
+		r, missing := svc.read(t, serving, v, polls[n])
 		x.Readings = append(x.Readings, r)
 		if len(missing) > 0 {
 			silent = append(silent, fmt.Sprintf("%s of %s", t.Metric, strings.Join(missing, ", ")))
@@ -212,7 +218,7 @@ func sample(svc *service, wanted int, v view, polls []poll) (x scale.Sample, sil
 }
 
 // read is what the ready instances have of a metric together, and of whom it is not known.
-func read(t scale.Target, serving []control.Instance, v view, p poll) (r scale.Reading, missing []string) {
+func (svc *service) read(t scale.Target, serving []control.Instance, v view, p poll) (r scale.Reading, missing []string) {
 	if t.Metric == scale.Lag {
 		sum, ok := p.value("", v.now)
 		if !ok {
@@ -222,13 +228,18 @@ func read(t scale.Target, serving []control.Instance, v view, p poll) (r scale.R
 	}
 	for _, i := range serving {
 		value, ok := 0.0, false
+		s, said := v.said(i)
 		switch t.Metric {
 		case scale.CPU:
 			value, ok = v.cpu[i.ID]
 		case scale.Custom:
 			value, ok = p.value(i.ID, v.now)
-		case scale.InFlight, scale.Limiter:
-			value, ok = calls(t.Metric, v.stats[i.ID], i, v.now)
+		case scale.InFlight:
+			value, ok = float64(s.InFlight+s.Waiting), said
+		case scale.Limiter:
+			if said {
+				value, ok = svc.limits.share(i.ID, s)
+			}
 		case scale.Lag: // above
 		}
 		if !ok {
@@ -245,19 +256,17 @@ func read(t scale.Target, serving []control.Instance, v view, p poll) (r scale.R
 // fresh is how old what a process said may be: it says something twice a second.
 const fresh = 3 * time.Second
 
-// calls is what a process says of its calls, if it has said so of late.
-func calls(m scale.Metric, s control.InstanceStats, i control.Instance, now time.Time) (value float64, ok bool) {
-	if s.At.IsZero() || now.Sub(s.At) > fresh || s.PID != 0 && s.PID != i.PID {
-		return 0, false
+// says reports whether s was said of late and by the process pid, or by one of the group that it leads, such as what a shell has
+// started.
+func (k *kernel) says(pid int, s control.InstanceStats, now time.Time) bool {
+	if s.At.IsZero() || now.Sub(s.At) > fresh {
+		return false
 	}
-	value = float64(s.InFlight + s.Waiting)
-	if m == scale.Limiter {
-		if s.Limit <= 0 {
-			return 0, false
-		}
-		value /= float64(s.Limit)
+	if s.PID == 0 || s.PID == pid {
+		return true
 	}
-	return value, true
+	group, ok := k.group(s.PID)
+	return ok && group == pid
 }
 
 // brief is an error in a line for people.

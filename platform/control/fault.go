@@ -151,6 +151,17 @@ type Stats struct {
 	Edge InstanceStats `json:"edge"`
 }
 
+// ServerStats is what a process says of one of its servers.
+type ServerStats struct {
+	Protocol string `json:"protocol"` // grpc or http
+	InFlight int    `json:"in_flight"`
+	Waiting  int    `json:"waiting"`
+	// Limit is how many may be handled at once. Found is how many can be: what was found when the server was overloaded. 0 is
+	// that it is not, or not known to be: then Limit is only what is never exceeded.
+	Limit int `json:"limit,omitempty"`
+	Found int `json:"found,omitempty"`
+}
+
 // InstanceStats is what one process said last. Counters begin at 0 with the process.
 type InstanceStats struct {
 	// At is when it was said: twice a second by a process that is well.
@@ -162,6 +173,8 @@ type InstanceStats struct {
 	InFlight int `json:"in_flight"`
 	Waiting  int `json:"waiting"`
 	Limit    int `json:"limit,omitempty"`
+	// Servers are those of the process one by one; InFlight, Waiting and Limit are theirs together. Empty: it does not tell.
+	Servers []ServerStats `json:"servers,omitempty"`
 	// Served and Shed count calls that were handled and that were turned away.
 	Served uint64 `json:"served"`
 	Shed   uint64 `json:"shed"`

@@ -44,9 +44,13 @@ func (h *Host) Stats() control.Stats {
 	stats := control.Stats{Instances: make(map[string]control.InstanceStats)}
 	for id, said := range h.agent.Stats() {
 		s := said.Stats
+		var servers []control.ServerStats
+		for _, srv := range s.Servers {
+			servers = append(servers, control.ServerStats(srv))
+		}
 		stats.Instances[id] = control.InstanceStats{
 			At: said.At, PID: said.PID,
-			InFlight: s.InFlight, Waiting: s.Waiting, Limit: s.Limit, Served: s.Served, Shed: s.Shed,
+			InFlight: s.InFlight, Waiting: s.Waiting, Limit: s.Limit, Servers: servers, Served: s.Served, Shed: s.Shed,
 			Calls: s.Calls, Attempts: s.Attempts, CPU: s.CPU, Suffered: s.Suffered,
 		}
 	}
