@@ -222,21 +222,21 @@ func TestPanic(t *testing.T) {
 	})
 }
 
-// broken is an error that panics when it is asked: as a nil pointer, or by what it wraps.
-type broken struct{ text string }
+// brokenError is one that panics when it is asked: as a nil pointer, or by what it wraps.
+type brokenError struct{ text string }
 
-func (b *broken) Error() string { return b.text }
+func (b *brokenError) Error() string { return b.text }
 
-type wrapsBroken struct{}
+type wrapsError struct{}
 
-func (wrapsBroken) Error() string { return "wraps" }
-func (wrapsBroken) Unwrap() error { panic("asked for what it wraps") }
+func (wrapsError) Error() string { return "wraps" }
+func (wrapsError) Unwrap() error { panic("asked for what it wraps") }
 
 // What a handler returns for an error is the user's, too: one that panics is a failed attempt, and nil in place of one is none.
 func TestAnErrorThatPanicsIsContained(t *testing.T) {
 	for name, bad := range map[string]error{
-		"a nil pointer": (*broken)(nil), "one that wraps badly": wrapsBroken{}, "rejected nothing": queue.Reject(nil), "again for nothing": queue.RetryAfter(nil, time.Second),
-		"rejected a nil pointer": queue.Reject((*broken)(nil)),
+		"a nil pointer": (*brokenError)(nil), "one that wraps badly": wrapsError{}, "rejected nothing": queue.Reject(nil), "again for nothing": queue.RetryAfter(nil, time.Second),
+		"rejected a nil pointer": queue.Reject((*brokenError)(nil)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,8 @@
 package driver
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"iter"
 	"net/url"
 	"strings"
@@ -80,8 +82,8 @@ func namesWith(prefix string) *names {
 
 // FromHeaders returns the message that has these headers, as ToHeaders sets them or another publisher of CloudEvents.
 // Names are compared without regard to case, and the content type may be called contentType or be an attribute. It bounds
-// what it takes and never fails: what is no attribute, or beyond the bounds, is left out; what is no UTF-8 is repaired; a
-// message of somebody who knows nothing of CloudEvents has no ID and no source.
+// what it takes and never fails: what is no attribute, or beyond the bounds, is left out; what is no UTF-8 is repaired, an ID
+// and a source as Identity does it; a message of somebody who knows nothing of CloudEvents has no ID and no source.
 func FromHeaders(headers iter.Seq2[string, string], prefix, contentType string) *Message {
 	m := &Message{}
 	size := 0
@@ -96,9 +98,9 @@ func FromHeaders(headers iter.Seq2[string, string], prefix, contentType string) 
 		switch name = strings.ToLower(name[len(prefix):]); name {
 		case "specversion":
 		case "id":
-			m.ID = text(value, MaxText)
+			m.ID = Identity(plain(value))
 		case "source":
-			m.Source = text(value, MaxText)
+			m.Source = Identity(plain(value))
 		case "type":
 			m.Type = text(value, MaxText)
 		case partitionKey:
@@ -182,20 +184,41 @@ func percent(s string) string {
 	return b.String()
 }
 
-// text is the inverse of percent, of at most most bytes of valid UTF-8. What is no encoding is taken as it is.
+// plain is the inverse of percent. What is no encoding is taken as it is.
+func plain(s string) string {
+	if strings.IndexByte(s, '%') >= 0 {
+		if out, err := url.PathUnescape(s); err == nil {
+			return out
+		}
+	}
+	return s
+}
+
+// text is plain, of at most most bytes of valid UTF-8.
 func text(s string, most int) string {
 	if len(s) > 3*most { // all of it encoded, and yet too long
 		s = s[:3*most]
 	}
-	if strings.IndexByte(s, '%') >= 0 {
-		if plain, err := url.PathUnescape(s); err == nil {
-			s = plain
-		}
-	}
+	s = plain(s)
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "\uFFFD")
 	}
 	return Cut(s, most)
+}
+
+// identityDigest is how many bytes of a hash tell identities apart.
+const identityDigest = 16
+
+// Identity returns raw as the ID or the source of a message may be. One that is too long or no UTF-8 is not just cut and
+// repaired, which would make different ones the same, and their messages copies of each other: in place of its end it has "~"
+// and the beginning of its SHA-256 in hex. What Identity returns it leaves as it is.
+func Identity(raw string) string {
+	if len(raw) <= MaxText && utf8.ValidString(raw) {
+		return raw
+	}
+	hash := sha256.Sum256([]byte(raw))
+	const room = MaxText - 1 - 2*identityDigest
+	return Cut(strings.ToValidUTF8(Cut(raw, room), "\uFFFD"), room) + "~" + hex.EncodeToString(hash[:identityDigest])
 }
 
 // Cut returns s, or as much of its beginning as most bytes have room for, in whole characters.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -76,6 +77,48 @@ func TestHeadersOfOthers(t *testing.T) {
 	}
 }
 
+// TestIdentitiesStayApart: IDs that are too long, or no UTF-8, become others by which messages can be told apart, the same
+// ones each time; and so do sources.
+func TestIdentitiesStayApart(t *testing.T) {
+	long := strings.Repeat("é", 200)
+	seen := make(map[string]string)
+	for _, raw := range []string{
+		"", "a", "\uFFFD", long[:driver.MaxText-1], long, long + "1", long + "2", "\xfe", "\xff", "a\xfe", "a\xff", long + "\xfe", long + "\xff",
+		strings.Repeat("\x80", 300), strings.Repeat("\x80", 301), strings.Repeat("\xff", 255), strings.Repeat("x", 255), strings.Repeat("x", 256),
+		strings.Repeat("x", 800) + "1", strings.Repeat("x", 800) + "2",
+	} {
+		for _, value := range []string{raw, url.PathEscape(raw)} {
+			m := driver.FromHeaders(maps.All(map[string]string{"ce-id": value, "ce-source": value}), "ce-", "")
+			if want := driver.Identity(raw); m.ID != want || m.Source != want {
+				t.Errorf("%q was read as the ID %q and the source %q, want %q", value, m.ID, m.Source, want)
+			}
+			if len(m.ID) > driver.MaxText || !utf8.ValidString(m.ID) || driver.Identity(m.ID) != m.ID {
+				t.Errorf("%q is no ID", m.ID)
+			}
+			if other, ok := seen[m.ID]; ok && other != raw {
+				t.Errorf("%q and %q are both %q", other, raw, m.ID)
+			}
+			seen[m.ID] = raw
+			if utf8.ValidString(raw) && len(raw) <= driver.MaxText && m.ID != raw {
+				t.Errorf("%q became %q", raw, m.ID)
+			}
+		}
+	}
+}
+
+// TestIdentityIsTheSameEverywhere: instances of other versions have to agree.
+func TestIdentityIsTheSameEverywhere(t *testing.T) {
+	for raw, want := range map[string]string{
+		"a\xffb":                 "a\uFFFDb~01ce0241d2a0e71a4fecd5a8d71157fe",
+		strings.Repeat("x", 256): strings.Repeat("x", 222) + "~85e62acd750c4eb56b7b6a1d66dca5bf",
+		strings.Repeat("世", 100): strings.Repeat("世", 74) + "~9f3eb83f80346476a9c43f484b3715cb",
+	} {
+		if got := driver.Identity(raw); got != want {
+			t.Errorf("%q is %q, want %q", raw, got, want)
+		}
+	}
+}
+
 func TestCutKeepsCharactersWhole(t *testing.T) {
 	for n, want := range map[int]string{0: "", 1: "a", 2: "a", 3: "aé", 6: "aé世", 9: "aé世"} {
 		if got := driver.Cut("aé世", n); got != want {
@@ -86,6 +129,7 @@ func TestCutKeepsCharactersWhole(t *testing.T) {
 
 func FuzzFromHeaders(f *testing.F) {
 	f.Add("ce-id", "1", "ce-time", "2024-02-29T12:00:00Z", "ce-x", "%E4%B8%96")
+	f.Add("ce-id", strings.Repeat("世", 100)+"%", "ce-source", "a%ff", "ce-type", "\xff")
 	f.Add("Content-Type", "text/plain", "CE-PartitionKey", "%", "ce-", "%zz")
 	f.Fuzz(func(t *testing.T, n1, v1, n2, v2, n3, v3 string) {
 		var headers iter.Seq2[string, string] = func(yield func(string, string) bool) {

@@ -33,7 +33,7 @@ func (f Faults) Wipe() {
 	f.b.mu.Lock()
 	f.b.disconnect()
 	f.b.topics = make(map[string]*topic)
-	f.b.bytes = 0
+	f.b.bytes, f.b.kept = 0, 0
 	f.b.mu.Unlock()
 	f.Up()
 }

@@ -83,6 +83,7 @@ type broker struct {
 	topics  map[string]*topic
 	engines map[*Engine]struct{}
 	bytes   int64 // of the entries of groups and of what topics keep
+	kept    int64 // of these, what topics keep
 	seq     uint64
 	lose    int // confirmations
 }
@@ -227,7 +228,7 @@ func (e *Engine) PublishTo(ctx context.Context, topicName, groupName string, mes
 		now := time.Now()
 		return func(m *driver.Message) error {
 			s := b.store(m, now)
-			if err := b.room(s, 1); err != nil {
+			if err := b.makeRoom(s, 1); err != nil {
 				return err
 			}
 			g.add(s)
@@ -285,15 +286,31 @@ func clone(m *driver.Message) *driver.Message {
 	return &c
 }
 
-// room reports why there is none for s, copies times.
-func (b *broker) room(s *stored, copies int) error {
+// makeRoom makes room for s, copies times, or reports why there is none. What topics keep for groups to come goes for it, the
+// oldest first, whatever its topic, as far as that helps.
+func (b *broker) makeRoom(s *stored, copies int) error {
+	need := s.size * int64(copies)
 	switch {
 	case len(s.m.Data) > b.cfg.MaxMessage:
 		return driver.ErrTooLarge
-	case b.bytes+s.size*int64(copies) > b.cfg.MaxBytes:
+	case b.bytes-b.kept+need > b.cfg.MaxBytes:
 		return driver.ErrFull
 	}
+	for b.bytes+need > b.cfg.MaxBytes {
+		b.forget(b.oldest(), 1)
+	}
 	return nil
+}
+
+// oldest returns the topic that has kept a message for longest. There must be one.
+func (b *broker) oldest() *topic {
+	var oldest *topic
+	for _, t := range b.topics {
+		if len(t.kept) > 0 && (oldest == nil || t.kept[0].seq < oldest.kept[0].seq) {
+			oldest = t
+		}
+	}
+	return oldest
 }
 
 // put gives a message to every group.
@@ -306,15 +323,16 @@ func (b *broker) put(t *topic, m *driver.Message, now time.Time) error {
 		return driver.ErrTooLarge
 	}
 	s := b.store(m, now)
-	for len(t.kept) > 0 && (len(t.kept) >= keep || b.room(s, len(t.groups)+1) != nil) {
-		b.forget(t, 1)
-	}
-	if err := b.room(s, len(t.groups)+1); err != nil {
+	if err := b.makeRoom(s, len(t.groups)+1); err != nil {
 		return err
+	}
+	if len(t.kept) >= keep {
+		b.forget(t, 1)
 	}
 	t.remember(id, now)
 	t.kept = append(t.kept, s)
 	b.bytes += s.size
+	b.kept += s.size
 	for _, g := range t.groups {
 		g.add(s)
 	}
@@ -349,6 +367,7 @@ func (b *broker) expire(t *topic, now time.Time) {
 func (b *broker) forget(t *topic, n int) {
 	for _, s := range t.kept[:n] {
 		b.bytes -= s.size
+		b.kept -= s.size
 	}
 	clear(t.kept[:n])
 	t.kept = t.kept[n:]
@@ -360,7 +379,7 @@ func (e *Engine) Bury(ctx context.Context, topicName, groupName string, m *drive
 		t := e.b.topic(topicName)
 		g := e.b.group(t, groupName)
 		s := e.b.store(m, time.Now())
-		if err := e.b.room(s, 1); err != nil {
+		if err := e.b.makeRoom(s, 1); err != nil {
 			return err
 		}
 		e.b.bytes += s.size

@@ -19,11 +19,26 @@ type wanting struct {
 
 func newBudget(n int64) *budget { return &budget{left: n} }
 
-// take waits for n bytes, which must not be more than there are in all.
+// tryTake takes n bytes, unless it would have to wait for them: there are fewer, or somebody waits.
+func (b *budget) tryTake(n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.takeNow(n)
+}
+
+// takeNow needs mu.
+func (b *budget) takeNow(n int64) bool {
+	if len(b.waiting) > 0 || b.left < n {
+		return false
+	}
+	b.left -= n
+	return true
+}
+
+// take waits for n bytes, which must not be more than there are in all. Who has some of them already must not wait: it may be for these.
 func (b *budget) take(ctx context.Context, n int64) error {
 	b.mu.Lock()
-	if len(b.waiting) == 0 && b.left >= n {
-		b.left -= n
+	if b.takeNow(n) {
 		b.mu.Unlock()
 		return nil
 	}

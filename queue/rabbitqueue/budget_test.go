@@ -8,6 +8,33 @@ import (
 	"time"
 )
 
+// TestWhoMustNotWaitTakesWhatIsThere, and overtakes nobody who waits.
+func TestWhoMustNotWaitTakesWhatIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(10)
+		if !b.tryTake(7) || b.tryTake(4) || !b.tryTake(2) {
+			t.Error("of 10, 7 and 2 can be had, and 4 cannot")
+		}
+		waiting := make(chan error, 1)
+		go func() { waiting <- b.take(t.Context(), 3) }()
+		synctest.Wait()
+		if b.tryTake(1) {
+			t.Error("it overtook")
+		}
+		b.give(2)
+		if err := <-waiting; err != nil {
+			t.Error(err)
+		}
+		if b.tryTake(1) || b.left != 0 {
+			t.Errorf("%d are left", b.left)
+		}
+		b.give(10)
+		if !b.tryTake(10) {
+			t.Error("all are there")
+		}
+	})
+}
+
 // TestBudgetServesInTurn: a large one is not starved by small ones behind it, and one that gives up lets them go on.
 func TestBudgetServesInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

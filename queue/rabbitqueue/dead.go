@@ -1,7 +1,6 @@
 package rabbitqueue
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,9 +17,7 @@ const (
 	// reach is how many messages of a queue can be looked at: the most that a consumer may have in hand.
 	reach = 60_000
 	// quiet is for how long nothing comes of a queue before it is asked whether that was all.
-	quiet = 30 * time.Millisecond
-	// lookahead is how many letters may be between one and its place in the order of their positions.
-	lookahead = 100
+	quiet     = 30 * time.Millisecond
 	lockEvery = 50 * time.Millisecond
 	// restoreWithin is how long what was looked at may take to be back: longer, and somebody who keeps to no lock has it.
 	restoreWithin = 5 * time.Second
@@ -38,46 +35,47 @@ func (e *Engine) Bury(ctx context.Context, topic, group string, m *driver.Messag
 	return nil
 }
 
-// Dead implements driver.Engine. The first 60,000 letters can be looked at. Who looks at the same time waits.
+// Dead implements driver.Engine. The first 60,000 letters can be looked at, and are, for each page. Who looks at the same time waits.
 func (e *Engine) Dead(ctx context.Context, topic, group, after string, limit int) ([]driver.Dead, error) {
 	if limit <= 0 {
 		return nil, nil
 	}
 	p := page{after: after, limit: limit}
-	ahead := reach
-	if after == "" {
-		ahead = min(limit+lookahead, reach)
-	}
-	err := e.look(ctx, e.names.dead(topic, group), ahead, func(d *amqp.Delivery) (take, more bool) {
-		return false, p.add(driver.Dead{Position: positionOf(d.Headers), Message: decode(d)})
-	})
-	if err != nil {
+	if err := e.look(ctx, e.names.dead(topic, group), reach, p.visit); err != nil {
 		return nil, fmt.Errorf("dead letters of %s at %s: %w", group, topic, err)
 	}
-	return p.letters(), nil
+	return p.found, nil
 }
 
-// page collects a page of letters by their positions, which the order of the queue is nearly: clocks differ, and letters
-// that were looked at may come back late.
+// page collects a page of letters by their positions. Nothing bounds how far those are from the order of the queue, so it must
+// see all: clocks differ and are set back, and letters that were looked at may come back late.
 type page struct {
 	after string
 	limit int
 
-	found []driver.Dead
+	found []driver.Dead // the first of those seen, at most limit, in the order of their positions
 }
 
-// add reports whether more are wanted.
-func (p *page) add(d driver.Dead) bool {
-	if d.Position > p.after || d.Position == "" && p.after == "" {
-		d.Buried = buriedAt(d.Position)
-		p.found = append(p.found, d)
+// visit is look's. It takes nothing.
+func (p *page) visit(d *amqp.Delivery) (take, more bool) {
+	pos := positionOf(d.Headers)
+	if pos <= p.after && (pos != "" || p.after != "") {
+		return false, true
 	}
-	return len(p.found) < p.limit+lookahead
-}
-
-func (p *page) letters() []driver.Dead {
-	slices.SortStableFunc(p.found, func(a, b driver.Dead) int { return cmp.Compare(a.Position, b.Position) })
-	return p.found[:min(len(p.found), p.limit)]
+	i, _ := slices.BinarySearchFunc(p.found, pos, func(d driver.Dead, pos string) int {
+		if d.Position <= pos { // behind those with the same one
+			return -1
+		}
+		return 1
+	})
+	if i == p.limit {
+		return false, true
+	}
+	if len(p.found) == p.limit {
+		p.found = p.found[:p.limit-1]
+	}
+	p.found = slices.Insert(p.found, i, driver.Dead{Position: pos, Buried: buriedAt(pos), Message: decode(d)})
+	return false, true
 }
 
 // Exhume implements driver.Engine.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,6 +133,145 @@ func TestRealAlarm(t *testing.T) {
 	until(t, "publish after the alarm", 30*time.Second, func(ctx context.Context) error {
 		return publish(ctx, e, "t", message("after", ""))
 	})
+}
+
+// TestRealReturnedDuringAnAlarm: what is given back for later while nothing can be published comes again when its time has come,
+// and not before.
+func TestRealReturnedDuringAnAlarm(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	e := open(t, b.Addr())
+	declare(t, e, "t", "g")
+	r := subscribe(t, e, driver.Subscription{Topic: "t", Group: "g"})
+	if err := publish(within(t, 20*time.Second), e, "t", message("1", "")); err != nil {
+		t.Fatal(err)
+	}
+	ds, err := r.Receive(within(t, 20*time.Second), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Ctl(t.Context(), "set_vm_memory_high_watermark", "absolute", "1MB"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "no room is reported", 30*time.Second, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+		defer cancel()
+		if err := publish(ctx, e, "t", message("during", "")); !errors.Is(err, driver.ErrFull) {
+			return fmt.Errorf("got %w", err)
+		}
+		return nil
+	})
+	const after = 4 * time.Second
+	begun := time.Now()
+	if err := r.Return(within(t, 10*time.Second), ds[0], after); !errors.Is(err, driver.ErrFull) {
+		t.Errorf("return: %v", err)
+	}
+	ds, err = r.Receive(within(t, 30*time.Second), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(begun); d < after || ds[0].Message.ID != "1" || ds[0].Count < 2 {
+		t.Errorf("%s came again after %v, count %d", ds[0].Message.ID, d, ds[0].Count)
+	}
+	if err := r.Ack(within(t, 5*time.Second), ds); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRealMoreThanThereIsRoomFor: a batch of more messages, or more bytes, than may be under way at a time is published, and so
+// are several of which each has some of that.
+func TestRealMoreThanThereIsRoomFor(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	e := open(t, b.Addr())
+	many := func(n int) (ms []*driver.Message) {
+		for i := range n {
+			ms = append(ms, message(strconv.Itoa(i), ""))
+		}
+		return ms
+	}
+	large := many(3)
+	for _, m := range large {
+		m.Data = make([]byte, 16<<20)
+	}
+	for topic, calls := range map[string][][]*driver.Message{
+		"many":    {many(5000)},
+		"large":   {large},
+		"several": {many(3000), many(3000), many(3000), many(3000), many(3000), many(3000)},
+	} {
+		t.Run(topic, func(t *testing.T) {
+			declare(t, e, topic, "g")
+			ctx := within(t, time.Minute)
+			var all sync.WaitGroup
+			want := 0
+			for _, ms := range calls {
+				want += len(ms)
+				all.Go(func() {
+					for i, err := range e.Publish(ctx, topic, ms) {
+						if err != nil {
+							t.Errorf("message %d: %v", i, err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			until(t, "all are in the queue", 20*time.Second, func(ctx context.Context) error {
+				lag, err := e.Lag(ctx, topic, "g")
+				if err == nil && lag.Waiting != int64(want) {
+					err = fmt.Errorf("%d are, want %d", lag.Waiting, want)
+				}
+				return err
+			})
+		})
+	}
+}
+
+// TestRealLettersFromTheFuture: those that were buried when a clock was an hour ahead hide none of those that came later.
+func TestRealLettersFromTheFuture(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	e := open(t, b.Addr())
+	declare(t, e, "t", "g")
+	now := time.Now()
+	var positions []string
+	for i := range 250 {
+		at := now.Add(time.Duration(i) * time.Second)
+		if i < 200 {
+			at = at.Add(time.Hour)
+		}
+		positions = append(positions, fmt.Sprintf("%016x-%08x", at.UnixNano(), i))
+	}
+	raw(t, b, func(ch *amqp.Channel) {
+		if err := ch.Confirm(false); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range positions {
+			dc, err := ch.PublishWithDeferredConfirm("", "holdfast:t:g:dead", true, false, amqp.Publishing{
+				Headers: amqp.Table{"holdfast-position": p}, DeliveryMode: amqp.Persistent, MessageId: p,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !dc.Wait() {
+				t.Fatal("not confirmed")
+			}
+		}
+	})
+	var shown []string
+	for after := ""; len(shown) <= len(positions); after = shown[len(shown)-1] {
+		letters, err := e.Dead(within(t, 20*time.Second), "t", "g", after, 50)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(letters) == 0 {
+			break
+		}
+		for _, l := range letters {
+			shown = append(shown, l.Position)
+		}
+	}
+	slices.Sort(positions)
+	if !slices.Equal(shown, positions) {
+		t.Errorf("%d of %d letters were shown", len(shown), len(positions))
+	}
 }
 
 func lines(s string) (out []string) {

@@ -26,7 +26,7 @@ const (
 func encode(m *driver.Message) amqp.Publishing {
 	p := amqp.Publishing{
 		Headers: make(amqp.Table, 2+len(m.Attributes)), DeliveryMode: amqp.Persistent, Body: m.Data,
-		MessageId: short(m.ID), AppId: short(m.Source), Type: short(m.Type), ContentType: short(m.ContentType),
+		MessageId: driver.Identity(m.ID), AppId: driver.Identity(m.Source), Type: short(m.Type), ContentType: short(m.ContentType),
 	}
 	driver.ToHeaders(m, attributePrefix, "", func(name, value string) {
 		switch name {
@@ -55,9 +55,15 @@ func decode(d *amqp.Delivery) *driver.Message {
 	for _, p := range [...]struct {
 		to       *string
 		property string
-	}{{&m.ID, d.MessageId}, {&m.Source, d.AppId}, {&m.Type, d.Type}, {&m.ContentType, d.ContentType}} {
+		bounded  func(string) string
+	}{
+		{&m.ID, d.MessageId, driver.Identity},
+		{&m.Source, d.AppId, driver.Identity},
+		{&m.Type, d.Type, short},
+		{&m.ContentType, d.ContentType, short},
+	} {
 		if *p.to == "" {
-			*p.to = short(p.property)
+			*p.to = p.bounded(p.property)
 		}
 	}
 	if m.Time.IsZero() && !d.Timestamp.IsZero() {

@@ -69,6 +69,41 @@ func TestOthersMessages(t *testing.T) {
 	}
 }
 
+// TestOthersIDsStayApart: IDs and sources that cannot be taken as they are do not become the same.
+func TestOthersIDsStayApart(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	seen := make(map[string]int)
+	for i, d := range []amqp.Delivery{
+		{MessageId: "\xfe"},
+		{MessageId: "\xff"},
+		{MessageId: "\uFFFD"},
+		{AppId: "\xfe"},
+		{AppId: "\xff"},
+		{Headers: amqp.Table{"cloudEvents_id": long + "1"}},
+		{Headers: amqp.Table{"cloudEvents_id": long + "2"}},
+		{Headers: amqp.Table{"cloudEvents_source": long + "1"}},
+		{Headers: amqp.Table{"cloudEvents_source": long + "2"}},
+	} {
+		m := decode(&d)
+		if len(m.ID) > driver.MaxText || !utf8.ValidString(m.ID) || len(m.Source) > driver.MaxText || !utf8.ValidString(m.Source) {
+			t.Errorf("ID %q, source %q", m.ID, m.Source)
+		}
+		name := m.Source + " " + m.ID
+		if other, ok := seen[name]; ok {
+			t.Errorf("the messages %d and %d are both %q", other, i, name)
+		}
+		seen[name] = i
+		if again := decode(delivered(encode(m))); again.ID != m.ID || again.Source != m.Source {
+			t.Errorf("%q from %q became %q from %q when it was published again", m.ID, m.Source, again.ID, again.Source)
+		}
+	}
+	for _, raw := range []string{long + "1", long + "2", "\xfe"} { // nor does what somebody publishes here
+		if p := encode(&driver.Message{ID: raw, Source: raw}); p.MessageId != driver.Identity(raw) || p.AppId != driver.Identity(raw) {
+			t.Errorf("%q was published with the ID %q and the source %q", raw, p.MessageId, p.AppId)
+		}
+	}
+}
+
 func TestDeliveries(t *testing.T) {
 	for _, test := range []struct {
 		headers amqp.Table

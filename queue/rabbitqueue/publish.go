@@ -33,6 +33,9 @@ type target struct {
 
 var errUnrouted = fmt.Errorf("%w: nothing takes it", errMissing)
 
+// errNoRoom is of a message that would have to wait for room.
+var errNoRoom = errors.New("no room for more under way")
+
 // send publishes messages on one channel, waits for the confirms of all, and returns nil if all are confirmed.
 func (e *Engine) send(ctx context.Context, to target, messages []*driver.Message) []error {
 	if len(messages) == 0 {
@@ -42,52 +45,106 @@ func (e *Engine) send(ctx context.Context, to target, messages []*driver.Message
 	if err != nil {
 		return all(messages, err)
 	}
-	var errs []error
-	fail := func(i int, err error) {
-		if errs == nil {
-			errs = make([]error, len(messages))
-		}
-		errs[i] = err
-	}
-	sent := make([]sending, 0, len(messages))
-	for i, m := range messages {
-		s, err := p.publish(ctx, e.budget, to, m)
-		if err != nil {
-			fail(i, err)
-			if ctx.Err() != nil || p.ch.IsClosed() {
-				for rest := i + 1; rest < len(messages); rest++ {
-					fail(rest, err)
-				}
-				break
-			}
+	b := batch{e: e, p: p, to: to, messages: messages, sent: make([]sending, 0, len(messages))}
+	for i := range messages {
+		err := b.publish(ctx, i)
+		if err == nil {
 			continue
 		}
-		s.i = i
-		sent = append(sent, s)
-	}
-	for n, s := range sent {
-		select {
-		case <-s.dc.Done():
-		case <-ctx.Done():
-			for _, s := range sent[n:] {
-				fail(s.i, fmt.Errorf("%w: %w", errUnknown, ctx.Err()))
+		b.fail(i, err)
+		if ctx.Err() != nil || p.ch.IsClosed() {
+			for rest := i + 1; rest < len(messages); rest++ {
+				b.fail(rest, err)
 			}
-			e.spawn(func() { p.settle(e.budget, sent[n:]) })
-			return errs
-		}
-		err := p.verdict(s)
-		p.done(e.budget, s)
-		if errors.Is(err, errUnrouted) && to.group == "" && !e.topology.known(to.topic) {
-			err = nil // nobody wants it
-		}
-		if err != nil {
-			if errors.Is(err, errMissing) {
-				e.topology.doubt(to.topic)
-			}
-			fail(s.i, err)
+			break
 		}
 	}
-	return errs
+	var late []sending
+	for len(b.sent) > 0 {
+		if b.confirm(ctx) {
+			continue
+		}
+		s := b.sent[0]
+		b.sent = b.sent[1:]
+		b.fail(s.i, fmt.Errorf("%w: %w", errUnknown, ctx.Err()))
+		late = append(late, s)
+	}
+	if len(late) > 0 {
+		e.spawn(func() { p.settle(e.budget, late) })
+	}
+	return b.errs
+}
+
+// batch is what one call publishes. It is for one goroutine.
+type batch struct {
+	e        *Engine
+	p        *publisher
+	to       target
+	messages []*driver.Message
+
+	errs []error   // nil, or one for each message
+	sent []sending // those that are under way, oldest first
+}
+
+func (b *batch) fail(i int, err error) {
+	if b.errs == nil {
+		b.errs = make([]error, len(b.messages))
+	}
+	b.errs[i] = err
+}
+
+// publish publishes one message. It waits for room only while nothing of this call is under way, and otherwise for its own
+// confirms, whose room it gives back: several calls that wait for room and have some would wait for each other.
+func (b *batch) publish(ctx context.Context, i int) error {
+	for {
+		s, err := b.p.publish(ctx, b.e.budget, b.to, b.messages[i], len(b.sent) == 0)
+		switch {
+		case err == nil:
+			s.i = i
+			b.sent = append(b.sent, s)
+			return nil
+		case !errors.Is(err, errNoRoom):
+			return err
+		case !b.confirm(ctx):
+			return ctx.Err()
+		}
+	}
+}
+
+// confirm waits for what becomes of the oldest message that is under way, and notes it. false is the end of ctx.
+func (b *batch) confirm(ctx context.Context) bool {
+	s := b.sent[0]
+	if !came(ctx, s.dc.Done()) {
+		return false
+	}
+	b.sent = b.sent[1:]
+	err := b.p.verdict(s)
+	b.p.done(b.e.budget, s)
+	if errors.Is(err, errUnrouted) && b.to.group == "" && !b.e.topology.known(b.to.topic) {
+		err = nil // nobody wants it
+	}
+	if err != nil {
+		if errors.Is(err, errMissing) {
+			b.e.topology.doubt(b.to.topic)
+		}
+		b.fail(s.i, err)
+	}
+	return true
+}
+
+// came waits for a confirm, and reports whether it is there, also if ctx has ended meanwhile.
+func came(ctx context.Context, confirm <-chan struct{}) bool {
+	select {
+	case <-confirm:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-confirm:
+		return true
+	default:
+		return false
+	}
 }
 
 // settle gives back what messages took whose caller did not wait. Each ends with its confirm or with the channel.
@@ -236,7 +293,8 @@ type sending struct {
 	exchange, key, id string // by which it comes back
 }
 
-func (p *publisher) publish(ctx context.Context, b *budget, to target, m *driver.Message) (sending, error) {
+// publish publishes a message when there is room for it. Without wait it does so at once or not at all: errNoRoom.
+func (p *publisher) publish(ctx context.Context, b *budget, to target, m *driver.Message, wait bool) (sending, error) {
 	if len(m.Data) > maxMessage {
 		return sending{}, fmt.Errorf("%w: %d bytes, at most %d", driver.ErrTooLarge, len(m.Data), maxMessage)
 	}
@@ -244,11 +302,7 @@ func (p *publisher) publish(ctx context.Context, b *budget, to target, m *driver
 		return sending{}, fmt.Errorf("%w: the broker takes no messages: %s", driver.ErrFull, *why)
 	}
 	size := int64(len(m.Data) + overhead)
-	if err := p.room.take(ctx, 1); err != nil {
-		return sending{}, err
-	}
-	if err := b.take(ctx, size); err != nil {
-		p.room.give(1)
+	if err := p.reserve(ctx, b, size, wait); err != nil {
 		return sending{}, err
 	}
 	msg := encode(m)
@@ -269,6 +323,28 @@ func (p *publisher) publish(ctx context.Context, b *budget, to target, m *driver
 		return sending{}, explain(err)
 	}
 	return sending{dc: dc, size: size, data: len(m.Data), exchange: to.exchange, key: key, id: msg.MessageId}, nil
+}
+
+// reserve takes room for one message.
+func (p *publisher) reserve(ctx context.Context, b *budget, size int64, wait bool) error {
+	if wait {
+		if err := p.room.take(ctx, 1); err != nil {
+			return err
+		}
+		if err := b.take(ctx, size); err != nil {
+			p.room.give(1)
+			return err
+		}
+		return nil
+	}
+	if !p.room.tryTake(1) {
+		return errNoRoom
+	}
+	if !b.tryTake(size) {
+		p.room.give(1)
+		return errNoRoom
+	}
+	return nil
 }
 
 func returnName(exchange, key, id string) string { return exchange + " " + key + " " + id }

@@ -1,10 +1,27 @@
 package rabbitqueue
 
 import (
+	"context"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
+
+// TestAConfirmCountsAtTheEndOfTheTime: what is confirmed when the caller's time is over is confirmed.
+func TestAConfirmCountsAtTheEndOfTheTime(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	confirm := make(chan struct{})
+	if came(ctx, confirm) {
+		t.Error("it did not come")
+	}
+	close(confirm)
+	for range 100 { // a select of both would take either
+		if !came(ctx, confirm) {
+			t.Fatal("it came")
+		}
+	}
+}
 
 // TestReturnsAreToldApart: a message that came back is told so once, also if others ask first.
 func TestReturnsAreToldApart(t *testing.T) {

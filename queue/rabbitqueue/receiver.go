@@ -20,6 +20,9 @@ const (
 	againBase    = 100 * time.Millisecond
 	againMax     = 5 * time.Second
 	leaveTimeout = 2 * time.Second
+	// keptMax is how long what cannot wait at the broker is kept here: less than its consumer_timeout, half an hour, of which a
+	// handler may have taken some.
+	keptMax = 5 * time.Minute
 )
 
 // receiver implements driver.Receiver: one consumer of a group's queue, or one of each lane.
@@ -243,7 +246,8 @@ func (r *receiver) settled(s *session, n int) {
 	}
 }
 
-// Return implements driver.Receiver. If it cannot be kept back at the broker it comes again at once, and the error says so.
+// Return implements driver.Receiver. What cannot wait at the broker waits here, among what is in hand, for keptMax at most; the
+// error says why.
 func (r *receiver) Return(ctx context.Context, d *driver.Delivery, after time.Duration) error {
 	s := of(d).s
 	if s == nil {
@@ -256,9 +260,31 @@ func (r *receiver) Return(ctx context.Context, d *driver.Delivery, after time.Du
 		return err
 	}
 	if err := r.e.later(ctx, r.sub.Topic, r.sub.Group, d, delayFor(after)); err != nil {
-		return errors.Join(fmt.Errorf("return after %v: %w", after, err), r.nack(d))
+		return errors.Join(fmt.Errorf("return after %v: %w", after, err), r.keep(d, min(after, keptMax)))
 	}
 	return r.ack(s, []uint64{of(d).tag})
+}
+
+// keep gives a delivery back after a while, or as soon as its session hands out nothing more.
+func (r *receiver) keep(d *driver.Delivery, wait time.Duration) error {
+	s := of(d).s
+	select {
+	case <-s.parting:
+		return r.nack(d)
+	default:
+	}
+	if !r.e.spawn(func() {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-s.parting:
+		}
+		_ = r.nack(d) // lost: it went back with the channel
+	}) {
+		return r.nack(d)
+	}
+	return nil
 }
 
 func (r *receiver) nack(d *driver.Delivery) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -110,7 +111,8 @@ func consuming(lane int) (*receiver, *session, *told) {
 	c := &told{deliveries: make(chan amqp.Delivery)}
 	s := &session{
 		c: newConsumer(r, "q", lane, 10), ch: c, closes: make(chan *amqp.Error, 1),
-		revoked: make(chan struct{}), gone: make(chan struct{}), canceling: make(chan struct{}), requests: make(chan struct{}, 1),
+		revoked: make(chan struct{}), gone: make(chan struct{}), parting: make(chan struct{}), canceling: make(chan struct{}),
+		requests: make(chan struct{}, 1),
 	}
 	r.live[s] = struct{}{}
 	return r, s, c
@@ -219,6 +221,109 @@ func TestStopGivesBack(t *testing.T) {
 			t.Error(err)
 		}
 		c.expect(t, "ack 2", "nack 1", "close")
+	})
+}
+
+// unreachable makes r one of an engine that reaches no broker to publish, and returns what waits for its goroutines.
+func unreachable(r *receiver) (wait func()) {
+	dial := func(context.Context) (*connection, error) { return nil, errors.New("no broker") }
+	r.e = &Engine{publish: newLink(dial, slog.New(slog.DiscardHandler))}
+	return func() {
+		r.e.publish.close()
+		r.e.wg.Wait()
+	}
+}
+
+// TestWhatCannotWaitAtTheBrokerWaitsHere: what cannot be published to wait there is given back when its time has come, and counts
+// as in hand until then.
+func TestWhatCannotWaitAtTheBrokerWaitsHere(t *testing.T) {
+	receiving(t, noLane, func(t *testing.T, r *receiver, _ *session, c *told) {
+		wait := unreachable(r)
+		defer wait()
+		c.deliver(upTo(11)...)
+		ds := receive(t, r, 11)
+		for i, after := range []time.Duration{5 * time.Second, 24 * time.Hour} {
+			if err := r.Return(t.Context(), ds[i], after); err == nil || errors.Is(err, driver.ErrLost) {
+				t.Errorf("return after %v: %v", after, err)
+			}
+		}
+		<-time.After(5*time.Second - 1)
+		c.expect(t)
+		if n := r.unsettled(); n != 10 {
+			t.Errorf("%d are in hand, want 10", n)
+		}
+		if ds := receive(t, r, 11); ds[0].Message.ID != "11" { // the window has room again
+			t.Errorf("received %s", ds[0].Message.ID)
+		}
+		c.expect(t, "nack 1")
+		<-time.After(keptMax - 6*time.Second)
+		c.expect(t)
+		<-time.After(2 * time.Second)
+		c.expect(t, "nack 2")
+		if n := r.unsettled(); n != 9 {
+			t.Errorf("%d are in hand, want 9", n)
+		}
+	})
+}
+
+// TestWhatWaitsHereHoldsUpNoStop: it goes back at once when the receiver stops, to its place in order with the channel.
+func TestWhatWaitsHereHoldsUpNoStop(t *testing.T) {
+	for name, test := range map[string]struct {
+		lane       int
+		stop, last []string
+	}{
+		"no lane": {noLane, []string{"cancel", "nack 2", "nack 3"}, []string{"ack to 1", "close"}},
+		"lane":    {3, nil, []string{"ack to 1", "close"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			receiving(t, test.lane, func(t *testing.T, r *receiver, _ *session, c *told) {
+				wait := unreachable(r)
+				begun := time.Now()
+				c.deliver(upTo(3)...)
+				ds := receive(t, r, 10)
+				if err := r.Return(t.Context(), ds[1], time.Minute); err == nil {
+					t.Error("it says that it was taken")
+				}
+				c.expect(t)
+				r.Stop()
+				if err := r.Return(t.Context(), ds[2], time.Minute); err == nil {
+					t.Error("after Stop it says that it was taken")
+				}
+				if got := slices.Sorted(slices.Values(c.said())); !slices.Equal(got, test.stop) {
+					t.Errorf("after Stop the broker was told %q, want %q", got, test.stop)
+				}
+				if err := r.Ack(t.Context(), ds[:1]); err != nil {
+					t.Error(err)
+				}
+				c.expect(t, test.last...)
+				wait()
+				if d := time.Since(begun); d > 0 {
+					t.Errorf("it took %v", d)
+				}
+			})
+		})
+	}
+}
+
+// TestWhatWaitsHereEndsWithItsChannel: there is nothing to give back any more.
+func TestWhatWaitsHereEndsWithItsChannel(t *testing.T) {
+	receiving(t, noLane, func(t *testing.T, r *receiver, s *session, c *told) {
+		wait := unreachable(r)
+		begun := time.Now()
+		c.deliver(1)
+		ds := receive(t, r, 1)
+		if err := r.Return(t.Context(), ds[0], time.Minute); err == nil {
+			t.Error("it says that it was taken")
+		}
+		s.closes <- &amqp.Error{Code: amqp.ConnectionForced, Server: true}
+		wait()
+		if d := time.Since(begun); d > 0 {
+			t.Errorf("it took %v", d)
+		}
+		c.expect(t)
+		if n := r.unsettled(); n != 0 {
+			t.Errorf("%d in hand", n)
+		}
 	})
 }
 

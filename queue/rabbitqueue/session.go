@@ -47,6 +47,7 @@ type session struct {
 	tag     string
 	closes  chan *amqp.Error
 
+	parting   chan struct{} // closed when it is leaving, or has ended
 	canceling chan struct{} // closed when the broker is to deliver nothing more, of a queue without order
 
 	requests chan struct{} // holds one request at a time: an answer goes to whoever waits, also to who asked something else
@@ -191,7 +192,8 @@ func (c *consumer) open(conn *connection) (*session, <-chan amqp.Delivery, error
 	}
 	s := &session{
 		c: c, ch: ch, tag: driver.Cut(c.r.sub.Instance, 200), closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
-		revoked: make(chan struct{}), gone: make(chan struct{}), canceling: make(chan struct{}), requests: make(chan struct{}, 1),
+		revoked: make(chan struct{}), gone: make(chan struct{}), parting: make(chan struct{}), canceling: make(chan struct{}),
+		requests: make(chan struct{}, 1),
 	}
 	if s.tag == "" {
 		s.tag = "holdfast" // unique within a channel is enough
@@ -211,6 +213,7 @@ func (s *session) hold() {
 		return
 	}
 	s.leaving = true
+	close(s.parting)
 	s.c.r.discard(s)
 	switch {
 	case s.handed == 0:
@@ -252,6 +255,9 @@ func (r *receiver) end(s *session) {
 		return
 	}
 	s.ended = true
+	if !s.leaving {
+		close(s.parting)
+	}
 	r.discard(s)
 	r.handed -= s.handed
 	s.handed = 0
