@@ -208,7 +208,7 @@ func run(t *testing.T, p scale.Policy, test func(s *Scaler, f *fake)) {
 func unknowing() *kernel {
 	return &kernel{
 		time:   func(int) (time.Duration, bool) { return 0, false },
-		groups: func() map[int]time.Duration { return nil },
+		groups: func() map[int]map[int]time.Duration { return nil },
 		group:  func(pid int) (int, bool) { return pid, true },
 	}
 }

@@ -29,7 +29,11 @@ func (l *limits) learn(service string, v view) {
 		}
 		if s, ok := v.said(i); ok {
 			for _, srv := range servers(s) {
-				own[server{i.ID, srv.Protocol}] = cmp.Or(max(0, srv.Found), l.own[server{i.ID, srv.Protocol}])
+				of := server{i.ID, srv.Protocol}
+				own[of] = cmp.Or(max(0, srv.Found), l.own[of])
+				if known := cmp.Or(own[of], l.most[srv.Protocol]); srv.Found <= 0 && srv.Waiting == 0 && known > 0 && srv.InFlight > known {
+					own[of] = srv.InFlight
+				}
 			}
 			continue
 		}

@@ -128,6 +128,30 @@ func TestWhoseLimitIsRemembered(t *testing.T) {
 	}
 }
 
+// TestALimitThatIsHandledIsNone: one that was found while the database was slow, say. Who waits shows that it still is one.
+func TestALimitThatIsHandledIsNone(t *testing.T) {
+	http := func(inFlight, waiting, found int) map[string]control.InstanceStats {
+		return map[string]control.InstanceStats{"web-1": {Servers: []control.ServerStats{
+			{Protocol: "http", InFlight: inFlight, Waiting: waiting, Limit: 10_000, Found: found},
+		}}}
+	}
+	for name, l := range map[string]limits{
+		"its own":                  {own: map[server]int{{"web-1", "http"}: 4}, most: map[string]int{"http": 4}},
+		"of one that is not there": {most: map[string]int{"http": 4}},
+	} {
+		for i, c := range []struct {
+			inFlight, waiting, found int
+			want                     float64
+		}{
+			{4, 4, 0, 2}, {8, 0, 0, 1}, {4, 0, 0, 0.5}, {6, 0, 4, 1.5}, {4, 0, 0, 1},
+		} {
+			if got := l.shares(http(c.inFlight, c.waiting, c.found), map[string]string{"web-1": ready}); got["web-1"] != c.want {
+				t.Errorf("%s, %d: %v, want %v", name, i, got, c.want)
+			}
+		}
+	}
+}
+
 // TestALimitOutlivesThoseWhoHadIt: those that are there now never found one.
 func TestALimitOutlivesThoseWhoHadIt(t *testing.T) {
 	l := limits{own: map[server]int{{"web-2", "http"}: 20}, most: map[string]int{"http": 20}}

@@ -19,10 +19,10 @@ const (
 
 // kernel is what the kernel says of processes.
 type kernel struct {
-	// time is what one process has used so far, groups what all that are there have, by process group; ok is false and the map is
-	// empty where that cannot be known.
+	// time is what one process has used so far, groups what all that are there have, by process group and process; ok is false and the
+	// map is empty where that cannot be known.
 	time   func(pid int) (used time.Duration, ok bool)
-	groups func() map[int]time.Duration
+	groups func() map[int]map[int]time.Duration
 	group  func(pid int) (group int, ok bool) // of a process
 }
 
@@ -40,6 +40,11 @@ type meter struct {
 type use struct {
 	pid    int
 	points []point // oldest first; the first one is not older than span, if there are others
+
+	// What each process of the group had used when it was last looked at, and what all of them have since the first look, those
+	// included that have ended: a group whose processes come and go would not have a sum that grows.
+	seen map[int]time.Duration
+	sum  time.Duration
 }
 
 type point struct {
@@ -60,8 +65,8 @@ func (m *meter) read(now time.Time, instances []control.Instance, said control.S
 	each = make(map[string]float64)
 	total := 0.0
 	there := map[string]bool{edge: true}
-	add := func(id string, pid int, times map[int]time.Duration, said control.InstanceStats) {
-		if rate, ok := m.rate(now, id, pid, times, said); ok {
+	add := func(id string, pid int, group map[int]time.Duration, said control.InstanceStats) {
+		if rate, ok := m.rate(now, id, pid, group, said); ok {
 			each[id] = rate
 			total += rate
 		}
@@ -71,14 +76,14 @@ func (m *meter) read(now time.Time, instances []control.Instance, said control.S
 		own[pid] = used
 	}
 	add(edge, pid, own, said.Edge)
-	var groups map[int]time.Duration // of all in one go: there are many more processes than instances
+	var groups map[int]map[int]time.Duration // of all in one go: there are many more processes than instances
 	if len(instances) > 0 {
 		groups = m.kernel.groups()
 	}
 	for _, i := range instances {
 		there[i.ID] = true
 		if i.PID != 0 {
-			add(i.ID, i.PID, groups, said.Instances[i.ID])
+			add(i.ID, i.PID, groups[i.PID], said.Instances[i.ID])
 		}
 	}
 	for id := range m.uses {
@@ -89,20 +94,25 @@ func (m *meter) read(now time.Time, instances []control.Instance, said control.S
 	return each, total >= fullShare*m.processors
 }
 
-// rate is how many processors a process uses, or a group of them: by times, which the kernel knows, or else by what it says.
-func (m *meter) rate(now time.Time, id string, pid int, times map[int]time.Duration, said control.InstanceStats) (processors float64, ok bool) {
-	p := point{at: now}
-	if p.used, ok = times[pid]; !ok {
+// rate is how many processors a process uses, or a group of them: by what the kernel knows of each of the group, or else by what it says.
+func (m *meter) rate(now time.Time, id string, pid int, group map[int]time.Duration, said control.InstanceStats) (processors float64, ok bool) {
+	p, u := point{at: now}, m.uses[id]
+	if len(group) > 0 {
+		if u == nil || u.pid != pid || u.seen == nil {
+			u = &use{pid: pid, seen: group}
+		}
+		u.count(now, group, m.processors)
+		p.used = u.sum
+	} else {
 		if !m.kernel.says(pid, said, now) {
 			return 0, false
 		}
 		p, pid = point{said.At, said.CPU}, cmp.Or(said.PID, pid)
+		if u == nil || u.pid != pid || u.seen != nil || p.used < u.points[len(u.points)-1].used {
+			u = &use{pid: pid}
+		}
 	}
-	u := m.uses[id]
-	if u == nil || u.pid != pid || p.used < u.points[len(u.points)-1].used {
-		u = &use{pid: pid}
-		m.uses[id] = u
-	}
+	m.uses[id] = u
 	if len(u.points) == 0 || p.at.After(u.points[len(u.points)-1].at) {
 		u.points = append(u.points, p)
 	}
@@ -114,4 +124,21 @@ func (m *meter) rate(now time.Time, id string, pid int, times map[int]time.Durat
 		return 0, false
 	}
 	return (p.used - u.points[0].used).Seconds() / took.Seconds(), true
+}
+
+// count adds what the processes of the group have used since they were last looked at. What those used last that have ended since is not
+// known.
+func (u *use) count(now time.Time, group map[int]time.Duration, processors float64) {
+	var used time.Duration
+	for pid, so := range group {
+		was, known := u.seen[pid]
+		if !known || so >= was { // otherwise the number is another process's now
+			used += so - was
+		}
+	}
+	if n := len(u.points); n > 0 { // one that could not be looked at, and is back, comes with its whole life
+		used = min(used, time.Duration(float64(now.Sub(u.points[n-1].at))*processors))
+	}
+	u.sum += used
+	u.seen = group
 }

@@ -1,6 +1,8 @@
 package autoscale
 
 import (
+	"maps"
+	"math"
 	"os"
 	"testing"
 	"time"
@@ -9,12 +11,19 @@ import (
 	"github.com/holdfast-go/holdfast/scale"
 )
 
-// TestAnInstanceIsItsProcessGroup: all groups are looked at in one go, the platform's own time is its own alone, and when less has been
-// used than before, since one of a group has ended, the measurement begins anew.
+// TestAnInstanceIsItsProcessGroup: all groups are looked at in one go, and the platform's own time is its own alone. Processes of a group
+// come and go.
 func TestAnInstanceIsItsProcessGroup(t *testing.T) {
 	k, looks, own := unknowing(), 0, time.Duration(0)
-	times := map[int]time.Duration{7: time.Hour, 8: 0, os.Getpid(): time.Hour}
-	k.groups = func() map[int]time.Duration { looks++; return times }
+	times := map[int]map[int]time.Duration{7: {7: time.Hour, 70: time.Minute}, 8: {8: 0}, os.Getpid(): {os.Getpid(): time.Hour}}
+	k.groups = func() map[int]map[int]time.Duration {
+		looks++
+		seen := make(map[int]map[int]time.Duration)
+		for group, of := range times {
+			seen[group] = maps.Clone(of)
+		}
+		return seen
+	}
 	k.time = func(pid int) (time.Duration, bool) { return own, pid == os.Getpid() }
 	m, now := newMeter(k, 2), time.Now()
 	instances := []control.Instance{instance("web-1", 7), instance("web-2", 8), instance("web-3", 9)}
@@ -23,8 +32,9 @@ func TestAnInstanceIsItsProcessGroup(t *testing.T) {
 		return m.read(now, instances, control.Stats{})
 	}
 	read()
-	times[7] += 900 * time.Millisecond
-	times[8] += 500 * time.Millisecond
+	times[7][7] += 600 * time.Millisecond
+	times[7][70] += 300 * time.Millisecond
+	times[8][8] += 500 * time.Millisecond
 	own += 550 * time.Millisecond
 	each, full := read()
 	if _, ok := each["web-3"]; ok || each["web-1"] != 0.9 || each["web-2"] != 0.5 || each[edge] != 0.55 || !full {
@@ -33,13 +43,29 @@ func TestAnInstanceIsItsProcessGroup(t *testing.T) {
 	if looks != 2 {
 		t.Errorf("looked %d times, want once each time", looks)
 	}
-	times[7] -= time.Minute
-	if each, full = read(); each["web-1"] != 0 || full {
-		t.Errorf("%v, %t", each, full)
+	steps := []func(){
+		func() { // one has ended, and another one was started since
+			delete(times[7], 70)
+			times[7][71] = 300 * time.Millisecond
+		},
+		func() { // its number is that of another one now
+			times[7][7] += 100 * time.Millisecond
+			times[7][71] = 100 * time.Millisecond
+		},
 	}
-	times[7] += 300 * time.Millisecond
-	if each, _ = read(); each["web-1"] != 0.3 {
-		t.Errorf("%v", each)
+	for i, want := range []float64{0.6, 0.2} { // over two seconds
+		steps[i]()
+		if each, full = read(); math.Abs(each["web-1"]-want) > 1e-9 || full {
+			t.Errorf("%d: %v, %t", i, each, full)
+		}
+	}
+	all := times[7]
+	times[7] = map[int]time.Duration{7: all[7]}
+	read()
+	times[7] = all
+	all[72] = time.Hour // which was there all the time and could not be looked at
+	if each, _ = read(); each["web-1"] > 2 {
+		t.Errorf("%v of two processors", each)
 	}
 }
 

@@ -19,9 +19,9 @@ func processorTime(pid int) (time.Duration, bool) {
 	return used, ok
 }
 
-// groupTimes is the processor time so far of all processes that are there, by process group. What those used that have ended is not in
-// it: a child's whole life would come at the moment at which somebody waits for it.
-func groupTimes() map[int]time.Duration {
+// groupTimes is the processor time so far of all processes that are there, by process group and process. What those used that have ended
+// is not in it: a child's whole life would come at the moment at which somebody waits for it.
+func groupTimes() map[int]map[int]time.Duration {
 	proc, err := os.Open("/proc")
 	if err != nil {
 		return nil
@@ -31,13 +31,17 @@ func groupTimes() map[int]time.Duration {
 	if err != nil {
 		return nil
 	}
-	times := make(map[int]time.Duration)
+	times := make(map[int]map[int]time.Duration)
 	for _, name := range names {
-		if name[0] < '1' || name[0] > '9' { // no process
+		pid, err := strconv.Atoi(name)
+		if err != nil { // no process
 			continue
 		}
 		if group, used, ok := stat(name); ok { // otherwise it has just ended
-			times[group] += used
+			if times[group] == nil {
+				times[group] = make(map[int]time.Duration, 1)
+			}
+			times[group][pid] = used
 		}
 	}
 	return times

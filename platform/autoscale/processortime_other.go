@@ -8,4 +8,4 @@ import "time"
 func processorTime(int) (time.Duration, bool) { return 0, false }
 
 // groupTimes are not known either.
-func groupTimes() map[int]time.Duration { return nil }
+func groupTimes() map[int]map[int]time.Duration { return nil }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/system"
@@ -327,12 +328,13 @@ func (s *Supervisor) resize(ctx context.Context, g *group, n int) error {
 
 // Restart restarts all instances of a service, or those named, one at a time and each under its own number, so that what an
 // instance keeps on disk stays with its name. Before the first is stopped another one is started under the lowest free
-// number, which stands in and is stopped after the last. If the stand-in does not become ready in ReadyTimeout, or
+// number, which stands in and is stopped after the last, with what an earlier Restart left beside it. Those that are not ready
+// come first: nothing is lost by stopping them. If the stand-in does not become ready in ReadyTimeout, or
 // crash loops, it is taken away, the old ones stay, and Restart fails; if one of the others does not, it is taken away, the
-// stand-in stays in its place, and Restart fails. So it does, and no further one is stopped, when one that was ready before, or
-// that was started for it, is not ready any more, and not again within ReadyTimeout: the stand-in stays, too. In a fixed group there is no stand-in, and if a member does not become
-// ready, the others are left alone; members that had been stopped are started. When ctx ends, no further one is begun.
-// Errors are those of Scale.
+// stand-in stays in its place, and Restart fails. So it does, and no further one is stopped, when one that was started for it, or one
+// that is not to be restarted and was ready before, is not ready any more, and not again within ReadyTimeout: the stand-in stays, too. In a
+// fixed group there is no stand-in, and if a member does not become ready, the others are left alone; members that had been stopped
+// are started. When ctx ends, no further one is begun. Errors are those of Scale.
 func (s *Supervisor) Restart(ctx context.Context, service string, ids ...string) error {
 	g, err := s.begin(service)
 	if err != nil {
@@ -362,9 +364,9 @@ func (s *Supervisor) Restart(ctx context.Context, service string, ids ...string)
 
 // roll restarts instances in their places, with another one standing in.
 func (s *Supervisor) roll(ctx context.Context, g *group, old []*instance) error {
-	// None is stopped, and the stand-in is not, while one of those that can be relied on is not ready: what was well when it began,
-	// and what has been started since. One that was sick already is no reason to stop.
-	relied := s.readyOf(g)
+	// No further one is stopped, and the stand-in is not, while one of those that can be relied on is not ready: what was well when it
+	// began and stays, and what has been started since.
+	relied := s.wellOf(g, old)
 	standIn, err := s.start(g, 0)
 	if err != nil {
 		return err
@@ -373,38 +375,72 @@ func (s *Supervisor) roll(ctx context.Context, g *group, old []*instance) error 
 		return fmt.Errorf("restart %s: %w", old[0].id, s.takeAway(ctx, standIn, err))
 	}
 	relied = append(relied, standIn)
-	for _, i := range old {
-		relied = slices.DeleteFunc(relied, func(r *instance) bool { return r == i })
+	for left := old; len(left) > 0; {
 		if err = s.awaitAll(ctx, relied); err != nil {
-			if ctx.Err() != nil {
-				break
-			}
-			return fmt.Errorf("restart %s: not begun: %w; %s stays beside it", i.id, err, standIn.id)
+			break
 		}
+		i := s.worst(left)
+		left = slices.DeleteFunc(left, func(o *instance) bool { return o == i })
 		next, err := s.renew(ctx, i)
 		if err != nil {
-			return fmt.Errorf("restart %s: %w; %s stays in its place", i.id, err, standIn.id)
+			return refused(err, "restart %s: %s stays in its place", i.id, standIn.id)
 		}
 		relied = append(relied, next)
 	}
 	if err == nil {
-		if err = s.awaitAll(ctx, slices.DeleteFunc(relied, func(r *instance) bool { return r == standIn })); err != nil && ctx.Err() == nil {
-			return fmt.Errorf("restart %s: %w; %s stays beside it", g.Service, err, standIn.id)
-		}
+		err = s.awaitAll(ctx, slices.DeleteFunc(relied, func(r *instance) bool { return r == standIn }))
 	}
-	return s.takeAway(ctx, standIn, err)
+	if err != nil && ctx.Err() == nil {
+		return refused(err, "restart %s: %s stays beside it", g.Service, standIn.id)
+	}
+	err = s.takeAway(ctx, standIn, err)
+	for _, i := range s.surplus(g) {
+		err = s.takeAway(ctx, i, err)
+	}
+	return err
 }
 
-// readyOf returns the instances of a group that are ready.
-func (s *Supervisor) readyOf(g *group) (all []*instance) {
+// refused says why something was not done to the end, after what is left of it: all of it is for the user.
+func refused(err error, format string, args ...any) error {
+	code, why := failure.CodeOf(err), err.Error()
+	var crash *CrashError
+	var coded *failure.Error
+	switch {
+	case errors.As(err, &crash):
+		code, why = failure.FailedPrecondition, crash.Error()
+	case errors.As(err, &coded):
+		why = coded.Message
+	}
+	return failure.Wrap(err, code, "%s: %s", fmt.Sprintf(format, args...), why)
+}
+
+// wellOf returns the instances of a group that are ready and can be expected to stay so, without some of them. One that crashes again
+// and again, and is up for a moment, cannot.
+func (s *Supervisor) wellOf(g *group, without []*instance) (all []*instance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, i := range g.staying() {
-		if i.state.State == Ready {
+		lasts := i.crashes <= 1 || time.Since(i.state.Since) >= steady
+		if i.state.State == Ready && lasts && !slices.Contains(without, i) {
 			all = append(all, i)
 		}
 	}
 	return all
+}
+
+// worst returns the first of some instances that is not ready, or the first.
+func (s *Supervisor) worst(of []*instance) *instance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return of[max(0, slices.IndexFunc(of, func(i *instance) bool { return i.state.State != Ready }))]
+}
+
+// surplus returns what a group has beyond what it should have: stand-ins that an earlier restart left.
+func (s *Supervisor) surplus(g *group) []*instance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	staying := g.staying()
+	return slices.Clone(staying[min(g.desired, len(staying)):])
 }
 
 // awaitAll waits until all of them are ready at one time.

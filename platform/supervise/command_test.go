@@ -87,26 +87,62 @@ func TestRollingRestartThatFailsHalfWay(t *testing.T) {
 	check(t, s.WaitReady(soon(t)))
 	err := s.Restart(soon(t), "shop")
 	var crash *supervise.CrashError
-	if !errors.As(err, &crash) || crash.ID != "shop-1" || !strings.Contains(err.Error(), "shop-3 stays") {
+	if !errors.As(err, &crash) || crash.ID != "shop-1" {
 		t.Errorf("got %v", err)
+	}
+	wantCode(t, err, failure.FailedPrecondition)
+	// These words are all that somebody far away is shown.
+	if got := failure.From(err).Message; !strings.HasPrefix(got, "restart shop-1: shop-3 stays in its place: shop-1 keeps crashing: exit status 7") {
+		t.Errorf("got %q", got)
 	}
 	if got := ids(s); !slices.Equal(got, []string{"shop-2", "shop-3"}) {
 		t.Errorf("got %v", got)
 	}
 }
 
-// A restart goes on only while all that can be relied on serve: no further one is stopped when one of the others has stopped to.
+// A service that crashes again and again gets well by the restart that brings its repair: that those of its instances which were up
+// for a moment crash meanwhile is no reason to stop.
+func TestRollingRestartOfACrashLoop(t *testing.T) {
+	dir := t.TempDir()
+	s := running(t, config(t.TempDir()))
+	g := childGroup("shop", 3, "http")
+	// The sixth start of an instance is up until there is a repair.
+	g.Command = []string{"sh", "-c", `me="$1/$HOLDFAST_INSTANCE"; echo >> "$me"
+		if [ -e "$1/repair" ]; then sleep 0.3; exec "$2"; fi
+		[ $(wc -l < "$me") -gt 5 ] || exit 7
+		"$2" & while [ ! -e "$1/repair" ]; do sleep 0.02; done; exit 7`, "sh", dir, os.Args[0]}
+	check(t, s.Add(g))
+	eventually(t, "the sixth start is not up", func() bool {
+		return !slices.ContainsFunc(s.States(), func(st supervise.State) bool { return st.Restarts < 5 || st.State != supervise.Ready })
+	})
+	check(t, os.WriteFile(filepath.Join(dir, "repair"), nil, 0o644))
+	check(t, s.Restart(soon(t), "shop"))
+	for _, st := range s.States() {
+		if st.State != supervise.Ready || st.Restarts > 0 {
+			t.Errorf("%+v", st)
+		}
+	}
+}
+
+// A restart goes on only while all that can be relied on serve: no further one is stopped when one of the others has stopped to. One
+// that is to be restarted anyway comes first instead.
 func TestRollingRestartWhileAnotherIsSick(t *testing.T) {
 	for _, tc := range []struct {
-		name string
-		well bool // again, before it is given up
-	}{{"for good", false}, {"for a while", true}} {
+		name  string
+		ids   []string // to be restarted: all, if there are none
+		well  bool     // again, before it is given up
+		fails bool
+	}{
+		{"one that stays", []string{"shop-1", "shop-2"}, false, true},
+		{"one that stays, for a while", []string{"shop-1", "shop-2"}, true, false},
+		{"one of them", nil, false, false},
+	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()
 			started, gate := filepath.Join(dir, "started"), filepath.Join(dir, "gate")
 			cfg := config(t.TempDir())
 			cfg.ReadyTimeout = 3 * time.Second
-			if tc.well {
+			if !tc.fails {
 				cfg.ReadyTimeout = time.Minute
 			}
 			s := running(t, cfg)
@@ -116,8 +152,14 @@ func TestRollingRestartWhileAnotherIsSick(t *testing.T) {
 			check(t, s.Add(g))
 			check(t, s.WaitReady(soon(t)))
 			before := pids(s)
-			done := make(chan error, 1)
-			go func() { done <- s.Restart(soon(t), "shop") }()
+			events := s.Events()
+			defer events.Stop()
+			restart := func() <-chan error {
+				done := make(chan error, 1)
+				go func() { done <- s.Restart(soon(t), "shop", tc.ids...) }()
+				return done
+			}
+			done := restart()
 			eventually(t, "the stand-in is not started", func() bool { return len(ids(s)) == 4 })
 			check(t, s.Freeze("shop-3"))
 			is := func(id string, state supervise.Phase) func() bool {
@@ -133,19 +175,42 @@ func TestRollingRestartWhileAnotherIsSick(t *testing.T) {
 			}
 			err := <-done
 			after := pids(s)
-			if tc.well {
-				if err != nil || len(after) != 3 || after["shop-2"] == before["shop-2"] {
+			if !tc.fails {
+				if err != nil || len(after) != 3 || after["shop-1"] == before["shop-1"] || after["shop-2"] == before["shop-2"] {
 					t.Errorf("%v: %v, before %v", err, after, before)
+				}
+				if len(tc.ids) == 0 && firstOf(t, events, supervise.Draining) != "shop-3" {
+					t.Error("the frozen one was not the first")
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), "shop-3 is not ready any more") || !strings.Contains(err.Error(), "shop-4 stays") {
+			const told = "restart shop: shop-4 stays beside it: shop-3 is not ready any more"
+			if got := failure.From(err); got == nil || got.Code != failure.DeadlineExceeded || !strings.HasPrefix(got.Message, told) {
 				t.Errorf("got %v", err)
 			}
 			if after["shop-1"] != before["shop-1"] || after["shop-2"] != before["shop-2"] || after["shop-4"] == 0 {
 				t.Errorf("%v, before %v", after, before)
 			}
+			// What stayed is gone with the next one that succeeds.
+			check(t, s.Thaw("shop-3"))
+			eventually(t, "shop-3 is not ready", is("shop-3", supervise.Ready))
+			check(t, <-restart())
+			if got := ids(s); !slices.Equal(got, []string{"shop-1", "shop-2", "shop-3"}) {
+				t.Errorf("got %v", got)
+			}
 		})
+	}
+}
+
+// firstOf returns the first instance that comes into a phase.
+func firstOf(t *testing.T, events *supervise.Events, phase supervise.Phase) string {
+	t.Helper()
+	for {
+		e, err := events.Next(soon(t))
+		check(t, err)
+		if e.State.State == phase {
+			return e.ID
+		}
 	}
 }
 

@@ -42,8 +42,9 @@ type instance struct {
 	readers sync.WaitGroup // of the output of processes
 
 	// Guarded by s.mu.
-	state State
-	told  map[string]string // the addresses of the last event
+	state   State
+	crashes int               // in a row
+	told    map[string]string // the addresses of the last event
 }
 
 // message is an event for the machine.
@@ -403,6 +404,7 @@ func (i *instance) publish() {
 	defer i.s.mu.Unlock()
 	was := i.state
 	now := &i.state
+	i.crashes = i.m.failures
 	now.State, now.Restarts, now.Reason, now.RetryAt = i.m.visible(), i.m.restarts(), i.m.reason, i.m.retryAt
 	now.PID = 0
 	if i.proc != nil {

@@ -139,10 +139,10 @@ func (h *Host) answer(err error) error {
 	var crash *supervise.CrashError
 	var coded *failure.Error
 	switch {
-	case errors.As(err, &crash):
-		return failure.Wrap(err, failure.FailedPrecondition, "%s", crash.Error())
 	case errors.As(err, &coded):
 		return err
+	case errors.As(err, &crash):
+		return failure.Wrap(err, failure.FailedPrecondition, "%s", crash.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		// Nobody but the end of the system, or whoever asked and has left, ends these contexts.
 		return failure.Wrap(err, failure.CodeOf(err), "given up: %s is stopping, or the request was ended", h.sys.Name)
