@@ -16,6 +16,8 @@ import (
 const (
 	// reach is how many messages of a queue can be looked at: the most that a consumer may have in hand.
 	reach = 60_000
+	// sorted is how many bytes of messages are read of a queue to find the oldest of it: that takes a second or two.
+	sorted = 64 << 20
 	// quiet is for how long nothing comes of a queue before it is asked whether that was all.
 	quiet     = 30 * time.Millisecond
 	lockEvery = 50 * time.Millisecond
@@ -35,7 +37,8 @@ func (e *Engine) Bury(ctx context.Context, topic, group string, m *driver.Messag
 	return nil
 }
 
-// Dead implements driver.Engine. The first 60,000 letters can be looked at, and are, for each page. Who looks at the same time waits.
+// Dead implements driver.Engine. The first 60,000 letters can be looked at. For a page the first 64 MiB of them are, and what is needed
+// beyond. Who looks at the same time waits.
 func (e *Engine) Dead(ctx context.Context, topic, group, after string, limit int) ([]driver.Dead, error) {
 	if limit <= 0 {
 		return nil, nil
@@ -47,17 +50,20 @@ func (e *Engine) Dead(ctx context.Context, topic, group, after string, limit int
 	return p.found, nil
 }
 
-// page collects a page of letters by their positions. Nothing bounds how far those are from the order of the queue, so it must
-// see all: clocks differ and are set back, and letters that were looked at may come back late.
+// page collects a page of letters by their positions. Nothing bounds how far those are from the order of the queue, so it should
+// see all: clocks differ and are set back, and letters that were looked at may come back late. Of more than can be read while
+// somebody waits, the order of the queue is believed.
 type page struct {
 	after string
 	limit int
 
+	read  int           // bytes of the letters so far
 	found []driver.Dead // the first of those seen, at most limit, in the order of their positions
 }
 
 // visit is look's. It takes nothing.
 func (p *page) visit(d *amqp.Delivery) (take, more bool) {
+	p.read += len(d.Body)
 	pos := positionOf(d.Headers)
 	if pos <= p.after && (pos != "" || p.after != "") {
 		return false, true
@@ -69,7 +75,7 @@ func (p *page) visit(d *amqp.Delivery) (take, more bool) {
 		return 1
 	})
 	if i == p.limit {
-		return false, true
+		return false, p.read < sorted
 	}
 	if len(p.found) == p.limit {
 		p.found = p.found[:p.limit-1]

@@ -54,6 +54,30 @@ func TestLettersFromTheFutureHideNone(t *testing.T) {
 	}
 }
 
+// TestAPageOfLargeLettersIsNotAllOfThem: somebody waits for it. What it has is what comes first in the queue.
+func TestAPageOfLargeLettersIsNotAllOfThem(t *testing.T) {
+	body := make([]byte, sorted/100)
+	queue := make([]string, 1000)
+	for i := range queue {
+		queue[i] = position(time.Unix(int64(i+1), 0))
+	}
+	for first, reads := range map[int]int{0: 101, 500: 511} {
+		p, read := page{limit: 10}, 0
+		if first > 0 {
+			p.after = queue[first-1]
+		}
+		for more := true; more && read < len(queue); read++ {
+			_, more = p.visit(&amqp.Delivery{Body: body, Headers: amqp.Table{headerPosition: queue[read]}})
+		}
+		if read != reads {
+			t.Errorf("from %d on: %d were read, want %d", first, read, reads)
+		}
+		if len(p.found) != 10 || p.found[0].Position != queue[first] || p.found[9].Position != queue[first+9] {
+			t.Errorf("from %d on: %d, %v", first, len(p.found), p.found)
+		}
+	}
+}
+
 // TestLettersWithoutPositionsComeFirst, in the order of the queue: somebody else put them there.
 func TestLettersWithoutPositionsComeFirst(t *testing.T) {
 	p := page{limit: 3}
