@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -61,8 +62,12 @@ type exchange struct {
 	base    context.Context // as it came from the server: ends when the client goes away
 
 	mu     sync.Mutex
-	stream bool     // the deadline was lifted
-	ends   []func() // called when the handler returned
+	rc     *http.ResponseController // of what the server gave us
+	stream bool                     // the deadline was lifted
+	own    bool                     // the handler of a stream sets write deadlines of its own
+	conn   net.Conn                 // what the handler has taken
+	over   bool                     // the handler returned
+	ends   []func()                 // called when the handler returned
 	pass   pass
 
 	watch   resilience.ServeObserver // nil: nobody
@@ -88,7 +93,7 @@ func (h *Handler) serve(rw *responseWriter, out http.ResponseWriter, r *http.Req
 	h.active.Add(1)
 	defer h.active.Add(-1)
 
-	x := &exchange{handler: h, base: r.Context()}
+	x := &exchange{handler: h, base: r.Context(), rc: http.NewResponseController(rw.ResponseWriter)}
 	rw.exchange = x
 	defer x.end()
 	request := h.gate.read(r)
@@ -256,6 +261,9 @@ func (b *incomingBody) linger(w http.ResponseWriter) {
 }
 
 func (x *exchange) streaming() bool {
+	if x == nil {
+		return false
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.stream
@@ -264,7 +272,7 @@ func (x *exchange) streaming() bool {
 func (x *exchange) end() {
 	x.mu.Lock()
 	ends := x.ends
-	x.ends = nil
+	x.ends, x.over = nil, true
 	x.mu.Unlock()
 	for _, f := range ends {
 		f()

@@ -3,8 +3,10 @@ package rest
 import (
 	"bufio"
 	"io"
+	"math"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/holdfast-go/holdfast/admission"
@@ -81,20 +83,61 @@ func (w *responseWriter) gaveUp() bool {
 
 func (w *responseWriter) Write(p []byte) (int, error) {
 	w.ok()
+	if w.exchange.writes() {
+		defer w.exchange.wrote()
+	}
 	return w.ResponseWriter.Write(p)
 }
 
 // ReadFrom keeps sendfile working for handlers that copy files.
 func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
 	w.ok()
-	return io.Copy(w.ResponseWriter, src)
+	if !w.exchange.streaming() {
+		return io.Copy(w.ResponseWriter, src)
+	}
+	all, limited := src.(*io.LimitedReader) // one within another would keep sendfile from working
+	if !limited {
+		all = &io.LimitedReader{R: src, N: math.MaxInt64}
+	}
+	if _, ok := all.R.(*os.File); !ok { // its source may take its time
+		return io.Copy(struct{ io.Writer }{w}, src)
+	}
+	for copied := int64(0); ; {
+		part := &io.LimitedReader{R: all.R, N: min(all.N, streamPart)}
+		n, err := w.readPart(part)
+		copied += n
+		all.N -= n
+		if err != nil || part.N > 0 || all.N <= 0 {
+			return copied, err
+		}
+	}
+}
+
+func (w *responseWriter) readPart(part *io.LimitedReader) (int64, error) {
+	if w.exchange.writes() {
+		defer w.exchange.wrote()
+	}
+	return io.Copy(w.ResponseWriter, part)
 }
 
 func (w *responseWriter) Flush() { _ = w.FlushError() }
 
 func (w *responseWriter) FlushError() error {
 	w.ok()
+	if w.exchange.writes() {
+		defer w.exchange.wrote()
+	}
 	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// SetWriteDeadline is for http.ResponseController.
+func (w *responseWriter) SetWriteDeadline(at time.Time) error {
+	if x := w.exchange; x != nil {
+		x.mu.Lock()
+		x.own = x.stream
+		x.mu.Unlock()
+	}
+	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(at)
 }
 
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -102,6 +145,7 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err == nil {
 		w.begun, w.status = true, http.StatusSwitchingProtocols
 		if w.exchange != nil { // what follows is no request
+			w.exchange.taken(conn)
 			w.exchange.leave(w.handler.gate, admission.Failed)
 		}
 	}

@@ -308,6 +308,7 @@ func follow[T any](ctx context.Context, c *Client, path string, connected func()
 	}
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(make([]byte, 0, 4096), maxLine)
+	lines.Split(wholeLines)
 	for lines.Scan() {
 		var v T
 		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
@@ -318,6 +319,15 @@ func follow[T any](ctx context.Context, c *Client, path string, connected func()
 		}
 	}
 	return c.streamEnd(ctx, path, lines.Err())
+}
+
+// wholeLines is a bufio.SplitFunc for lines. What is behind the last one is none: the stream was cut.
+func wholeLines(data []byte, _ bool) (advance int, line []byte, err error) {
+	end := bytes.IndexByte(data, '\n')
+	if end < 0 {
+		return 0, nil, nil
+	}
+	return end + 1, data[:end], nil
 }
 
 // streamEnd is what the end of a stream means.

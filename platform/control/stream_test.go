@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +124,27 @@ func TestABrokenStreamIsNoCleanEnd(t *testing.T) {
 	_, addr := serve(t, f)
 	if _, err := rawGet(t, addr, "/v1/events"); err == nil {
 		t.Error("the answer ended cleanly, want an aborted connection")
+	}
+}
+
+// TestAStreamThatIsCutWithinALineIsNoCleanEnd, nor a line: whoever wrote it is gone.
+func TestAStreamThatIsCutWithinALineIsNoCleanEnd(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Server", "holdfast-control")
+		_, _ = io.WriteString(w, `{"text":"whole"}`+"\n"+`{"text":"ha`)
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	defer srv.Close()
+	c := control.NewClient(srv.Listener.Addr().String())
+	defer c.Close()
+	var got []string
+	err := c.Logs(t.Context(), control.LogQuery{Follow: true}, func(l control.LogLine) error {
+		got = append(got, l.Text)
+		return nil
+	})
+	if !errors.Is(err, control.ErrGone) || !slices.Equal(got, []string{"whole"}) {
+		t.Errorf("%v, %q", err, got)
 	}
 }
 

@@ -28,6 +28,50 @@ type logs struct {
 	head    int
 	size    int
 	refused uint64
+	tails   map[*Tail]bool
+}
+
+// tailWaiting bounds the lines that wait for one Tail.
+const tailWaiting = 1000
+
+// Tail are the lines that come by OTLP from when it was made on, of those that were asked for.
+type Tail struct {
+	// Lines has them. Where lines are missing, since nobody has read it for long, there is one with Dropped set.
+	Lines <-chan control.LogLine
+
+	l       *logs
+	send    chan control.LogLine
+	fits    func(control.LogLine) bool
+	dropped int // guarded by logMu
+}
+
+// Stop ends it. Nothing comes from then on.
+func (t *Tail) Stop() {
+	t.l.logMu.Lock()
+	defer t.l.logMu.Unlock()
+	delete(t.l.tails, t)
+}
+
+// add is called with logMu held.
+func (t *Tail) add(line control.LogLine) {
+	if !t.fits(line) {
+		return
+	}
+	if t.dropped > 0 {
+		select {
+		case t.send <- control.LogLine{Time: line.Time, Dropped: t.dropped}:
+			t.dropped = 0
+		default:
+		}
+	}
+	if t.dropped == 0 {
+		select {
+		case t.send <- line:
+			return
+		default:
+		}
+	}
+	t.dropped++
 }
 
 // AddLine takes a line that a process has written. What it says of its trace, its span and its level is found in it.
@@ -81,6 +125,11 @@ func (l *logs) add(line control.LogLine, own bool) {
 		l.refused++
 		return
 	}
+	if own {
+		for t := range l.tails {
+			t.add(line)
+		}
+	}
 	l.lines, l.own = append(l.lines, line), append(l.own, own)
 	l.size += size
 	for l.size > l.limit {
@@ -122,19 +171,33 @@ func (l *logs) of(id traceID) []control.LogLine {
 	return out
 }
 
-// Sent are the lines that came by OTLP and that q fits, oldest first: those that no process has written.
-func (s *Store) Sent(q control.LogQuery) []control.LogLine {
+// Sent are the lines that came by OTLP and that q fits, oldest first: those that no process has written. With q.Follow it also returns
+// what comes after them, without gap or overlap; the caller must Stop it.
+func (s *Store) Sent(q control.LogQuery) ([]control.LogLine, *Tail) {
 	l := &s.logs
-	fits := Filter(q)
+	text := Filter(q)
+	fits := func(line control.LogLine) bool {
+		return (q.Service == "" || q.Service == line.Service || q.Service == line.Instance) && text(line)
+	}
 	l.logMu.Lock()
 	defer l.logMu.Unlock()
 	var out []control.LogLine
 	for i, line := range l.lines[l.head:] {
-		if l.own[l.head+i] && (q.Service == "" || q.Service == line.Service || q.Service == line.Instance) && fits(line) {
+		if l.own[l.head+i] && fits(line) {
 			out = append(out, line)
 		}
 	}
-	return out[max(0, len(out)-max(q.Lines, 0)):]
+	out = out[max(0, len(out)-max(q.Lines, 0)):]
+	if !q.Follow {
+		return out, nil
+	}
+	t := &Tail{l: l, fits: fits, send: make(chan control.LogLine, tailWaiting)}
+	t.Lines = t.send
+	if l.tails == nil {
+		l.tails = make(map[*Tail]bool)
+	}
+	l.tails[t] = true
+	return out, t
 }
 
 // Filter returns what says whether a line has what q asks for in its text and its trace; who wrote it does not matter.

@@ -27,11 +27,14 @@ const maxName = 50
 // reserved are names that mean something else where services are named.
 var reserved = map[string]string{
 	"control":   "it is the platform's own",
+	"edge":      "drills and the console call the platform's own edge so",
+	"queue":     "drills call the queue's engine so",
+	"registry":  "drills call the registry's engine so",
 	"localhost": "it is a host name already",
 }
 
 // set are the variables that the platform gives to every instance.
-var set = []string{"HOLDFAST_REGISTRY", "HOLDFAST_INSTANCE", "HOLDFAST_GRPC_ADDR", "HOLDFAST_HTTP_ADDR", "HOLDFAST_DATA_DIR", "HOLDFAST_POLICIES", "HOLDFAST_QUEUE", "HOLDFAST_AGENT"}
+var set = []string{"HOLDFAST_REGISTRY", "HOLDFAST_INSTANCE", "HOLDFAST_GRPC_ADDR", "HOLDFAST_HTTP_ADDR", "HOLDFAST_DATA_DIR", "HOLDFAST_POLICIES", "HOLDFAST_QUEUE", "HOLDFAST_AGENT", "HOLDFAST_CLOCKS"}
 
 func (p *parser) system(n *yaml.Node) {
 	var members, services *yaml.Node

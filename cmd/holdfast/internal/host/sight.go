@@ -167,9 +167,9 @@ func (h *Host) noteLines(ctx context.Context) error {
 	}
 }
 
-// filtered are the lines that q asks for by their text or their trace: those kept of the processes' output, with those that
-// came by OTLP, the last q.Lines of them.
-func (h *Host) filtered(q control.LogQuery, lines []supervise.Line) []control.LogLine {
+// filtered are the lines that q asks for by their text or their trace, of those kept of the processes' output, with those that were
+// sent by OTLP, the last q.Lines of them.
+func filtered(q control.LogQuery, lines []supervise.Line, sent []control.LogLine) []control.LogLine {
 	fits := sight.Filter(q)
 	var out []control.LogLine
 	for _, l := range lines {
@@ -177,7 +177,7 @@ func (h *Host) filtered(q control.LogQuery, lines []supervise.Line) []control.Lo
 			out = append(out, line)
 		}
 	}
-	out = append(out, h.sight.store.Sent(q)...)
+	out = append(out, sent...)
 	slices.SortStableFunc(out, func(a, b control.LogLine) int { return a.Time.Compare(b.Time) })
 	return out[max(0, len(out)-max(q.Lines, 0)):]
 }

@@ -183,12 +183,46 @@ func (h *Host) Logs(ctx context.Context, q control.LogQuery, emit func(control.L
 	if tail != nil {
 		defer tail.Stop()
 	}
-	for _, l := range h.filtered(q, lines) {
+	sent, more := h.sight.store.Sent(q)
+	if more != nil {
+		defer more.Stop()
+	}
+	for _, l := range filtered(q, lines, sent) {
 		if err := emit(l); err != nil {
 			return err
 		}
 	}
-	for tail != nil {
+	if tail == nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	written := make(chan control.LogLine)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = hand(ctx, tail, fits, written)
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	for {
+		var line control.LogLine
+		select {
+		case line = <-written:
+		case line = <-more.Lines:
+		case <-done:
+			return err
+		}
+		if err := emit(line); err != nil {
+			return err
+		}
+	}
+}
+
+// hand hands on what comes of a tail and fits, until ctx ends or the supervisor has ended.
+func hand(ctx context.Context, tail *supervise.Tail, fits func(control.LogLine) bool, to chan<- control.LogLine) error {
+	for {
 		l, err := tail.Next(ctx)
 		if errors.Is(err, io.EOF) || ctx.Err() != nil {
 			return nil
@@ -196,13 +230,16 @@ func (h *Host) Logs(ctx context.Context, q control.LogQuery, emit func(control.L
 		if err != nil {
 			return err
 		}
-		if line := logLine(l); line.Dropped > 0 || fits(line) {
-			if err := emit(line); err != nil {
-				return err
-			}
+		line := logLine(l)
+		if line.Dropped == 0 && !fits(line) {
+			continue
+		}
+		select {
+		case to <- line:
+		case <-ctx.Done():
+			return nil
 		}
 	}
-	return nil
 }
 
 func logLine(l supervise.Line) control.LogLine {
