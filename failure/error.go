@@ -124,7 +124,8 @@ func (e *Error) WithViolation(field, format string, args ...any) *Error {
 	return &c
 }
 
-// Error is "CODE: message: violations: cause", for logs; the caller is shown Message.
+// Error is "CODE: message: violations: cause", for logs, without a cause that says just what the message does; the caller is shown
+// Message.
 func (e *Error) Error() string {
 	if e == nil { // somebody returned a nil *Error as an error: a bug, but not one to panic about in a log line
 		return "<nil>"
@@ -140,8 +141,10 @@ func (e *Error) Error() string {
 		b.WriteString(v.Field + " " + v.Description)
 	}
 	if e.Cause != nil {
-		b.WriteString(": ")
-		b.WriteString(e.Cause.Error())
+		if cause := e.Cause.Error(); cause != e.Message {
+			b.WriteString(": ")
+			b.WriteString(cause)
+		}
 	}
 	return b.String()
 }

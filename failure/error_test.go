@@ -114,7 +114,8 @@ func TestText(t *testing.T) {
 		"NOT_FOUND: no product 7: sql: no rows": failure.Wrap(errors.New("sql: no rows"), failure.NotFound, "no product 7"),
 		"INVALID_ARGUMENT: order: quantity must be positive, currency is unknown": failure.New(failure.InvalidArgument, "order").
 			WithViolation("quantity", "must be positive").WithViolation("currency", "is unknown"),
-		"UNKNOWN": {},
+		"CANCELLED: context canceled": failure.Wrap(context.Canceled, failure.Canceled, "context canceled"),
+		"UNKNOWN":                     {},
 	} {
 		if got := err.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)

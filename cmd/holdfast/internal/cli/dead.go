@@ -229,7 +229,7 @@ func (a *app) listLetters(ctx context.Context, letters *queue.DeadLetters, limit
 			key = "-"
 		}
 		rows = append(rows, []string{
-			terminal.Clean(l.Letter), terminal.Clean(l.ID), terminal.Clean(key), age(time.Since(l.Buried)), strconv.Itoa(l.Attempts), short(l.Reason),
+			terminal.Clean(l.Letter), terminal.Clean(l.ID), terminal.Clean(key), age(time.Since(l.Buried)), strconv.Itoa(l.Attempts), short(why(l)),
 		})
 	}
 	a.printTable(rows)
@@ -237,6 +237,14 @@ func (a *app) listLetters(ctx context.Context, letters *queue.DeadLetters, limit
 		fmt.Fprintf(a.Err, "there are more; --limit N lists as many\n")
 	}
 	return nil
+}
+
+// why is the reason of a letter, and the error that tells it from others.
+func why(l letterRow) string {
+	if l.LastError == "" || strings.Contains(l.Reason, l.LastError) {
+		return l.Reason
+	}
+	return strings.TrimPrefix(l.Reason+": "+l.LastError, ": ")
 }
 
 // eachLetter calls f for every letter, oldest first, until it has enough.

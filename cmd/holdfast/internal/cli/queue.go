@@ -18,6 +18,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/host"
 	"github.com/holdfast-go/holdfast/cmd/holdfast/internal/terminal"
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/platform/control"
 	"github.com/holdfast-go/holdfast/queue"
 	"github.com/holdfast-go/holdfast/queue/driver"
@@ -215,7 +216,25 @@ func (a *app) withQueue(ctx context.Context, opts *queueOptions, timeout time.Du
 	}
 	q := queue.New(engine, queue.Config{Source: "holdfast", Logger: slog.New(slog.DiscardHandler), PublishTimeout: queueTimeout})
 	defer func() { _ = errors.Join(q.Close(), engine.Close()) }() // nothing is open that matters
-	return f(ctx, q)
+	return engineFailed(url, f(ctx, q))
+}
+
+// engineFailed says what an error of the engine is: it is not sent by anybody, so that its cause is known here, and says more than its
+// message.
+func engineFailed(url string, err error) error {
+	var e *failure.Error
+	if !errors.As(err, &e) || e.Cause == nil {
+		return err
+	}
+	scheme, place, _ := strings.Cut(url, "://")
+	place = place[strings.LastIndexByte(place, '@')+1:]
+	if end := strings.IndexAny(place, "/?"); end >= 0 {
+		place = place[:end]
+	}
+	if e.Code == failure.Unavailable || e.Code == failure.DeadlineExceeded {
+		return failure.Wrap(err, e.Code, "%s://%s does not answer: %v", scheme, place, e.Cause)
+	}
+	return failure.Wrap(err, e.Code, "%s://%s: %v", scheme, place, e.Cause)
 }
 
 // completeGroups offers topics, and then the groups of the topic that is there, for so many arguments.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,43 @@ func TestQueueHelpShowsNoEnvironment(t *testing.T) {
 		if code := l.run(strings.Fields(args)...); code != 2 || !strings.Contains(l.err.String(), want) || strings.Contains(l.err.String(), "hunter2") {
 			t.Errorf("%s: exit code %d: %s", args, code, l.err.String())
 		}
+	}
+}
+
+// An engine that cannot be reached is named, and why, but not its password.
+func TestQueueEngineThatDoesNotAnswer(t *testing.T) {
+	l := &line{}
+	addr := freeAddr(t)
+	code := l.run("queue", "list", "--queue", "amqp://shop:hunter2@"+addr)
+	if got := l.err.String(); code != 1 || !strings.Contains(got, "amqp://"+addr+" does not answer: ") || !strings.Contains(got, "refused") || strings.Contains(got, "hunter2") {
+		t.Errorf("exit code %d: %s", code, got)
+	}
+}
+
+// What is the same for all letters of a group does not tell why each of them is there.
+func TestQueueDeadSaysWhy(t *testing.T) {
+	l, e := nats(t)
+	if err := e.Declare(t.Context(), driver.Topic{Name: "orders.paid", Groups: []string{"shipping"}}); err != nil {
+		t.Fatal(err)
+	}
+	want := "LETTER ID KEY BURIED ATTEMPTS REASON\n"
+	for i, c := range [][3]string{
+		{"rejected by its handler", "no such visitor", "rejected by its handler: no such visitor"},
+		{"", "no such visitor", "no such visitor"},
+		{"not JSON: x", "x", "not JSON: x"},
+		{"expired", "", "expired"},
+	} {
+		id := strconv.Itoa(i + 1)
+		err := e.Bury(t.Context(), "orders.paid", "shipping", &driver.Message{
+			ID: id, Source: "orders", Type: "paid", Key: "k", Time: time.Unix(1, 0), Attributes: map[string]string{"holdfastreason": c[0], "holdfastlasterror": c[1]},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want += id + " " + id + " k 0s 0 " + c[2] + "\n"
+	}
+	if code := l.run("queue", "dead", "orders.paid", "shipping"); code != 0 || squeeze(l.out.String()) != want {
+		t.Errorf("exit code %d: %s%s, want %s", code, l.out.String(), l.err.String(), want)
 	}
 }
 

@@ -19,6 +19,9 @@ func (a *app) restartCommand() *cobra.Command {
 again under its name. Before the first one stops, another instance is started under a free number; it stands in and is
 stopped after the last. Control members have no stand-in.
 
+What is started is the program as it is now. One that "up" has built from Go is in the system's data directory, where a new version
+of it can be built: go build -o .holdfast/shop/bin/orders ./orders
+
 A target is a service (orders) or an instance (orders-1). Ctrl-C ends it after the instance under way.`,
 		Example: `  holdfast restart orders
   holdfast restart orders-1

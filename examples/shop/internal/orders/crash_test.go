@@ -69,12 +69,18 @@ func (w *world) process(f shoptest.Fault) (*orders.Server, *orders.Recovery) {
 		orders.NewRecovery(store, p, everythingAtOnce, shoptest.Quiet())
 }
 
+// unfinished returns the orders with something to do.
 func (w *world) unfinished(t fataler) []*orders.Order {
-	left, err := orders.NewStore(w.book).Unfinished(context.Background(), 1000)
+	store := orders.NewStore(w.book)
+	promised, err := store.Promised(context.Background(), nil, 1000)
+	if err != nil {
+		t.Fatalf("promised: %v", err)
+	}
+	others, err := store.Unfinished(context.Background(), nil, 1000)
 	if err != nil {
 		t.Fatalf("unfinished: %v", err)
 	}
-	return left
+	return append(promised, others...)
 }
 
 // waiting returns the orders that wait to be told of their payment.

@@ -59,7 +59,8 @@ type Book struct {
 	mu         sync.RWMutex
 	orders     *btree.Map[string, *entry]
 	byCustomer *btree.Map[string, *entry] // the newest first
-	unfinished *btree.Map[string, *entry] // with something to do, the oldest first
+	promised   *btree.Map[string, *entry] // see Status.Promised; the oldest first
+	unfinished *btree.Map[string, *entry] // the others with something to do, the oldest first
 	waiting    *btree.Map[string, *entry] // see Status.Waits; the oldest first
 	outbox     *btree.Map[uint64, *events.Event]
 	last       uint64 // the highest number of an event that was ever in the outbox
@@ -79,6 +80,7 @@ func NewBook() *Book {
 	return &Book{
 		orders:     new(btree.Map[string, *entry]),
 		byCustomer: new(btree.Map[string, *entry]),
+		promised:   new(btree.Map[string, *entry]),
 		unfinished: new(btree.Map[string, *entry]),
 		waiting:    new(btree.Map[string, *entry]),
 		outbox:     new(btree.Map[uint64, *events.Event]),
@@ -135,12 +137,15 @@ func (b *Book) put(o *Order, version uint64) *entry {
 	b.orders.Set(o.ID, e)
 	b.byCustomer.Set(customerKey(o), e)
 	key := unfinishedKey(o)
+	b.promised.Delete(key)
 	b.unfinished.Delete(key)
 	b.waiting.Delete(key)
 	switch {
 	case o.Status.Final():
 	case o.Status.Waits():
 		b.waiting.Set(key, e)
+	case o.Status.Promised():
+		b.promised.Set(key, e)
 	default:
 		b.unfinished.Set(key, e)
 	}
@@ -184,6 +189,7 @@ func (b *Book) page(tree func(*Book) *btree.Map[string, *entry], prefix, after s
 // The trees of a Book, for page.
 func byID(b *Book) *btree.Map[string, *entry]         { return b.orders }
 func byCustomer(b *Book) *btree.Map[string, *entry]   { return b.byCustomer }
+func byPromised(b *Book) *btree.Map[string, *entry]   { return b.promised }
 func byUnfinished(b *Book) *btree.Map[string, *entry] { return b.unfinished }
 func byWaiting(b *Book) *btree.Map[string, *entry]    { return b.waiting }
 
@@ -272,7 +278,8 @@ func (b *Book) Restore(from io.Reader) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.orders, b.byCustomer, b.unfinished, b.waiting = fresh.orders, fresh.byCustomer, fresh.unfinished, fresh.waiting
+	b.orders, b.byCustomer = fresh.orders, fresh.byCustomer
+	b.promised, b.unfinished, b.waiting = fresh.promised, fresh.unfinished, fresh.waiting
 	b.outbox, b.last = fresh.outbox, fresh.last
 	b.known = 0
 	b.grow()

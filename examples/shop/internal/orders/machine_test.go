@@ -29,6 +29,9 @@ func TestWhatTheVersionBeforeHasLeftIsRead(t *testing.T) {
 	if err := book.Restore(strings.NewReader(snapshot1)); err != nil {
 		t.Fatal(err)
 	}
+	if promised, err := orders.NewStore(groupOf(book)).Promised(t.Context(), nil, 10); err != nil || len(promised) != 1 || promised[0].ID != "ord-b" {
+		t.Fatalf("%+v, %v", promised, err)
+	}
 	w := newWorld()
 	for i, text := range []string{create1, update1} {
 		var c orders.Command

@@ -42,6 +42,9 @@ func (s Status) Final() bool { return s == Confirmed || s == Rejected }
 // Waits reports whether an order goes on when it is told to, and not before.
 func (s Status) Waits() bool { return s == Placed }
 
+// Promised reports whether an order is only to be finished: somebody has paid for it.
+func (s Status) Promised() bool { return s == Paid }
+
 // Line is one product of an order, with its price at the time of ordering.
 type Line struct {
 	Product  string `json:"product"`

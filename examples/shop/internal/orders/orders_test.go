@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/grpc"
 
 	"github.com/holdfast-go/holdfast/examples/shop/gen/inventorypb"
 	"github.com/holdfast-go/holdfast/examples/shop/gen/orderspb"
@@ -231,7 +232,7 @@ func TestAPaidOrderDoesNotWaitForTheOthers(t *testing.T) {
 			}
 		}
 		server, _ := w.process(without("Inventory/Reserve"))
-		for i := range 150 {
+		for i := range 1000 {
 			if _, err := server.Place(t.Context(), place(fmt.Sprint("waits-", i), 0)); !errors.Is(err, failure.Unavailable) {
 				t.Fatal(err)
 			}
@@ -256,6 +257,76 @@ func TestAPaidOrderDoesNotWaitForTheOthers(t *testing.T) {
 		}
 		if o, err := store.Load(t.Context(), paid.GetOrder().GetId()); err != nil || o.Status != orders.Confirmed {
 			t.Errorf("%+v, %v", o, err)
+		}
+	})
+}
+
+// hanging is a connection on which calls of one method get no answer.
+type hanging struct {
+	*shoptest.Conn
+	method string
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (h hanging) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	if strings.HasSuffix(method, h.method) {
+		<-ctx.Done()
+		return failure.Wrap(ctx.Err(), failure.DeadlineExceeded, "no answer")
+	}
+	return h.Conn.Invoke(ctx, method, args, reply, opts...)
+}
+
+// A service that hangs has many orders wait for it, for as long as it does. What was promised does not wait for them, and
+// of the others each has its turn.
+func TestOrdersThatHangHoldUpNoOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		store := orders.NewStore(w.book)
+		undoing := func(id string, chargeable bool) {
+			if _, err := store.Create(t.Context(), &orders.Order{
+				ID: id, Customer: "ada", Status: orders.Undoing, Chargeable: chargeable, Created: time.Now(),
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 1000 {
+			undoing(fmt.Sprint("ord-hangs-", i), true)
+		}
+		time.Sleep(time.Second)
+		undoing("ord-behind", false)
+		conn := hanging{w.conn, "Payment/Void"}
+		process := orders.NewProcess(store, inventorypb.NewInventoryClient(conn), paymentpb.NewPaymentClient(conn))
+		done := make(chan error)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			done <- orders.NewRecovery(store, process, orders.RecoveryConfig{}, shoptest.Quiet()).Run(ctx)
+		}()
+		time.Sleep(20 * time.Second)
+		commitFails := func(op string) shoptest.Fate {
+			if strings.HasSuffix(op, "Inventory/Commit") {
+				return shoptest.Lost
+			}
+			return shoptest.Works
+		}
+		server, _ := w.process(commitFails)
+		paid, err := server.Place(t.Context(), place("paid", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.tell(t.Context(), commitFails, false); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if o, err := store.Load(t.Context(), paid.GetOrder().GetId()); err != nil || o.Status != orders.Confirmed {
+			t.Errorf("10 s later what was promised is %+v, %v", o, err)
+		}
+		time.Sleep(20 * time.Minute)
+		if o, err := store.Load(t.Context(), "ord-behind"); err != nil || o.Status != orders.Rejected {
+			t.Errorf("one behind those that hang is %+v, %v", o, err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

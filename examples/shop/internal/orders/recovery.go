@@ -2,9 +2,10 @@ package orders
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,8 +24,8 @@ type RecoveryConfig struct {
 	// Ask is how long an order waits to be told of its payment before the payment provider is asked. Default 5 min: messages
 	// come late when what carries them is away, and this is only for one that nobody will ever bring.
 	Ask time.Duration
-	// AtOnce is how many orders are worked on at the same time. Default 8: one that waits for another service must not
-	// hold up the others.
+	// AtOnce is how many orders of each kind are worked on at the same time. Default 8: one that waits for another service
+	// must not hold up the others.
 	AtOnce int
 	// When, if set, is asked before every look whether this process is the one to do it. It saves work and nothing else:
 	// two at once are as good as one.
@@ -32,8 +33,9 @@ type RecoveryConfig struct {
 }
 
 // Recovery picks up orders that were left on the way, because a process died or a customer went away: what was promised
-// (Paid) is finished, what was not is undone; and what waits for a message that does not come asks. It may run in any number
-// of processes at once.
+// (Paid) is finished, what was not is undone; and what waits for a message that does not come asks. These are three kinds, and
+// none waits for another: while a service is away, those that need it are many, and each takes its time to fail. It may run in
+// any number of processes at once.
 //
 // How long an order was left is counted here, from the first look that found it as it is, and not by the times in it: those are
 // of the clocks of other processes, and one that is some minutes off would have orders given up in the middle of a checkout, or
@@ -44,10 +46,19 @@ type Recovery struct {
 	cfg     RecoveryConfig
 	log     *slog.Logger
 
-	last *Order // of those that wait, where the last look has ended; nil to begin with the oldest
+	kinds []*kind
+}
 
-	// What was found in the round of looks before this one and in this one, by order. A round ends with the last of those that
-	// wait; what it did not find is forgotten.
+// kind is the orders of one kind, as the recovery goes through them. Each look begins where the last one has ended, so that
+// those that hang keep none of those behind them from their turn.
+type kind struct {
+	page  func(ctx context.Context, after *Order, limit int) ([]*Order, error)
+	limit int // of a look
+
+	last *Order // where the last look has ended; nil to begin with the oldest
+
+	// What was found in the round of looks before this one and in this one, by order. A round ends with the newest order; what
+	// it did not find is forgotten.
 	before, found map[string]sighting
 }
 
@@ -74,84 +85,98 @@ func NewRecovery(store Store, process *Process, cfg RecoveryConfig, log *slog.Lo
 	if cfg.AtOnce <= 0 {
 		cfg.AtOnce = 8
 	}
-	return &Recovery{store: store, process: process, cfg: cfg, log: log, found: make(map[string]sighting)}
+	return &Recovery{store: store, process: process, cfg: cfg, log: log, kinds: []*kind{
+		{page: store.Promised, limit: 1000, found: make(map[string]sighting)},
+		{page: store.Unfinished, limit: 1000, found: make(map[string]sighting)},
+		{page: store.Waiting, limit: 100, found: make(map[string]sighting)},
+	}}
 }
 
 // Run looks for orders that were left until ctx ends. It returns nil.
 func (r *Recovery) Run(ctx context.Context) error {
+	var all sync.WaitGroup
+	for _, k := range r.kinds {
+		all.Go(func() { r.run(ctx, k) })
+	}
+	all.Wait()
+	return nil
+}
+
+func (r *Recovery) run(ctx context.Context, k *kind) {
 	for {
 		// Spread, so that several processes do not always meet at the same order.
 		pause := r.cfg.Every*4/5 + rand.N(r.cfg.Every*2/5)
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(pause):
 		}
 		if r.cfg.When != nil && !r.cfg.When() {
 			continue
 		}
-		if err := r.Once(ctx); err != nil && ctx.Err() == nil {
+		if err := r.look(ctx, k); err != nil && ctx.Err() == nil {
 			r.log.Warn("recovery of orders", "error", err) // next time
 		}
 	}
 }
 
 const (
-	maxUnfinished = 1000            // in one look
-	maxWaiting    = 100             // in one look
-	recoverTime   = 5 * time.Second // for one order
+	lookTime    = 10 * time.Second // after that a look begins no more
+	recoverTime = 5 * time.Second  // for one order
 )
 
-// Once looks at unfinished orders and works on those that were left: first those that were promised, then the others,
-// the oldest first. One that fails does not hold up the others; the first error is returned. It is called by one goroutine at a
-// time.
+// Once looks at the orders of each kind once, one kind after the other, and works on those that were left. One that fails does
+// not hold up the others; errors are returned. It is called by one goroutine at a time, and not beside Run.
 func (r *Recovery) Once(ctx context.Context) error {
-	unfinished, err := r.store.Unfinished(ctx, maxUnfinished)
+	var errs []error
+	for _, k := range r.kinds {
+		errs = append(errs, r.look(ctx, k))
+	}
+	return errors.Join(errs...)
+}
+
+// look works on the orders of a kind that were left, the oldest first. It returns the first error.
+func (r *Recovery) look(ctx context.Context, k *kind) error {
+	page, err := k.page(ctx, k.last, k.limit)
 	if err != nil {
 		return err
 	}
-	waiting, err := r.store.Waiting(ctx, r.last, maxWaiting)
-	if err != nil {
-		return err
+	if k.last = nil; len(page) == k.limit {
+		k.last = page[k.limit-1] // there may be more
 	}
-	if r.last = nil; len(waiting) == maxWaiting {
-		r.last = waiting[maxWaiting-1] // there may be more, and none waits for those who are before it to be answered
+	begun := time.Now()
+	for _, o := range page {
+		k.see(begun, o)
 	}
-	// While another service is away, those that wait for it are many, and each takes its time to fail.
-	slices.SortStableFunc(unfinished, func(a, b *Order) int { return promised(b) - promised(a) })
-	now := time.Now()
 	var work errgroup.Group
 	work.SetLimit(r.cfg.AtOnce)
-	for _, o := range append(unfinished, waiting...) {
-		left := r.left(now, o)
+	for i, o := range page {
+		if i > 0 && time.Since(begun) >= lookTime {
+			k.last = page[i-1]
+			break
+		}
+		left := begun.Sub(k.found[o.ID].at)
 		work.Go(func() error { return r.recover(ctx, o, left) })
 	}
-	if r.last == nil {
-		r.before, r.found = r.found, make(map[string]sighting)
+	if k.last == nil {
+		k.before, k.found = k.found, make(map[string]sighting)
 	}
 	return work.Wait()
 }
 
-// left returns how long o has been as it is now, as far as this process can tell.
-func (r *Recovery) left(now time.Time, o *Order) time.Duration {
-	s, ok := r.found[o.ID]
+// see notes since when o is as it is now, as far as this process can tell.
+func (k *kind) see(now time.Time, o *Order) {
+	s, ok := k.found[o.ID]
 	if !ok {
-		s = r.before[o.ID]
+		s = k.before[o.ID]
 	}
 	if s.version != o.version || s.at.IsZero() {
 		s = sighting{o.version, now}
 	}
-	r.found[o.ID] = s
-	return now.Sub(s.at)
+	k.found[o.ID] = s
 }
 
-func promised(o *Order) int {
-	if o.Status == Paid {
-		return 1
-	}
-	return 0
-}
-
+// recover goes on with o, which has been as it is for so long, as far as this process can tell.
 func (r *Recovery) recover(ctx context.Context, o *Order, left time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, recoverTime)
 	defer cancel()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/tidwall/btree"
+
 	"github.com/holdfast-go/holdfast/examples/shop/internal/events"
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/replica"
@@ -23,10 +25,12 @@ type Store interface {
 	Update(ctx context.Context, o *Order, happened ...events.Event) (bool, error)
 	// OfCustomer returns up to limit orders of one customer, the newest first.
 	OfCustomer(ctx context.Context, customer string, limit int) ([]*Order, error)
-	// Unfinished returns up to limit orders that are neither final nor waiting, the oldest first.
-	Unfinished(ctx context.Context, limit int) ([]*Order, error)
-	// Waiting returns up to limit orders that wait for a message, the oldest first: those behind the order after, nil for
-	// all.
+	// Promised returns up to limit orders that are paid and have to be finished, the oldest first: those behind the order
+	// after, nil for all.
+	Promised(ctx context.Context, after *Order, limit int) ([]*Order, error)
+	// Unfinished returns those with something to do that nobody was promised, as Promised does.
+	Unfinished(ctx context.Context, after *Order, limit int) ([]*Order, error)
+	// Waiting returns those that wait for a message, as Promised does.
 	Waiting(ctx context.Context, after *Order, limit int) ([]*Order, error)
 	// Page returns up to limit orders in the order of their ids, those behind the id after.
 	Page(ctx context.Context, after string, limit int) ([]*Order, error)
@@ -80,21 +84,26 @@ func (s store) OfCustomer(ctx context.Context, customer string, limit int) (foun
 	return found, err
 }
 
-func (s store) Unfinished(ctx context.Context, limit int) (found []*Order, err error) {
-	err = s.group.Read(ctx, replica.Linearizable, func(b *Book) error {
-		found = b.page(byUnfinished, "", "", limit)
-		return nil
-	})
-	return found, err
+func (s store) Promised(ctx context.Context, after *Order, limit int) ([]*Order, error) {
+	return s.behind(ctx, byPromised, after, limit)
 }
 
-func (s store) Waiting(ctx context.Context, after *Order, limit int) (found []*Order, err error) {
+func (s store) Unfinished(ctx context.Context, after *Order, limit int) ([]*Order, error) {
+	return s.behind(ctx, byUnfinished, after, limit)
+}
+
+func (s store) Waiting(ctx context.Context, after *Order, limit int) ([]*Order, error) {
+	return s.behind(ctx, byWaiting, after, limit)
+}
+
+// behind returns up to limit orders of a tree whose keys are unfinishedKey's: those behind the order after, nil for all.
+func (s store) behind(ctx context.Context, tree func(*Book) *btree.Map[string, *entry], after *Order, limit int) (found []*Order, err error) {
 	from := ""
 	if after != nil {
 		from = unfinishedKey(after)
 	}
 	err = s.group.Read(ctx, replica.Linearizable, func(b *Book) error {
-		found = b.page(byWaiting, "", from, limit)
+		found = b.page(tree, "", from, limit)
 		return nil
 	})
 	return found, err
