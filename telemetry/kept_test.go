@@ -121,6 +121,48 @@ func TestOneFailureDoesNotKeepAStreamForItsLife(t *testing.T) {
 	})
 }
 
+// A user says when a span ended, and may be an hour ahead or behind: nothing else is kept for longer or shorter because of it.
+func TestASpanOfAnotherTimeKeepsNothingElse(t *testing.T) {
+	for name, by := range map[string]time.Duration{"behind": -time.Hour, "ahead": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := opened(t, "a", telemetry.Config{})
+				ctx, s := p.stream()
+				failed := func(ctx context.Context) time.Time {
+					_, span := p.TracerProvider().Tracer("user").Start(ctx, "failed")
+					span.SetStatus(codes.Error, "failed")
+					then := time.Now().Add(by)
+					span.End(trace.WithTimestamp(then))
+					return then
+				}
+				failed(context.Background())
+				then := failed(ctx)
+				if got := p.spans(t); len(got) != 2 || !got[1].EndTime().Equal(then) {
+					t.Errorf("%v of 2 spans, the last of %v", got.names(), then)
+				}
+				p.calls(ctx, nil) // below the same request, within the second
+				if got := p.spans(t); len(got) == 2 {
+					t.Error("the family is not kept on")
+				}
+				p.forget(t)
+				<-time.After(time.Minute)
+				p.calls(ctx, nil)
+				if got := p.spans(t); len(got) != 0 {
+					t.Errorf("%v a minute later", got.names())
+				}
+				for range 200 {
+					<-time.After(50 * time.Millisecond)
+					p.request(http.StatusInternalServerError, resilience.Along{})
+				}
+				if n := len(p.spans(t)); n != 200 {
+					t.Errorf("%d of 200 failures kept, at 20 a second", n)
+				}
+				s.End(resilience.ServeEnd{Ended: time.Now()})
+			})
+		})
+	}
+}
+
 func TestWhatIsHeldIsBounded(t *testing.T) {
 	p := opened(t, "a", telemetry.Config{PerSecond: -1})
 	mem := func() uint64 {

@@ -134,6 +134,8 @@ func newBucket(rate int) bucket {
 	return bucket{rate: float64(rate), tokens: math.Max(float64(rate), 0), mu: new(sync.Mutex)}
 }
 
+// take reports whether there is one more. A now before the last one fills nothing, and takes nothing back: what comes here at
+// once does so in no order. So now is the process's own time, always.
 func (b *bucket) take(now time.Time) bool {
 	if b.rate < 0 {
 		return true

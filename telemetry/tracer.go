@@ -167,16 +167,17 @@ func (p *follower) OnEnd(s sdktrace.ReadOnlySpan) {
 		return
 	}
 	o, why := p.telemetry.observer, wish(s)
+	now := time.Now() // when the span ended is the user's to say (trace.WithTimestamp), and may be hours away
 	found := o.roots.take(sc.SpanID())
 	if found == nil { // forgotten meanwhile, or never followed: by itself
-		if why != keepNot && o.sampler.end(s.EndTime(), why) {
+		if why != keepNot && o.sampler.end(now, why) {
 			foreign{o, s}.write(why)
 		}
 		return
 	}
-	found.family.add(o, s.EndTime(), foreign{o, s}, why)
+	found.family.add(o, now, foreign{o, s}, why)
 	if found.own != nil {
-		found.own.end(o, s.EndTime(), keepNot)
+		found.own.end(o, now, keepNot)
 	}
 }
 

@@ -29,6 +29,7 @@ type fakeSystem struct {
 	links    map[string]int
 	clocks   map[string]time.Duration
 	replicas map[string]int
+	steps    []int // that Scale was asked for and did not refuse
 	held     map[string]int
 	events   []string
 	inside   map[string]bool // calls for a process that are under way
@@ -211,6 +212,7 @@ func (f *fakeSystem) Scale(ctx context.Context, service string, n int) error {
 		return f.refuse
 	}
 	f.replicas[service] = n
+	f.steps = append(f.steps, n)
 	if f.waits[n] {
 		f.mu.Unlock()
 		<-ctx.Done()

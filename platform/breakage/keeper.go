@@ -248,7 +248,9 @@ func (k *Keeper) show(f control.Fault, w World) control.Fault {
 		errs[id] = p.err
 	}
 	for service, s := range k.scales {
-		errs[service] = s.err
+		if errs[service] = s.err; slices.Contains(s.overruled, f.ID) {
+			errs[service] = errOverruled
+		}
 	}
 	f.Trouble = trouble(f.FaultRequest, w, errs)
 	return f
@@ -326,7 +328,7 @@ func (k *Keeper) treat() {
 	for _, id := range ids {
 		k.treatOne(id, wanted[id], w)
 	}
-	k.scale(faults)
+	k.scale()
 }
 
 // pending are the ends of what the workers of some processes, or of all, have to do by now, with mu held.

@@ -312,6 +312,65 @@ func TestScaleIsUndone(t *testing.T) {
 	})
 }
 
+// Whoever scales a service by hand while a fault does has the last word until another fault begins, and is not told that it is
+// done when it is about to be undone.
+func TestAHandOverrulesAScale(t *testing.T) {
+	keep(t, func(t *testing.T, s *fakeSystem, k *Keeper) {
+		hand := func(n int) {
+			if err := s.Scale(t.Context(), "orders", n); err != nil {
+				t.Fatal(err)
+			}
+			k.Rescaled("orders", n)
+		}
+		want := func(when string, steps ...int) {
+			t.Helper()
+			k.Changed()
+			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if !slices.Equal(s.steps, steps) || s.held["orders"] != 1 {
+				t.Errorf("%s: scaled to %v, not %v; held %v", when, s.steps, steps, s.held)
+			}
+		}
+		old := inject(t, k, scaleTo("orders", 1))
+		want("a fault", 1)
+		hand(5)
+		want("a hand during it", 1, 5)
+		if f := k.Faults()[0]; f.Trouble != "overruled by hand" {
+			t.Errorf("trouble: %q", f.Trouble)
+		}
+		newer := inject(t, k, scaleTo("orders", 2))
+		want("a fault after the hand", 1, 5, 2)
+		if f := k.Faults()[1]; f.Trouble != "" {
+			t.Errorf("trouble: %q", f.Trouble)
+		}
+		if err := k.Mend(t.Context(), newer.ID); err != nil {
+			t.Fatal(err)
+		}
+		want("its end", 1, 5, 2, 5)
+		if err := k.Mend(t.Context(), old.ID); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		s.mu.Lock()
+		if !slices.Equal(s.steps, []int{1, 5, 2, 5}) || s.held["orders"] != 0 {
+			t.Errorf("no fault any more: scaled to %v; held %v", s.steps, s.held)
+		}
+		// What is being asked for when the hand comes is given up.
+		s.waits = map[int]bool{7: true}
+		s.mu.Unlock()
+		inject(t, k, scaleTo("orders", 7))
+		synctest.Wait()
+		hand(3)
+		want("a fault that waits", 1, 5, 2, 5, 7, 3)
+		pass(control.DefaultTTL)
+		synctest.Wait()
+		if left := s.broken(); len(left) > 0 {
+			t.Error(left)
+		}
+	})
+}
+
 // A scale whose instances do not become ready does not outlive its fault, nor a newer one.
 func TestScaleThatWaitsIsGivenUp(t *testing.T) {
 	keep(t, func(t *testing.T, s *fakeSystem, k *Keeper) {

@@ -56,7 +56,7 @@ func drawStep(t *rapid.T) step {
 	who := rapid.SampledFrom([]string{"orders-1", "orders-2", "cart-1"})
 	end := rapid.SampledFrom([]string{"orders-1", "orders-2", "cart-1", "*", "edge", "control-1"})
 	st := step{
-		Do: rapid.SampledFrom([]string{"inject", "inject", "mend", "renew", "kill", "restart", "wait", "hand"}).Draw(t, "do"),
+		Do: rapid.SampledFrom([]string{"inject", "inject", "mend", "renew", "kill", "restart", "wait", "hand", "scale"}).Draw(t, "do"),
 		ID: who.Draw(t, "who"), N: rapid.IntRange(0, 100).Draw(t, "n"),
 		Wait: time.Duration(rapid.IntRange(0, 7000).Draw(t, "ms")) * time.Millisecond,
 	}
@@ -100,6 +100,10 @@ func (st step) do(t *testing.T, s *fakeSystem, k *Keeper, live *[]string) {
 		s.restart(st.ID)
 	case "hand": // somebody lets it go on by hand
 		s.goOn(st.ID)
+	case "scale": // somebody scales by hand
+		if s.Scale(t.Context(), "orders", 3) == nil {
+			k.Rescaled("orders", 3)
+		}
 	case "wait":
 		pass(st.Wait)
 	}

@@ -2,6 +2,8 @@ package breakage
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/holdfast-go/holdfast/platform/control"
@@ -9,6 +11,9 @@ import (
 
 // scaleRetry is how long to wait after a change of scale that was refused: a restart may be under way.
 const scaleRetry = time.Second
+
+// errOverruled is the trouble of a fault that somebody's hand came after.
+var errOverruled = errors.New("overruled by hand")
 
 // scaling is a service whose scale faults change.
 type scaling struct {
@@ -20,25 +25,31 @@ type scaling struct {
 	giveUp context.CancelFunc // ends the wait for that
 	err    error
 
+	overruled []string // the IDs of the faults that somebody's hand came after: they do not count any more
+
 	release func() // of those who would scale it by themselves
 }
 
 // scale makes services have as many instances as the newest fault wants, and as many as before when there is none any
 // more, with mu held. It does not wait.
-func (k *Keeper) scale(faults []control.Fault) {
+func (k *Keeper) scale() {
 	if k.ended {
 		return // the system stops: there is no scale any more
 	}
 	wanted := make(map[string]int)
-	for _, f := range faults {
-		if f.Kind == control.FaultScale {
-			wanted[f.Targets[0]] = *f.Replicas
+	for _, f := range k.faults {
+		if f.Kind != control.FaultScale {
+			continue
 		}
-	}
-	for service := range wanted {
-		if k.scales[service] == nil {
+		service := f.Targets[0]
+		s := k.scales[service]
+		if s == nil {
 			n := k.sys.Replicas(service)
-			k.scales[service] = &scaling{before: n, has: n, release: k.sys.HoldScale(service)}
+			s = &scaling{before: n, has: n, release: k.sys.HoldScale(service)}
+			k.scales[service] = s
+		}
+		if !slices.Contains(s.overruled, f.ID) {
+			wanted[service] = *f.Replicas
 		}
 	}
 	for service, s := range k.scales {
@@ -56,7 +67,7 @@ func (k *Keeper) scale(faults []control.Fault) {
 		case s.has != n:
 			s.busy = true
 			k.wg.Go(func() { k.rescale(service, s) })
-		case !ok:
+		case !k.scaled(service):
 			k.forget(service)
 		}
 	}
@@ -106,7 +117,8 @@ func (k *Keeper) forget(service string) {
 	}
 }
 
-// scaled reports whether a fault changes the scale of a service, with mu held.
+// scaled reports whether a fault is to change the scale of a service, with mu held: also one that is overruled, which is to
+// remain so.
 func (k *Keeper) scaled(service string) bool {
 	for _, f := range k.faults {
 		if f.Kind == control.FaultScale && f.Targets[0] == service {
@@ -116,11 +128,21 @@ func (k *Keeper) scaled(service string) bool {
 	return false
 }
 
-// Rescaled tells that somebody else has changed the scale of a service: that is how it is to be after the fault, too.
+// Rescaled tells that somebody else has changed the scale of a service: that is how it is to be from now on, during the faults
+// in force as well as after them. A fault that begins later changes it again.
 func (k *Keeper) Rescaled(service string, replicas int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if s := k.scales[service]; s != nil {
-		s.before, s.has = replicas, replicas
+	s := k.scales[service]
+	if s == nil {
+		return
 	}
+	// Meanwhile a fault that had just begun may have changed it once more.
+	s.before, s.has, s.overruled = replicas, k.sys.Replicas(service), nil
+	for _, f := range k.faults {
+		if f.Kind == control.FaultScale && f.Targets[0] == service {
+			s.overruled = append(s.overruled, f.ID)
+		}
+	}
+	k.scale()
 }
