@@ -76,7 +76,8 @@ func encode(m *driver.Message, value any) (err error) {
 	return err
 }
 
-// decode reads the value of a message. Data belongs to the caller from then on.
+// decode reads the value of a message, which shares nothing with it: a handler may change what it is given, and the next attempt, or
+// the dead letter, has what was published.
 func decode[T any](m *driver.Message) (value T, err error) {
 	var target any = value
 	if p, ok := target.(proto.Message); ok {
@@ -92,7 +93,7 @@ func decode[T any](m *driver.Message) (value T, err error) {
 		return target.(T), nil
 	}
 	if _, ok := target.([]byte); ok {
-		return any(m.Data).(T), nil
+		return any(bytes.Clone(m.Data)).(T), nil
 	}
 	if media(m.ContentType) == typeProto {
 		return value, fmt.Errorf("%s, where JSON of a %T is read", typeProto, value)

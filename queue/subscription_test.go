@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -305,6 +306,31 @@ func TestForeignMessages(t *testing.T) {
 		pass(2 * time.Hour)
 		if got := slices.Sorted(slices.Values(j.all())); !slices.Equal(got, []string{"1", "2", "3", "4", "5", "6"}) {
 			t.Errorf("handled %v", got)
+		}
+	})
+}
+
+// A handler may work in place: the next attempt and the dead letter have what was published.
+func TestAHandlersBytesAreItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.declare("t", "g")
+		ok(t, w.q.Publish(t.Context(), "t", []byte("secret")))
+		var seen journal
+		w.run(w.q, "t", "g", queue.Handle(func(_ context.Context, m queue.Message[[]byte]) error {
+			seen.add(string(m.Value))
+			clear(m.Value)
+			if m.Attempt < 3 {
+				return errors.New("not yet")
+			}
+			return queue.Reject(errors.New("no"))
+		}), queue.SubscriptionConfig{})
+		pass(time.Minute)
+		if got := seen.all(); !slices.Equal(got, []string{"secret", "secret", "secret"}) {
+			t.Errorf("%q", got)
+		}
+		if dead := w.dead("t", "g"); len(dead) != 1 || string(dead[0].Message.Data) != "secret" {
+			t.Errorf("%+v", dead)
 		}
 	})
 }

@@ -49,6 +49,7 @@ func TestRealPostgreSQL(t *testing.T) {
 		{"cleaning", cleaning},
 		{"leading", leading},
 		{"numbers that are given out again", numbersAgain},
+		{"numbers that are kept", numbersKept},
 		{"clock that went back", clockBack},
 		{"committed out of order", outOfOrder},
 		{"order of keys is that of commits", orderOfCommits},

@@ -401,6 +401,35 @@ func numbersAgain(t *testing.T, d database) {
 
 func TestNumbersThatAreGivenOutAgainSQLite(t *testing.T) { numbersAgain(t, sqlite(t)) }
 
+// One that is kept, from before the numbers began anew, does not keep the one that has its number now from being marked: the relay
+// would stand still.
+func numbersKept(t *testing.T, d database) {
+	db := d.open(t)
+	s := newStore(t, db, d.dialect, sqlstore.Config{Prefix: "again_", Keep: time.Hour})
+	for _, id := range []string{"old", "new"} {
+		if err := add(t.Context(), db, s, "t", outboxtest.Message(id, "")); err != nil {
+			t.Fatal(err)
+		}
+		events, err := s.Pending(t.Context(), outbox.Query{Limit: 10, MaxBytes: 1000})
+		if err != nil || len(events) != 1 {
+			t.Fatalf("%s: %d events, %v", id, len(events), err)
+		}
+		if err := s.Mark(t.Context(), []outbox.Mark{{Seq: events[0].Seq, ID: id}}); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+		if d.dialect == sqlstore.PostgreSQL {
+			execute(t, db, "ALTER TABLE again_outbox ALTER COLUMN seq RESTART")
+		} else {
+			execute(t, db, "UPDATE sqlite_sequence SET seq = 0 WHERE name = 'again_outbox'")
+		}
+	}
+	if l, err := s.Lag(t.Context()); err != nil || l.Pending != 0 {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+func TestNumbersThatAreKeptSQLite(t *testing.T) { numbersKept(t, sqlite(t)) }
+
 // moment is a time as the database has it.
 func moment(d database, at time.Time) any {
 	if d.dialect == sqlstore.SQLite {

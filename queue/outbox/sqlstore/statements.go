@@ -70,8 +70,9 @@ SELECT * FROM %[1]s%[2]s ORDER BY seq LIMIT $1) AS page) AS counted WHERE before
 		if !keep {
 			return remove
 		}
-		return fmt.Sprintf("WITH gone AS (%[1]s RETURNING seq, %[2]s, added) INSERT INTO %[3]s (seq, %[2]s, added) SELECT seq, %[2]s, added FROM gone",
-			remove, columns, done)
+		// One that is kept already had its number before the sequence began anew, as after a restored dump.
+		return fmt.Sprintf(`WITH gone AS (%[1]s RETURNING seq, %[2]s, added)
+INSERT INTO %[3]s (seq, %[2]s, added) SELECT seq, %[2]s, added FROM gone ON CONFLICT (seq) DO NOTHING`, remove, columns, done)
 	}
 	return statements{
 		add:       told("", add("", 1)),
