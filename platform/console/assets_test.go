@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/holdfast-go/holdfast/platform/control"
 )
 
 // source is the page's files by name, as they are embedded.
@@ -127,6 +130,20 @@ func TestThePageIsSmall(t *testing.T) {
 		t.Errorf("the page's files have %d bytes before they are compressed, more than %d", total, most)
 	}
 	t.Logf("%d bytes", total)
+}
+
+// What the page lets somebody ask for at once is what the server takes.
+func TestBoundsAreTheServers(t *testing.T) {
+	files := source(t, "*.js")
+	for line, name := range map[string]string{
+		fmt.Sprintf("const maxReplicas = %d;", control.MaxReplicas):   "actions.js",
+		fmt.Sprintf("const maxPositions = %d;", control.MaxPositions): "queues.js",
+		fmt.Sprintf("const maxPage = %d;", control.MaxDead):           "queues.js",
+	} {
+		if !strings.Contains(files[name], line) {
+			t.Errorf("%s does not say %q", name, line)
+		}
+	}
 }
 
 var link = regexp.MustCompile(`import [^;]+ from "\./([a-z0-9]+\.js)"`)

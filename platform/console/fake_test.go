@@ -22,6 +22,7 @@ type fake struct {
 	pace  time.Duration // of ours, between the same
 	down  bool          // answers nothing
 	noise bool          // something happens all the time
+	slow  time.Duration // of ours, that a list of traces takes
 
 	mu       sync.Mutex
 	random   *rand.Rand
@@ -36,7 +37,9 @@ type fake struct {
 	faults   []control.Fault
 	events   []control.Event
 	traces   []control.Trace
-	changes  []string // what was asked for: "kill orders-2"
+	changes  []string      // what was asked for: "kill orders-2"
+	hold     chan struct{} // until it is closed, nothing that is asked for is done
+	refused  string        // a position of a letter that is not settled now
 	next     chan struct{}
 	steps    int
 }
@@ -291,6 +294,13 @@ func (f *fake) handler() http.Handler {
 	})
 	mux.HandleFunc("GET /v1/logs", f.logs)
 	mux.HandleFunc("GET /v1/traces", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+			return
+		case <-time.After(f.slow):
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
 		list := []control.TraceSummary{}
 		for _, t := range f.traces {
 			q := r.URL.Query()
@@ -311,10 +321,29 @@ func (f *fake) handler() http.Handler {
 	})
 	mux.HandleFunc("GET /v1/explain/{id}", func(w http.ResponseWriter, r *http.Request) { answer(w, f.explain(r.PathValue("id"))) })
 	mux.HandleFunc("GET /v1/policies", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]any{"policies": f.policies()}) })
-	mux.HandleFunc("GET /v1/queues/{topic}/{group}/dead", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /v1/queues/{topic}/{group}/dead", func(w http.ResponseWriter, r *http.Request) {
+		var after, limit, next int
+		_, _ = fmt.Sscan(r.URL.Query().Get("after"), &after)
+		_, _ = fmt.Sscan(r.URL.Query().Get("limit"), &limit)
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		answer(w, map[string]any{"letters": append([]control.DeadLetter{}, f.letters...)})
+		page := []control.DeadLetter{}
+		for _, l := range f.letters {
+			var at int
+			_, _ = fmt.Sscan(l.Position, &at)
+			if at > after && len(page) < limit {
+				page, next = append(page, l), at
+			}
+		}
+		body := map[string]any{"letters": page}
+		if len(page) == limit {
+			body["next"] = fmt.Sprint(next)
+		}
+		if limit < 1 || limit > control.MaxDead {
+			failure.WriteProblem(w, failure.New(failure.InvalidArgument, "limit must be from 1 to %d", control.MaxDead))
+			return
+		}
+		answer(w, body)
 	})
 	mux.HandleFunc("POST /v1/queues/{topic}/{group}/{what}", f.settle)
 	mux.HandleFunc("POST /v1/{what}", f.act)
@@ -392,14 +421,41 @@ func (f *fake) logs(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// held waits while nothing is done, and reports whether somebody still wants it.
+func (f *fake) held(r *http.Request) bool {
+	f.mu.Lock()
+	hold := f.hold
+	f.mu.Unlock()
+	if hold == nil {
+		return true
+	}
+	select {
+	case <-hold:
+		return true
+	case <-r.Context().Done():
+		return false
+	}
+}
+
 func (f *fake) settle(w http.ResponseWriter, r *http.Request) {
 	var req struct {
 		Positions []string `json:"positions"`
 		All       bool     `json:"all"`
 	}
 	_ = json.NewDecoder(r.Body).Decode(&req)
+	if !f.held(r) {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	switch {
+	case len(req.Positions) > control.MaxPositions:
+		failure.WriteProblem(w, failure.New(failure.InvalidArgument, "%d positions are too many at once", len(req.Positions)))
+		return
+	case slices.Contains(req.Positions, f.refused):
+		failure.WriteProblem(w, failure.New(failure.Unavailable, "the broker does not answer"))
+		return
+	}
 	f.changes = append(f.changes, fmt.Sprint(r.PathValue("what"), " ", req.Positions, req.All))
 	n := len(f.letters)
 	f.letters = slices.DeleteFunc(f.letters, func(l control.DeadLetter) bool { return req.All || slices.Contains(req.Positions, l.Position) })
@@ -413,8 +469,12 @@ func (f *fake) act(w http.ResponseWriter, r *http.Request) {
 		Target   string `json:"target"`
 		Service  string `json:"service"`
 		Replicas int    `json:"replicas"`
+		Auto     bool   `json:"auto"`
 	}
 	_ = json.NewDecoder(r.Body).Decode(&req)
+	if !f.held(r) {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if r.Header.Get(control.KeyHeader) != "k" {
@@ -426,7 +486,9 @@ func (f *fake) act(w http.ResponseWriter, r *http.Request) {
 	switch what := r.PathValue("what"); {
 	case what == "scale":
 		i := slices.IndexFunc(f.services, func(s control.Service) bool { return s.Name == req.Service })
-		f.services[i].Replicas = req.Replicas
+		if f.services[i].Replicas = req.Replicas; req.Auto {
+			f.services[i].Replicas = f.services[i].Autoscale.Wish
+		}
 		f.wake()
 	case in == nil:
 		failure.WriteProblem(w, failure.New(failure.NotFound, "there is no %s", req.Target))

@@ -93,7 +93,7 @@ func TestRealMemory(t *testing.T) {
 			}
 		}
 	}
-	// All that is bounded is full by then: 1,000 events, 300 points.
+	// What is bounded and can be seen in a heap is full by then: 1,000 events. Points are drawn once a second, which are few.
 	before := at(700)
 	for i, hash := range []string{"#/", "#/instances", "#/state", "#/events"} {
 		at(700 + 150*i)

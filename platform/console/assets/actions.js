@@ -31,13 +31,19 @@ const done = {
   restart: (i) => restart(i.id, [t("restart.one"), left(i)]),
 };
 
+// begun asks for what takes as long as instances do, and waits for it as long as a refusal takes: the page shows how far it is. It
+// resolves to whether that was its end; if not, what goes wrong is said in passing, and later is called if nothing does.
+const begun = async (path, body, later) => {
+  const end = postPatiently(path, body).then(() => true);
+  const ended = await Promise.race([end, new Promise((go) => setTimeout(go, 1500))]);
+  if (!ended) end.then(later, (e) => toast(said(e), "bad"));
+  return Boolean(ended);
+};
+
 const restart = async (target, body) => {
-  const r = await confirm({ title: t("restart.title", { name: target }), body: [...body, rights()], button: t("restart.button", { name: target }), act: () => {
-    // It takes as long as the instances do; the page shows how far it is.
-    const end = postPatiently("/v1/restart", { target });
-    return Promise.race([end, new Promise((go) => setTimeout(go, 1500))]).then(() => end.then(() => toast(t("restart.done", { name: target })), (e) => toast(said(e), "bad")) && undefined);
-  } });
-  if (r.done) toast(t("restart.begun", { name: target }));
+  const ended = () => toast(t("restart.done", { name: target }));
+  const r = await confirm({ title: t("restart.title", { name: target }), body: [...body, rights()], button: t("restart.button", { name: target }), act: () => begun("/v1/restart", { target }, ended) });
+  if (r.done) r.value ? ended() : toast(t("restart.begun", { name: target }));
 };
 
 // does is what can be done to an instance in its state, as names of what run does.
@@ -70,9 +76,12 @@ export const buttons = (small) => {
 
 export const restartService = (s) => restart(s.name, [t("restart.all", { service: s.name })]);
 
+// maxReplicas is how many instances a service can have.
+export const maxReplicas = 64;
+
 // scale asks how many instances a service should have.
 export const scale = async (s, to = s.replicas) => {
-  const input = h("input", { type: "number", min: 0, max: 1000, step: 1, required: true, value: String(to), id: "scale-to" });
+  const input = h("input", { type: "number", min: 0, max: maxReplicas, step: 1, required: true, value: String(to), id: "scale-to" });
   const was = s.replicas;
   const auto = Boolean(s.autoscale);
   const r = await confirm({
@@ -80,16 +89,16 @@ export const scale = async (s, to = s.replicas) => {
     body: [tn("scale.body", was, { service: s.name }), auto && t("scale.auto"), rights()],
     fields: h("label", { class: "field", for: "scale-to" }, t("scale.to"), input),
     button: t("scale.button", { name: s.name }),
-    act: () => {
+    act: async () => {
       const replicas = Number(input.value);
-      const end = postPatiently("/v1/scale", { service: s.name, replicas });
-      return Promise.race([end, new Promise((go) => setTimeout(go, 1500))]).then(() => (end.catch((e) => toast(said(e), "bad")), replicas));
+      await begun("/v1/scale", { service: s.name, replicas });
+      return replicas;
     },
   });
   if (r.done) {
     toast(t("scale.done", { name: s.name, from: was, to: r.value }), "good",
-      auto ? { label: t("scale.autoAgain"), act: () => post("/v1/scale", { service: s.name, auto: true }) } :
-        { label: t("scale.back", { to: was }), act: () => post("/v1/scale", { service: s.name, replicas: was }) });
+      auto ? { label: t("scale.autoAgain"), act: () => begun("/v1/scale", { service: s.name, auto: true }) } :
+        { label: t("scale.back", { to: was }), act: () => begun("/v1/scale", { service: s.name, replicas: was }) });
   }
 };
 

@@ -1,5 +1,5 @@
 // Calls: those that were kept, and of one of them why it went as it did.
-import { h, text, attr, sign, Keyed } from "./dom.js";
+import { h, text, attr, sign, resign, Keyed } from "./dom.js";
 import { t, tn, lang } from "./i18n.js";
 import { store } from "./store.js";
 import { get, query } from "./api.js";
@@ -45,14 +45,20 @@ export const calls = (root) => {
   };
   const rows = new Keyed(list, (c) => {
     const when = h("span", { class: "muted small" });
-    const link = h("a", { href: "#/calls/" + c.id, "data-trace": c.id, "data-status": c.status }, sign(marks[c.status] ?? "unknown", c.status === "ok" ? "ready" : c.status === "error" ? "bad" : c.status),
-      h("span", { class: "main" }, h("span", { class: "root" }, c.root), h("span", { class: "muted small" }, [c.service, c.status !== "ok" && t("status." + c.status), c.error].filter(Boolean).join(" · "))),
-      h("span", { class: "n" }, h("b", {}, duration(c.duration)), when));
+    const mark = sign("unknown");
+    const [name, about, took] = [h("span", { class: "root" }), h("span", { class: "muted small" }), h("b", {})];
+    const link = h("a", { href: "#/calls/" + c.id, "data-trace": c.id }, mark, h("span", { class: "main" }, name, about), h("span", { class: "n" }, took, when));
     link.addEventListener("click", () => following && setFollow(false));
-    return { node: h("li", {}, link), update() {
-      text(when, clock(c.start));
-      attr(link, "aria-current", c.id === shownKey?.split("/")[0] ? "true" : undefined);
-      attr(link, "title", tn("calls.spans", c.spans) + ", " + tn("calls.attempts", c.attempts) + ": " + c.services.join(", "));
+    // A call is listed from its first span on: all but its ID changes until the last one has come.
+    return { node: h("li", {}, link), update(now) {
+      attr(link, "data-status", now.status);
+      resign(mark, marks[now.status] ?? "unknown", now.status === "ok" ? "ready" : now.status === "error" ? "bad" : now.status);
+      text(name, now.root);
+      text(about, [now.service, now.status !== "ok" && t("status." + now.status), now.error].filter(Boolean).join(" · "));
+      text(took, duration(now.duration));
+      text(when, clock(now.start));
+      attr(link, "aria-current", now.id === shownKey?.split("/")[0] ? "true" : undefined);
+      attr(link, "title", tn("calls.spans", now.spans) + ", " + tn("calls.attempts", now.attempts) + ": " + now.services.join(", "));
     } };
   });
   let got = [];
@@ -64,16 +70,17 @@ export const calls = (root) => {
       const { traces } = await get("/v1/traces" + query({ ...chosen, limit: 100 }), mine.signal);
       got = traces;
       note.replaceChildren();
-      list.removeAttribute("aria-busy");
       rows.update(got, (c) => c.id);
       empty.hidden = got.length > 0;
       text(empty, t(chosen.status || chosen.text || chosen.service || chosen.min ? "calls.noneFit" : "calls.none"));
     } catch (e) {
-      if (e.name !== "AbortError") failed(note, e);
-      list.removeAttribute("aria-busy");
+      if (e.name === "AbortError") return;
+      failed(note, e);
     }
+    if (asking === mine) asking = undefined;
+    list.removeAttribute("aria-busy");
   };
-  const timer = setInterval(() => following && !document.hidden && load(), 2000);
+  const timer = setInterval(() => following && !document.hidden && !asking && load(), 2000);
   let services = "";
 
   return {

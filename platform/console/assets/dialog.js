@@ -15,7 +15,8 @@ const open = (label, ...children) => {
 };
 
 // confirm asks before something is done, naming what and to whom. When it is confirmed, act runs while the dialog stays: what goes
-// wrong is said in it. It resolves to whether it was done, and with what.
+// wrong is said in it, and in passing once it was closed; act is given a function that says whether it is open. It resolves to whether
+// it was done, and with what.
 export const confirm = ({ title, body, button, act, danger, fields }) =>
   new Promise((resolve) => {
     const trouble = h("p", { class: "trouble", role: "alert", hidden: true });
@@ -30,16 +31,21 @@ export const confirm = ({ title, body, button, act, danger, fields }) =>
       yes.disabled = true;
       trouble.hidden = true;
       try {
-        done = { done: true, value: await act() };
+        done = { done: true, value: await act(() => box.open) };
         box.close();
+        resolve(done);
       } catch (error) {
+        if (!box.open) {
+          toast(said(error), "bad");
+          return resolve(done);
+        }
         text(trouble, said(error));
         trouble.hidden = false;
         yes.disabled = false;
         yes.focus();
       }
     });
-    box.addEventListener("close", () => resolve(done));
+    box.addEventListener("close", () => yes.disabled || resolve(done)); // what was begun is told at its end
     yes.focus();
   });
 

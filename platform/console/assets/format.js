@@ -82,3 +82,30 @@ export const since = (ns) => (ns > 0 ? "+" + duration(ns) : "0");
 
 // value is an attribute as text.
 export const value = (v) => (typeof v === "number" && !Number.isInteger(v) ? digits(v) : Array.isArray(v) ? v.join(", ") : v !== null && typeof v === "object" ? JSON.stringify(v) : String(v));
+
+// indented is JSON in lines, and anything else as it is. Nothing but the space between its parts is changed: JSON.parse would round
+// numbers and keep one of several members of a name.
+export const indented = (json) => {
+  try {
+    JSON.parse(json);
+  } catch {
+    return json;
+  }
+  let depth = 0;
+  const line = () => "\n" + "  ".repeat(Math.min(depth, 32));
+  return json.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|[[{]\s*[\]}]|[[\]{},:]|\s+/g, (part) => {
+    switch (part[0]) {
+      case '"': return part;
+      case "[": case "{":
+        if (part.length > 1) return part[0] + part.at(-1);
+        depth++;
+        return part + line();
+      case "]": case "}":
+        depth--;
+        return line() + part;
+      case ",": return part + line();
+      case ":": return ": ";
+    }
+    return "";
+  });
+};

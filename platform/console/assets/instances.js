@@ -2,7 +2,7 @@
 import { h, text, attr, sign, resign, Keyed } from "./dom.js";
 import { figuresBox } from "./figures.js";
 import { t, tn } from "./i18n.js";
-import { store, shown, rank, ago, now } from "./store.js";
+import { store, shown, rank, ago } from "./store.js";
 import { rate, share, duration, bytes, none, clock, count } from "./format.js";
 import { buttons, run, stateWords } from "./actions.js";
 
@@ -143,13 +143,19 @@ const instancePanel = (root, id) => {
     return { node: h("div", {}, h("dt", {}, label), dd), update: ([, v]) => text(dd, v) };
   });
   const eventRows = new Keyed(happenedHere, (e) => ({ node: h("li", {}, h("time", {}, clock(e.time)), " ", e.message) }));
-  let last = 0;
+  let last = -Infinity;
   return { update() {
+    const here = store.events.filter((e) => e.instance === id).slice(-8).reverse();
+    events.hidden = !here.length;
+    eventRows.update(here, (e) => e.key);
     const i = store.byID.get(id);
     if (!i) {
       resign(mark, "stopped");
+      root.firstChild.dataset.state = "stopped";
       text(state, t("instance.gone"));
-      acts.node.replaceChildren();
+      acts.update({ id });
+      figures.update(undefined);
+      for (const list of [whys, rows]) list.update([]);
       return;
     }
     resign(mark, shown(i));
@@ -158,7 +164,7 @@ const instancePanel = (root, id) => {
     whys.update([...(i.ejected ?? []).map((e) => t("state.ejected") + " " + e), ...(i.reason && i.state !== "ready" ? [i.reason] : [])], (l) => l);
     acts.update(i);
     const { rates, stats } = i;
-    const at = now();
+    const at = performance.now();
     if (rates && at - last > 900) {
       last = at;
       for (const key of Object.keys(past)) {
@@ -175,8 +181,5 @@ const instancePanel = (root, id) => {
       [t("fact.called"), stats && t("fact.attempts", { calls: count(stats.calls), attempts: count(stats.attempts) })],
       [t("fact.cpu"), stats?.cpu ? duration(stats.cpu) : ""], [t("col.memory"), i.rss ? bytes(i.rss) + (i.heap ? ", " + t("fact.heap", { heap: bytes(i.heap) }) : "") : ""], [t("fact.goroutines"), i.goroutines],
     ].filter(([, v]) => v !== undefined && v !== "" && v !== null), ([label]) => label);
-    const here = store.events.filter((e) => e.instance === id).slice(-8).reverse();
-    events.hidden = !here.length;
-    eventRows.update(here, (e) => e.key);
   } };
 };

@@ -2,8 +2,8 @@
 import { h, text, attr, sign, resign, Keyed } from "./dom.js";
 import { t, tn } from "./i18n.js";
 import { store } from "./store.js";
-import { get, post, query } from "./api.js";
-import { duration, count, bytes, day, none } from "./format.js";
+import { get, postPatiently, query } from "./api.js";
+import { duration, count, bytes, day, none, indented } from "./format.js";
 import { confirm, failed, toast } from "./dialog.js";
 
 const addr = (q) => "#/queues/" + encodeURIComponent(q.topic) + "/" + encodeURIComponent(q.group);
@@ -57,6 +57,10 @@ export const queues = (root) => {
   };
 };
 
+const pageSize = 50;
+const maxPage = 200; // letters of an answer
+const maxPositions = 200; // letters that one request can name
+
 // deadLetters lists those of a group, a page at a time.
 const deadLetters = (root, topic, group) => {
   const stop = new AbortController();
@@ -74,7 +78,7 @@ const deadLetters = (root, topic, group) => {
   const picked = h("span", { class: "muted small", role: "status" });
   const replay = h("button", { type: "button", class: "primary", "data-action": "replay", onclick: () => act("replay") });
   const discard = h("button", { type: "button", class: "risky", "data-action": "discard", onclick: () => act("discard") });
-  const more = h("button", { type: "button", hidden: true, onclick: () => load(next) }, t("letters.more"));
+  const more = h("button", { type: "button", hidden: true, onclick: () => load(pageSize, next) }, t("letters.more"));
   const bar = h("div", { class: "filter" }, h("label", { class: "check" }, allBox, t("letters.all")), picked, h("span", { class: "spacer" }), replay, discard);
   root.append(h("section", { class: "card", "aria-label": t("letters.title", { topic, group }) },
     h("div", { class: "head" }, h("h2", { tabindex: -1 }, t("letters.title", { topic, group })), h("a", { class: "close", href: "#/queues", "aria-label": t("close") }, "×")), bar, note, empty, list, more));
@@ -88,62 +92,82 @@ const deadLetters = (root, topic, group) => {
     const none = !list.children.length;
     replay.disabled = discard.disabled = none;
     bar.hidden = none;
-    empty.hidden = !none;
+    allBox.checked = n > 0 && n === shownLetters.length;
+    empty.hidden = !none || list.hasAttribute("aria-busy") || note.hasChildNodes();
   };
   const act = async (what, positions = [...chosen]) => {
     const all = !positions.length;
     const n = positions.length;
+    let rest = positions;
+    let done = 0;
+    // settle takes as long as the letters do. Who closes the question ends it after those that were named last.
+    const settle = async (open) => {
+      try {
+        do {
+          const part = rest.slice(0, maxPositions);
+          done += (await postPatiently(api(topic, group) + "/" + what, all ? { all } : { positions: part })).count ?? part.length;
+          const gone = new Set(all ? shownLetters.map((l) => l.position) : part);
+          shownLetters = shownLetters.filter((l) => !gone.has(l.position));
+          for (const p of gone) chosen.delete(p);
+          rest = rest.slice(part.length);
+        } while (rest.length && open());
+      } finally {
+        load(Math.max(pageSize, shownLetters.length));
+      }
+    };
     const r = await confirm({
       title: all ? t(what + ".titleAll", { topic, group }) : tn(what + ".title", n, { topic, group }),
       body: t(what + ".body", { group }), button: all ? t("letters." + what + "All") : t("letters." + what, { n }), danger: what === "discard",
-      act: () => post(api(topic, group) + "/" + what, all ? { all: true } : { positions }),
+      act: settle,
     });
-    if (!r.done) return;
-    toast(tn(what + ".done", r.value.count ?? n, { group }));
-    chosen.clear();
-    load("");
+    if (r.done) toast(tn(what + ".done", done, { group }));
   };
   const letter = (l) => {
-    const box = h("input", { type: "checkbox", value: l.position, "aria-label": t("letters.choose", { id: l.id }), onchange: () => (box.checked ? chosen.add(l.position) : chosen.delete(l.position), mark()) });
-    const facts = [[t("letter.id"), l.id], [t("letter.type"), l.type], [t("letter.key"), l.key], [t("letter.source"), l.source], [t("letter.instance"), l.instance], [t("letter.replays"), l.replays], [t("letter.firstError"), l.first_error !== l.last_error ? l.first_error : ""],
-      ...Object.entries(l.attributes ?? {})].filter(([, v]) => v);
-    const data = l.encoding === "base64" ? t("letter.binary", { size: bytes(l.size) }) + "\n" + l.data : pretty(l);
+    const box = h("input", { type: "checkbox", value: l.position, checked: chosen.has(l.position), "aria-label": t("letters.choose", { id: l.id }), onchange: () => (box.checked ? chosen.add(l.position) : chosen.delete(l.position), mark()) });
+    const facts = [[t("letter.id"), l.id], [t("letter.type"), l.type], [t("letter.key"), l.key], [t("letter.source"), l.source], [t("letter.instance"), l.instance], [t("letter.replays"), l.replays], [t("letter.firstError"), l.first_error !== l.last_error ? l.first_error : ""]]
+      .filter(([, v]) => v).concat(Object.entries(l.attributes ?? {}));
+    const said = l.data ?? "";
+    const data = l.encoding === "base64" ? t("letter.binary", { size: bytes(l.size) }) + "\n" + said : indented(said);
+    const cut = l.size > (l.encoding === "base64" ? (said.length / 4) * 3 : new TextEncoder().encode(said).length);
     return { node: h("li", { "data-letter": l.position }, box, h("details", {},
       h("summary", {}, h("span", { class: "letter-head" }, h("b", {}, l.reason || t("letter.dead")), h("span", { class: "error" }, l.last_error || l.first_error || ""),
         h("span", { class: "muted small" }, [l.type || l.key || l.id, tn("letter.attempts", l.attempts), day(l.buried)].join(" · ")))),
       h("dl", { class: "facts wide" }, facts.map(([k, v]) => h("div", {}, h("dt", {}, k), h("dd", {}, String(v))))),
-      h("pre", { tabindex: 0, role: "group", "aria-label": t("letter.data") }, data, l.size > (l.data ?? "").length && l.encoding !== "base64" ? "\n… " + bytes(l.size) : ""),
+      h("pre", { tabindex: 0, role: "group", "aria-label": t("letter.data") }, data, cut ? "\n… " + bytes(l.size) : ""),
       h("p", { class: "links" }, l.trace ? h("a", { href: "#/calls/" + l.trace }, t("letter.trace")) : "")),
       h("button", { type: "button", class: "small", "data-action": "replay", "aria-label": t("letters.replayOne", { id: l.id }), onclick: () => act("replay", [l.position]) }, t("replay"))) };
   };
   const rows = new Keyed(list, letter);
   let shownLetters = [];
-  const load = async (after) => {
+  let asking;
+  // load asks for that many letters: for those after one, or for those from the beginning on.
+  const load = async (wanted, after = "") => {
+    asking?.abort();
+    const mine = (asking = new AbortController());
+    const found = after ? [...shownLetters] : [];
     try {
-      const page = await get(api(topic, group) + "/dead" + query({ after, limit: 50 }), stop.signal);
+      let got;
+      do {
+        const page = await get(api(topic, group) + "/dead" + query({ after, limit: Math.min(wanted, maxPage) }), AbortSignal.any([stop.signal, mine.signal]));
+        got = page.letters?.length ?? 0;
+        found.push(...(page.letters ?? []));
+        wanted -= got;
+        after = page.next ?? "";
+      } while (after && got && wanted > 0);
       note.replaceChildren();
-      shownLetters = after ? [...shownLetters, ...(page.letters ?? [])].slice(-1000) : page.letters ?? [];
+      shownLetters = found.slice(-1000);
       rows.update(shownLetters, (l) => l.position);
       for (const p of chosen) if (!shownLetters.some((l) => l.position === p)) chosen.delete(p);
-      next = page.next ?? "";
+      next = after;
       more.hidden = !next;
-      allBox.checked = false;
-      mark();
     } catch (e) {
-      if (e.name !== "AbortError") failed(note, e);
+      if (e.name === "AbortError") return;
+      failed(note, e);
     }
     list.removeAttribute("aria-busy");
+    mark();
   };
   mark();
-  load("");
+  load(pageSize);
   return { close: () => stop.abort() };
-};
-
-// pretty indents what is JSON; anything else is shown as it is.
-const pretty = (l) => {
-  try {
-    return JSON.stringify(JSON.parse(l.data), null, 2);
-  } catch {
-    return l.data ?? "";
-  }
 };

@@ -4,7 +4,7 @@ import { figuresBox } from "./figures.js";
 import { t, tn } from "./i18n.js";
 import { store, shown, edgeKey, rank } from "./store.js";
 import { rate, share, duration } from "./format.js";
-import { buttons, scale, restartService, stateWords } from "./actions.js";
+import { buttons, scale, maxReplicas, restartService, stateWords } from "./actions.js";
 
 export const servicePanel = (root, name) => {
   const link = (what) => "#/" + what + (what.includes("?") ? "&" : "?") + "service=" + encodeURIComponent(name);
@@ -13,7 +13,7 @@ export const servicePanel = (root, name) => {
   const wanted = h("span", { class: "wanted" });
   const of = () => store.services.get(name);
   const fewer = h("button", { type: "button", "aria-label": t("scale.fewer", { name }), onclick: () => scale(of(), Math.max(0, of().replicas - 1)) }, "−");
-  const more = h("button", { type: "button", "data-action": "scale", "aria-label": t("scale.more", { name }), onclick: () => scale(of(), of().replicas + 1) }, "+");
+  const more = h("button", { type: "button", "data-action": "scale", "aria-label": t("scale.more", { name }), onclick: () => scale(of(), Math.min(maxReplicas, of().replicas + 1)) }, "+");
   const again = h("button", { type: "button", onclick: () => restartService(of()) }, t("restart.service"));
   const steer = h("div", { class: "steer" }, h("span", {}, t("scale.wanted")), fewer, wanted, more, again);
   const auto = h("p", { class: "muted small" });
@@ -63,6 +63,7 @@ export const servicePanel = (root, name) => {
       text(about, tn("service.about", svc.instances.length, { ready }) + (svc.replicated ? " " + t("service.replicated") : "") + (svc.http ? " " + t("service.http", { at: svc.http }) : ""));
       text(wanted, svc.replicas ?? "");
       fewer.disabled = !(svc.replicas > 0);
+      more.disabled = svc.replicas >= maxReplicas;
       const a = svc.autoscale;
       if (a) text(auto, t("scale.by", { min: a.min, max: a.max }) + [a.why, a.waits, a.paused].filter(Boolean).map((w) => "; " + w).join(""));
     } else text(about, t("service.outside"));

@@ -73,14 +73,14 @@ const push = (list, value) => {
   if (list.length > remembered) list.shift();
 };
 
-let sampled = 0;
+let sampled = -Infinity;
 
 // take makes a Live document the newest.
 export const take = (live) => {
   store.live = live;
   live.instances ??= [];
   for (const list of ["groups", "queues", "locks", "faults"]) live[list] ??= [];
-  const now = Date.parse(live.at) || Date.now();
+  const now = performance.now(); // the clock by which live.at is told may be set
 
   const byID = new Map();
   const services = new Map(live.info.services?.map((s) => [s.name, { ...s, instances: [] }]));
