@@ -58,7 +58,8 @@ func (e *Election) Leader(ctx context.Context) (leader Holder, ok bool, err erro
 
 // Observe yields who leads, at once and after each change, until ctx or the Locker ends. A Holder without a Token says
 // that nobody does. Leaders that were short may be skipped. It never gives up on an engine: while that does not answer,
-// it yields nothing, and what it said last may be over. Tokens never go back. A wrong name yields nothing.
+// it yields nothing, and what it said last may be over. Tokens go back only when the engine has lost its memory. A wrong
+// name yields nothing.
 func (e *Election) Observe(ctx context.Context) iter.Seq[Holder] {
 	return func(yield func(Holder) bool) {
 		if ValidateName(e.name) != nil {
@@ -74,12 +75,22 @@ func (e *Election) Observe(ctx context.Context) iter.Seq[Holder] {
 func (e *Election) observe(ctx context.Context, yield func(Holder) bool) {
 	var last driver.Holder
 	var highest uint64
+	var epoch string // of highest; empty: not known
 	pause := backoff.Backoff{Base: pauseMin, Max: pauseMax}
 	for known := false; ctx.Err() == nil; {
 		h, revision, err := e.l.askHolder(ctx, e.name)
 		if err != nil {
 			backoff.Pause(ctx, pause.Next())
 			continue
+		}
+		switch {
+		case h.Token == 0:
+		case h.Token >= highest && epoch == "":
+			epoch = e.l.askEpoch(ctx)
+		case h.Token < highest && epoch != "":
+			if now := e.l.askEpoch(ctx); now != "" && now != epoch {
+				epoch, highest = now, 0
+			}
 		}
 		// One that is behind another is an answer from the past, or what an engine was restored to.
 		if h.Token == 0 || h.Token >= highest {
@@ -101,4 +112,14 @@ func (e *Election) observe(ctx context.Context, yield func(Holder) bool) {
 		}
 		pause.Reset()
 	}
+}
+
+// askEpoch returns the ID of the engine's epoch, and nothing if it does not answer. Where somebody holds a lock there is one.
+func (l *Locker) askEpoch(ctx context.Context) (id string) {
+	_ = l.within(ctx, func(ctx context.Context) error {
+		epoch, err := l.engine.Epoch(ctx)
+		id = epoch.ID
+		return err
+	})
+	return id
 }

@@ -229,8 +229,8 @@ func (l *Locker) acquire(ctx context.Context, name, value string, try bool) (*He
 	}
 }
 
-// floor is the least that the next token may be: above what this process has seen, and by the clock above what was given
-// out before an engine forgot it. Microseconds, so that no engine gives out more.
+// floor is the least that the next token may be: above what this process has seen, its own tokens and others', and by the
+// clock above what was given out before an engine forgot it. Microseconds, so that no engine gives out more.
 func (l *Locker) floor() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -238,15 +238,11 @@ func (l *Locker) floor() uint64 {
 	return max(l.highest+1, uint64(max(now, 1)))
 }
 
-// saw remembers a token, and reports whether it is at least as large as all before.
-func (l *Locker) saw(token uint64) bool {
+// saw remembers a token that somebody holds, or held.
+func (l *Locker) saw(token uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if token < l.highest {
-		return false
-	}
-	l.highest = token
-	return true
+	l.highest = max(l.highest, token)
 }
 
 // settleSoon begins to settle in the background, unless that is under way, for those who do not wait for it.

@@ -61,8 +61,13 @@ func (l *Locker) holder(ctx context.Context, name string) (Holder, bool, error) 
 	return Holder(d), d.Token != 0, nil
 }
 
+// askHolder asks the engine, and remembers the token, which the engine may forget.
 func (l *Locker) askHolder(ctx context.Context, name string) (driver.Holder, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.CallTimeout)
 	defer cancel()
-	return l.engine.Holder(ctx, name)
+	h, revision, err := l.engine.Holder(ctx, name)
+	if err == nil {
+		l.saw(h.Token)
+	}
+	return h, revision, err
 }

@@ -194,6 +194,9 @@ func (s *session) acquire(ctx context.Context, name, value string, try bool) (h 
 			s.l.saw(token)
 			return s.hold(outer, name, ticket, token)
 		}
+		if errors.Is(err, driver.ErrNotFirst) {
+			s.look(name)
+		}
 		if try {
 			if errors.Is(err, driver.ErrUnsettled) {
 				s.l.settleSoon(s.d.TTL()) // who only tries must not be refused for ever
@@ -212,6 +215,12 @@ func (s *session) acquire(ctx context.Context, name, value string, try bool) (h 
 		}
 		pause.Reset()
 	}
+}
+
+// look remembers the token of whoever is before, in the background: nobody else may know it when the engine has forgotten
+// it.
+func (s *session) look(name string) {
+	s.l.spawn(func() { _, _, _ = s.l.askHolder(s.ctx, name) })
 }
 
 // tried makes what a claim came to the answer of TryLock.

@@ -212,6 +212,82 @@ func testSettle(t *testing.T) {
 	}
 }
 
+// TestTokensOverAWipe: what one whose clock is ahead has held is remembered by whoever wanted the lock, or looked at it, and
+// so the next token is larger although the engine has forgotten all of them.
+func TestTokensOverAWipe(t *testing.T) {
+	for name, meet := range map[string]func(*testing.T, *Locker){
+		"waited": func(t *testing.T, l *Locker) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := l.Mutex("l").Lock(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Lock = %v", err)
+			}
+		},
+		"tried": func(t *testing.T, l *Locker) {
+			if _, err := l.Mutex("l").TryLock(t.Context()); !errors.Is(err, ErrHeld) {
+				t.Errorf("TryLock = %v", err)
+			}
+		},
+		"asked": func(t *testing.T, l *Locker) {
+			if _, ok, err := l.Mutex("l").Holder(t.Context()); err != nil || !ok {
+				t.Errorf("Holder = %t, %v", ok, err)
+			}
+		},
+		"observed": func(t *testing.T, l *Locker) {
+			for range l.Election("l").Observe(t.Context()) {
+				break
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				engine := memlock.New()
+				first, second := New(engine.Another(), Config{Logger: quiet}), New(engine.Another(), Config{Logger: quiet})
+				defer first.Close()
+				defer second.Close()
+				first.saw(uint64(time.Now().Add(time.Hour).UnixMicro())) // as if its clock said so
+				before := mustLock(t, first, "l").Token()
+				meet(t, second)
+				synctest.Wait()
+				engine.Wipe()
+				if after := mustLock(t, second, "l").Token(); after <= before {
+					t.Errorf("%d after %d", after, before)
+				}
+			})
+		})
+	}
+}
+
+// TestObserveOverAWipe: an engine that has forgotten everything may give smaller tokens, and who observes is told of those
+// that hold them.
+func TestObserveOverAWipe(t *testing.T) { synctest.Test(t, testObserveOverAWipe) }
+
+func testObserveOverAWipe(t *testing.T) {
+	engine := memlock.New()
+	first, second, other := New(engine.Another(), Config{Logger: quiet}), New(engine.Another(), Config{Logger: quiet}), New(engine.Another(), Config{Logger: quiet})
+	defer first.Close()
+	defer second.Close()
+	defer other.Close()
+	first.saw(uint64(time.Now().Add(time.Hour).UnixMicro()))
+	before := mustLock(t, first, "l").Token()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var after uint64
+	for h := range other.Election("l").Observe(ctx) {
+		switch {
+		case h.Token == before:
+			engine.Wipe()
+			after = mustLock(t, second, "l").Token()
+			if after >= before {
+				t.Fatalf("%d after %d: it has seen the one before", after, before)
+			}
+		case h.Token == after && after != 0:
+			return
+		}
+	}
+	t.Error("the holder of a smaller token was never told")
+}
+
 // slowest is an engine that has no shorter TTL than 10 s.
 type slowest struct{ *memlock.Driver }
 

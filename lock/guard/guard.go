@@ -60,11 +60,13 @@ type execer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// Schema is the statement that makes the table, for migrations. It does nothing if there is one.
+// Schema is the statement that makes the table, for migrations. It does nothing if there is one. Names are compared byte by
+// byte. On MySQL a table that was made with a VARCHAR, whose collation takes "Ledger" and "ledger" for one name, needs an
+// ALTER TABLE … MODIFY name VARBINARY(256) NOT NULL.
 func (g SQL) Schema() string {
 	text := "TEXT"
 	if g.Dialect == MySQL {
-		text = "VARCHAR(255)" // a key has a length there
+		text = "VARBINARY(256)" // a key has a length there, and text a collation
 	}
 	return "CREATE TABLE IF NOT EXISTS " + g.table() + " (name " + text + " NOT NULL PRIMARY KEY, token BIGINT NOT NULL)"
 }

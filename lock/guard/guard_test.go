@@ -136,7 +136,7 @@ func TestDialects(t *testing.T) {
 	}{
 		{SQL{}, "holdfast_tokens (name TEXT", "(?, ?) ON CONFLICT DO NOTHING"},
 		{SQL{Dialect: Postgres, Table: "x.y"}, "x.y (name TEXT", "INTO x.y (name, token) VALUES ($1, $2) ON CONFLICT DO NOTHING"},
-		{SQL{Dialect: MySQL}, "name VARCHAR(255)", "INSERT INTO holdfast_tokens (name, token) VALUES (?, ?) ON DUPLICATE KEY UPDATE"},
+		{SQL{Dialect: MySQL}, "name VARBINARY(256) NOT NULL PRIMARY KEY", "INSERT INTO holdfast_tokens (name, token) VALUES (?, ?) ON DUPLICATE KEY UPDATE"},
 	} {
 		if !strings.Contains(c.g.Schema(), c.schema) || !strings.Contains(c.g.insert(), c.want) {
 			t.Errorf("%+v: %s; %s", c.g, c.g.Schema(), c.g.insert())

@@ -48,23 +48,29 @@ type EtcdConfig struct {
 	// Default 500 ms. At least 5 heartbeats. A lower one elects a new leader sooner after a crash, and needlessly on a
 	// machine whose disk or processor is busy for as long.
 	Election time.Duration
-	// QuotaBytes bounds the database; beyond it writes fail until it is compacted. Default 512 MiB.
+	// QuotaBytes bounds the database. Beyond it writes of the whole cluster fail, and only deletions are taken, until a
+	// fifth of it is free: each member looks every 30 s, and then they come back by themselves within a few minutes. A
+	// warning says so from 70 % on. Default 512 MiB.
 	QuotaBytes int64
-	// Retention is how long old revisions are kept before they are compacted. Default 5 min.
+	// Retention is how long old revisions are kept before they are compacted, unless the database is full. Default 5 min.
 	Retention time.Duration
 	// Logger gets etcd's warnings and errors. Default: discarded.
 	Logger *slog.Logger
 }
 
 // Etcd is one member of an etcd cluster in this process: a lifecycle Component. Every write is on disk before it is
-// acknowledged.
+// acknowledged. A member whose database is mostly free pages, or full, defragments it, and answers nobody meanwhile: for a
+// second or so, the leader after all others.
 type Etcd struct {
-	cfg   EtcdConfig
-	ready chan struct{}
+	cfg    EtcdConfig
+	ready  chan struct{}
+	upkeep time.Duration // how often it looks at its database
 }
 
 // NewEtcd returns a member that Run starts. Mistakes in cfg are reported by Run.
-func NewEtcd(cfg EtcdConfig) *Etcd { return &Etcd{cfg: cfg, ready: make(chan struct{})} }
+func NewEtcd(cfg EtcdConfig) *Etcd {
+	return &Etcd{cfg: cfg, ready: make(chan struct{}), upkeep: upkeepEvery}
+}
 
 // Name implements lifecycle.Namer.
 func (e *Etcd) Name() string { return "etcd " + e.cfg.Name }
@@ -102,7 +108,7 @@ func (e *Etcd) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("etcd %s: %w", cfg.Name, err)
 	}
-	err = e.serve(ctx, server, dir)
+	err = e.serve(ctx, server, dir, cfg)
 	log.stopping.Store(true)
 	if err != nil {
 		streams.end()
@@ -114,7 +120,7 @@ func (e *Etcd) Run(ctx context.Context) error {
 }
 
 // serve returns nil when ctx ends, an error when the server does.
-func (e *Etcd) serve(ctx context.Context, server *etcd.Etcd, dir *dataDir) error {
+func (e *Etcd) serve(ctx context.Context, server *etcd.Etcd, dir *dataDir, cfg EtcdConfig) error {
 	ready := server.Server.ReadyNotify()
 	for {
 		select {
@@ -122,6 +128,7 @@ func (e *Etcd) serve(ctx context.Context, server *etcd.Etcd, dir *dataDir) error
 			if err := dir.joined(); err != nil {
 				return err
 			}
+			maintain(ctx, server.Server, cfg, e.upkeep)
 			close(e.ready)
 			ready = nil
 		case err := <-server.Err():

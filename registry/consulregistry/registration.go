@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -70,10 +71,10 @@ func (d *Driver) Register(ctx context.Context, rec driver.Record, ttl time.Durat
 	return r, nil
 }
 
-// moveTo makes a the agent of a new lease.
+// moveTo makes a the agent of a new lease. Each other one is left once, however often it is tried in vain, and a is not.
 func (r *registration) moveTo(a *consul.Agent) {
 	if r.agent != nil && r.agent != a {
-		r.left = append(r.left, r.agent)
+		r.left = append(slices.DeleteFunc(r.left, func(left *consul.Agent) bool { return left == a }), r.agent)
 	}
 	r.agent, r.last, r.missing = a, written{lease: rand.Text()[:10]}, 0
 }
