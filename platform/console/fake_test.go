@@ -23,6 +23,7 @@ type fake struct {
 	down  bool          // answers nothing
 	noise bool          // something happens all the time
 	slow  time.Duration // of ours, that a list of traces takes
+	lost  float64       // share of the calls from outside that fail at the edge, and reach no instance
 
 	mu       sync.Mutex
 	random   *rand.Rand
@@ -263,8 +264,9 @@ func (f *fake) live() control.Live {
 	for _, in := range f.all {
 		live.Instances = append(live.Instances, *in)
 	}
-	rates := control.InstanceRates{Rate: f.edges[0].Rate, Errors: f.edges[0].Errors, P50: f.edges[0].P50, P99: f.edges[0].P99}
+	rates := control.InstanceRates{Rate: f.edges[0].Rate, Errors: max(f.edges[0].Errors, f.lost*f.edges[0].Rate), P50: f.edges[0].P50, P99: f.edges[0].P99}
 	live.Edge.Rates = &rates
+	live.Graph.Nodes = append(live.Graph.Nodes, control.Node{Service: control.EdgeEnd, Rate: rates.Rate, Errors: rates.Errors, P50: rates.P50, P99: rates.P99, Instances: 1})
 	return live
 }
 

@@ -371,3 +371,83 @@ func TestRealInstanceComesAgain(t *testing.T) {
 	f.mu.Unlock()
 	tab.Until("it can be steered again", `document.querySelectorAll(".panel [data-action]").length === 3`)
 }
+
+// What fails at the edge is a problem, also where no instance of any service has failed: it is what users see.
+func TestRealFailuresAtTheEdge(t *testing.T) {
+	f := shop()
+	tab := visit(t, f, "#/")
+	verdict := `document.body.dataset.verdict`
+	tab.Until("all is well", verdict+` === "good" && document.querySelector(".verdict").textContent === "All is well"`)
+	fail := func(share float64) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.lost = share
+		f.wake()
+	}
+	problem := `document.querySelector(".problems a[href='#/calls?status=error&service=edge']")`
+	node := `document.querySelector("[data-service=edge]")`
+	fail(0.05)
+	tab.Until("some fail", verdict+` === "warn" && `+problem+`?.textContent.startsWith("Calls from outside: 5 % of ") && `+node+`.matches(".is-warn")`)
+	fail(1)
+	tab.Until("all fail", verdict+` === "bad" && `+problem+`?.textContent.startsWith("Calls from outside: 100 % of ") && `+node+`.matches(".is-bad")`)
+	if got := tab.Text(`document.querySelector(".verdict").textContent + document.querySelectorAll(".problems li").length`); got != "One thing is wrong1" {
+		t.Errorf("the page says %q", got)
+	}
+	tab.Click("button[lang=zh-CN]")
+	tab.Until("it is said in Chinese", problem+`?.textContent.includes("失败 100 %") && !`+problem+`.textContent.includes("outside")`)
+	tab.Click(`.problems a[href*="service=edge"]`)
+	tab.Until("they are listed", `document.querySelector("[data-trace='`+f.traces[2].ID+`']") && document.querySelector("[data-status=error][aria-pressed=true]") && document.querySelector("main select").value === "edge"`)
+	tab.Do("go back", chromedp.EvaluateAsDevTools[chromedp.Void](`location.hash = "#/"`))
+	fail(0)
+	tab.Until("all is well again", verdict+` === "good" && !`+problem)
+}
+
+// broken are the words of the table of instances that stand in several lines, cells with more than there is room for, and rows that
+// are higher than four lines; and whether the page can be moved sideways.
+const broken = `(() => {
+  const table = document.querySelector(".instances");
+  const wrong = [];
+  const out = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  if (out > 0) wrong.push("the page is wider than the window by " + out);
+  for (const row of table.querySelectorAll("tr")) if (innerWidth > 720 && row.offsetHeight > 100) wrong.push("a row is " + row.offsetHeight + " high: " + row.textContent);
+  for (const cell of table.querySelectorAll("th, td")) {
+    if (cell.offsetWidth && cell.scrollWidth > cell.clientWidth) wrong.push("cell " + cell.cellIndex + " has " + cell.clientWidth + " for " + cell.scrollWidth + ": " + cell.textContent);
+  }
+  const texts = document.createTreeWalker(table, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const node = texts.currentNode;
+    if (node.parentNode.closest("caption") || !node.parentNode.offsetWidth) continue;
+    for (const word of node.data.matchAll(/[\w/]+/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map((r) => Math.round(r.top))).size > 1) wrong.push("broken: " + word[0]);
+    }
+  }
+  const heads = [...table.querySelectorAll("thead th")].filter((c) => c.offsetWidth);
+  if (innerWidth > 720 && !heads.some((c) => c.cellIndex === 2)) wrong.push("it does not say who leads");
+  return wrong.slice(0, 8);
+})()`
+
+// Whatever the width of the window, all that the table of instances says can be read.
+func TestRealInstancesCanBeRead(t *testing.T) {
+	f := newFake(1, strings.Fields("gateway:2 catalog:2 carts:3 inventory:3 orders:3 payment:3 shipping:3 analytics:3 notifications:12"), strings.Fields("edge>gateway gateway>orders payment~payments.settled>orders orders~orders.paid>shipping"))
+	f.trouble()
+	f.get("notifications-12").Role = "leader of notifications"
+	f.get("inventory-2").Role = "leader of inventory/1, inventory/3, inventory/4 and 5 more"
+	f.get("orders-2").State = "crash-looping"
+	tab := visit(t, f, "#/instances")
+	for _, lang := range []string{"en", "zh"} {
+		for _, width := range []int64{1280, 1100, 1400, 1680, 900, 721, 390} {
+			tab.Size(width, 900)
+			tab.Until("it is as wide", fmt.Sprintf(`innerWidth === %d && document.querySelector("tr[data-instance='notifications-12'] [data-action]")`, width))
+			for _, line := range pagetest.Value[[]string](tab, broken) {
+				t.Errorf("%s, %d wide: %s", lang, width, line)
+			}
+		}
+		if got := tab.Text(`document.querySelector("tr[data-instance='notifications-12'] td:nth-child(3)").textContent`); got != "notifications" {
+			t.Errorf("%s: notifications-12 leads %q", lang, got)
+		}
+		tab.Click("button[lang=zh-CN], button[lang=en]")
+	}
+}

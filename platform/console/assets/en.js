@@ -60,6 +60,7 @@ export default {
   "problem.missing.one": "{service}: one instance is missing",
   "problem.missing.other": "{service}: {n} instances are missing",
   "problem.errors": "{service}: {share} of {rate} fail",
+  "problem.edge": "Calls from outside: {share} of {rate} fail",
   "problem.group": "Group {group}: {trouble}",
   "problem.slowed": "Queue {queue}: held up for want of a dependency at {who}",
   "problem.old": "Queue {queue}: {lag} messages wait, the oldest for {age}",

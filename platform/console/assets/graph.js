@@ -2,7 +2,7 @@
 import { h, s, text, attr, sign, resign, Keyed } from "./dom.js";
 import { figuresBox } from "./figures.js";
 import { t, tn } from "./i18n.js";
-import { store, shown, rank, whole, verdict, edgeKey, ago } from "./store.js";
+import { store, shown, rank, whole, verdict, failing, edgeKey, ago } from "./store.js";
 import { rate, share, duration, none, clock } from "./format.js";
 import { arrange, ways } from "./layout.js";
 import { servicePanel } from "./service.js";
@@ -152,7 +152,8 @@ const newDrawing = (canvas) => {
       const of = svc?.instances ?? [];
       const ready = of.filter((i) => i.state === "ready").length;
       const worst = of.reduce((w, i) => (rank(i) < rank(w) ? i : w), of[0]);
-      const level = !svc || !of.length ? "outside" : !ready ? "bad" : of.some((i) => rank(i) <= 2) || (n && n.rate > 0.2 && n.errors / n.rate >= 0.1) ? "bad" : of.some((i) => rank(i) < 4) || (n && n.rate > 0.2 && n.errors / n.rate >= 0.01) ? "warn" : "good";
+      const inside = svc && of.length;
+      const level = !inside ? (name === "edge" && failing(n)) || "outside" : !ready || of.some((i) => rank(i) <= 2) || failing(n) === "bad" ? "bad" : of.some((i) => rank(i) < 4) || failing(n) ? "warn" : "good";
       attr(link, "class", "node is-" + level + (link.dataset.chosen ? " chosen" : ""));
       resign(mark, level === "good" ? "ready" : level === "outside" ? "info" : level === "warn" ? "warn" : worst && rank(worst) <= 2 ? shown(worst) : "warn", level);
       const sorted = of.length > maxDots ? [...of].sort((a, b) => rank(a) - rank(b)).slice(0, maxDots) : of;

@@ -27,7 +27,7 @@ export const instances = (root) => {
   const groups = new Keyed(table, (svc) => {
     const name = h("a", { href: "#/service/" + encodeURIComponent(svc.name) }, svc.name);
     const about = h("span", { class: "muted small" });
-    const node = h("tbody", {}, h("tr", { class: "group" }, h("th", { scope: "rowgroup", colspan: 6 }, name, " ", about), h("td", { colspan: columns.length - 6 })));
+    const node = h("tbody", {}, h("tr", { class: "group" }, h("th", { scope: "rowgroup", colspan: 5 }, name, " ", about)));
     const rows = new Keyed(node, instanceRow);
     const head = node.firstChild;
     rows.kept.set("\n", { node: head });
@@ -89,6 +89,9 @@ export const instances = (root) => {
   };
 };
 
+// leads is what an instance leads, where it stands beside "Leads".
+const leads = (i) => (i.role ?? "").replace(/^leader of /, "");
+
 const instanceRow = (i) => {
   const cell = (c, n) => h("td", { class: n ? "n" : "", "data-label": t("col." + c) });
   const mark = sign("ready");
@@ -106,7 +109,7 @@ const instanceRow = (i) => {
     attr(node, "class", rank(now) <= 2 ? "bad" : rank(now) === 3 ? "warn" : "");
     text(words, stateWords(now));
     attr(words, "title", now.ejected?.join("\n") || now.reason || undefined);
-    text(role, now.role ?? "");
+    text(role, leads(now));
     acts.update(now);
     if (!store.calm && numbers[0].said !== undefined) return;
     const { rates, stats } = now;
@@ -174,7 +177,7 @@ const instancePanel = (root, id) => {
     }
     figures.update(rates, past);
     rows.update([
-      [t("col.role"), i.role], [t("fact.service"), i.service], ["PID", i.pid || ""], [t("fact.addr"), Object.entries(i.addrs ?? {}).map(([k, v]) => k + " " + v).join(", ") || i.addr], [t("fact.admin"), i.admin],
+      [t("col.role"), leads(i)], [t("fact.service"), i.service], ["PID", i.pid || ""], [t("fact.addr"), Object.entries(i.addrs ?? {}).map(([k, v]) => k + " " + v).join(", ") || i.addr], [t("fact.admin"), i.admin],
       [t("col.restarts"), i.restarts || ""], [t("fact.last"), i.state === "ready" ? i.reason : ""],
       [t("col.inflight"), stats && stats.in_flight + (stats.limit ? " / " + stats.limit : "") + (stats.waiting ? ", " + tn("fact.waiting", stats.waiting) : "")],
       [t("fact.served"), stats && count(stats.served) + (stats.shed ? ", " + t("fact.shed", { n: count(stats.shed) }) : "")],

@@ -162,6 +162,9 @@ export const linked = (word) => {
   changed();
 };
 
+// failing is how bad it is that so many of a node's calls fail: "bad", "warn", or undefined if there are few, or hardly any calls.
+export const failing = (n) => (!(n?.rate >= 0.2) || n.errors / n.rate < 0.01 ? undefined : n.errors / n.rate < 0.1 ? "warn" : "bad");
+
 // problems is what is wrong now, worst first: {level: "bad" | "warn" | "info", text, href, since, key}.
 export const problems = () => {
   const { live } = store;
@@ -169,6 +172,9 @@ export const problems = () => {
   const found = [];
   const say = (level, key, words, href, since) => found.push({ level, key, text: words, href, since });
 
+  // Of calls that reach no instance, no service knows: only the edge has seen them fail.
+  const edge = live.edge?.rates ?? store.nodes.get("edge");
+  if (failing(edge)) say(failing(edge), "errors at the edge", t("problem.edge", { share: share(edge.errors, edge.rate), rate: rate(edge.rate) }), "#/calls?status=error&service=edge");
   for (const s of store.services.values()) {
     const of = s.instances;
     const ready = of.filter((i) => i.state === "ready").length;
@@ -193,9 +199,9 @@ export const problems = () => {
       }
     }
     if (of.length && of.length < wanted) say("warn", "missing " + s.name, tn("problem.missing", wanted - of.length, { service: s.name }), "#/service/" + encodeURIComponent(s.name));
-    const n = store.nodes?.get(s.name);
-    if (n && n.rate >= 0.2 && n.errors / n.rate >= 0.01) {
-      say(n.errors / n.rate >= 0.1 ? "bad" : "warn", "errors " + s.name, t("problem.errors", { service: s.name, share: share(n.errors, n.rate), rate: rate(n.rate) }),
+    const n = store.nodes.get(s.name);
+    if (failing(n)) {
+      say(failing(n), "errors " + s.name, t("problem.errors", { service: s.name, share: share(n.errors, n.rate), rate: rate(n.rate) }),
         "#/calls?status=error&service=" + encodeURIComponent(s.name));
     }
   }

@@ -60,6 +60,7 @@ export default {
   "problem.missing.one": "{service}：缺 1 个实例",
   "problem.missing.other": "{service}：缺 {n} 个实例",
   "problem.errors": "{service}：{rate} 中失败 {share}",
+  "problem.edge": "外部调用：{rate} 中失败 {share}",
   "problem.group": "组 {group}：{trouble}",
   "problem.slowed": "队列 {queue}：{who} 因依赖不可用而放慢",
   "problem.old": "队列 {queue}：{lag} 条消息在等待，最早的已等 {age}",
