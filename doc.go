@@ -21,7 +21,7 @@
 //	HOLDFAST_REGISTRY      (memory)      etcd://HOST:PORT,HOST:PORT[/PREFIX], static:SERVICE=HOST:PORT,…;…, or one of Drivers
 //	HOLDFAST_CONFIG        (registry's)  where live settings are: etcd://HOST:PORT,HOST:PORT[/PREFIX], file:DIR, one of Drivers, or none
 //	HOLDFAST_LOCK          (registry's)  where locks are kept: etcd://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, replica, or memory
-//	HOLDFAST_QUEUE         (memory)      where messages are kept: nats://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, or memory
+//	HOLDFAST_QUEUE         (memory)      where messages are kept: nats://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, or memory, to be said where there is a registry
 //	HOLDFAST_POLICIES      (none)        file or directory with policies of services
 //	HOLDFAST_INSTANCE      (made up)     id of this instance, unique within its service
 //	HOLDFAST_GRPC_ADDR     127.0.0.1:0   where to serve gRPC; port 0 is any free one

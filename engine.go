@@ -146,6 +146,33 @@ func openEtcd(c *Config) (driver.Registry, error) {
 // inMemory is for a service that runs alone, which still finds itself.
 func inMemory() driver.Registry { return memregistry.New() }
 
+// alone reports whether nobody else finds this process, nor it anybody: the registry is in its own memory.
+func (c *Config) alone() bool {
+	if c.Registry != nil {
+		_, memory := c.Registry.(*memregistry.Driver)
+		return memory
+	}
+	return c.Settings.Registry == ""
+}
+
+// registryIsElsewhere reports whether the registry's URL names members, none of them on this machine's loopback.
+func (c *Config) registryIsElsewhere() bool {
+	_, members, ok := strings.Cut(c.Settings.Registry, "://")
+	if !ok || c.Registry != nil {
+		return false
+	}
+	if end := strings.IndexAny(members, "/?"); end >= 0 {
+		members = members[:end]
+	}
+	members = members[strings.LastIndexByte(members, '@')+1:]
+	for m := range strings.SplitSeq(members, ",") {
+		if onLoopback(m, nil) {
+			return false
+		}
+	}
+	return true
+}
+
 // registryKind is for the log.
 func (c *Config) registryKind() string {
 	scheme, _, _ := strings.Cut(c.Settings.Registry, ":")
@@ -164,6 +191,9 @@ func advertised(listener net.Addr, host string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if unspecified(host) {
+		return "", fmt.Errorf("%s: HOLDFAST_ADVERTISE %w", listener, errUnspecified)
+	}
 	if host != "" {
 		return net.JoinHostPort(host, port), nil
 	}
@@ -179,6 +209,15 @@ func advertised(listener net.Addr, host string) (string, error) {
 		return "", fmt.Errorf("%s: this machine has no address but loopback: set HOLDFAST_ADVERTISE", listener)
 	}
 	return net.JoinHostPort(ip.String(), port), nil
+}
+
+// errUnspecified is what is wrong with an unspecified host.
+var errUnspecified = errors.New("is every address of a listener, and to those who dial it the dialler itself")
+
+// unspecified reports whether host is 0.0.0.0, ::, or another spelling of them.
+func unspecified(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsUnspecified()
 }
 
 // reachable is the first address that other machines may know, IPv4 before IPv6; nil if there is none.

@@ -28,6 +28,11 @@ func TestAdvertised(t *testing.T) {
 	if _, err := advertised(addr("pipe"), ""); err == nil {
 		t.Error("a listener that has no port")
 	}
+	for _, host := range []string{"0.0.0.0", "::", "0:0::0"} {
+		if got, err := advertised(addr("127.0.0.1:7001"), host); err == nil {
+			t.Errorf("as %q: %s, where everybody reaches itself", host, got)
+		}
+	}
 	got, err := advertised(addr("[::]:7001"), "")
 	if err == nil {
 		host, port, _ := net.SplitHostPort(got)

@@ -321,6 +321,9 @@ func (s *Service) RegisterService(desc *grpc.ServiceDesc, impl any) {
 
 // Handle makes the Service serve HTTP: handler answers what matches pattern, in the form that http.ServeMux
 // documents ("/", "GET /items/{id}"). It must be called before Run. A wrong pattern is a problem that Run reports.
+//
+// GET /healthz (rest.ServerConfig.HealthPath) says how this instance is, unless a pattern names that path, or a handler that is no
+// http.HandlerFunc, such as a router, has something there.
 func (s *Service) Handle(pattern string, handler http.Handler) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

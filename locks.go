@@ -120,6 +120,7 @@ func (s *Service) locker() *lock.Locker {
 			engine, err = s.openReplicaLocks()
 		default:
 			engine, err = openLocks(&s.cfg)
+			s.warnOfOwnLocks()
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -142,6 +143,17 @@ func (s *Service) locker() *lock.Locker {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.locks.locker
+}
+
+// warnOfOwnLocks tells of locks that bind nobody else although the addresses say that there are others.
+func (s *Service) warnOfOwnLocks() {
+	c := &s.cfg
+	if c.Settings.Lock != "" || !c.alone() ||
+		onLoopback(c.RPCServer.Addr, c.RPCServer.Listener) && onLoopback(c.HTTPServer.Addr, c.HTTPServer.Listener) {
+		return
+	}
+	c.Logger.Warn("locks and elections are of this process alone, each instance has its own: neither HOLDFAST_REGISTRY nor HOLDFAST_LOCK is set",
+		"if_that_is_meant", "HOLDFAST_LOCK="+inProcess)
 }
 
 func (s *Service) replicatesLocks() bool {

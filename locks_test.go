@@ -197,6 +197,49 @@ func TestLocksAlone(t *testing.T) {
 	}
 }
 
+// TestALeaderThatHangsIsNamed: also where there is no listener.
+func TestALeaderThatHangsIsNamed(t *testing.T) {
+	t.Parallel()
+	i := newInstance(t, nil, "orders", "orders-1", func(c *holdfast.Config) { c.Lifecycle.StopTimeout = 50 * time.Millisecond })
+	leads, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	i.Lead("nightly", func(context.Context) error {
+		defer close(ended)
+		close(leads)
+		<-goOn
+		return nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		<-leads
+		cancel()
+	}()
+	if err := i.Run(ctx); err == nil || !strings.Contains(err.Error(), "stop leaders: tasks (lead nightly): still running") {
+		t.Errorf("Run: %v", err)
+	}
+	close(goOn)
+	<-ended
+}
+
+// TestLocksAloneWhereOthersReachIt: a lock that binds nobody else is told of where the address says that there are others.
+func TestLocksAloneWhereOthersReachIt(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		addr, lock string
+		warned     bool
+	}{{"127.0.0.1:0", "", false}, {"0.0.0.0:0", "", true}, {":0", "", true}, {"0.0.0.0:0", "memory", false}} {
+		i := newInstance(t, nil, "orders", "orders-1", func(cfg *holdfast.Config) {
+			cfg.HTTPServer.Listener, cfg.HTTPServer.Addr, cfg.Settings.Lock = nil, c.addr, c.lock
+		})
+		i.Lock("x")
+		i.Lead("y", func(context.Context) error { return nil })
+		i.Close()
+		if n := strings.Count(i.logs.String(), "locks and elections are of this process alone"); n > 1 || (n == 1) != c.warned {
+			t.Errorf("%+v: told %d times", c, n)
+		}
+	}
+}
+
 // TestNoLocks: a service that asks for locks and has no engine for them does not run, and says what to do.
 func TestNoLocks(t *testing.T) {
 	t.Parallel()

@@ -29,29 +29,25 @@ func Main(svc *Service) {
 	os.Exit(svc.main(signals))
 }
 
+// main leaves the goroutine that takes signals behind: only the end of the process is the end of it, so that a second
+// signal counts whatever else hangs, such as a log that nobody reads on.
 func (s *Service) main(signals <-chan os.Signal) (code int) {
 	ctx, cancel := context.WithCancel(context.Background())
-	stopped := make(chan struct{})
-	listening := make(chan struct{})
+	told := make(chan struct{})
 	go func() {
-		defer close(listening)
-		select {
-		case sig := <-signals:
+		sig := <-signals
+		cancel()
+		go func() {
+			defer close(told)
 			s.cfg.Logger.Info("stopping; a second signal exits at once", "signal", sig.String())
-			cancel()
-		case <-stopped:
-			return
-		}
-		select {
-		case <-signals:
-			os.Exit(exitFailure)
-		case <-stopped:
-		}
+		}()
+		<-signals
+		os.Exit(exitFailure)
 	}()
 	err := s.Run(ctx)
-	close(stopped)
-	<-listening
-	cancel()
+	if ctx.Err() != nil {
+		<-told
+	}
 
 	var settings *SettingsError
 	switch {

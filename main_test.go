@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -142,6 +143,58 @@ func TestASecondSignalExitsAtOnce(t *testing.T) {
 	p.Process.Signal(syscall.SIGTERM)
 	if code := p.exit(); code != 1 {
 		t.Errorf("exit code %d\n%s", code, p.stderr)
+	}
+}
+
+// A log shipper that is frozen, or a Ctrl-S, leaves standard error full: whatever the drain does then, a second signal ends it.
+func TestASecondSignalExitsThoughItsLogIsStuck(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), asService+"=serving", "GORACE=atexit_sleep_ms=0", "HOLDFAST_DRAIN_DELAY=10ms")
+	cmd.Stderr = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	log := bufio.NewScanner(r)
+	for log.Scan() && !strings.Contains(log.Text(), " http=") {
+	}
+	fill(t, w)
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} { // two of a kind could be taken for one
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("it ended with %v", cmd.ProcessState)
+	}
+}
+
+// fill writes to a pipe until nothing more goes into it, and leaves it blocking, as who has its other end expects.
+func fill(t *testing.T, w *os.File) {
+	t.Helper()
+	fd := int(w.Fd())
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{4096, 1} {
+		for {
+			if _, err := syscall.Write(fd, make([]byte, size)); errors.Is(err, syscall.EAGAIN) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := syscall.SetNonblock(fd, false); err != nil {
+		t.Fatal(err)
 	}
 }
 

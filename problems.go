@@ -2,16 +2,24 @@ package holdfast
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/rest"
 )
 
 // problems is a mux whose own answers are problem+json too: that nothing matches, or not with this method.
-type problems struct{ mux *http.ServeMux }
+type problems struct {
+	mux    *http.ServeMux
+	health string // where the instance is asked whether it is well
+}
 
 func (p problems) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	own, pattern := p.mux.Handler(r)
+	if r.URL.Path == p.health && catchesAll(own, pattern, p.health) {
+		rest.Error(w, r, failure.New(failure.NotFound, "there is nothing at %s", r.URL.Path))
+		return
+	}
 	if pattern != "" {
 		p.mux.ServeHTTP(w, r) // not the handler itself: the mux sets the path's values
 		return
@@ -26,6 +34,13 @@ func (p problems) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		rest.Error(w, r, failure.New(failure.NotFound, "there is nothing at %s", r.URL.Path))
 	}
+}
+
+// catchesAll reports whether a handler gets what is asked for at a path only since it gets everything. A function that does, such as one
+// that forwards to another service, has no answer to whether this instance is well; a router may have one.
+func catchesAll(handler http.Handler, pattern, path string) bool {
+	_, function := handler.(http.HandlerFunc)
+	return function && pattern != "" && !strings.HasSuffix(pattern, path)
 }
 
 // statusOnly lets headers through, keeps the status and drops the text.

@@ -112,11 +112,16 @@ func (q *queues) close() error {
 	return errors.Join(errs...)
 }
 
-// openQueue opens the engine that the settings name.
+// openQueue opens the engine that the settings name. Where there are others, messages stay in this process only if that is
+// said: what is published to nobody is lost, and looks as if it were not.
 func openQueue(c *Config, service string) (queuedriver.Engine, error) {
 	url := c.Settings.Queue
 	if err := checkQueue(url); err != nil {
 		return nil, wrongSetting("HOLDFAST_QUEUE", url, err)
+	}
+	if url == "" && !c.alone() {
+		return nil, &SettingsError{Problems: []string{"HOLDFAST_QUEUE: is not set, and messages would stay in this process, which has a registry to find " +
+			"others by; memory is for those that are to"}}
 	}
 	if url == "" || url == inProcess {
 		return memqueue.New(memqueue.Config{}), nil

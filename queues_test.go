@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/queue"
 	"github.com/holdfast-go/holdfast/queue/memqueue"
+	"github.com/holdfast-go/holdfast/registry/driver"
 	"github.com/holdfast-go/holdfast/registry/memregistry"
 )
 
@@ -110,6 +111,35 @@ func TestMessagesInProcess(t *testing.T) {
 	i.Go("publish", func(ctx context.Context) error { return i.Publish(ctx, "t", 7) })
 	i.run(t)
 	eventually(t, "it is handled", func() bool { return got.Load() == 7 })
+}
+
+// TestMessagesThatWouldStayInTheProcessAreRefused: where there are others to have them, "nil" would be the word of a loss.
+func TestMessagesThatWouldStayInTheProcessAreRefused(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, change := range map[string]func(*holdfast.Config){
+		"etcd":   func(c *holdfast.Config) { c.Settings.Registry = "etcd://127.0.0.1:1" },
+		"static": func(c *holdfast.Config) { c.Settings.Registry = "static:mail=127.0.0.1:1" },
+		"code":   func(c *holdfast.Config) { c.Registry = struct{ driver.Registry }{memregistry.New()} },
+	} {
+		i := newInstance(t, nil, "orders", "orders-1", change)
+		if err := i.Publish(t.Context(), "t", 1); failure.CodeOf(err) != failure.FailedPrecondition {
+			t.Errorf("%s: publish: %v", name, err)
+		}
+		var wrong *holdfast.SettingsError
+		if err := i.Run(ended); !errors.As(err, &wrong) || !strings.Contains(err.Error(), "HOLDFAST_QUEUE: is not set") {
+			t.Errorf("%s: run: %v", name, err)
+		}
+		said := newInstance(t, nil, "orders", "orders-1", func(c *holdfast.Config) {
+			change(c)
+			c.Settings.Queue = "memory"
+		})
+		if err := said.Publish(t.Context(), "t", 1); err != nil {
+			t.Errorf("%s, and memory: publish: %v", name, err)
+		}
+		said.Close()
+	}
 }
 
 // TestMessagesWithoutEngine: a service whose engine is dead serves, is ready, publishes in vain with a clear error, and stops.

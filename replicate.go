@@ -83,7 +83,7 @@ func (s *Service) openReplica(r *replicating) (*replica.Host, error) {
 	}
 	if cfg.Members == 0 && s.cfg.Registry == nil && set.Registry == "" {
 		// Nobody else finds this instance. One that others are meant to reach is not founded alone by an oversight.
-		if !onLoopback(cfg) {
+		if !onLoopback(cfg.Addr, cfg.Listener) {
 			return nil, &SettingsError{Problems: []string{fmt.Sprintf("HOLDFAST_REGISTRY: is not set, and replicated state that listens on %s is for several "+
 				"instances; HOLDFAST_MEMBERS=1 is for one alone", cfg.Addr)}}
 		}
@@ -103,11 +103,10 @@ func (s *Service) openReplica(r *replicating) (*replica.Host, error) {
 	return host, err
 }
 
-// onLoopback reports whether only this machine reaches the host.
-func onLoopback(cfg replica.Config) bool {
-	addr := cfg.Addr
-	if cfg.Listener != nil {
-		addr = cfg.Listener.Addr().String()
+// onLoopback reports whether only this machine reaches what listens there: at lis, if it is not nil.
+func onLoopback(addr string, lis net.Listener) bool {
+	if lis != nil {
+		addr = lis.Addr().String()
 	}
 	host, _, err := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); err == nil && ip != nil {

@@ -1,12 +1,14 @@
 package holdfast
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -163,7 +165,8 @@ func (s *Service) newHTTPServer() (srv *rest.Server, err error) {
 	if cfg.Starting == nil {
 		cfg.Starting = s.host.settled()
 	}
-	if srv, err = rest.NewServer(s.failing(problems{s.mux}), cfg); err != nil {
+	handler := problems{s.mux, cmp.Or(cfg.HealthPath, rest.DefaultHealthPath)}
+	if srv, err = rest.NewServer(s.failing(handler), cfg); err != nil {
 		s.unlisten(cfg.Listener)
 	}
 	return srv, err
@@ -190,7 +193,10 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 		if subs := s.queues.component(); subs != nil {
 			first = append(first, lifecycle.Named("subscriptions", lifecycle.Func(subs.Run)))
 		}
-		return append(first, lifecycle.Func(s.locks.leads.Run)) // without Drain: there is nobody to wait for
+		return append(first, struct { // without Drain: there is nobody to wait for
+			lifecycle.Component
+			lifecycle.Namer
+		}{s.locks.leads, s.locks.leads})
 	}
 	serving, group := s.serving(servers)
 	attrs := append([]any{"registry", s.cfg.registryKind()}, s.adminAttr()...)
@@ -200,6 +206,13 @@ func (s *Service) components(servers []*serving, endpoints map[string]string) []
 		}
 	}
 	s.cfg.Logger.Info("listening", attrs...)
+	for protocol, addr := range endpoints {
+		if s.cfg.registryIsElsewhere() && onLoopback(addr, nil) {
+			s.cfg.Logger.Warn("a loopback address is announced where others find it, and others dial themselves: set HOLDFAST_ADVERTISE, and listen there",
+				"protocol", protocol, "addr", addr)
+			break
+		}
+	}
 	s.readyAfter(serving, s.host.settled())
 	announcement := s.reg.Announce(registry.Instance{
 		Service:   s.name,
@@ -279,11 +292,30 @@ func (s *Service) Close() error {
 	if s.http != nil {
 		errs = append(errs, s.http.Close())
 	}
-	errs = append(errs, s.queues.close(), s.host.close(), s.locks.close(), s.reg.Close(), s.policies.close())
+	errs = append(errs, s.queues.close(), s.host.close(), s.locks.close(),
+		s.closeInTime("registry", s.reg.Close), s.closeInTime("live settings", s.policies.close))
 	if s.eng != nil {
 		errs = append(errs, s.eng.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// closingTime bounds what waits for files, of which a file system that hangs makes no end.
+const closingTime = 2 * time.Second
+
+// closeInTime calls fn, which needs no mu, and leaves it behind when it takes too long: a service that is to end ends.
+func (s *Service) closeInTime(what string, fn func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- fn() }()
+	timeout := time.NewTimer(closingTime)
+	defer timeout.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-timeout.C:
+		s.cfg.Logger.Warn("hangs while it is closed, and is left behind", "what", what, "after", closingTime)
+		return nil
+	}
 }
 
 // refused is a connection that could not be made: every call says why.

@@ -17,6 +17,9 @@ import (
 	"google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/holdfast-go/holdfast"
+	"github.com/holdfast-go/holdfast/config"
+	configdriver "github.com/holdfast-go/holdfast/config/driver"
+	"github.com/holdfast-go/holdfast/config/memconfig"
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/registry"
 	"github.com/holdfast-go/holdfast/registry/memregistry"
@@ -92,6 +95,36 @@ func TestHealthPathOfTheUser(t *testing.T) {
 		list, err := engine.List(t.Context(), "alpha")
 		return err == nil && len(list.Records) == 1 && len(list.Records[0].Endpoints) == 1 && list.Records[0].Endpoints["http"] == a.http
 	})
+}
+
+// TestWhoTakesEverythingIsNotAskedForTheHealth: what it forwards to may be away, and that instance is well.
+func TestWhoTakesEverythingIsNotAskedForTheHealth(t *testing.T) {
+	t.Parallel()
+	engine := memregistry.New()
+	away := func(w http.ResponseWriter, r *http.Request) { http.Error(w, r.URL.Path, http.StatusBadGateway) }
+	for i, c := range []struct {
+		pattern string
+		handler http.Handler
+		want    string
+	}{
+		{"GET /", http.HandlerFunc(away), "200 OK"},
+		{"/", http.HandlerFunc(away), "200 OK"},
+		{"GET /{name}", http.HandlerFunc(away), "200 OK"},
+		{"/healthz", http.HandlerFunc(away), "502 Bad Gateway"},
+		{"/", struct{ http.Handler }{http.HandlerFunc(away)}, "502 Bad Gateway"}, // a router
+	} {
+		a := newInstance(t, engine, "alpha", fmt.Sprint("alpha-", i+1), nil)
+		a.Handle(c.pattern, c.handler)
+		a.run(t)
+		resp, err := plain.Get("http://" + a.http + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.Status != c.want {
+			t.Errorf("%s: %s, want %s", c.pattern, resp.Status, c.want)
+		}
+	}
 }
 
 func dialPlain(t *testing.T, addr string) *grpc.ClientConn {
@@ -340,4 +373,36 @@ func TestOnceAndTooLate(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// hung is an engine of live settings on a file system that hangs: it answers nobody, whatever their context.
+type hung struct {
+	configdriver.Store
+	asked, thaw chan struct{}
+}
+
+func (h *hung) List(context.Context, string) (configdriver.Listing, error) {
+	h.asked <- struct{}{}
+	<-h.thaw
+	return configdriver.Listing{}, errors.New("too late")
+}
+
+// TestCloseLeavesBehindWhatHangs: who is told to end ends, and says what did not.
+func TestCloseLeavesBehindWhatHangs(t *testing.T) {
+	t.Parallel()
+	engine := &hung{memconfig.New(), make(chan struct{}), make(chan struct{})}
+	i := newInstance(t, memregistry.New(), "alpha", "alpha-1", func(c *holdfast.Config) { c.Store = engine })
+	config.Follow(i.Live(), "x/", func(string, []byte) (int, error) { return 0, nil })
+	<-engine.asked
+	closed := make(chan error, 1)
+	go func() { closed <- i.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil || !strings.Contains(i.logs.String(), `what="live settings"`) {
+			t.Errorf("Close: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("Close waits for a file system that hangs")
+	}
+	close(engine.thaw)
 }

@@ -57,7 +57,7 @@ type Settings struct {
 	// its services.
 	Lock string
 	// Queue is the engine of messages: nats://…, one of Drivers (kafka://…, amqp://…), or "memory" for this process alone. ""
-	// is memory, too.
+	// is memory, too, where there is no registry; with one, it is an error to need it.
 	Queue string
 	// AdminAddr is where the process can be looked at: health, metrics, profiles, settings, state (Config.Admin). "none" is
 	// nowhere.
@@ -109,7 +109,7 @@ func table() []setting {
 			func(s *Settings) string { return s.Lock },
 		},
 		{
-			"HOLDFAST_QUEUE", "(memory)", "where messages are kept: nats://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, or memory",
+			"HOLDFAST_QUEUE", "(memory)", "where messages are kept: nats://HOST:PORT,HOST:PORT[/PREFIX], one of Drivers, or memory, to be said where there is a registry",
 			func(s *Settings, v string) (err error) {
 				if err = checkQueue(v); err == nil {
 					s.Queue = v
@@ -159,6 +159,9 @@ func table() []setting {
 		{"HOLDFAST_ADVERTISE", "(found out)", "host by which others reach this instance", func(s *Settings, v string) error {
 			if strings.ContainsAny(v, "/ ") || strings.Contains(v, ":") && net.ParseIP(v) == nil {
 				return errors.New("is not a host without a port")
+			}
+			if unspecified(v) {
+				return errUnspecified
 			}
 			s.Advertise = v
 			return nil

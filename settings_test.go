@@ -92,6 +92,36 @@ func TestWrongSettings(t *testing.T) {
 	}
 }
 
+// TestAnUnspecifiedHostIsNotAdvertised: everybody who dials it reaches itself.
+func TestAnUnspecifiedHostIsNotAdvertised(t *testing.T) {
+	for _, host := range []string{"0.0.0.0", "::", "::ffff:0.0.0.0"} {
+		if s, err := read(map[string]string{"HOLDFAST_ADVERTISE": host}); err == nil || s.Advertise != "" {
+			t.Errorf("%s is taken: %q, %v", host, s.Advertise, err)
+		}
+		svc := newInstance(t, memregistry.New(), "alpha", "alpha-1", func(c *holdfast.Config) { c.Settings.Advertise = host }).both(nil)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := svc.Run(ended); err == nil || !strings.Contains(err.Error(), "HOLDFAST_ADVERTISE") {
+			t.Errorf("%s out of an option: %v", host, err)
+		}
+	}
+}
+
+// TestALoopbackAddressInAnothersRegistryIsToldOf: others that find it there dial themselves.
+func TestALoopbackAddressInAnothersRegistryIsToldOf(t *testing.T) {
+	t.Parallel()
+	for registry, told := range map[string]int{"etcd://192.0.2.1:1": 1, "etcd://192.0.2.1:1,127.0.0.1:1": 0, "static:beta=192.0.2.1:1": 0} {
+		i := newInstance(t, nil, "alpha", "alpha-1", func(c *holdfast.Config) {
+			c.Settings.Registry, c.Settings.Insecure = registry, true
+		}).both(nil).run(t)
+		eventually(t, "it serves", func() bool { return !refusing(i.http) })
+		i.stop(t)
+		if n := strings.Count(i.logs.String(), "others dial themselves"); n != told {
+			t.Errorf("%s: told %d times", registry, n)
+		}
+	}
+}
+
 func TestWrongRegistries(t *testing.T) {
 	for url, want := range map[string]string{
 		"127.0.0.1":            "is not a URL",

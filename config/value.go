@@ -9,7 +9,8 @@ type Value[T any] struct {
 	watch    *Watch[T]
 }
 
-// NewValue follows one key, as Follow does. fallback is in force as long as nothing else is.
+// NewValue follows one key, as Follow does. fallback is in force as long as nothing else is. A key
+// that ValidateKey rejects is logged and reported by Changed, and leaves it at fallback.
 func NewValue[T any](s *Store, key string, fallback T, decode func(value []byte) (T, error)) *Value[T] {
 	return &Value[T]{key: key, fallback: fallback, watch: follow(s, key, true, func(_ string, value []byte) (T, error) {
 		return decode(value)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/config/driver"
+	"github.com/holdfast-go/holdfast/lifecycle"
 )
 
 // maxSettings bounds what is kept below one prefix, whatever the engine holds.
@@ -74,7 +75,7 @@ func (v *view[T]) seed(values map[string][]byte) []note {
 		if err := v.ours(key); err != nil || len(v.settings) >= maxSettings {
 			continue
 		}
-		value, err := v.decode(key, values[key])
+		value, err := v.read(key, values[key])
 		if err != nil { // it was good for another version of this program
 			notes = append(notes, note{refused, key, 0, err})
 			continue
@@ -211,7 +212,17 @@ func (v *view[T]) accept(e driver.Entry) (T, error) {
 		var none T
 		return none, errors.New("larger than a setting may be")
 	}
-	return v.decode(e.Key, e.Value)
+	return v.read(e.Key, e.Value)
+}
+
+// read calls decode, whose panic is a refusal: one document must not end all processes that follow its key.
+func (v *view[T]) read(key string, value []byte) (T, error) {
+	var out T
+	err := lifecycle.Recover(func() (err error) {
+		out, err = v.decode(key, value)
+		return err
+	})
+	return out, err
 }
 
 func (v *view[T]) remove(key string) []note {

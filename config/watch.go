@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-go/holdfast/config/driver"
@@ -35,9 +37,10 @@ type Watch[T any] struct {
 	done   chan struct{} // closed when the watch is to end
 	once   sync.Once
 
+	current atomic.Pointer[Set[T]] // nil as long as nothing is known; without mu, which is held while documents are decoded
+
 	mu      sync.Mutex
 	view    *view[T]
-	current Set[T]
 	version uint64        // grows with every change of current; 0 means nothing is known
 	changed chan struct{} // closed and replaced at every change
 	lastErr error         // of the engine; nil when it answers
@@ -49,9 +52,9 @@ type Watch[T any] struct {
 }
 
 // Follow starts to follow the settings whose keys begin with prefix, in a goroutine that ends with Stop or with the Store.
-// decode validates a document and returns what it means; what it refuses is logged with its reason and is not applied. It
-// is called by one goroutine at a time, with keys that are as they are in the engine. It must not keep value. Follow makes
-// no call itself. A prefix that ValidatePrefix rejects, or a Store that is closed, is reported by Next.
+// decode validates a document and returns what it means; what it refuses, or panics at, is logged with its reason and is
+// not applied. It is called by one goroutine at a time, with keys that are as they are in the engine. It must not keep
+// value. Follow makes no call itself. A prefix that ValidatePrefix rejects, or a Store that is closed, is reported by Next.
 func Follow[T any](s *Store, prefix string, decode func(key string, value []byte) (T, error)) *Watch[T] {
 	return follow(s, prefix, false, decode)
 }
@@ -64,8 +67,15 @@ func follow[T any](s *Store, prefix string, exact bool, decode func(key string, 
 	}
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(s.ctx)
-	if err := ValidatePrefix(prefix); err != nil {
+	validate := ValidatePrefix
+	if exact {
+		validate = ValidateKey
+	}
+	if err := validate(prefix); err != nil {
 		w.err = fmt.Errorf("follow settings: %w", err)
+		if exact { // whose Get has no error to return
+			w.log.Warn("setting is not followed: no setting can have this key", "error", err)
+		}
 		w.Stop()
 		return w
 	}
@@ -82,9 +92,10 @@ func follow[T any](s *Store, prefix string, exact bool, decode func(key string, 
 // Current returns what is known now, without waiting; known is false as long as that is nothing: the engine has not
 // answered, and there is no copy on disk.
 func (w *Watch[T]) Current() (set Set[T], known bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.current, w.version > 0
+	if current := w.current.Load(); current != nil {
+		return *current, true
+	}
+	return Set[T]{}, false
 }
 
 // Next blocks until something differs from what it returned last, and returns all. The first call returns as soon as
@@ -96,7 +107,7 @@ func (w *Watch[T]) Next(ctx context.Context) (Set[T], error) {
 	}
 	for {
 		w.mu.Lock()
-		set, version, changed, lastErr := w.current, w.version, w.changed, w.lastErr
+		current, version, changed, lastErr := w.current.Load(), w.version, w.changed, w.lastErr
 		w.mu.Unlock()
 		select {
 		case <-w.done:
@@ -107,7 +118,7 @@ func (w *Watch[T]) Next(ctx context.Context) (Set[T], error) {
 		}
 		if version != w.seen {
 			w.seen = version
-			return set, nil
+			return *current, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -221,13 +232,13 @@ func (w *Watch[T]) apply(step func(*view[T]) []note) {
 		w.log.Info("settings: the engine answers again", "down", time.Since(w.down).Round(time.Millisecond))
 		w.lastErr = nil
 	}
-	changed := first || len(notes) > 0 || before != w.view.source
-	if changed {
+	news := slices.ContainsFunc(notes, func(n note) bool { return n.kind != ignored })
+	if first || news || before != w.view.source {
 		w.publish()
 	}
 	w.report(notes)
 	var values map[string][]byte
-	if w.copy != nil && (len(notes) > 0 || w.copy.stale(time.Now())) {
+	if w.copy != nil && (news || w.copy.stale(time.Now())) {
 		values = w.view.values()
 	}
 	w.mu.Unlock()
@@ -273,7 +284,8 @@ func (w *Watch[T]) cold() {
 
 // publish makes what the view has the current set. w.mu is held.
 func (w *Watch[T]) publish() {
-	w.current = w.view.set()
+	set := w.view.set()
+	w.current.Store(&set)
 	w.version++
 	close(w.changed)
 	w.changed = make(chan struct{})

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Group returns a component that runs others side by side: they are started together, it is ready when all are, a Drain
 // goes to all, and they are stopped together. So the servers of one service stop to accept at the same time, and share
 // the time they have to finish what is in flight. The first that returns stops the others; Run's error names those
-// that failed. A Group of none waits to be stopped.
+// that failed, the first also when it says that it was canceled, which nobody asked of it. A Group of none waits to be
+// stopped.
 func Group(name string, components ...Component) Component {
 	return &group{name: name, members: slices.Clone(components), ready: make(chan struct{})}
 }
@@ -28,7 +30,13 @@ func (g *group) Ready() <-chan struct{} { return g.ready }
 func (g *group) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := func(*task) { cancel() }
+	var first atomic.Pointer[task] // returned without being asked to
+	stop := func(t *task) {
+		if ctx.Err() == nil {
+			first.CompareAndSwap(nil, t)
+		}
+		cancel()
+	}
 	var tasks []*task
 	for _, c := range g.members {
 		tasks = append(tasks, spawn(c, cancel, func() error { return c.Run(ctx) }, stop))
@@ -40,7 +48,7 @@ func (g *group) Run(ctx context.Context) error {
 	var errs []error
 	for _, t := range tasks {
 		<-t.done
-		if !errors.Is(t.err, context.Canceled) {
+		if t == first.Load() || !canceled(t.err) {
 			errs = append(errs, t.failure())
 		}
 	}

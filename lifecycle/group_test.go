@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -46,6 +47,22 @@ func TestGroupEndsWithItsFirst(t *testing.T) {
 		})))
 		err := runFor(time.Hour, lifecycle.Config{}, g)
 		if got, want := text(err), "run servers: run rpc: panic: listener lost"; got != want {
+			t.Errorf("error is %q, want %q", got, want)
+		}
+		r.expect(t, "0s rest starts", "1s rest stops")
+	})
+}
+
+// TestGroupReportsWhoWasCanceledByItself: a call of one's own that was canceled is a failure as long as nobody asked to stop.
+func TestGroupReportsWhoWasCanceledByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newTranscript()
+		g := lifecycle.Group("servers", quiet{r.part("rest")}, lifecycle.Named("rpc", lifecycle.Func(func(ctx context.Context) error {
+			pause(ctx, time.Second)
+			return fmt.Errorf("accept: %w", context.Canceled)
+		})))
+		err := runFor(time.Hour, lifecycle.Config{}, g)
+		if got, want := text(err), "run servers: run rpc: accept: context canceled"; got != want {
 			t.Errorf("error is %q, want %q", got, want)
 		}
 		r.expect(t, "0s rest starts", "1s rest stops")

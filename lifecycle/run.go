@@ -31,7 +31,7 @@ type Config struct {
 	StopTimeout time.Duration
 	// StartTimeout bounds the time until all components are ready. Zero means no bound.
 	StartTimeout time.Duration
-	// Logger receives one line for each phase, and failed Drain calls. Default slog.Default().
+	// Logger receives one line for each phase, failed Drain calls, and panics with their stacks. Default slog.Default().
 	Logger *slog.Logger
 }
 
@@ -145,6 +145,7 @@ func (r *run) start(ctx context.Context) error {
 		case <-readyOf(c):
 		case r.first = <-r.exits:
 			r.delay = 0 // nobody counts on a service that never was complete
+			r.tellPanics(r.first)
 			return r.first.failure()
 		case <-ctx.Done():
 			return nil // with the delay: what is ready may have been found already
@@ -173,6 +174,7 @@ func (r *run) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case r.first = <-r.exits:
+		r.tellPanics(r.first)
 		return r.first.failure()
 	}
 }
@@ -182,4 +184,11 @@ func (t *task) failure() error {
 		return nil
 	}
 	return fmt.Errorf("run %s: %w", nameOf(t.component), t.err)
+}
+
+// tellPanics logs the panics that t's error has in it: their stacks are not in the text of an error that is wrapped.
+func (r *run) tellPanics(t *task) {
+	for _, p := range panics(t.err) {
+		r.log.Error("component panicked", "component", nameOf(t.component), "error", p)
+	}
 }

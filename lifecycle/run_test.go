@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -308,6 +309,81 @@ func TestContextHasValuesAndIsCanceledInTurn(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestOnlyTheEndOfAContextIsExcusedAtTheStop: an error that has another one beside it, or a panic, is told.
+func TestOnlyTheEndOfAContextIsExcusedAtTheStop(t *testing.T) {
+	lost := errors.New("not written")
+	for name, test := range map[string]struct {
+		run  func(context.Context) error
+		want string
+	}{
+		"wrapped":              {func(ctx context.Context) error { return fmt.Errorf("a: %w", fmt.Errorf("b: %w", ctx.Err())) }, ""},
+		"joined with its like": {func(ctx context.Context) error { return errors.Join(ctx.Err(), fmt.Errorf("b: %w", ctx.Err())) }, ""},
+		"joined with another":  {func(ctx context.Context) error { return errors.Join(lost, ctx.Err()) }, "not written\ncontext canceled"},
+		"beside another":       {func(ctx context.Context) error { return fmt.Errorf("flush: %w: %w", ctx.Err(), lost) }, "flush: context canceled: not written"},
+		"panic":                {func(ctx context.Context) error { panic(ctx.Err()) }, "panic: context canceled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := lifecycle.Named("store", lifecycle.Func(func(ctx context.Context) error {
+					<-ctx.Done()
+					return test.run(ctx)
+				}))
+				want := test.want
+				if want != "" {
+					want = "run store: " + want
+				}
+				if got := text(runFor(time.Second, lifecycle.Config{}, store)); got != want {
+					t.Errorf("alone, the error is %q, want %q", got, want)
+				}
+				if want != "" {
+					want = "run servers: " + want
+				}
+				if got := text(runFor(time.Second, lifecycle.Config{}, lifecycle.Group("servers", store))); got != want {
+					t.Errorf("in a group, the error is %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
+// TestAPanicIsLoggedWithItsStack: whoever logs the error of Run logs its text, in which there is none.
+func TestAPanicIsLoggedWithItsStack(t *testing.T) {
+	explode := lifecycle.Func(func(ctx context.Context) error {
+		pause(ctx, time.Second)
+		panic("listener lost")
+	})
+	late := lifecycle.Func(func(ctx context.Context) error {
+		<-ctx.Done()
+		panic("listener lost")
+	})
+	for name, test := range map[string]struct {
+		component func() lifecycle.Component // made in the bubble
+		is        string
+	}{
+		"by itself":                {func() lifecycle.Component { return lifecycle.Named("rpc", explode) }, "rpc"},
+		"in a group":               {func() lifecycle.Component { return lifecycle.Group("servers", lifecycle.Func(untilDone), explode) }, "servers"},
+		"while it stops":           {func() lifecycle.Component { return lifecycle.Named("rpc", late) }, "rpc"},
+		"in a group, as it stops":  {func() lifecycle.Component { return lifecycle.Group("servers", late) }, "servers"},
+		"before all others are up": {func() lifecycle.Component { return lifecycle.Group("servers", &unready{}, explode) }, "servers"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var l logs
+				if err := runFor(time.Hour, lifecycle.Config{Logger: l.logger()}, test.component()); err == nil {
+					t.Error("there is no error")
+				}
+				lines := strings.Split(l.String(), "\n")
+				at := slices.IndexFunc(lines, func(line string) bool {
+					return strings.Contains(line, `msg="component panicked" component=`+test.is+` error.panic="listener lost"`)
+				})
+				if at < 0 || !strings.Contains(lines[at], "TestAPanicIsLoggedWithItsStack") || strings.Count(l.String(), "component panicked") != 1 {
+					t.Errorf("log is\n%s", &l)
+				}
+			})
+		})
+	}
 }
 
 func TestUnnamedComponentsAreCalledByTheirType(t *testing.T) {

@@ -29,8 +29,11 @@ func (r *run) stop() error {
 		switch {
 		case t.running():
 			errs = append(errs, fmt.Errorf("stop %s: still running after %v", nameOf(t.component), time.Since(begin)))
-		case t != r.first && !errors.Is(t.err, context.Canceled):
-			errs = append(errs, t.failure())
+		case t != r.first:
+			r.tellPanics(t)
+			if !canceled(t.err) {
+				errs = append(errs, t.failure())
+			}
 		}
 	}
 	for _, t := range calls {
@@ -69,6 +72,7 @@ func (r *run) drain() []*task {
 	for _, t := range calls {
 		if !t.running() && t.err != nil {
 			r.log.Warn("drain failed", "component", nameOf(t.component), "error", t.err)
+			r.tellPanics(t)
 		}
 	}
 	delay := time.NewTimer(r.delay)

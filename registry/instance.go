@@ -72,6 +72,9 @@ func Validate(inst Instance) error {
 		if err != nil || host == "" || port == "" || port == "0" {
 			errs = append(errs, fmt.Errorf("endpoint %s %q: not a host:port that can be dialled", protocol, addr))
 		}
+		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+			errs = append(errs, fmt.Errorf("endpoint %s %q: who dials it reaches itself", protocol, addr))
+		}
 	}
 	if inst.Weight < 0 {
 		errs = append(errs, fmt.Errorf("weight %d: negative", inst.Weight))

@@ -55,6 +55,9 @@ type Driver struct {
 	done  chan struct{}
 	once  sync.Once
 
+	walking chan struct{}                                        // has something while the directory is read
+	read    func(path string, limit int64) (b []byte, err error) // diskfile.Read but for tests
+
 	mu     sync.Mutex
 	states map[string]state // by prefix, so that revisions grow with every change that was seen
 	there  map[string]bool  // directories of prefixes, "" or with a '/' at the end, that were read once
@@ -76,7 +79,10 @@ func Open(cfg Config) (*Driver, error) {
 	if cfg.Every == 0 {
 		cfg.Every = DefaultEvery
 	}
-	return &Driver{dir: cfg.Dir, every: cfg.Every, done: make(chan struct{}), states: make(map[string]state), there: make(map[string]bool)}, nil
+	return &Driver{
+		dir: cfg.Dir, every: cfg.Every, done: make(chan struct{}), walking: make(chan struct{}, 1), read: diskfile.Read,
+		states: make(map[string]state), there: make(map[string]bool),
+	}, nil
 }
 
 // Close implements driver.Store.
@@ -93,17 +99,38 @@ func (d *Driver) Identity() string {
 	return "file:" + d.dir
 }
 
-// List implements driver.Store. A file that cannot be read, or is too large, is an Entry with its Err.
+// List implements driver.Store. A file that cannot be read, or is too large, is an Entry with its Err. A file system that
+// hangs makes it an error at the end of ctx, and so it does each List after that until it hangs no more: one goroutine waits
+// for it, and not one more each time.
 func (d *Driver) List(ctx context.Context, prefix string) (driver.Listing, error) {
-	var out driver.Listing
-	err := errVanished
-	for try := 1; try <= tries && errors.Is(err, errVanished); try++ {
-		out, err = d.list(ctx, prefix, try == tries)
+	select {
+	case d.walking <- struct{}{}:
+	case <-ctx.Done():
+		return driver.Listing{}, fmt.Errorf("list %s: a listing before this one has not ended: %w", prefix, ctx.Err())
 	}
-	if err != nil {
-		return driver.Listing{}, fmt.Errorf("list %s: %w", prefix, err)
+	type result struct {
+		driver.Listing
+		error
 	}
-	return out, nil
+	listed := make(chan result, 1)
+	go func() {
+		defer func() { <-d.walking }()
+		var r result
+		r.error = errVanished
+		for try := 1; try <= tries && errors.Is(r.error, errVanished); try++ {
+			r.Listing, r.error = d.list(ctx, prefix, try == tries)
+		}
+		listed <- r
+	}()
+	select {
+	case r := <-listed:
+		if r.error != nil {
+			return driver.Listing{}, fmt.Errorf("list %s: %w", prefix, r.error)
+		}
+		return r.Listing, nil
+	case <-ctx.Done():
+		return driver.Listing{}, fmt.Errorf("list %s: %s has not been read in time: %w", prefix, d.dir, ctx.Err())
+	}
 }
 
 // tries is how often a listing under which files vanish is made.
@@ -130,7 +157,7 @@ func (d *Driver) list(ctx context.Context, prefix string, last bool) (driver.Lis
 			return fmt.Errorf("more than %d files", maxEntries)
 		}
 		e := driver.Entry{Key: key}
-		e.Value, e.Err = diskfile.Read(path, driver.MaxValue)
+		e.Value, e.Err = d.read(path, driver.MaxValue)
 		if vanished(e.Err) {
 			return errVanished
 		}

@@ -11,16 +11,21 @@ import (
 	"time"
 )
 
-// Read returns the content of a regular file of at most limit bytes.
+// Read returns the content of a regular file of at most limit bytes. Anything else is not even opened: to open a FIFO is to
+// wait for somebody to write to it.
 func Read(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %s: not a regular file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(fmt.Errorf("read %s: not a regular file", path), err)
-	}
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(b)) > limit {
 		err = fmt.Errorf("read %s: larger than %d bytes", path, limit)

@@ -28,7 +28,7 @@ type CrashError struct {
 	ID string
 	// Reason says how it ended last: "exit status 1".
 	Reason string
-	// Output is the last lines that it wrote, oldest first, each cut at 1 KiB.
+	// Output is the last lines that its last process wrote, of which all is there, oldest first, each cut at 1 KiB.
 	Output []string
 }
 
@@ -172,10 +172,21 @@ func (s *Supervisor) isReady(i *instance) (bool, error) {
 		return i.state.State == Ready, nil
 	}
 	crash := &CrashError{ID: i.id, Reason: i.state.Reason}
-	for _, line := range s.logs.last(i.id, crashOutput) {
+	for _, line := range lastOutput(s.logs.last(i.id, 2*crashOutput), i.read) {
 		crash.Output = append(crash.Output, strings.ToValidUTF8(line.Text[:min(len(line.Text), crashLine)], ""))
 	}
 	return false, crash
+}
+
+// lastOutput returns the last of some lines of an instance that are of one process: of that start, whose output has been read to its
+// end, or else of the last one that wrote any. What those before it wrote is mostly the same again.
+func lastOutput(lines []Line, start int) []Line {
+	of := func(l Line) bool { return l.start == start }
+	if n := len(lines); n > 0 && !slices.ContainsFunc(lines, of) {
+		start = lines[n-1].start
+	}
+	lines = slices.DeleteFunc(slices.Clone(lines), func(l Line) bool { return !of(l) })
+	return lines[max(0, len(lines)-crashOutput):]
 }
 
 // await blocks until cond, called with mu held, is true or an error.

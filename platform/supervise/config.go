@@ -69,6 +69,9 @@ type Group struct {
 	// Members, if not empty, makes the group a fixed set: Replicas is ignored, Scale is refused,
 	// and Restart stops each one before it starts it again in its place.
 	Members []Member
+	// Serves are the protocols ("grpc", "http") that each instance listens for before it is ready.
+	// Without any, one that listens nowhere is ready, too, after 2 s.
+	Serves []string
 	// Ready overrides how it is found out that an instance is ready; see Probe.
 	Ready Probe
 }
@@ -118,8 +121,11 @@ type State struct {
 	// Since is when it came into State.
 	Since time.Time `json:"since"`
 	// Reason says why it ended last, "" if it never did: "exit status 1", "killed by SIGKILL", "killed by
-	// SIGKILL, as asked for" if that was by Kill.
+	// SIGKILL, as asked for" if that was by Kill. With Late it is why it is not ready yet: "http
+	// 127.0.0.1:20001: /healthz answers 503 Service Unavailable".
 	Reason string `json:"reason,omitempty"`
+	// Late says that it is Starting and has been for 5 s.
+	Late bool `json:"late,omitempty"`
 }
 
 // Event is a change of one instance.
@@ -142,4 +148,6 @@ type Line struct {
 	// Dropped, if not 0, says that so many lines before this one were lost because the
 	// subscriber was too slow; then the rest of this line is empty.
 	Dropped int `json:"dropped,omitempty"`
+
+	start int // which process of the instance wrote it, counted from 1
 }

@@ -44,6 +44,7 @@ type instance struct {
 	// Guarded by s.mu.
 	state   State
 	crashes int               // in a row
+	read    int               // the last start whose output has been read to its end
 	told    map[string]string // the addresses of the last event
 }
 
@@ -146,7 +147,8 @@ func (i *instance) act(a action) {
 	switch a {
 	case doStart:
 		if err := i.start(); err != nil {
-			i.sink.add(fmt.Sprintf("%v", err)) // so that it is also where people look for the reason of a crash
+			i.sink.add(i.m.starts, fmt.Sprintf("%v", err)) // so that it is also where people look for the reason of a crash
+			i.readAll(i.m.starts)
 			i.handle(message{event: event{kind: evFailed, reason: err.Error()}})
 		} else {
 			i.handle(message{event: event{kind: evStarted}})
@@ -223,13 +225,22 @@ func (i *instance) start() error {
 		i.send(message{event: event{kind: evEnded}, proc: p})
 	})
 	i.readers.Add(1)
+	start := i.m.starts
 	i.s.wg.Go(func() {
-		_ = copyLines(r, i.sink.add) // an error is the deadline of reap
+		_ = copyLines(r, func(text string) { i.sink.add(start, text) }) // an error is the deadline of reap
 		r.Close()
+		i.readAll(start)
 		i.readers.Done()
 		i.send(message{event: event{kind: evSilent}, proc: p})
 	})
 	return nil
+}
+
+// readAll notes that all is there of the output of a start.
+func (i *instance) readAll(start int) {
+	i.s.mu.Lock()
+	defer i.s.mu.Unlock()
+	i.read = max(i.read, start)
 }
 
 // reap ends what is left of the group and frees the id of the process.
@@ -255,9 +266,12 @@ func (i *instance) probe() {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stopProbe = cancel
 	pr := &prober{
-		probe: i.g.Ready, health: probeHealth, addrs: maps.Clone(i.given), listens: i.g.listens.Load,
+		probe: i.g.Ready, health: probeHealth, addrs: maps.Clone(i.given), serves: i.g.Serves, listens: i.g.listens.Load,
 		ready: func(served map[string]string) {
 			i.send(message{event: event{kind: evReady}, proc: p, served: served})
+		},
+		unready: func(why string) {
+			i.send(message{event: event{kind: evUnready, reason: why}, proc: p})
 		},
 	}
 	i.s.wg.Go(func() { pr.run(ctx) })
@@ -348,7 +362,7 @@ func (i *instance) environ() []string {
 		"HOLDFAST_DATA_DIR=" + i.s.servicesDir(),
 	})
 	for protocol, addr := range i.given {
-		env = append(env, "HOLDFAST_"+strings.ToUpper(protocol)+"_ADDR="+addr)
+		env = append(env, addrVariable(protocol)+"="+addr)
 	}
 	env = append(env, i.network...)
 	env = append(env, i.g.Env...)
@@ -357,6 +371,9 @@ func (i *instance) environ() []string {
 	}
 	return named(lastOf(env), i.id)
 }
+
+// addrVariable is where a process finds its address for a protocol.
+func addrVariable(protocol string) string { return "HOLDFAST_" + strings.ToUpper(protocol) + "_ADDR" }
 
 // named says who the process is to OpenTelemetry, unless the user has: SDKs make up no instance by themselves, and what instances count
 // under one name cannot be told apart.
@@ -405,12 +422,13 @@ func (i *instance) publish() {
 	was := i.state
 	now := &i.state
 	i.crashes = i.m.failures
-	now.State, now.Restarts, now.Reason, now.RetryAt = i.m.visible(), i.m.restarts(), i.m.reason, i.m.retryAt
+	now.State, now.Restarts, now.RetryAt = i.m.visible(), i.m.restarts(), i.m.retryAt
+	now.Reason, now.Late = i.m.why()
 	now.PID = 0
 	if i.proc != nil {
 		now.PID = i.proc.pid
 	}
-	if now.State == was.State && now.PID == was.PID && maps.Equal(now.Addrs, i.told) {
+	if now.State == was.State && now.PID == was.PID && now.Reason == was.Reason && maps.Equal(now.Addrs, i.told) {
 		return
 	}
 	if now.State != was.State || now.PID != was.PID {
@@ -427,9 +445,9 @@ type sink struct {
 	file *logFile
 }
 
-func (k *sink) add(text string) {
+func (k *sink) add(start int, text string) {
 	now := time.Now()
-	k.i.s.logs.add(Line{Time: now, Service: k.i.g.Service, Instance: k.i.id, Text: text})
+	k.i.s.logs.add(Line{Time: now, Service: k.i.g.Service, Instance: k.i.id, Text: text, start: start})
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.file == nil {

@@ -112,6 +112,36 @@ func TestLogsFollow(t *testing.T) {
 	})
 }
 
+// The output of a crash is that of the last process all of whose output is there.
+func TestLastOutput(t *testing.T) {
+	of := func(start int, texts ...string) (lines []Line) {
+		for _, text := range texts {
+			lines = append(lines, Line{Text: text, start: start})
+		}
+		return lines
+	}
+	many := make([]string, 2*crashOutput)
+	for i := range many {
+		many[i] = fmt.Sprint(i)
+	}
+	for _, tc := range []struct {
+		name  string
+		lines []Line
+		read  int
+		want  []string
+	}{
+		{"nothing", nil, 3, nil},
+		{"the last", slices.Concat(of(1, "a", "b"), of(2, "c", "d")), 2, []string{"c", "d"}},
+		{"the last is being read", slices.Concat(of(1, "a", "b"), of(2, "c")), 1, []string{"a", "b"}},
+		{"the last wrote nothing", slices.Concat(of(1, "a"), of(2, "b")), 3, []string{"b"}},
+		{"too much", slices.Concat(of(1, "a"), of(2, many...)), 2, many[crashOutput:]},
+	} {
+		if got := texts(lastOutput(tc.lines, tc.read)); !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}
+
 func TestFeedEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed[int](2)

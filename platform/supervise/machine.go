@@ -37,6 +37,7 @@ type machine struct {
 	failures int       // crashes in a row
 	readyAt  time.Time // when the process became ready, zero if it did not
 	reason   string    // why the last one ended; doReap finds it out
+	unready  string    // why the process is not ready yet, once that takes long
 	retryAt  time.Time // when the next one is started; zero unless waiting
 }
 
@@ -48,6 +49,7 @@ const (
 	evStarted               // a process was started
 	evFailed                // it could not be started
 	evReady                 // its probe succeeded
+	evUnready               // its probe has failed for a while
 	evStopped               // it was stopped by a signal (whoever sent it)
 	evContinued             // it goes on
 	evEnded                 // the started process ended; it is not reaped yet
@@ -66,7 +68,7 @@ const (
 type event struct {
 	kind   kind
 	now    time.Time
-	reason string  // of evFailed
+	reason string  // of evFailed and evUnready
 	jitter float64 // in [0,1)
 	share  float64 // of cmdSlow
 }
@@ -104,6 +106,14 @@ func (m *machine) visible() Phase {
 	return m.phase
 }
 
+// why is the reason that users see: why the process is not ready yet, which is late then, and otherwise why the last one ended.
+func (m *machine) why() (reason string, late bool) {
+	if m.unready != "" && m.visible() == Starting {
+		return m.unready, true
+	}
+	return m.reason, false
+}
+
 // restarts is the number of starts after the first.
 func (m *machine) restarts() int { return max(0, m.starts-1) }
 
@@ -123,6 +133,10 @@ func (m *machine) step(e event) []action {
 	case evReady:
 		if m.phase == Starting && !m.frozen {
 			m.phase, m.readyAt = Ready, e.now
+		}
+	case evUnready:
+		if m.phase == Starting && !m.frozen {
+			m.unready = e.reason
 		}
 	case evStopped:
 		if m.share == 0 && !m.resumed {

@@ -19,7 +19,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
 var kindNames = map[string]kind{
-	"start": evStart, "started": evStarted, "failed": evFailed, "ready": evReady, "stopped": evStopped,
+	"start": evStart, "started": evStarted, "failed": evFailed, "ready": evReady, "unready": evUnready, "stopped": evStopped,
 	"continued": evContinued, "ended": evEnded, "silent": evSilent, "retry": evRetry, "grace": evGrace,
 	"STOP": cmdStop, "KILL": cmdKill, "FREEZE": cmdFreeze, "THAW": cmdThaw, "SLOW": cmdSlow, "FULL": cmdSlow, "pace": evPace,
 }
@@ -100,6 +100,37 @@ func replay(t *testing.T, script string) string {
 	return out.String()
 }
 
+// Users see why a process is not ready yet while it is not, and otherwise why the last one ended.
+func TestMachineSaysWhyItIsLate(t *testing.T) {
+	var m machine
+	for _, step := range []struct {
+		kind   kind
+		reason string // of the event
+		want   string
+		late   bool
+	}{
+		{evStart, "", "", false},
+		{evStarted, "", "", false},
+		{evFailed, "exit status 1", "exit status 1", false}, // stands here for the end of a process
+		{evRetry, "", "exit status 1", false},
+		{evStarted, "", "exit status 1", false},
+		{evUnready, "answers 503", "answers 503", true},
+		{evStopped, "", "exit status 1", false}, // frozen
+		{evUnready, "says nothing", "exit status 1", false},
+		{evContinued, "", "answers 503", true},
+		{evUnready, "answers 500", "answers 500", true},
+		{evReady, "", "exit status 1", false},
+		{evUnready, "too late", "exit status 1", false},
+		{evEnded, "", "exit status 1", false},
+		{evRetry, "", "exit status 1", false},
+	} {
+		m.step(event{kind: step.kind, reason: step.reason})
+		if why, late := m.why(); why != step.want || late != step.late {
+			t.Errorf("after %d: %q, %v, want %q, %v", step.kind, why, late, step.want, step.late)
+		}
+	}
+}
+
 // world is what a machine acts on, as a model: one process, its group and its output.
 type world struct {
 	process  bool // started and not reaped
@@ -167,7 +198,7 @@ func (w *world) strange(e event) bool {
 func (w *world) possible() []kind {
 	kinds := []kind{cmdStop, cmdKill, cmdFreeze, cmdThaw, cmdSlow}
 	if w.process {
-		kinds = append(kinds, evStopped, evContinued, evReady)
+		kinds = append(kinds, evStopped, evContinued, evReady, evUnready)
 		if !w.ended {
 			kinds = append(kinds, evEnded)
 		}

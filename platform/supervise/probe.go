@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -29,20 +32,27 @@ const (
 	// probeTimeout bounds one probe. A frozen process accepts connections, too, and then says nothing.
 	probeTimeout = time.Second
 	// quiet is how long a process that listens nowhere has to live to be ready: it may be a service without interfaces.
-	// Once an instance of its service was seen to listen, that is no longer believed of the others.
+	// That is not believed of a service that is said to have some, nor once an instance of it was seen to listen.
 	quiet = 2 * time.Second
 	// foreign is how long a port may accept connections but speak neither plaintext gRPC nor HTTP until that is taken
 	// for ready: it may be TLS, or a protocol of its own.
 	foreign = 5 * time.Second
 	// late is how long a process that was ready without a port is asked whether it has begun to listen after all.
 	late = time.Minute
+	// patience is how long a process has to become ready until people are told why it is not, and how long each reason stands
+	// until they are told another one.
+	patience = 5 * time.Second
+	// maxWhy bounds such a reason, in bytes.
+	maxWhy = 200
 	// maxAnswer bounds what is read of an answer.
 	maxAnswer = 64 << 10
 )
 
 var (
-	// errNotListening means that no port accepts connections.
-	errNotListening = errors.New("listens on none of its ports")
+	// errNotListening means that no port accepts connections, or not each of those that have to.
+	errNotListening = errors.New("nothing listens")
+	// errSilent means that a port accepts connections and then says nothing.
+	errSilent = errors.New("accepts connections and says nothing")
 	// errForeign means that something answered that the probe does not understand.
 	errForeign = errors.New("no plaintext gRPC or HTTP")
 )
@@ -53,28 +63,43 @@ type Probe func(ctx context.Context, addrs map[string]string) error
 
 // probeHealth is the probe for any service: each port that accepts connections has to answer well, gRPC's by the health
 // service, HTTP's at /healthz. A server without those is ready when it answers at all. A service may listen on only
-// some of its ports.
-func probeHealth(ctx context.Context, addrs map[string]string) (map[string]string, error) {
+// some of its ports, but on those of the protocols in serves it has to.
+func probeHealth(ctx context.Context, addrs map[string]string, serves []string) (map[string]string, error) {
 	served := make(map[string]string, len(addrs))
-	for protocol, addr := range addrs {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-		if err != nil {
+	var missing, needed []string
+	for _, protocol := range slices.Sorted(maps.Keys(addrs)) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addrs[protocol])
+		if err == nil {
+			conn.Close()
+			served[protocol] = addrs[protocol]
 			continue
 		}
-		conn.Close()
+		missing = append(missing, fmt.Sprintf("%s (%s)", addrs[protocol], addrVariable(protocol)))
+		if slices.Contains(serves, protocol) {
+			needed = append(needed, missing[len(missing)-1])
+		}
+	}
+	switch {
+	case len(needed) > 0:
+		return nil, fmt.Errorf("%w at %s", errNotListening, strings.Join(needed, " and "))
+	case len(served) == 0:
+		return nil, fmt.Errorf("%w at %s", errNotListening, strings.Join(missing, " or "))
+	}
+	for _, protocol := range slices.Sorted(maps.Keys(served)) {
+		var err error
+		addr := served[protocol]
 		switch protocol {
 		case protoGRPC:
 			err = healthGRPC(ctx, addr)
 		case protoHTTP:
 			err = healthHTTP(ctx, addr)
 		}
+		if err != nil && ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", errSilent, err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", protocol, addr, err)
 		}
-		served[protocol] = addr
-	}
-	if len(served) == 0 {
-		return nil, errNotListening
 	}
 	return served, nil
 }
@@ -139,18 +164,23 @@ func healthStatus(resp *http.Response) error {
 type prober struct {
 	probe Probe // nil: health, with patience for what it does not understand
 	// health is probeHealth.
-	health func(ctx context.Context, addrs map[string]string) (served map[string]string, err error)
+	health func(ctx context.Context, addrs map[string]string, serves []string) (served map[string]string, err error)
 	addrs  map[string]string
+	serves []string // the protocols that it is said to serve; none: it may be one without interfaces
 	// listens says whether other instances of the service were seen to listen.
 	listens func() bool
 	// ready is told once; later again if it turns out that more is served.
 	ready func(served map[string]string)
+	// unready is told why it is not ready yet, once it has had its time: once for each reason, and not too often.
+	unready func(why string)
 }
 
 // run probes until the process is ready or ctx ends.
 func (p *prober) run(ctx context.Context) {
 	begun := time.Now()
 	var firstForeign time.Time
+	var told string
+	tellAt := begun.Add(patience)
 	isReady := false
 	for pause := probeFirst; ; pause = min(2*pause, probeLast) {
 		served, err := p.once(ctx)
@@ -166,7 +196,7 @@ func (p *prober) run(ctx context.Context) {
 			if isReady && since >= late {
 				return
 			}
-			if !isReady && since >= quiet && !p.listens() {
+			if !isReady && since >= quiet && len(p.serves) == 0 && !p.listens() {
 				isReady = true
 				p.ready(nil)
 			}
@@ -179,10 +209,27 @@ func (p *prober) run(ctx context.Context) {
 				return
 			}
 		}
+		if why := words(err); !isReady && why != told && !time.Now().Before(tellAt) {
+			told, tellAt = why, time.Now().Add(patience)
+			p.unready(why)
+		}
 		if !pausing(ctx, pause) {
 			return
 		}
 	}
+}
+
+// words is the error of a probe in a line for people. What differs from one try to the next is left out of it.
+func words(err error) string {
+	text := err.Error()
+	for _, known := range []error{errSilent, errForeign} {
+		if errors.Is(err, known) {
+			before, _, _ := strings.Cut(text, known.Error())
+			text = before + known.Error()
+		}
+	}
+	text, _, _ = strings.Cut(text, "\n")
+	return clean([]byte(text[:min(len(text), maxWhy)]))
 }
 
 // settle reports that the process is ready and looks once more whether it serves another port, because a service opens
@@ -203,7 +250,7 @@ func (p *prober) once(ctx context.Context) (map[string]string, error) {
 	if p.probe != nil {
 		return p.addrs, p.probe(ctx, p.addrs)
 	}
-	return p.health(ctx, p.addrs)
+	return p.health(ctx, p.addrs, p.serves)
 }
 
 // pausing waits for d; false means that ctx ended first.

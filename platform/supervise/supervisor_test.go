@@ -208,6 +208,10 @@ func TestCrashLoopShows(t *testing.T) {
 		!slices.Contains(crash.Output, "something is wrong") {
 		t.Fatalf("got %v", err)
 	}
+	// What each of its processes has written is shown once.
+	if begun, ok := strings.CutPrefix(crash.Output[0], "begin shop-1 "); !ok || begun == "" || !slices.Equal(crash.Output[1:], []string{"something is wrong"}) {
+		t.Errorf("got %q", crash.Output)
+	}
 	if st := state(t, s, "shop-1"); st.State != supervise.Looping && st.State != supervise.Starting || st.Restarts < 4 {
 		t.Errorf("%+v", st)
 	}
@@ -280,6 +284,37 @@ func TestReadyWithoutPorts(t *testing.T) {
 	s := running(t, config(t.TempDir()))
 	check(t, s.Add(childGroup("worker", 1, "quiet")))
 	check(t, s.WaitReady(soon(t)))
+}
+
+// What is said to serve something is not ready before it does, and says why; so does what is not well.
+func TestAnInstanceThatIsNotReadySaysWhy(t *testing.T) {
+	t.Parallel()
+	s := running(t, config(t.TempDir()))
+	events := s.Events()
+	defer events.Stop()
+	g := childGroup("deaf", 1, "quiet")
+	g.Serves = []string{"http"}
+	check(t, s.Add(g))
+	check(t, s.Add(childGroup("sick", 1, "http,not-serving")))
+	said := make(map[string]string)
+	for len(said) < 2 {
+		e, err := events.Next(soon(t))
+		check(t, err)
+		if e.Late {
+			said[e.ID] = e.Reason
+		}
+		if e.State.State != supervise.Starting {
+			t.Fatalf("%+v", e)
+		}
+	}
+	for id, want := range map[string]string{
+		"deaf-1": "nothing listens at " + state(t, s, "deaf-1").Addrs["http"] + " (HOLDFAST_HTTP_ADDR)",
+		"sick-1": "http " + state(t, s, "sick-1").Addrs["http"] + ": /healthz answers 503 Service Unavailable",
+	} {
+		if st := state(t, s, id); said[id] != want || st.Reason != want || !st.Late {
+			t.Errorf("said %q, want %q: %+v", said[id], want, st)
+		}
+	}
 }
 
 func TestWavesStopInReverse(t *testing.T) {

@@ -89,6 +89,7 @@ func (s said) groups(serviceOf map[string]string) []control.Group {
 	type view struct {
 		group   control.Group
 		members map[string]control.GroupMember
+		voters  map[string]bool
 		errors  int
 	}
 	type name struct{ service, group string }
@@ -98,13 +99,14 @@ func (s said) groups(serviceOf map[string]string) []control.Group {
 			key := name{serviceOf[id], g.Name}
 			v := views[key]
 			if v == nil {
-				v = &view{group: control.Group{Service: key.service, Name: g.Name}, members: make(map[string]control.GroupMember)}
+				v = &view{group: control.Group{Service: key.service, Name: g.Name}, members: make(map[string]control.GroupMember), voters: make(map[string]bool)}
 				views[key] = v
 			}
 			if g.Term > v.group.Term || g.Term == v.group.Term && g.Leader != "" {
 				v.group.Term, v.group.Leader = g.Term, g.Leader
 			}
 			for _, m := range g.Members {
+				v.voters[m.Name] = v.voters[m.Name] || m.Voter
 				if _, ok := v.members[m.Name]; !ok {
 					v.members[m.Name] = control.GroupMember{Instance: m.Name, Role: roleAway, Applied: m.Applied}
 				}
@@ -123,7 +125,9 @@ func (s said) groups(serviceOf map[string]string) []control.Group {
 			if m.Role == roleLeader && m.Instance != v.group.Leader {
 				m.Role = "follower" // it has not noticed yet
 			}
-			if m.Role == roleAway {
+			// An instance that was stopped for good, such as one that stood in for a restart, is a member for some minutes more, without a
+			// vote: it is missed by nobody.
+			if m.Role == roleAway && (v.voters[id] || serviceOf[id] != "") {
 				away++
 			}
 			v.group.Members = append(v.group.Members, m)

@@ -61,7 +61,7 @@ func TestConditions(t *testing.T) {
 }
 
 func TestGroups(t *testing.T) {
-	members := []fault.MemberState{{Name: "stock-1"}, {Name: "stock-2", Applied: 9}, {Name: "stock-3", Applied: 4}}
+	members := []fault.MemberState{{Name: "stock-1", Voter: true}, {Name: "stock-2", Voter: true, Applied: 9}, {Name: "stock-3", Voter: true, Applied: 4}}
 	service := map[string]string{"stock-1": "stock", "stock-2": "stock"}
 	groups := said{
 		// It was the leader and has not noticed that it is no more.
@@ -79,6 +79,30 @@ func TestGroups(t *testing.T) {
 	groups = said{"stock-1": says(1, fault.State{Groups: []fault.GroupState{{Name: "stock", Term: 4, Role: "follower"}}})}.groups(service)
 	if groups[0].Leader != "" || groups[0].Trouble != "no leader is known" {
 		t.Errorf("%+v", groups[0])
+	}
+}
+
+// TestAStandInIsNotMissed: it is a member for some minutes after it was stopped for good, without a vote.
+func TestAStandInIsNotMissed(t *testing.T) {
+	for name, c := range map[string]struct {
+		voter, there bool
+		want         string
+	}{
+		"gone":                  {false, false, ""},
+		"gone, and has a vote":  {true, false, "1 of 2 members do not answer"},
+		"there, and is silent":  {false, true, "1 of 2 members do not answer"},
+		"a voter that is there": {true, true, "1 of 2 members do not answer"},
+	} {
+		service := map[string]string{"stock-1": "stock"}
+		if c.there {
+			service["stock-4"] = "stock"
+		}
+		groups := said{"stock-1": says(1, fault.State{Groups: []fault.GroupState{{
+			Name: "stock", Leader: "stock-1", Term: 2, Role: "leader", Members: []fault.MemberState{{Name: "stock-1", Voter: true}, {Name: "stock-4", Voter: c.voter}},
+		}}})}.groups(service)
+		if len(groups) != 1 || len(groups[0].Members) != 2 || groups[0].Trouble != c.want {
+			t.Errorf("%s: %+v", name, groups)
+		}
 	}
 }
 

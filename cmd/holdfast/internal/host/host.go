@@ -72,6 +72,8 @@ type Host struct {
 	driver driver.Registry
 	reg    *registry.Registry
 	edges  []*edge.Edge
+	// outside watches the registry; nil if it is the platform's own.
+	outside *outside
 
 	agent    *agent.Server
 	injector *fault.Injector // what the platform itself suffers
@@ -171,6 +173,7 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 	if h.driver, err = openDriver(h.url, h.insecure(), h.injector.Dial); err != nil {
 		return nil, err
 	}
+	h.outside = h.newOutside()
 	h.reg = registry.New(h.driver, registry.Config{CacheDir: filepath.Join(cfg.Data, "registry"), Logger: cfg.Logger})
 	if err = h.openPolicies(); err != nil {
 		return nil, err
@@ -180,11 +183,11 @@ func New(ctx context.Context, cfg Config) (_ *Host, err error) {
 			continue
 		}
 		if h.net != nil && !cfg.Insecure && !loopback(s.HTTP) { // Insecure below is about the instances
-			return nil, explainEdge(s, false, errors.New("beyond loopback"))
+			return nil, explainEdge(s, h.api.Addr(), false, errors.New("beyond loopback"))
 		}
 		e, err := edge.New(h.reg, s.Name, s.HTTP, edge.Config{Idempotency: s.Idempotency, Policies: h.policies.live, Insecure: h.insecure(), Dial: h.dial(), OnEject: h.edgeMoved, Observer: h.sight.observer(), Logger: cfg.Logger})
 		if err != nil {
-			return nil, explainEdge(s, cfg.Insecure, err)
+			return nil, explainEdge(s, h.api.Addr(), cfg.Insecure, err)
 		}
 		h.edges = append(h.edges, e)
 	}
@@ -267,12 +270,16 @@ func (h *Host) Run(ctx context.Context) error {
 
 	parts := append([]lifecycle.Component{h.api}, h.sightComponents()...)
 	parts = append(parts, lifecycle.Named("events", lifecycle.Func(h.pump)), h.agent, lifecycle.Named("news", lifecycle.Func(h.tellNews)), h.sup)
+	parts = append(parts, lifecycle.Named("names", lifecycle.Func(h.tellNames)))
 	if h.queues != nil {
 		parts = append(parts, lifecycle.Named("queues", lifecycle.Func(func(ctx context.Context) error {
 			<-ctx.Done()
 			h.queues.close()
 			return nil
 		})))
+	}
+	if h.outside != nil {
+		parts = append(parts, lifecycle.Named("registry", lifecycle.Func(h.outside.run)))
 	}
 	if c := h.policies.component(); c != nil {
 		parts = append(parts, c)

@@ -44,7 +44,7 @@ type ServiceStatus struct {
 	HTTP    string    // address of its edge
 	Begun   time.Time // zero before its wave
 	Done    time.Time // when all were ready for the first time
-	Trouble string    // why one that is not ready ended last
+	Trouble string    // why one is not ready, or ended last
 }
 
 func newProgress(sys *system.System, now time.Time) Progress {
@@ -75,7 +75,11 @@ func (p *Progress) see(states []supervise.State, now time.Time) {
 				s.Ready++
 			case supervise.Backoff, supervise.Looping:
 				s.Trouble = state.ID + ": " + state.Reason
-			case supervise.Starting, supervise.Frozen, supervise.Draining, supervise.Stopped:
+			case supervise.Starting:
+				if state.Late {
+					s.Trouble = state.ID + ": " + state.Reason
+				}
+			case supervise.Frozen, supervise.Draining, supervise.Stopped:
 			}
 		}
 		s.Ready = min(s.Ready, s.Wanted) // a rolling restart has one more for a while

@@ -3,6 +3,8 @@
 package host
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +42,12 @@ func TestProgressCountsWhatIsReady(t *testing.T) {
 	if orders = p.Services[1]; orders.Done != t0.Add(2) || orders.Ready != 0 {
 		t.Errorf("orders = %+v", orders)
 	}
+	late := state("orders", "orders-1", supervise.Starting, 2)
+	late.Late, late.Reason = true, "nothing listens"
+	p.see([]supervise.State{late}, t0.Add(4))
+	if orders = p.Services[1]; orders.Trouble != "orders-1: nothing listens" {
+		t.Errorf("orders = %+v", orders)
+	}
 	if idle := p.Services[2]; !idle.Done.IsZero() {
 		t.Errorf("a service is done before its wave: %+v", idle)
 	}
@@ -51,11 +59,14 @@ func TestEventsInWords(t *testing.T) {
 			ID: "orders-1", PID: 7, State: phase, Restarts: restarts, Reason: "killed by SIGKILL", RetryAt: time.Unix(14, 0),
 		}}
 	}
+	late := e(supervise.Starting, 0)
+	late.Late, late.Reason = true, "/healthz answers 503"
 	for _, tc := range []struct {
 		before supervise.Phase
 		event  supervise.Event
 		want   string
 	}{
+		{supervise.Starting, late, "orders-1 is not ready yet: /healthz answers 503"},
 		{"", e(supervise.Starting, 0), "orders-1 starting (pid 7)"},
 		{supervise.Starting, e(supervise.Ready, 0), "orders-1 ready (pid 7)"},
 		{supervise.Starting, e(supervise.Ready, 1), "orders-1 ready again (pid 7, 1 restart)"},
@@ -71,6 +82,46 @@ func TestEventsInWords(t *testing.T) {
 		if got := describe(tc.before, tc.event); got != tc.want {
 			t.Errorf("%s after %s = %q, want %q", tc.event.State.State, tc.before, got, tc.want)
 		}
+	}
+}
+
+// Why an instance is not ready yet is told once for each reason, and again of its next process.
+func TestWhyAnInstanceIsNotReadyIsTold(t *testing.T) {
+	h := &Host{feed: newFeed(), seen: make(map[string]supervise.Phase), pumped: make(chan struct{})}
+	late := make(map[string]string)
+	for _, e := range []struct {
+		phase  supervise.Phase
+		reason string // why it is late
+	}{
+		{supervise.Starting, ""},
+		{supervise.Starting, ""}, // another of its ports was found
+		{supervise.Starting, "nothing listens"},
+		{supervise.Starting, "nothing listens"},
+		{supervise.Starting, "answers 503"},
+		{supervise.Backoff, ""},
+		{supervise.Starting, ""},
+		{supervise.Starting, "answers 503"},
+		{supervise.Ready, ""},
+	} {
+		event := supervise.Event{State: supervise.State{ID: "a-1", PID: 7, State: e.phase, Late: e.reason != "", Reason: e.reason}}
+		if event.Reason == "" {
+			event.Reason = "exit status 1"
+		}
+		h.tellOf(event, late)
+		h.saw(event)
+	}
+	var got []string
+	for _, e := range h.feed.kept {
+		got = append(got, e.Message)
+		if why := strings.Contains(e.Message, "not ready yet"); why != (e.State == "") { // it is in no new state, which is what up shows
+			t.Errorf("%+v", e)
+		}
+	}
+	if want := []string{
+		"a-1 starting (pid 7)", "a-1 is not ready yet: nothing listens", "a-1 is not ready yet: answers 503",
+		"a-1 died: exit status 1; starting it again", "a-1 starting (pid 7)", "a-1 is not ready yet: answers 503", "a-1 ready (pid 7)",
+	}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 // pump turns what the supervisor reports into events for people until ctx ends. It is stopped after the supervisor.
 func (h *Host) pump(ctx context.Context) error {
 	defer h.events.Stop()
+	late := make(map[string]string)
 	for {
 		e, err := h.events.Next(ctx)
 		if err != nil { // ctx, or the supervisor has ended
@@ -27,15 +28,25 @@ func (h *Host) pump(ctx context.Context) error {
 			h.feed.publish(control.Event{Time: e.Time, Message: fmt.Sprintf("%s lost: this machine is very busy", count(e.Dropped, "event"))})
 			continue
 		}
-		h.mu.Lock()
-		before := h.seen[e.ID]
-		h.mu.Unlock()
-		if before != e.State.State { // the same phase again is another of its ports found: nothing to tell people
-			h.feed.publish(control.Event{
-				Time: e.Time, Service: e.Service, Instance: e.ID, State: string(e.State.State), Message: describe(before, e),
-			})
-		}
+		h.tellOf(e, late)
 		h.saw(e)
+	}
+}
+
+// tellOf tells the feed what happened to an instance. late has, by instance, why it is not ready yet, as far as that was told.
+func (h *Host) tellOf(e supervise.Event, late map[string]string) {
+	h.mu.Lock()
+	before := h.seen[e.ID]
+	h.mu.Unlock()
+	if before != e.State.State || e.Late && e.Reason != late[e.ID] { // otherwise another of its ports was found: nothing to tell people
+		told := control.Event{Time: e.Time, Service: e.Service, Instance: e.ID, State: string(e.State.State), Message: describe(before, e)}
+		if before == e.State.State {
+			told.State = "" // is no new one
+		}
+		h.feed.publish(told)
+	}
+	if delete(late, e.ID); e.Late {
+		late[e.ID] = e.Reason
 	}
 }
 
@@ -87,6 +98,9 @@ func (h *Host) settle() {
 func describe(before supervise.Phase, e supervise.Event) string {
 	switch e.State.State {
 	case supervise.Starting:
+		if e.Late {
+			return e.ID + " is not ready yet: " + e.Reason
+		}
 		return fmt.Sprintf("%s starting (pid %d)", e.ID, e.PID)
 	case supervise.Ready:
 		switch {

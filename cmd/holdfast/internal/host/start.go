@@ -64,13 +64,7 @@ func (h *Host) compile(ctx context.Context) (map[string][]string, error) {
 	if len(build.Packages) == 0 {
 		return commands, nil
 	}
-	h.enter(control.Building)
-	h.buildBegan(len(build.Packages))
-	run := build.Run
-	if h.cfg.NoBuild {
-		run = func(context.Context) (map[string]string, error) { return build.Existing() }
-	}
-	programs, err := run(ctx)
+	programs, err := h.programs(ctx, build)
 	if err != nil {
 		return nil, err
 	}
@@ -79,9 +73,26 @@ func (h *Host) compile(ctx context.Context) (map[string][]string, error) {
 			commands[name] = []string{program}
 		}
 	}
-	h.buildEnded()
-	h.enter(control.Starting)
 	return commands, nil
+}
+
+// programs returns the program of every package, built now or by the last run, and says which.
+func (h *Host) programs(ctx context.Context, build supervise.Build) (map[string]string, error) {
+	if h.cfg.NoBuild {
+		programs, err := build.Existing()
+		if err == nil {
+			h.feed.publish(control.Event{Time: time.Now(), Message: "using the programs that the last run built"})
+		}
+		return programs, err
+	}
+	h.enter(control.Building)
+	h.buildBegan(len(build.Packages))
+	programs, err := build.Run(ctx)
+	if err == nil {
+		h.buildEnded()
+		h.enter(control.Starting)
+	}
+	return programs, err
 }
 
 // startMembers returns when the members are ready, or a majority of them is and the others cannot be: the data of one may be
@@ -146,11 +157,20 @@ func (h *Host) startService(svc system.Service, command []string, wave int) erro
 		Env:      env,
 		Replicas: svc.Replicas,
 		Wave:     wave,
+		Serves:   serves(svc),
 	})
 	if err != nil {
 		return fmt.Errorf("start %s: %w", svc.Name, err)
 	}
 	return nil
+}
+
+// serves are the protocols that the system file says a service has, by serves or by http; nothing if it leaves that open.
+func serves(svc system.Service) []string {
+	if svc.Serves == nil && svc.HTTP == "" {
+		return nil
+	}
+	return svc.Protocols()
 }
 
 func (h *Host) buildBegan(packages int) {

@@ -32,8 +32,11 @@ func (s steering) Conditions() map[string]control.Condition { return s.said().co
 // Groups implements control.Steering.
 func (s steering) Groups() []control.Group { return s.said().groups(s.serviceOf()) }
 
-// Locks implements control.Steering: what the processes say that they hold. Others are not known of.
-func (s steering) Locks() (locks []control.Lock, missing string) { return s.said().locks(), "" }
+// Locks implements control.Steering: what the processes say that they hold. Others are not known of. While the registry, which has
+// the locks, does not answer, it may be that they hold none of them any more.
+func (s steering) Locks() (locks []control.Lock, missing string) {
+	return s.said().locks(), s.outside.trouble()
+}
 
 // Queues implements control.Steering.
 func (s steering) Queues() (measured []control.Queue, missing string) {

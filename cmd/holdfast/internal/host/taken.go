@@ -58,16 +58,31 @@ func explainData(err error) error {
 	return &TakenError{failure.From(err).Message + ", which runs a system on it already; stop that, or choose another directory with --data", err}
 }
 
-// explainEdge says which service's address cannot be listened on, and where it is set.
-func explainEdge(s system.Service, insecure bool, err error) error {
+// explainEdge says which service's address cannot be listened on, and where it is set. control is where the control API listens.
+func explainEdge(s system.Service, control string, insecure bool, err error) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		if !insecure && !loopback(s.HTTP) {
 			return fmt.Errorf("service %s is to listen on %s, beyond this machine and without TLS; set HOLDFAST_INSECURE=true if that is meant", s.Name, s.HTTP)
 		}
 		return fmt.Errorf("service %s: %w", s.Name, err)
 	}
+	if sameAddr(s.HTTP, control) {
+		return &TakenError{fmt.Sprintf("%s, where service %s is to listen, is the address of the control API of this holdfast up; change http: of %s in the system file, or choose another control address with --control",
+			s.HTTP, s.Name, s.Name), err}
+	}
 	return &TakenError{fmt.Sprintf("%s, where service %s is to listen, is taken by another program%s; stop that, or change http: of %s in the system file",
 		s.HTTP, s.Name, lsof(s.HTTP), s.Name), err}
+}
+
+// sameAddr reports whether nobody can listen at a while somebody listens at b.
+func sameAddr(a, b string) bool {
+	at, err := net.ResolveTCPAddr("tcp", a)
+	if err != nil {
+		return false
+	}
+	other, err := net.ResolveTCPAddr("tcp", b)
+	all := func(ip net.IP) bool { return ip == nil || ip.IsUnspecified() }
+	return err == nil && at.Port == other.Port && (all(at.IP) || all(other.IP) || at.IP.Equal(other.IP))
 }
 
 func loopback(addr string) bool {
