@@ -112,6 +112,19 @@ func (d *declaration) ensure(ctx context.Context, engine driver.Engine) error {
 	return nil
 }
 
+// declare declares a topic that the program has named, if that is due: who subscribes to it would otherwise make it without
+// what the program says of it.
+func (q *Queue) declare(ctx context.Context, topic string) error {
+	q.mu.Lock()
+	d := q.topics[topic]
+	named := d != nil && d.registered
+	q.mu.Unlock()
+	if !named {
+		return nil
+	}
+	return d.ensure(ctx, q.engine)
+}
+
 func (d *declaration) state() (done bool, spec driver.Topic, changes int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

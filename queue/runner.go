@@ -94,16 +94,22 @@ func (r *runner) run(ctx context.Context) error {
 	return nil
 }
 
-// subscribe tries until it is done or ctx ends.
+// subscribe tries until it is done or ctx ends. It does not depend on a declaration: that may be refused for another group.
 func (r *runner) subscribe(ctx context.Context) bool {
 	pause := backoff.Backoff{Base: receivePauseMin, Max: receivePauseMax}
 	for {
 		call, cancel := context.WithTimeout(ctx, callTimeout)
+		undeclared := r.s.q.declare(call, r.s.topic)
+		cancel()
+		call, cancel = context.WithTimeout(ctx, callTimeout)
 		rec, err := r.s.q.engine.Subscribe(call, driver.Subscription{
 			Topic: r.s.topic, Group: r.s.group, Instance: r.s.q.cfg.Instance, Ordered: r.s.cfg.Ordered, Window: r.s.cfg.Window, Hold: r.s.cfg.Hold,
 		})
 		cancel()
 		if err == nil {
+			if undeclared != nil {
+				r.complain(ctx, "declare", undeclared)
+			}
 			r.rec = rec
 			return true
 		}

@@ -34,9 +34,9 @@ func Replicas(n int) TopicOption { return func(t *driver.Topic) { t.Replicas = n
 func Retention(d time.Duration) TopicOption { return func(t *driver.Topic) { t.Retention = d } }
 
 // NewTopic returns a topic for values of type T: a proto.Message, []byte, or whatever encoding/json takes. It makes no
-// call: the topic is declared when something is published first, through the Topic or the Queue, and anew after an error. Topics
-// of the same name are one, with the groups of all. An invalid name or option is INVALID_ARGUMENT, what the engine cannot
-// do FAILED_PRECONDITION.
+// call: the topic is declared when something is published, or it is subscribed to, first, through the Topic or the Queue, and anew
+// after an error. Topics of the same name are one, with the groups of all. An invalid name or option is INVALID_ARGUMENT, what
+// the engine cannot do FAILED_PRECONDITION.
 func NewTopic[T any](q *Queue, name string, opts ...TopicOption) (*Topic[T], error) {
 	spec := driver.Topic{Name: name}
 	for _, o := range opts {

@@ -67,7 +67,7 @@ func (r *receiver) fill(req *kmsg.OffsetCommitRequest, client *kgo.Client, parts
 		c := kmsg.NewOffsetCommitRequestTopicPartition()
 		offset, beyond := p.state()
 		c.Partition, c.Offset, c.LeaderEpoch = at.partition, offset, -1
-		c.Metadata = kmsg.StringPtr(encodeSettled(offset, beyond))
+		c.Metadata = kmsg.StringPtr(encodeSettled(offset, beyond, r.ids[at.topic]))
 		req.Topics[i].Partitions = append(req.Topics[i].Partitions, c)
 		told[at] = version{p, p.version}
 	}
@@ -82,16 +82,30 @@ func (r *receiver) filed(resp *kmsg.OffsetCommitResponse, told map[place]version
 		name := r.name(t.Topic, t.TopicID)
 		for _, c := range t.Partitions {
 			at := place{name, c.Partition}
-			if e := kerr.ErrorForCode(c.ErrorCode); e != nil {
+			v, ok := told[at]
+			switch e := kerr.ErrorForCode(c.ErrorCode); {
+			case unknown(e):
+				if ok {
+					r.forsake(v.p)
+				}
+			case e != nil:
 				err = e
-				continue
-			}
-			if v, ok := told[at]; ok {
+			case ok:
 				v.p.committed = max(v.p.committed, v.n)
 			}
 		}
 	}
 	return err
+}
+
+// forsake lets go of a partition whose topic is not there. Its offsets are told nobody any more: another topic of that name
+// would take them for its own.
+func (r *receiver) forsake(p *partition) {
+	p.committed = p.version
+	r.drop(p)
+	delete(r.past, p.place)
+	r.amiss = true // unless that topic comes back, and look finds another
+	signal(r.looks)
 }
 
 // name returns that of a topic of a response, which newer ones know by its ID alone.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -20,6 +21,9 @@ const (
 	maxLetters = 200_000
 	// maxGroups is of how many groups it is known.
 	maxGroups = 1000
+	// followWithin is for how long what is known of letters can be followed: brokers keep tombstones for a day
+	// (delete.retention.ms), and whoever reads on later has missed some.
+	followWithin = 12 * time.Hour
 )
 
 // letters is what we know of one topic of dead letters, read once and followed.
@@ -28,7 +32,8 @@ type letters struct {
 	id    [16]byte
 	next  int64 // the first offset that was not read
 	alive map[string]int64
-	more  bool // some were left out
+	more  bool      // some were left out
+	at    time.Time // when it was last followed to the end, or begun
 }
 
 func (d *Driver) lettersOf(name string) *letters {
@@ -39,7 +44,7 @@ func (d *Driver) lettersOf(name string) *letters {
 		if len(d.dead) >= maxGroups {
 			clear(d.dead)
 		}
-		l = &letters{turn: make(chan struct{}, 1), alive: make(map[string]int64)}
+		l = &letters{turn: make(chan struct{}, 1), alive: make(map[string]int64), at: time.Now()}
 		d.dead[name] = l
 	}
 	return l
@@ -56,7 +61,9 @@ func (l *letters) lock(ctx context.Context) error {
 
 func (l *letters) unlock() { <-l.turn }
 
-func (l *letters) forget() { l.next, l.more, l.alive = 0, false, make(map[string]int64) }
+func (l *letters) forget() {
+	l.next, l.more, l.alive, l.at = 0, false, make(map[string]int64), time.Now()
+}
 
 // see takes note of a record.
 func (l *letters) see(key string, offset int64, tombstone bool) {
@@ -72,7 +79,8 @@ func (l *letters) see(key string, offset int64, tombstone bool) {
 
 // follow reads what is new. l is locked.
 func (d *Driver) follow(ctx context.Context, name string, l *letters) error {
-	if l.more && len(l.alive) < maxLetters/2 {
+	begun := time.Now()
+	if l.more && len(l.alive) < maxLetters/2 || begun.Sub(l.at) > followWithin {
 		l.forget()
 	}
 	ends, err := d.ends(ctx, name)
@@ -98,11 +106,15 @@ func (d *Driver) follow(ctx context.Context, name string, l *letters) error {
 		l.forget()
 		l.id = ids[name]
 	}
-	return d.read(ctx, name, l.next, end.Offset, func(r *kgo.Record) bool {
+	err = d.read(ctx, name, l.next, end.Offset, func(r *kgo.Record) bool {
 		l.see(string(r.Key), r.Offset, r.Value == nil)
 		l.next = r.Offset + 1
 		return true
 	})
+	if err == nil {
+		l.at = begun
+	}
+	return err
 }
 
 // read calls f with the records from one offset to before another, until it returns false.
@@ -167,6 +179,19 @@ func (l *letters) offsets(after int64) []int64 {
 	return out
 }
 
+// remove forgets letters that are not there any more.
+func (l *letters) remove(ctx context.Context, offsets map[int64]bool) error {
+	if len(offsets) == 0 {
+		return nil
+	}
+	if err := l.lock(ctx); err != nil {
+		return err
+	}
+	defer l.unlock()
+	maps.DeleteFunc(l.alive, func(_ string, o int64) bool { return offsets[o] })
+	return nil
+}
+
 func (d *Driver) countDead(ctx context.Context, topic, group string) (int64, error) {
 	name := deadTopic(topic, group)
 	l := d.lettersOf(name)
@@ -201,20 +226,28 @@ func (d *Driver) Dead(ctx context.Context, topic, group, after string, limit int
 	if err != nil {
 		return fail(err)
 	}
-	want = want[:min(max(limit, 0), len(want))]
-	if len(want) == 0 {
-		return nil, nil
-	}
 	var out []driver.Dead
 	var c reader
-	err = d.read(ctx, name, want[0], want[len(want)-1]+1, func(r *kgo.Record) bool {
-		if _, ok := slices.BinarySearch(want, r.Offset); ok && r.Value != nil {
-			out = append(out, driver.Dead{Position: strconv.FormatInt(r.Offset, 10), Buried: r.Timestamp, Message: c.letter(r)})
+	for len(want) > 0 && len(out) < limit {
+		page := want[:min(limit-len(out), len(want))]
+		want = want[len(page):]
+		gone := make(map[int64]bool, len(page))
+		for _, o := range page {
+			gone[o] = true
 		}
-		return true
-	})
-	if err != nil {
-		return fail(err)
+		err := d.read(ctx, name, page[0], page[len(page)-1]+1, func(r *kgo.Record) bool {
+			if gone[r.Offset] && r.Value != nil {
+				out = append(out, driver.Dead{Position: strconv.FormatInt(r.Offset, 10), Buried: r.Timestamp, Message: c.letter(r)})
+				delete(gone, r.Offset)
+			}
+			return true
+		})
+		if err == nil {
+			err = l.remove(ctx, gone)
+		}
+		if err != nil {
+			return fail(err)
+		}
 	}
 	return out, nil
 }

@@ -21,6 +21,8 @@ const (
 	watchEvery = 5 * time.Second
 	// firstWatch is when that is seen first.
 	firstWatch = time.Second
+	// renewEvery is how often, at most, a client is replaced that does not receive from all partitions: what is in hand comes again.
+	renewEvery = time.Minute
 )
 
 // join returns a new member of the group; r.mu is held, so that it is r.client before it is heard of. Rebalances are cooperative, and never wait for a poll: what a poll returned is
@@ -35,16 +37,27 @@ func (r *receiver) join() (*kgo.Client, context.CancelFunc, error) {
 			}
 		}
 	}
+	var others []place // whose offsets are those of a topic that was; of one goroutine of the client
 	opts := append([]kgo.Opt{
 		kgo.ConsumerGroup(r.group), kgo.ConsumeTopics(r.s.Topic, r.again), kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.SessionTimeout(session), kgo.HeartbeatInterval(min(session/4, 2*time.Second)), kgo.RebalanceTimeout(r.d.cfg.RevokeWait + commitTimeout + joinSlack),
 		kgo.DisableAutoCommit(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxWait(time.Second),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), // the ends of transactions, which are offsets too
 		kgo.OnPartitionsAssigned(mine(r.assigned)), kgo.OnPartitionsRevoked(mine(r.revoked)), kgo.OnPartitionsLost(mine(r.lost)),
 		kgo.OnOffsetsFetched(func(_ context.Context, c *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
+			others = nil
 			if r.current(c) {
-				r.fetched(resp)
+				others = r.fetched(resp)
 			}
 			return nil
+		}),
+		kgo.AdjustFetchOffsetsFn(func(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			for _, at := range others {
+				if _, asked := offsets[at.topic][at.partition]; asked {
+					offsets[at.topic][at.partition] = kgo.NewOffset().AtStart()
+				}
+			}
+			return offsets, nil
 		}),
 	}, r.d.common...)
 	if r.instance != "" {
@@ -116,8 +129,10 @@ func (r *receiver) barrier() {
 	<-passed
 }
 
-// fetched is called with what was committed, between assigned and the first fetch.
-func (r *receiver) fetched(resp *kmsg.OffsetFetchResponse) {
+// fetched is called with what was committed, between assigned and the first fetch, and returns the places of which that is
+// about a topic that was deleted: the one that is there begins at its start. The client never receives from a partition of
+// which it was told nothing.
+func (r *receiver) fetched(resp *kmsg.OffsetFetchResponse) (others []place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, g := range resp.Groups {
@@ -125,7 +140,11 @@ func (r *receiver) fetched(resp *kmsg.OffsetFetchResponse) {
 			name := r.name(t.Topic, t.TopicID)
 			for _, f := range t.Partitions {
 				p := r.parts[place{name, f.Partition}]
-				if p == nil || f.ErrorCode != 0 || p.next >= 0 {
+				if p == nil || f.ErrorCode != 0 {
+					continue
+				}
+				p.begun = true
+				if p.next >= 0 {
 					continue
 				}
 				p.skip = r.past[p.place]
@@ -133,13 +152,33 @@ func (r *receiver) fetched(resp *kmsg.OffsetFetchResponse) {
 				if f.Offset < 0 {
 					continue
 				}
-				p.begin(f.Offset)
+				var spans []span
 				if f.Metadata != nil {
-					p.skip = merge(p.skip, decodeSettled(f.Offset, *f.Metadata))
+					var id [16]byte
+					if spans, id = decodeSettled(f.Offset, *f.Metadata); r.another(name, id) {
+						others = append(others, p.place)
+						continue
+					}
 				}
+				p.begin(f.Offset)
+				p.skip = merge(p.skip, spans)
 			}
 		}
 	}
+	for _, p := range r.parts {
+		if !p.begun {
+			r.amiss = true
+			signal(r.looks)
+		}
+	}
+	return others
+}
+
+// another reports whether a commit is about a topic of this name that is not the one we receive from, as far as is known.
+func (r *receiver) another(topic string, id [16]byte) bool {
+	var none [16]byte
+	ours := r.ids[topic]
+	return id != none && ours != none && id != ours
 }
 
 // revoked waits for what is in hand of the partitions, commits and lets go of them. Other partitions go on meanwhile.

@@ -78,8 +78,9 @@ func TestProgress(t *testing.T) {
 					t.Fatalf("%d open, want %d", p.open, len(open))
 				}
 				spans := p.settled(math.MaxInt)
-				if got := decodeSettled(want, encodeSettled(want, spans)); !slices.Equal(got, spans) {
-					t.Fatalf("spans %v come back as %v", spans, got)
+				id := [16]byte{byte(len(done))}
+				if got, of := decodeSettled(want, encodeSettled(want, spans, id)); !slices.Equal(got, spans) || of != id {
+					t.Fatalf("spans %v of %v come back as %v of %v", spans, id, got, of)
 				}
 				in := func(o int64) bool {
 					return slices.ContainsFunc(spans, func(s span) bool { return s.first <= o && o < s.end })
@@ -119,16 +120,17 @@ func TestMetadataIsBounded(t *testing.T) {
 	for i := range int64(maxSpans) {
 		spans = append(spans, span{first: 1000*i + 7, end: 1000*i + 500})
 	}
-	text := encodeSettled(0, spans)
+	id := [16]byte{1, 2, 3}
+	text := encodeSettled(0, spans, id)
 	if len(text) > maxMetadataText {
 		t.Errorf("%d bytes", len(text))
 	}
-	got := decodeSettled(0, text)
-	if len(got) < 700 || !slices.Equal(got, spans[:len(got)]) {
+	got, of := decodeSettled(0, text)
+	if of != id || len(got) < 700 || !slices.Equal(got, spans[:len(got)]) {
 		t.Errorf("%d of %d spans come back, or others", len(got), len(spans))
 	}
 	for _, other := range []string{"", "holdfast-1234", metadataMark + "!!!", metadataMark + "AAAA", metadataMark + "/////////w"} {
-		if got := decodeSettled(5, other); len(got) > 0 {
+		if got, id := decodeSettled(5, other); len(got) > 0 || id != [16]byte{} {
 			t.Errorf("%q is read as %v", other, got)
 		}
 	}
@@ -136,18 +138,38 @@ func TestMetadataIsBounded(t *testing.T) {
 
 // FuzzMetadata: whatever stands in a commit, what comes of it is spans beyond the position, in order.
 func FuzzMetadata(f *testing.F) {
-	f.Add(int64(5), encodeSettled(5, []span{{6, 9}, {20, 21}}))
+	f.Add(int64(5), encodeSettled(5, []span{{6, 9}, {20, 21}}, [16]byte{}))
+	f.Add(int64(5), encodeSettled(5, []span{{6, 9}}, [16]byte{1}))
 	f.Add(int64(math.MaxInt64), metadataMark+"AQEBAQ")
 	f.Add(int64(-1), "consumer-1")
 	f.Fuzz(func(t *testing.T, position int64, text string) {
 		at := position
-		for _, s := range decodeSettled(position, text) {
+		spans, _ := decodeSettled(position, text)
+		for _, s := range spans {
 			if s.first <= at || s.end <= s.first {
 				t.Fatalf("%v after %d", s, at)
 			}
 			at = s.end
 		}
 	})
+}
+
+// TestMetadataOfOtherVersions: what commits had before they had the ID of their topic is read, and the other way round.
+func TestMetadataOfOtherVersions(t *testing.T) {
+	spans := []span{{6, 9}, {20, 21}}
+	before, after := encodeSettled(5, spans, [16]byte{}), encodeSettled(5, spans, [16]byte{9})
+	if before != metadataMark+"AQILAA" { // distances, and lengths less one
+		t.Errorf("without an ID: %q", before)
+	}
+	if got, id := decodeSettled(5, before); !slices.Equal(got, spans) || id != [16]byte{} {
+		t.Errorf("%v of %v", got, id)
+	}
+	if rest, ok := strings.CutPrefix(after, metadataMark+"AQILAA"); !ok || !strings.HasPrefix(rest, "A") {
+		t.Errorf("earlier versions end at a distance of 0, and this has none: %q", after)
+	}
+	if encodeSettled(5, nil, [16]byte{}) != "" {
+		t.Error("nothing has metadata")
+	}
 }
 
 func TestMerge(t *testing.T) {
@@ -203,12 +225,12 @@ func FuzzNames(f *testing.F) {
 	})
 }
 
-// TestForeignRecords: what somebody else wrote is a message, known by its place.
+// TestForeignRecords: what somebody else wrote is a message, known by its place and its time.
 func TestForeignRecords(t *testing.T) {
 	var c reader
 	at := time.UnixMilli(1_700_000_000_000)
 	m := c.message(&kgo.Record{Topic: "t", Partition: 3, Offset: 14, Key: []byte("k\xff"), Value: []byte("v"), Timestamp: at, Headers: []kgo.RecordHeader{{Key: "x", Value: []byte("y")}}})
-	if m.ID != "t/3/14" || m.Source != "kafka:t" || m.Key != "k\uFFFD" || !m.Time.Equal(at) || string(m.Data) != "v" || len(m.Attributes) != 0 {
+	if m.ID != "t/3/14/1700000000000" || m.Source != "kafka:t" || m.Key != "k\uFFFD" || !m.Time.Equal(at) || string(m.Data) != "v" || len(m.Attributes) != 0 {
 		t.Errorf("%+v", m)
 	}
 	// An event whose publisher leaves the key to Kafka is in order by that; a letter of ours has a key that is another thing.
@@ -385,7 +407,7 @@ func TestACommitKeepsWhatTheOwnerBeforeSettled(t *testing.T) {
 	at := place{"t", 0}
 	p := r.add(at)
 	p.begin(10)
-	p.skip = decodeSettled(10, encodeSettled(10, []span{{11, 5000}}))
+	p.skip, _ = decodeSettled(10, encodeSettled(10, []span{{11, 5000}}, [16]byte{}))
 	n, _ := p.track(10)
 	p.settle(n)
 	p.version++
@@ -393,7 +415,7 @@ func TestACommitKeepsWhatTheOwnerBeforeSettled(t *testing.T) {
 	req.MemberID = "m"
 	r.fill(req, r.client, nil)
 	c := req.Topics[0].Partitions[0]
-	if beyond := decodeSettled(c.Offset, *c.Metadata); c.Offset != 5000 || len(beyond) != 0 {
+	if beyond, _ := decodeSettled(c.Offset, *c.Metadata); c.Offset != 5000 || len(beyond) != 0 {
 		t.Errorf("committed %d, and %v beyond it: 11 to 4999 were settled", c.Offset, beyond)
 	}
 }

@@ -109,6 +109,7 @@ type Driver struct {
 
 	mu        sync.Mutex
 	known     map[string]bool // topics that are there, as far as we know
+	declared  map[string]driver.Topic
 	receivers map[*receiver]struct{}
 	claims    map[claim]bool
 	dead      map[string]*letters // by the name of the topic of dead letters
@@ -125,7 +126,7 @@ func Open(cfg Config) (*Driver, error) {
 	}
 	cfg.defaults()
 	d := &Driver{
-		cfg: cfg, known: make(map[string]bool), receivers: make(map[*receiver]struct{}), claims: make(map[claim]bool), dead: make(map[string]*letters),
+		cfg: cfg, known: make(map[string]bool), declared: make(map[string]driver.Topic), receivers: make(map[*receiver]struct{}), claims: make(map[claim]bool), dead: make(map[string]*letters),
 		buffered: semaphore.NewWeighted(maxBuffered), asking: make(chan struct{}, maxAsking),
 	}
 	d.common = d.options()

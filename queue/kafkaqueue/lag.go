@@ -43,7 +43,8 @@ func (d *Driver) Lag(ctx context.Context, topic, group string) (driver.Lag, erro
 		at := start.Offset
 		if c, ok := committed.Lookup(end.Topic, end.Partition); ok && c.Err == nil && c.At >= 0 {
 			at = max(at, c.At)
-			for _, s := range decodeSettled(c.At, c.Metadata) {
+			spans, _ := decodeSettled(c.At, c.Metadata)
+			for _, s := range spans {
 				lag.Waiting -= max(0, min(s.end, end.Offset)-max(s.first, at))
 			}
 		}

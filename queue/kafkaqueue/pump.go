@@ -86,27 +86,24 @@ func (r *receiver) sort(client *kgo.Client, fetches kgo.Fetches) bool {
 	if len(r.ready) > 0 || len(r.held) > 0 {
 		signal(r.wake)
 	}
-	if n > 0 {
-		return true
-	}
 	for _, f := range fetches.Errors() {
 		switch {
 		case errors.Is(f.Err, context.Canceled):
 		case errors.Is(f.Err, kerr.FencedInstanceID):
 			r.work.Go(func() { r.outdone(client) })
-			return false
+			return n > 0
 		case unknown(f.Err), kerr.IsRetriable(f.Err): // the client goes on by itself, or watch sees to it
-			return false
+			return n > 0
 		default:
 			r.trouble = wrong(r.life, f.Err, "receive from %s for %s", r.s.Topic, r.s.Group)
 			signal(r.wake)
-			return false
+			return n > 0
 		}
 	}
 	return true
 }
 
-// take makes a delivery of a record of a partition that is ours and was not settled before.
+// take makes a delivery of a record of a partition that is ours and was not settled before. The end of a transaction is none.
 func (r *receiver) take(items []item, rec *kgo.Record, now time.Time) []item {
 	at := place{rec.Topic, rec.Partition}
 	p := r.parts[at]
@@ -123,7 +120,7 @@ func (r *receiver) take(items []item, rec *kgo.Record, now time.Time) []item {
 	for len(p.skip) > 0 && p.skip[0].end <= rec.Offset {
 		p.skip = p.skip[1:]
 	}
-	if len(p.skip) > 0 && p.skip[0].first <= rec.Offset {
+	if rec.Attrs.IsControl() || len(p.skip) > 0 && p.skip[0].first <= rec.Offset {
 		p.settle(number)
 		p.version++
 		signal(r.commits)

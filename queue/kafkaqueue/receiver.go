@@ -41,6 +41,7 @@ type partition struct {
 	leaving bool // revoked is closed
 	gone    bool // not ours any more
 	paused  bool // is too far ahead
+	begun   bool // the broker has said where it was left
 	inHand  int
 
 	version, committed uint64 // of progress
@@ -84,8 +85,8 @@ type receiver struct {
 	end  context.CancelFunc
 	work sync.WaitGroup
 
-	wake, pumped, commits, idle chan struct{} // each has room for one
-	committing                  chan struct{} // a mutex that honours contexts
+	wake, pumped, commits, idle, looks chan struct{} // each has room for one
+	committing                         chan struct{} // a mutex that honours contexts
 
 	mu       sync.Mutex
 	client   *kgo.Client
@@ -107,6 +108,9 @@ type receiver struct {
 	resting  bool      // again is paused, because too much of it is not due
 	arrived  bool      // it has seen that partitions are given out since it took its place
 	orphaned time.Time // since when some are nobody's
+	amiss    bool      // client does not receive from all of our partitions, and never will
+	renewed  time.Time // when that was last made good
+	missing  []string  // topics that client rests from, because they are not there
 	reader   reader
 }
 
@@ -115,8 +119,8 @@ func (d *Driver) Subscribe(ctx context.Context, s driver.Subscription) (driver.R
 	r := &receiver{
 		d: d, s: s, group: groupID(s.Topic, s.Group), again: againTopic(s.Topic, s.Group),
 		wake: make(chan struct{}, 1), pumped: make(chan struct{}, 1), commits: make(chan struct{}, 1), idle: make(chan struct{}, 1),
-		committing: make(chan struct{}, 1),
-		parts:      make(map[place]*partition), past: make(map[place][]span), left: make(chan struct{}),
+		looks: make(chan struct{}, 1), committing: make(chan struct{}, 1),
+		parts: make(map[place]*partition), past: make(map[place][]span), left: make(chan struct{}),
 	}
 	r.s.Window = max(1, s.Window)
 	if err := d.ensureGroup(ctx, s.Topic, s.Group); err != nil {

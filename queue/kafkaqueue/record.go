@@ -92,7 +92,7 @@ func (c *reader) message(r *kgo.Record) *driver.Message {
 }
 
 // letter returns what a record has that was buried, whose own key is none of the message. One of somebody who knows nothing of
-// CloudEvents is known by its place.
+// CloudEvents is known by its place, and by its time: a topic that is created anew begins with the same offsets.
 func (c *reader) letter(r *kgo.Record) *driver.Message {
 	m := driver.FromHeaders(func(yield func(string, string) bool) {
 		for _, h := range r.Headers {
@@ -102,7 +102,8 @@ func (c *reader) letter(r *kgo.Record) *driver.Message {
 		}
 	}, prefix, contentType)
 	if m.ID == "" {
-		m.ID = r.Topic + "/" + strconv.Itoa(int(r.Partition)) + "/" + strconv.FormatInt(r.Offset, 10)
+		m.ID = r.Topic + "/" + strconv.Itoa(int(r.Partition)) + "/" + strconv.FormatInt(r.Offset, 10) +
+			"/" + strconv.FormatInt(r.Timestamp.UnixMilli(), 10)
 		m.Source = "kafka:" + r.Topic
 		m.Time = r.Timestamp.UTC()
 	}

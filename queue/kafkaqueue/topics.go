@@ -34,6 +34,7 @@ func (d *Driver) Declare(ctx context.Context, t driver.Topic) error {
 		want = append(want, d.groupTopics(t, g)...)
 	}
 	d.forget(want)
+	d.remember(t)
 	return wrong(ctx, d.ensure(ctx, want), "declare %s", t.Name)
 }
 
@@ -70,8 +71,31 @@ func (d *Driver) ensureGroup(ctx context.Context, name, group string) error {
 	if err := checkTopic(name); err != nil {
 		return err
 	}
-	t := driver.Topic{Name: name}
+	t := d.remembered(name)
 	return d.ensure(ctx, append(d.groupTopics(t, group), d.mainTopic(t)))
+}
+
+// remember keeps what a declaration says beyond its name, even if it fails: whoever creates the topic in the end must create
+// that one.
+func (d *Driver) remember(t driver.Topic) {
+	if t.Partitions == 0 && t.Replicas == 0 && t.Retention == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.declared) >= maxKnown {
+		clear(d.declared)
+	}
+	d.declared[t.Name] = driver.Topic{Name: t.Name, Partitions: t.Partitions, Replicas: t.Replicas, Retention: t.Retention}
+}
+
+func (d *Driver) remembered(name string) driver.Topic {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t, ok := d.declared[name]; ok {
+		return t
+	}
+	return driver.Topic{Name: name}
 }
 
 func (d *Driver) forget(topics []topic) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -46,8 +47,16 @@ func (r *receiver) watch() {
 		t := time.NewTimer(wait/2 + rand.N(wait))
 		select {
 		case <-t.C:
+		case <-r.looks:
+			t.Reset(2 * minMetadata) // until then the client may answer with what was there before
+			select {
+			case <-t.C:
+			case <-r.life.Done():
+			}
 		case <-r.life.Done():
-			t.Stop()
+		}
+		t.Stop()
+		if r.life.Err() != nil {
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.life, watchEvery)
@@ -62,6 +71,7 @@ func (r *receiver) look(ctx context.Context) {
 		if !unknown(err) {
 			return // the broker is away
 		}
+		r.restFrom(ctx)
 		for _, name := range []string{r.s.Topic, r.again, deadTopic(r.s.Topic, r.s.Group)} {
 			r.d.lost(name)
 		}
@@ -74,12 +84,51 @@ func (r *receiver) look(ctx context.Context) {
 	}
 	r.mu.Lock()
 	same := r.stopped || maps.Equal(r.ids, ids)
+	renew := r.amiss && !r.stopped && (r.renewed.IsZero() || time.Since(r.renewed) > renewEvery)
 	r.mu.Unlock()
-	if !same {
+	switch {
+	case !same:
 		r.rejoin(ids)
-		return
+	case renew:
+		r.renew()
+	default:
+		r.goOn()
+		r.orphans(ctx, partitions)
 	}
-	r.orphans(ctx, partitions)
+}
+
+// restFrom keeps the client from asking for topics that are not there: as long as there is another one, it would do so without a
+// pause.
+func (r *receiver) restFrom(ctx context.Context) {
+	for _, name := range []string{r.s.Topic, r.again} {
+		if _, err := r.d.ids(ctx, name); !unknown(err) {
+			continue
+		}
+		r.mu.Lock()
+		if !slices.Contains(r.missing, name) {
+			r.missing = append(r.missing, name)
+		}
+		r.client.PauseFetchTopics(name)
+		r.mu.Unlock()
+	}
+}
+
+// goOn ends restFrom: they are the same topics after all.
+func (r *receiver) goOn() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range r.missing {
+		if name != r.again || !r.resting {
+			r.client.ResumeFetchTopics(name)
+		}
+	}
+	r.missing = nil
+}
+
+// renew puts a client in the place of one that does not receive from all partitions that it has.
+func (r *receiver) renew() {
+	r.d.cfg.Logger.Warn("kafka: not all partitions are received from: joining the group anew", "topic", r.s.Topic, "group", r.s.Group)
+	r.replace(func() { r.renewed = time.Now() })
 }
 
 // rejoin begins anew, with a member that knows the topics as they are now.
@@ -119,7 +168,7 @@ func (r *receiver) replace(change func()) {
 		return
 	}
 	r.client, r.quit, r.resting, r.held = client, quit, false, nil
-	r.arrived, r.orphaned = false, time.Time{}
+	r.arrived, r.orphaned, r.amiss, r.missing = false, time.Time{}, false, nil
 	if r.endPoll != nil {
 		r.endPoll()
 	}

@@ -224,10 +224,10 @@ func (h *Host) Logs(ctx context.Context, q control.LogQuery, emit func(control.L
 func hand(ctx context.Context, tail *supervise.Tail, fits func(control.LogLine) bool, to chan<- control.LogLine) error {
 	for {
 		l, err := tail.Next(ctx)
-		if errors.Is(err, io.EOF) || ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF), ctx.Err() != nil:
+			return nil //nolint:nilerr // that is its end
+		case err != nil:
 			return err
 		}
 		line := logLine(l)
