@@ -129,7 +129,7 @@ type Instance struct {
 	Since    time.Time `json:"since"`    // of the present state
 
 	Addrs  map[string]string `json:"addrs,omitempty"`  // all addresses by protocol: "grpc", "http"
-	Reason string            `json:"reason,omitempty"` // why its process ended last; empty if it never did
+	Reason string            `json:"reason,omitempty"` // why it is not ready yet, once that takes long, or else why its process ended last; empty if it never did
 }
 
 // LogQuery selects log lines.

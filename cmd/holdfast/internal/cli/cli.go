@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -151,7 +152,7 @@ that work.`,
 	root.PersistentFlags().StringVar(&a.control, "control", cmp.Or(a.Getenv("HOLDFAST_CONTROL"), control.DefaultAddr),
 		"`ADDR` of the running system's control API; HOLDFAST_CONTROL in the environment sets the default")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usage("%v; see %s --help", err, cmd.CommandPath())
+		return usage("%s; see %s --help", parsed.ReplaceAllString(err.Error(), "not a number, or too large a one"), cmd.CommandPath())
 	})
 	root.AddCommand(
 		a.upCommand(), a.psCommand(), a.topCommand(), a.traceCommand(), a.explainCommand(), a.consoleCommand(), a.tokenCommand(), a.logsCommand(), a.eventsCommand(), a.killCommand(), a.freezeCommand(), a.thawCommand(), a.restartCommand(),
@@ -163,6 +164,9 @@ that work.`,
 	}
 	return root
 }
+
+// parsed is what Go says of a value that is no number, or none that there can be.
+var parsed = regexp.MustCompile(`strconv\.\w+: parsing ".*": (?:invalid syntax|value out of range)`)
 
 func (a *app) helpCommand() *cobra.Command {
 	return &cobra.Command{

@@ -216,7 +216,7 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 		{"explain --service orders 4bf92f", "holdfast explain: --service goes with last, not with an ID"},
 		{"console now", `holdfast console: unexpected argument "now"; usage: holdfast console [--view] [--json]`},
 		{"logs -n -1", "holdfast logs: --lines must be from 0 to 10000, not -1"},
-		{"logs -n many", `holdfast logs: invalid argument "many" for "-n, --lines" flag: strconv.ParseInt: parsing "many": invalid syntax; see holdfast logs --help`},
+		{"logs -n many", `holdfast logs: invalid argument "many" for "-n, --lines" flag: not a number, or too large a one; see holdfast logs --help`},
 		{"ps --jsno", "holdfast ps: unknown flag: --jsno; see holdfast ps --help"},
 		{"--verbose", "holdfast: unknown flag: --verbose; see holdfast --help"},
 		{"pss", `holdfast: no command "pss"; did you mean ps? commands: completion, console, down, drill, events, explain, export, freeze, kill, logs, policy, ps, queue, restart, scale, thaw, token, top, trace, up, version`},

@@ -39,7 +39,7 @@ func drillsOf(sys *system.System) (drillSet, error) {
 	}
 	switch {
 	case errors.As(err, &problems):
-		return drillSet{}, usage("drills with %d problems\n%s", len(problems), problems.Error())
+		return drillSet{}, usage("drills with %s\n%s", plural(len(problems), "problem"), problems.Error())
 	case err != nil:
 		return drillSet{}, err
 	}

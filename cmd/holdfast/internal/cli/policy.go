@@ -374,7 +374,7 @@ func (a *app) readPolicy(path string) (name string, document []byte, err error) 
 func wrongPolicy(err error) error {
 	var problems policy.Problems
 	if errors.As(err, &problems) && len(problems) > 1 {
-		return usage("the policy has %d problems\n%s", len(problems), problems.Error())
+		return usage("the policy has %s\n%s", plural(len(problems), "problem"), problems.Error())
 	}
 	return err
 }

@@ -25,8 +25,9 @@ func (a *app) psCommand() *cobra.Command {
 		Short: "List what runs",
 		Long: `Lists every process of the running system: control members first, then services in the order of the system file.
 
-SINCE is how long an instance has been in its state; LAST EXIT says why its process ended last, if it ever did. Below it is
-what is broken on purpose, by a drill say, and when that ends if nobody renews it.`,
+SINCE is how long an instance has been in its state; WHY says of one that takes long to start why it is not ready, and of others
+why their process ended last, if it ever did. Below it is what is broken on purpose, by a drill say, and when that ends if nobody
+renews it.`,
 		Example: `  holdfast ps
   holdfast ps orders
   holdfast ps --json | jq -r '.[] | select(.state != "ready") | .id'`,
@@ -61,7 +62,7 @@ func (a *app) printInstances(instances []control.Instance, now time.Time) {
 	header := []string{"SERVICE", "INSTANCE", "PID", "ADDRESS", "STATE", "RESTARTS", "SINCE"}
 	reasons := slices.ContainsFunc(instances, func(i control.Instance) bool { return i.Reason != "" })
 	if reasons {
-		header = append(header, "LAST EXIT")
+		header = append(header, "WHY")
 	}
 	rows := [][]string{header}
 	for _, i := range instances {

@@ -151,7 +151,7 @@ func (v *topView) instanceRow(i control.LiveInstance, number int, now time.Time)
 	case i.State != "ready":
 		r.worst = 1
 	}
-	if r.worst >= 5 && i.Reason != "" {
+	if (r.worst >= 5 || r.worst == 1) && i.Reason != "" { // why it ended, or why it is not ready yet
 		notes = append(notes, i.Reason)
 	}
 	notes = append(notes, i.Ejected...)

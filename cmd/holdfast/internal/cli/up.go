@@ -231,7 +231,7 @@ func explainLoad(path string, err error) error {
 	var problems system.Problems
 	switch {
 	case errors.As(err, &problems) && len(problems) > 1:
-		return usage("the system file has %d problems\n%s", len(problems), problems.Error())
+		return usage("the system file has %s\n%s", plural(len(problems), "problem"), problems.Error())
 	case errors.Is(err, fs.ErrNotExist):
 		return usage("there is no %s", path)
 	}
