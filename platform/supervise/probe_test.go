@@ -139,6 +139,7 @@ func TestWords(t *testing.T) {
 	foreign := fmt.Errorf("http 127.0.0.1:1: %w", fmt.Errorf("%w: read tcp 127.0.0.1:55001->127.0.0.1:1: connection reset by peer", errForeign))
 	for err, want := range map[error]string{
 		errors.New("/healthz answers 503 \x1b[31mno"): "/healthz answers 503 no",
+
 		errors.New("a\nb"):                      "a",
 		errors.New(strings.Repeat("x", 10_000)): strings.Repeat("x", maxWhy),
 		silent:                                  "http 127.0.0.1:1: accepts connections and says nothing",
