@@ -108,22 +108,8 @@ func TestMainDrainsOnSIGTERM(t *testing.T) {
 
 // Ctrl-C also ends the tee that the log goes to, and the drain goes on without it.
 func TestMainDrainsWhenNobodyReadsItsLog(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), asService+"=serving", "GORACE=atexit_sleep_ms=0", "HOLDFAST_DRAIN_DELAY=10ms")
-	cmd.Stderr = w
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, r, w := startPiped(t)
 	w.Close()
-	log := bufio.NewScanner(r)
-	for log.Scan() && !strings.Contains(log.Text(), " http=") {
-	}
 	r.Close()
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -148,23 +134,7 @@ func TestASecondSignalExitsAtOnce(t *testing.T) {
 
 // A log shipper that is frozen, or a Ctrl-S, leaves standard error full: whatever the drain does then, a second signal ends it.
 func TestASecondSignalExitsThoughItsLogIsStuck(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	defer w.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), asService+"=serving", "GORACE=atexit_sleep_ms=0", "HOLDFAST_DRAIN_DELAY=10ms")
-	cmd.Stderr = w
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	log := bufio.NewScanner(r)
-	for log.Scan() && !strings.Contains(log.Text(), " http=") {
-	}
+	cmd, _, w := startPiped(t)
 	fill(t, w)
 	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} { // two of a kind could be taken for one
 		if err := cmd.Process.Signal(sig); err != nil {
@@ -175,6 +145,36 @@ func TestASecondSignalExitsThoughItsLogIsStuck(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 1 {
 		t.Errorf("it ended with %v", cmd.ProcessState)
 	}
+}
+
+// startPiped starts a service that logs to a pipe, of which both ends are ours too, and returns when it serves.
+func startPiped(t *testing.T) (cmd *exec.Cmd, r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(func() {
+		cancel()
+		r.Close()
+		w.Close()
+	})
+	cmd = exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), asService+"=serving", "GORACE=atexit_sleep_ms=0", "HOLDFAST_DRAIN_DELAY=10ms")
+	cmd.Stderr = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = r.SetReadDeadline(time.Now().Add(30 * time.Second)) // of one that ends before, whose pipe stays open
+	log := bufio.NewScanner(r)
+	for log.Scan() {
+		if strings.Contains(log.Text(), " http=") {
+			return cmd, r, w
+		}
+	}
+	t.Fatal("it does not serve: ", log.Err())
+	return nil, nil, nil
 }
 
 // fill writes to a pipe until nothing more goes into it, and leaves it blocking, as who has its other end expects.

@@ -44,8 +44,9 @@ type Said struct {
 // StateSaid is the state that a process last said it is in.
 type StateSaid struct {
 	fault.State
-	At  time.Time // when it came
-	PID int       // as the process knows it
+	At      time.Time // when it came
+	PID     int       // as the process knows it
+	Service string    // what the process registers as
 }
 
 // Server is where the processes of one system ask what they are to suffer. It is a lifecycle Component. Safe for
@@ -297,7 +298,7 @@ func (s *Server) read(c *conn, messages *fault.Reader) error {
 			c.said = Said{Stats: *m.Stats, At: time.Now(), PID: c.hello.PID}
 		}
 		if m.State != nil {
-			c.state = StateSaid{State: *m.State, At: time.Now(), PID: c.hello.PID}
+			c.state = StateSaid{State: *m.State, At: time.Now(), PID: c.hello.PID, Service: c.hello.Service}
 			s.tellState()
 		}
 		s.mu.Unlock()

@@ -249,7 +249,7 @@ func TestStates(t *testing.T) {
 		p.say(fault.Message{State: &fault.State{Admin: "127.0.0.1:7"}})
 		synctest.Wait()
 		time.Sleep(time.Second) //nolint:forbidigo // in virtual time
-		if got := s.States()["orders-1"]; got.Admin != "127.0.0.1:7" || got.PID != 7 || time.Since(got.At) != time.Second || !moved() || moved() {
+		if got := s.States()["orders-1"]; got.Admin != "127.0.0.1:7" || got.PID != 7 || got.Service != "orders" || time.Since(got.At) != time.Second || !moved() || moved() {
 			t.Errorf("%+v", got)
 		}
 		p.say(fault.Message{Stats: &fault.Stats{InFlight: 3}})

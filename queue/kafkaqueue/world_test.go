@@ -59,6 +59,14 @@ func (c *client) subscribe(topic, instance string, window int) driver.Receiver {
 	return r
 }
 
+// nothingWaits says so of group g of topic t.
+func (c *client) nothingWaits() {
+	c.t.Helper()
+	if lag, err := c.Lag(context.Background(), "t", "g"); err != nil || lag.Waiting != 0 || lag.Unsettled != 0 {
+		c.t.Errorf("lag %+v, %v", lag, err)
+	}
+}
+
 // publish tries until it is confirmed.
 func (c *client) publish(topic string, ms ...*driver.Message) {
 	c.t.Helper()

@@ -182,6 +182,9 @@ func news(before, after said, serviceOf map[string]string, stopping map[string]b
 		if was.PID != is.PID {
 			was = agent.StateSaid{} // another process, that begins with nothing
 		}
+		if service := serviceOf[id]; service != "" && is.Service != "" && is.Service != service && was.Service != is.Service {
+			tell(id, "", "%s registers as %.128q: nobody finds it as %s", id, is.Service, service)
+		}
 		out1, out2 := ejections(was.State), ejections(is.State)
 		for _, of := range slices.Sorted(maps.Keys(out2)) {
 			if _, already := out1[of]; !already {

@@ -130,6 +130,9 @@ func TestNews(t *testing.T) {
 	gateway := func(state string) said {
 		return said{"gateway-1": says(1, fault.State{Balancers: calls(map[string]string{"orders-1": state})})}
 	}
+	called := func(service string, pid int) said {
+		return said{"orders-1": {PID: pid, Service: service}}
+	}
 	for _, tc := range []struct {
 		name          string
 		before, after said
@@ -147,6 +150,10 @@ func TestNews(t *testing.T) {
 		{"won", said{}, said{"orders-1": says(1, won)}, []string{"elected orders-1: orders-1 has won the election report (token 3)"}},
 		{"lost", said{"orders-1": says(1, won)}, said{"orders-1": says(1, fault.State{})}, []string{"deposed orders-1: orders-1 leads by the election report no more"}},
 		{"draining", said{"orders-1": says(1, fault.State{})}, said{"orders-1": says(1, fault.State{Draining: true})}, []string{"draining orders-1: orders-1 announces that it stops"}},
+		{"another name", said{}, called("greet", 1), []string{` orders-1: orders-1 registers as "greet": nobody finds it as orders`}},
+		{"another name as before", called("greet", 1), called("greet", 1), nil},
+		{"a new process of another name", called("greet", 1), called("greet", 2), []string{` orders-1: orders-1 registers as "greet": nobody finds it as orders`}},
+		{"its own name", said{}, called("orders", 1), nil},
 		{"draining because it is stopped", said{}, said{"orders-2": says(1, fault.State{Draining: true})}, nil},
 	} {
 		var got []string

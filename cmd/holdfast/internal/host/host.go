@@ -270,7 +270,6 @@ func (h *Host) Run(ctx context.Context) error {
 
 	parts := append([]lifecycle.Component{h.api}, h.sightComponents()...)
 	parts = append(parts, lifecycle.Named("events", lifecycle.Func(h.pump)), h.agent, lifecycle.Named("news", lifecycle.Func(h.tellNews)), h.sup)
-	parts = append(parts, lifecycle.Named("names", lifecycle.Func(h.tellNames)))
 	if h.queues != nil {
 		parts = append(parts, lifecycle.Named("queues", lifecycle.Func(func(ctx context.Context) error {
 			<-ctx.Done()
