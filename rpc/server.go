@@ -183,7 +183,11 @@ func (s *Server) stop(served <-chan error) error {
 	graceful := make(chan error, 1)
 	go func() {
 		s.grpc.GracefulStop()
-		graceful <- <-served
+		err := <-served
+		if errors.Is(err, grpc.ErrServerStopped) {
+			err = nil // it was told to stop before it began to accept
+		}
+		graceful <- err
 	}()
 	if s.cfg.DrainTimeout > 0 {
 		timeout := time.NewTimer(s.cfg.DrainTimeout)

@@ -198,6 +198,27 @@ func TestCallsInFlightFinishBeforeTheServerStops(t *testing.T) {
 	})
 }
 
+// A server may be told to stop before gRPC has begun to accept.
+func TestAServerThatIsStoppedAtOnceStopsWithoutAnError(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, drain := range []time.Duration{-1, time.Minute} {
+		for range 50 {
+			s, err := rpc.NewServer(rpc.ServerConfig{Addr: "127.0.0.1:0", DrainTimeout: drain})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if conn, err := net.Dial("tcp", strings.TrimPrefix(s.Name(), "rpc ")); err == nil {
+				_ = conn.Close()
+				t.Fatal("it still listens")
+			}
+		}
+	}
+}
+
 func TestAHandlerThatIgnoresItsEndDoesNotHoldTheServer(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		release := make(chan struct{})
