@@ -14,7 +14,7 @@ type epoch struct {
 	growing  bool          // more came than ended
 	piling   bool          // by so many that it is not by chance
 	idle     bool          // it began with the first call in progress
-	late     float64       // share of the calls that ended by being given up
+	late     float64       // share of the calls that ended by being given up, those that failed at once not counted
 	patience float64       // how long calls that were given up took, in ns
 	turnover float64       // ns
 	length   time.Duration //
@@ -63,9 +63,19 @@ type meter struct {
 	ended       int
 	late        int
 	finished    int
+	quick       int     // failed without having done work
 	sum         float64 // of the latencies of those, in ns
 	squares     float64
 	lateSum     float64 // of the times that calls were waited for in vain
+}
+
+// lateness is the share of the calls given up in those that ended. Calls that failed at once say nothing of how long the
+// others take: however many they are, they hide no overload.
+func (m *meter) lateness() float64 {
+	if m.late == 0 {
+		return 0
+	}
+	return float64(m.late) / float64(m.ended-m.quick)
 }
 
 // turnover is how long it takes until other calls are in progress: the mean latency, weighted by latency, in ns. A few
@@ -107,9 +117,7 @@ func (m *meter) epoch(now int64, inFlight int, limit float64) epoch {
 	if m.late > 0 {
 		e.patience = m.lateSum / float64(m.late)
 	}
-	if m.ended > 0 {
-		e.late = float64(m.late) / float64(m.ended)
-	}
+	e.late = m.lateness()
 	e.bound = m.waited > 0.7*length || e.inFlight >= 0.9*math.Floor(limit)
 	e.piling = float64(m.arrived-m.ended) > math.Sqrt(float64(m.arrived))
 	e.growing = m.arrived > m.ended && float64(inFlight) >= e.inFlight

@@ -56,6 +56,8 @@ const (
 	muchTurned = 0.3
 	// drained is the share of the limit below which a check has shown that it is none.
 	drained = 0.5
+	// doneSmooth is over how many calls what a call takes that is done is smoothed.
+	doneSmooth = 64
 	// suspect is the number of calls in progress below which nothing is taken for overload.
 	suspect = 16
 )
@@ -104,6 +106,7 @@ type limiter struct {
 	lifts bool    // the probe is above it
 	usual float64 // the latency at it when it was found, in seconds
 	calm  float64 // the mean latency before the overload, in ns; 0: not known
+	done  float64 // how long calls take that are done, in ns, smoothed; 0: none was
 	// sought: the limit is being looked for, by halves; otherwise a probe is to see whether it is still right.
 	sought bool
 	checks bool    // it is the first probe, which is to see whether there is overload at all
@@ -195,8 +198,16 @@ func (l *limiter) end(d time.Duration, o Outcome) {
 		l.m.late++
 		l.m.lateSum += float64(d)
 	}
-	if o == Late || o == Failed && float64(d) < l.ref.mean/2 {
+	switch {
+	case o == Late:
 		return
+	case o == Failed && float64(d) < max(l.ref.mean, l.done)/2:
+		l.m.quick++
+		return
+	case o == Done && l.done == 0:
+		l.done = float64(d)
+	case o == Done:
+		l.done += (float64(d) - l.done) / doneSmooth
 	}
 	l.m.finished++
 	l.finished++

@@ -109,7 +109,7 @@ func (l *limiter) judged(now int64, inFlight int, waiting bool) bool {
 	case l.guess > 0 && l.ready && l.m.finished >= epochSamples/2 && float64(l.m.finished) > 0.85*l.ref.rate*float64(now-l.m.begin)/float64(time.Second):
 		l.checks = false
 		l.ratio = l.limit / l.ref.inFlight
-		l.foundGuess(now, float64(inFlight), float64(l.m.late)/float64(l.m.ended))
+		l.foundGuess(now, float64(inFlight), l.m.lateness())
 	default:
 		return false
 	}

@@ -282,6 +282,27 @@ func TestFastFailuresDoNotMoveTheLimit(t *testing.T) {
 	}
 }
 
+// Calls that fail at once, and have done so ever since the process began, hide no overload of the others.
+func TestFastFailuresHideNoOverload(t *testing.T) {
+	t.Parallel()
+	for _, handlers := range []string{"notice", "stubborn", "deaf"} {
+		for _, share := range []float64{0.5, 0.7, 0.9} {
+			w := twenty()
+			if handlers == "deaf" {
+				w.deaf, w.ceiling = true, 1000
+			}
+			w.stubborn = handlers == "stubborn"
+			w.fail = func(time.Duration) float64 { return share }
+			w.rate, w.length = step(500/(1-share), 2000/(1-share), 500/(1-share), 3*time.Second, 12*time.Second), 16*time.Second
+			w.run(1)
+			during, after := w.report(5*time.Second, 12*time.Second), w.report(14*time.Second, 15*time.Second)
+			if during.good < 900 || during.p99 > 150*time.Millisecond || after.refused > 0 {
+				t.Errorf("%s, %.0f %% fail: during %v; after %v", handlers, share*100, during, after)
+			}
+		}
+	}
+}
+
 // Experiment E2, the server's side: clients that repeat at once, twice, whatever they are told.
 func TestRetryStormEndsWithItsCause(t *testing.T) {
 	for seed := range uint64(3) {
