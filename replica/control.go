@@ -131,7 +131,11 @@ func (h *handler) Call(ctx context.Context, from, method string, request []byte)
 	if err := json.Unmarshal(request, &r); err != nil {
 		return nil, failure.Wrap(err, failure.InvalidArgument, "a request that cannot be read")
 	}
-	return nil, g.change(ctx, method, r)
+	a, err := g.change(ctx, method, r)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(a)
 }
 
 // ask asks another host and reads its answer into answer, which may be nil.
@@ -144,7 +148,7 @@ func (h *Host) ask(ctx context.Context, host, method string, request, answer any
 	if err != nil {
 		return failure.From(err) // with the reason that the other side gave
 	}
-	if answer == nil {
+	if answer == nil || len(out) == 0 { // or whoever answers is of before there was one
 		return nil
 	}
 	if len(out) > maxAnswer {

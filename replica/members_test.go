@@ -3,6 +3,8 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -237,6 +239,130 @@ func TestNobodyLeavesBeforeItKnowsItself(t *testing.T) {
 		g.stopped = true // it could not
 		if err := g.gone(context.Background()); err != nil {
 			t.Errorf("one that takes part in nothing: %v", err)
+		}
+	})
+}
+
+// The host's earlier self has the name, and votes, until the one with the empty disk has caught up.
+func TestAMemberThatLostItsDiskIsWaitedFor(t *testing.T) {
+	inBubble(t, 3, three, func(w *world) {
+		for _, b := range w.boxes {
+			b.cfg = func(c *Config) { c.SnapshotRate = 256 << 10 }
+		}
+		w.startAll()
+		for i := range 8 {
+			w.boxes["a"].put(fmt.Sprint("k", i), strings.Repeat("v", 1<<19))
+		}
+		leader, b := w.leader(), w.follower()
+		b.kill()
+		b.wipe()
+		time.Sleep(3 * time.Second) //nolint:forbidigo // in virtual time: the others no longer hear it
+		b.start()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		defer cancel()
+		for _, asked := range []*box{leader, b} {
+			if err := asked.g.AddMember(ctx, b.name, true); err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range asked.g.Status().Members {
+				if m.Name == b.name && (m.ID != b.g.Status().ID || m.Learner) {
+					t.Errorf("%s: added, and there is %+v", asked.name, m)
+				}
+			}
+		}
+	})
+}
+
+func TestAChangeAtAFrozenLeaderGoesToTheNext(t *testing.T) {
+	inBubble(t, 3, three, func(w *world) {
+		w.startAll()
+		w.boxes["a"].put("x", "1")
+		leader := w.leader()
+		var others []*box
+		for _, n := range three {
+			if b := w.boxes[n]; b != leader {
+				others = append(others, b)
+				w.net.Cut(b.addr) // so that it is they who connect to the leader
+			}
+		}
+		time.Sleep(time.Second) //nolint:forbidigo // in virtual time
+		for _, b := range others {
+			w.net.Restore(b.addr)
+		}
+		if now := w.leader(); now != leader {
+			t.Fatalf("%s leads", now.name)
+		}
+		w.net.Freeze(leader.addr)
+		defer w.net.Restore(leader.addr)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := others[0].g.Transfer(ctx, others[1].name); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestNobodyIsReplaced(t *testing.T) {
+	inBubble(t, 3, []string{"a", "b", "c", "d"}, func(w *world) {
+		for _, b := range w.boxes {
+			b.gcfg.Members = three
+		}
+		w.startAll()
+		a := w.boxes["a"]
+		a.put("x", "1")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		for _, out := range []string{"nobody", "d"} {
+			if err := a.g.ReplaceMember(ctx, out, "d"); !errors.Is(err, ErrNotMember) {
+				t.Errorf("%s by d: %v", out, err)
+			}
+		}
+	})
+}
+
+func TestALearnerIsReplaced(t *testing.T) {
+	inBubble(t, 3, []string{"a", "b", "c", "d", "e"}, func(w *world) {
+		for _, b := range w.boxes {
+			b.gcfg.Members = three
+		}
+		w.startAll()
+		a := w.boxes["a"]
+		a.put("x", "1")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := a.g.AddMember(ctx, "d", false); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.g.ReplaceMember(ctx, "d", "e"); err != nil {
+			t.Fatal(err)
+		}
+		w.until("d is no member, e is", func() bool {
+			var names []string
+			for _, m := range a.g.Status().Members {
+				names = append(names, m.Name)
+			}
+			return slices.Equal(names, []string{"a", "b", "c", "e"})
+		})
+	})
+}
+
+// Who leads and is to hand over must not be taken for its successor.
+func TestATransferByOneThatKnowsNoLeaderYet(t *testing.T) {
+	inBubble(t, 3, three, func(w *world) {
+		w.startAll()
+		w.boxes["a"].put("x", "1")
+		leader, b := w.leader(), w.follower()
+		b.stop()
+		b.start()
+		w.until("it is a member", func() bool { return b.g.member.Load() != nil })
+		if n, _ := b.g.Leader(); n != "" {
+			t.Fatal("it knows one")
+		}
+		if err := b.g.Transfer(context.Background(), ""); err != nil {
+			t.Error(err)
+		}
+		if n, _ := b.g.Leader(); n == leader.name {
+			t.Error("it leads yet")
 		}
 	})
 }

@@ -16,12 +16,25 @@ import (
 func (g *Group) Transfer(ctx context.Context, to string) error {
 	ctx, cancel := g.within(ctx)
 	defer cancel()
+	if _, err := g.wait(ctx); err != nil {
+		return err
+	}
 	for {
-		from, _ := g.Leader()
-		if from != "" && from == to {
+		var from string
+		known := func() bool {
+			from, _ = g.Leader()
+			return from != ""
+		}
+		if err := g.until(ctx, known); err != nil { // or the one that is to hand over would be taken for its successor
+			if ctx.Err() != nil {
+				err = ErrNoQuorum
+			}
+			return err
+		}
+		if from == to {
 			return nil
 		}
-		if err := g.atLeader(ctx, methodTransfer, to, ""); err != nil {
+		if _, err := g.atLeader(ctx, methodTransfer, changeRequest{Name: to}); err != nil {
 			return err
 		}
 		try, done := context.WithTimeout(ctx, g.host.cfg.Election)
@@ -71,13 +84,14 @@ func (g *Group) resign(ctx context.Context) {
 func (g *Group) AddMember(ctx context.Context, name string, voter bool) error {
 	ctx, cancel := g.within(ctx)
 	defer cancel()
-	if err := g.atLeader(ctx, methodAdd, name, ""); err != nil {
+	added, err := g.atLeader(ctx, methodAdd, changeRequest{Name: name, Voter: voter})
+	if err != nil {
 		return err
 	}
 	return g.timely(g.until(ctx, func() bool {
 		for _, m := range g.Status().Members {
-			if m.Name == name && (!voter || !m.Learner) {
-				return true
+			if m.ID == added.ID || added.ID == 0 && m.Name == name { // what had the name before may still vote
+				return !voter || !m.Learner
 			}
 		}
 		return false
@@ -85,15 +99,16 @@ func (g *Group) AddMember(ctx context.Context, name string, voter bool) error {
 }
 
 // ReplaceMember makes the host in a member in place of the host out, in one change once it has caught up: at no time is
-// there a vote less. It waits for that, and may be called on any member and again. What out has on its disk of the group
-// is refused from then on.
+// there a vote less. It waits for that, and may be called on any member and again. A learner has no vote to give: in is a learner,
+// too, then, and out is removed. What out has on its disk of the group is refused from then on. ErrNotMember: out is no member.
 func (g *Group) ReplaceMember(ctx context.Context, out, in string) error {
 	ctx, cancel := g.within(ctx)
 	defer cancel()
 	if err := g.AddMember(ctx, in, false); err != nil {
 		return err
 	}
-	return g.timely(g.atLeader(ctx, methodReplace, out, in))
+	_, err := g.atLeader(ctx, methodReplace, changeRequest{Name: out, In: in})
+	return err
 }
 
 // RemoveMember ends the membership of the host of that name. What it has on its disk of the group is refused from then on.
@@ -102,7 +117,8 @@ func (g *Group) ReplaceMember(ctx context.Context, out, in string) error {
 func (g *Group) RemoveMember(ctx context.Context, name string) error {
 	ctx, cancel := g.within(ctx)
 	defer cancel()
-	return g.atLeader(ctx, methodRemove, name, "")
+	_, err := g.atLeader(ctx, methodRemove, changeRequest{Name: name})
+	return err
 }
 
 // Leave stops this member and removes what it has on its disk. It waits until all members that are left and vote know that

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"testing"
@@ -44,4 +45,22 @@ func peersOf(w *world) (all []Peer) {
 		all = append(all, Peer{n, w.boxes[n].addr})
 	}
 	return all
+}
+
+func TestTheLargestCommandAtAnyMember(t *testing.T) {
+	inBubble(t, 3, three, func(w *world) {
+		for _, b := range w.boxes {
+			b.gcfg.MaxCommand, b.gcfg.MaxPendingBytes = 1<<20, 1<<20
+		}
+		w.startAll()
+		w.boxes["a"].put("x", "1")
+		largest := append([]byte("y="), bytes.Repeat([]byte("z"), 1<<20-2)...)
+		for _, n := range three {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			if _, err := w.boxes[n].g.Propose(ctx, largest); err != nil {
+				t.Errorf("at %s: %v", n, err)
+			}
+		}
+	})
 }

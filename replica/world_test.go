@@ -202,6 +202,17 @@ func (w *world) leader() *box {
 	return nil
 }
 
+// follower returns a voter that does not lead.
+func (w *world) follower() *box {
+	leader := w.leader()
+	for _, n := range three {
+		if b := w.boxes[n]; b != leader {
+			return b
+		}
+	}
+	return nil
+}
+
 func (w *world) dump() {
 	for _, n := range w.names {
 		if b := w.boxes[n]; b.host != nil {

@@ -105,7 +105,7 @@ func (m *Member) receiveForward(from uint64, f *Forward) {
 	if checkBatch(f.Batch) != nil {
 		return
 	}
-	if m.lead != m.cfg.ID || m.state != raft.StateLeader || m.transferee != 0 || m.mergeBytes+len(f.Batch) > m.cfg.MaxPendingBytes {
+	if m.lead != m.cfg.ID || m.state != raft.StateLeader || m.transferee != 0 || m.mergeBytes > 0 && m.mergeBytes+len(f.Batch) > m.cfg.MaxPendingBytes {
 		m.refuse(from, f.Number)
 		return
 	}

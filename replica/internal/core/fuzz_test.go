@@ -12,6 +12,7 @@ func FuzzParseMessage(f *testing.F) {
 		{From: 1, To: 2, Forward: &Forward{Number: 9, Batch: commandOf(7, 1, "c", "k")}},
 		{From: 1, To: 2, Forward: &Forward{Number: 9, Batch: openBatch(1, 2)}},
 		{From: 1, To: 2, Refused: &Refused{Number: 9, Leader: 3}},
+		{From: 1, To: 2, Raft: &raftpb.Message{Type: raftpb.MsgHeartbeatResp.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(3)), Context: make([]byte, 8)}},
 		{From: 1, To: 2, Raft: &raftpb.Message{
 			Type: raftpb.MsgApp.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(3)), Index: new(uint64(4)),
 			Entries: []*raftpb.Entry{{Index: new(uint64(5)), Term: new(uint64(3)), Data: entryOf(1, commandOf(7, 1, "c"))}},
@@ -36,6 +37,22 @@ func FuzzParseMessage(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// raft takes the number of a read for granted.
+func TestAHeartbeatWithHalfANumberIsRefused(t *testing.T) {
+	for n, ok := range map[int]bool{0: true, 3: false, 8: true, 9: false} {
+		m := Message{From: 1, To: 2, Raft: &raftpb.Message{
+			Type: raftpb.MsgHeartbeatResp.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(3)), Context: make([]byte, n),
+		}}
+		b, err := m.AppendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseMessage(b); (err == nil) != ok {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
 }
 
 // FuzzEntry applies what might be in a log: it is refused or applied, and what it leaves can be saved and restored.

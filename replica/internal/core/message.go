@@ -120,8 +120,10 @@ func soundRaft(m *raftpb.Message) bool {
 		return m.GetTerm() > 0 && meta.GetIndex() > 0 && meta.GetTerm() > 0 && meta.GetTerm() <= m.GetTerm() && len(meta.GetConfState().GetVoters()) > 0
 	case raftpb.MsgReadIndex, raftpb.MsgReadIndexResp:
 		return len(m.GetEntries()) == 1 && len(m.GetEntries()[0].GetData()) <= 64
-	case raftpb.MsgAppResp, raftpb.MsgVote, raftpb.MsgVoteResp, raftpb.MsgPreVote, raftpb.MsgPreVoteResp,
-		raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp, raftpb.MsgTimeoutNow:
+	case raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp:
+		// The context is the number of a read, which raft takes as it comes.
+		return m.GetTerm() > 0 && len(m.GetEntries()) == 0 && (len(m.GetContext()) == 0 || len(m.GetContext()) == 8)
+	case raftpb.MsgAppResp, raftpb.MsgVote, raftpb.MsgVoteResp, raftpb.MsgPreVote, raftpb.MsgPreVoteResp, raftpb.MsgTimeoutNow:
 		return m.GetTerm() > 0 && len(m.GetEntries()) == 0
 	case raftpb.MsgTransferLeader:
 		return len(m.GetEntries()) == 0

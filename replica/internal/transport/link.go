@@ -108,20 +108,29 @@ func (t *Transport) carry(ctx context.Context, name, boot string, s stream, acce
 		defer t.work.Done()
 		sent <- t.send(l, s, stop)
 	}()
+	// Not with what sends, which may be stuck in sending to a host that has stopped reading.
+	listen := time.NewTicker(t.cfg.Silence / 3)
+	defer listen.Stop()
 	var err error
 	gone := false
-	select {
-	case <-ctx.Done():
-		// Of an accepted stream this comes, too, when its connection breaks. It is not to be told
-		// from a stream that it has cut; to take the one for the other does no harm.
-		err = ctx.Err()
-		gone = accepted && t.ctx.Err() == nil
-	case <-l.replaced:
-		err = errReplaced
-	case err = <-received:
-		gone = true
-	case err = <-sent:
-		gone = !errors.Is(err, errSilent)
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			// Of an accepted stream this comes, too, when its connection breaks. It is not to be told
+			// from a stream that it has cut; to take the one for the other does no harm.
+			err = ctx.Err()
+			gone = accepted && t.ctx.Err() == nil
+		case <-l.replaced:
+			err = errReplaced
+		case err = <-received:
+			gone = true
+		case err = <-sent:
+			gone = true
+		case <-listen.C:
+			if time.Since(l.began)-time.Duration(l.heard.Load()) > t.cfg.Silence {
+				err = errSilent
+			}
+		}
 	}
 	l.close()
 	close(stop)
@@ -164,9 +173,6 @@ func (t *Transport) send(l *link, s stream, stop <-chan struct{}) error {
 			}
 			clear(batch)
 		case <-tick.C:
-			if time.Since(l.began)-time.Duration(l.heard.Load()) > t.cfg.Silence {
-				return errSilent
-			}
 			if !busy {
 				if err := s.SendMsg(&packet{out: mem.SliceBuffer(nil)}); err != nil {
 					return err

@@ -275,6 +275,22 @@ func TestSilenceIsCut(t *testing.T) {
 	})
 }
 
+// What is to be sent is stuck then, and must not be what listens.
+func TestSilenceIsCutThoughMuchIsToBeSent(t *testing.T) {
+	pair(t, func(a, b *end) {
+		follow(a, b)
+		a.net.Freeze(b.addr)
+		a.net.Freeze(a.addr)
+		for a.Send("b", Address{}, text(make([]byte, 64<<10))) {
+			synctest.Wait()
+		}
+		wait(6 * time.Second)
+		if a.Linked("b") {
+			t.Error("still linked to somebody who does not hear")
+		}
+	})
+}
+
 func TestAFullQueueDrops(t *testing.T) {
 	pair(t, func(a, b *end) {
 		follow(a, b)
