@@ -120,7 +120,7 @@ func (c *Controller) Admit(ctx context.Context, r Request) (Ticket, error) {
 		c.mu.Unlock()
 		return Ticket{}, refusal(overQuota, wait, 0)
 	}
-	k := c.core.kind(r.Method, r.Path)
+	k := c.core.kind(now, r.Method, r.Path)
 	v, w := c.core.arrive(now, deadline, k, rank(r.Criticality, r.Attempt))
 	if v == queued {
 		w.ready = make(chan struct{}, 1)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -345,7 +346,7 @@ func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := Config{MinLimit: rapid.IntRange(0, 5).Draw(t, "min"), MaxLimit: rapid.IntRange(5, 50).Draw(t, "max"), Queue: rapid.IntRange(-1, 20).Draw(t, "queue")}
 		c := newCore(0, cfg)
-		k := c.kind("", "")
+		k := c.kind(0, "", "")
 		var now int64
 		var running []int64
 		pending := make(map[*waiter]bool)
@@ -440,4 +441,21 @@ func BenchmarkAdmit(b *testing.B) {
 		run(b, c, ctx, Request{Method: "/shop.Orders/Place"})
 	})
 	b.Run("off", func(b *testing.B) { run(b, New(Config{Off: true}), ctx, Request{Method: "/shop.Orders/Place"}) })
+}
+
+// Names that somebody made up do not keep others out for longer than they are worth something.
+func TestMadeUpKindsAreForgotten(t *testing.T) {
+	c := newCore(0, Config{})
+	known := c.kind(0, "GET", "orders")
+	for i := range 2 * maxKinds {
+		c.kind(0, "GET", strconv.Itoa(i))
+	}
+	if c.kind(0, "GET", "stock") != nil || len(c.kinds) != maxKinds {
+		t.Fatalf("%d kinds", len(c.kinds))
+	}
+	later := int64(kindFresh)
+	known.observe(later, time.Millisecond, false)
+	if c.kind(later, "GET", "stock") == nil || c.kind(later, "GET", "orders") != known {
+		t.Errorf("of %d kinds, what is used is not among them", len(c.kinds))
+	}
 }

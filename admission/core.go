@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"maps"
 	"math"
 	"strings"
 	"time"
@@ -39,6 +40,7 @@ type core struct {
 	queue    queue
 	inFlight int
 	kinds    map[kindName]*kind
+	forgot   int64 // when kinds were last forgotten
 
 	// decided are the waiters that were taken from the queue since the shell looked, each with its verdict.
 	decided []*waiter
@@ -66,16 +68,28 @@ func newCore(now int64, cfg Config) *core {
 }
 
 // kind returns the estimates for calls of a kind, or nil.
-func (c *core) kind(method, path string) *kind {
+func (c *core) kind(now int64, method, path string) *kind {
 	if k, ok := c.kinds[kindName{method, path}]; ok {
 		return k
 	}
-	if len(c.kinds) >= maxKinds || len(method)+len(path) > maxKindName {
+	if len(method)+len(path) > maxKindName {
 		return nil
 	}
-	k := &kind{}
+	if len(c.kinds) >= maxKinds && now-c.forgot >= int64(kindFresh) {
+		c.forget(now)
+	}
+	if len(c.kinds) >= maxKinds {
+		return nil
+	}
+	k := &kind{at: now}
 	c.kinds[kindName{strings.Clone(method), strings.Clone(path)}] = k // they may be part of something large
 	return k
+}
+
+// forget drops the kinds that are worth nothing any more, which may be what somebody made up.
+func (c *core) forget(now int64) {
+	c.forgot = now
+	maps.DeleteFunc(c.kinds, func(_ kindName, k *kind) bool { return now-k.at >= int64(kindFresh) })
 }
 
 // arrive decides on a call that comes at now: admitted, queued (w, which is filled in and has its place), or refused.

@@ -138,7 +138,7 @@ func (w *world) run(seed uint64) *world {
 	w.rng = rand.New(rand.NewPCG(seed, 7))
 	w.core = newCore(0, w.cfg)
 	w.waiting = make(map[*waiter]*job)
-	w.k = w.core.kind("", "")
+	w.k = w.core.kind(0, "", "")
 	var next func()
 	next = func() {
 		gap := w.rng.ExpFloat64() / max(w.rate(time.Duration(w.now)), 1e-9) * float64(time.Second)

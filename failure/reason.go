@@ -20,6 +20,14 @@ const (
 	ReasonBreaker = "BREAKER_OPEN"
 )
 
+// DomainIdempotency is the Domain of the reasons that are about idempotency keys. It is not [Domain]: those are one instance's
+// word to its own caller, and go no further; these are for whoever chose the key.
+const DomainIdempotency = "holdfast.idempotency"
+
+// ReasonKeyInUse, of [DomainIdempotency]: the first request with this key is not through, and whoever was asked could not wait
+// for it any longer. Nothing was run.
+const ReasonKeyInUse = "IDEMPOTENCY_KEY_IN_USE"
+
 // hasReason reports whether e has the given reason of Domain.
 func (e *Error) hasReason(reason string) bool {
 	return e != nil && e.Domain == Domain && e.Reason == reason
@@ -31,4 +39,9 @@ func (e *Error) Shed() bool { return e.hasReason(ReasonShed) }
 // Local reports whether e was made by this side's throttle, bulkhead, rate limit or breaker: nothing was sent.
 func (e *Error) Local() bool {
 	return e.hasReason(ReasonThrottled) || e.hasReason(ReasonBulkhead) || e.hasReason(ReasonRateLimit) || e.hasReason(ReasonBreaker)
+}
+
+// UnderWay reports whether e says that the first request with the same idempotency key is not through.
+func (e *Error) UnderWay() bool {
+	return e != nil && e.Domain == DomainIdempotency && e.Reason == ReasonKeyInUse
 }

@@ -7,9 +7,8 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 )
 
-// Domain is the Domain of the reasons of this package. It is not that of package failure: those are one instance's word to
-// its own caller, and go no further; these are about the key, and are for whoever chose it.
-const Domain = "holdfast.idempotency"
+// Domain is the Domain of the reasons of this package.
+const Domain = failure.DomainIdempotency
 
 // What a repetition is refused with. Nothing was run.
 var (
@@ -18,7 +17,7 @@ var (
 			WithReason("IDEMPOTENCY_KEY_REUSED", Domain)
 	// ErrUnderWay: the first request is not through, and there is no time to wait for it.
 	ErrUnderWay = failure.New(failure.Aborted, "a request with this idempotency key is under way").
-			WithReason("IDEMPOTENCY_KEY_IN_USE", Domain).WithRetryAfter(time.Second)
+			WithReason(failure.ReasonKeyInUse, Domain).WithRetryAfter(time.Second)
 	// ErrNotKept: the request was answered, but its answer was too large to be kept.
 	ErrNotKept = failure.New(failure.FailedPrecondition, "the request was answered before; the answer is not kept").
 			WithReason("IDEMPOTENCY_RESULT_NOT_KEPT", Domain)

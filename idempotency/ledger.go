@@ -23,6 +23,9 @@ const (
 	DefaultStoreTimeout = 2 * time.Second
 )
 
+// leastLease is the shortest lease: as long as a pause that every process may make.
+const leastLease = time.Second
+
 // Config configures a Ledger. The zero value works.
 type Config struct {
 	// Keep is how long an answer is kept. 0: 24 h. It has to be longer than anybody goes on repeating a request.
@@ -55,8 +58,8 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("idempotency: %s %v is negative", d.name, d.d))
 		}
 	}
-	if c.Lease > 0 && c.Lease < time.Second {
-		errs = append(errs, fmt.Errorf("idempotency: Lease %v is shorter than 1s, a pause that every process may make", c.Lease))
+	if c.Lease > 0 && c.Lease < leastLease {
+		errs = append(errs, fmt.Errorf("idempotency: Lease %v is shorter than %v, a pause that every process may make", c.Lease, leastLease))
 	}
 	if c.MaxResult < 0 {
 		errs = append(errs, fmt.Errorf("idempotency: MaxResult %d is negative", c.MaxResult))
@@ -74,7 +77,9 @@ func (c Config) defaults() Config {
 		}
 	}
 	or(&c.Keep, DefaultKeep)
-	or(&c.Lease, DefaultLease)
+	if c.Lease < leastLease {
+		c.Lease = DefaultLease
+	}
 	or(&c.StoreTimeout, DefaultStoreTimeout)
 	if c.MaxWait == 0 {
 		c.MaxWait = DefaultMaxWait

@@ -304,9 +304,14 @@ func (c *Call) Done(now time.Time, p Plan, o Outcome, pushback time.Duration, rn
 	default:
 		c.sent++
 	}
+	if o == UnderWay {
+		// An attempt that was given all the time there was has waited as long as the caller would. What the instance asks
+		// for is meant for those who come back with another call: this one waits there.
+		v.RetrySafe, pushback = p.Bounded, 0
+	}
 	c.pushback = max(c.pushback, pushback)
 	c.pushed = c.pushed || pushback > 0
-	if v.RetrySafe && c.flying() {
+	if !v.Answer && c.flying() {
 		return Decision{Pending: true}
 	}
 	d := c.decide(now, o, v, rnd)

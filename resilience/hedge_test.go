@@ -69,7 +69,7 @@ func TestHedgedCallKeepsItsInvariants(t *testing.T) {
 					o := Outcome(rapid.IntRange(0, int(outcomes)-1).Draw(t, "outcome"))
 					reached++
 					d := call.Done(now, plan, o, rapid.SampledFrom([]time.Duration{0, 0, AtOnce, Never}).Draw(t, "pushback"), 0)
-					if d.Pending != (len(flying) > 0 && o.Verdict().RetrySafe) {
+					if d.Pending != (len(flying) > 0 && !o.Verdict().Answer) {
 						t.Fatalf("%v with %d others under way: %+v", o, len(flying), d)
 					}
 					if d.Pending {

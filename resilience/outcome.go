@@ -42,6 +42,9 @@ const (
 	Aborted
 	// Denied: PERMISSION_DENIED or UNAUTHENTICATED.
 	Denied
+	// UnderWay: the instance knows that an attempt before is not through, and had no more time to wait for it. Whoever has
+	// the time asks again, and gets its answer.
+	UnderWay
 	// Refused: an answer of the application: NOT_FOUND, INVALID_ARGUMENT and their kin.
 	Refused
 
@@ -53,6 +56,9 @@ type Verdict struct {
 	// RetrySafe and RetryUnsafe say whether the attempt may be followed by another one: of a call that may run twice,
 	// and of any other.
 	RetrySafe, RetryUnsafe bool
+	// Answer: it decides the call, whatever another attempt that is under way would bring. What is none says only that this
+	// instance, or this attempt's time, was not enough.
+	Answer bool
 	// Cost is what the next attempt takes from the budget. A timed-out attempt is still running somewhere, so what
 	// follows it counts double. What was not sent has cost no instance anything. What was lost is replaced, see
 	// [Budget.Replace], and costs this only beyond that.
@@ -81,23 +87,24 @@ var table = [outcomes]struct {
 	name string
 	Verdict
 }{
-	//                 name                 safe   unsafe cost sample              throttle health
-	OK:               {"ok", Verdict{false, false, 0, balance.Latency, Accept, balance.Good}},
-	Unsent:           {"unsent", Verdict{true, true, 0, balance.None, Neutral, balance.Bad}},
-	NoInstance:       {"no instance", Verdict{true, true, 0, balance.None, Neutral, balance.Neutral}},
-	Unavailable:      {"unavailable", Verdict{true, false, 1, balance.None, Reject, balance.Bad}},
-	Broken:           {"connection broken", Verdict{true, false, 1, balance.None, Reject, balance.Bad}},
-	AttemptTimeout:   {"attempt timeout", Verdict{true, false, 2, balance.LowerBound, Reject, balance.Bad}},
-	DeadlineExceeded: {"deadline exceeded", Verdict{false, false, 0, balance.LowerBound, Neutral, balance.Neutral}},
-	Canceled:         {"canceled", Verdict{false, false, 0, balance.None, Neutral, balance.Neutral}},
-	Exhausted:        {"exhausted", Verdict{false, false, 0, balance.None, Neutral, balance.Neutral}},
-	Shed:             {"shed", Verdict{true, true, 1, balance.None, Reject, balance.Neutral}},
-	Local:            {"local", Verdict{false, false, 0, balance.None, Neutral, balance.Neutral}},
-	Overdue:          {"overdue", Verdict{false, false, 0, balance.LowerBound, Reject, balance.Bad}},
-	Fault:            {"fault", Verdict{false, false, 0, balance.Latency, Accept, balance.Suspicious}},
-	Aborted:          {"aborted", Verdict{false, false, 0, balance.Latency, Accept, balance.Good}},
-	Denied:           {"denied", Verdict{false, false, 0, balance.None, Accept, balance.Good}},
-	Refused:          {"refused", Verdict{false, false, 0, balance.Latency, Accept, balance.Good}},
+	//                 name                 safe   unsafe answer cost sample             throttle health
+	OK:               {"ok", Verdict{false, false, true, 0, balance.Latency, Accept, balance.Good}},
+	Unsent:           {"unsent", Verdict{true, true, false, 0, balance.None, Neutral, balance.Bad}},
+	NoInstance:       {"no instance", Verdict{true, true, false, 0, balance.None, Neutral, balance.Neutral}},
+	Unavailable:      {"unavailable", Verdict{true, false, false, 1, balance.None, Reject, balance.Bad}},
+	Broken:           {"connection broken", Verdict{true, false, false, 1, balance.None, Reject, balance.Bad}},
+	AttemptTimeout:   {"attempt timeout", Verdict{true, false, false, 2, balance.LowerBound, Reject, balance.Bad}},
+	DeadlineExceeded: {"deadline exceeded", Verdict{false, false, false, 0, balance.LowerBound, Neutral, balance.Neutral}},
+	Canceled:         {"canceled", Verdict{false, false, true, 0, balance.None, Neutral, balance.Neutral}},
+	Exhausted:        {"exhausted", Verdict{false, false, false, 0, balance.None, Neutral, balance.Neutral}},
+	Shed:             {"shed", Verdict{true, true, false, 1, balance.None, Reject, balance.Neutral}},
+	Local:            {"local", Verdict{false, false, true, 0, balance.None, Neutral, balance.Neutral}},
+	Overdue:          {"overdue", Verdict{false, false, false, 0, balance.LowerBound, Reject, balance.Bad}},
+	Fault:            {"fault", Verdict{false, false, true, 0, balance.Latency, Accept, balance.Suspicious}},
+	Aborted:          {"aborted", Verdict{false, false, true, 0, balance.Latency, Accept, balance.Good}},
+	UnderWay:         {"under way", Verdict{true, false, false, 1, balance.None, Accept, balance.Good}},
+	Denied:           {"denied", Verdict{false, false, true, 0, balance.None, Accept, balance.Good}},
+	Refused:          {"refused", Verdict{false, false, true, 0, balance.Latency, Accept, balance.Good}},
 }
 
 // Verdict returns what o means.
@@ -192,6 +199,8 @@ func (p Plan) Classify(e *failure.Error, sent Sent, took time.Duration) Outcome 
 		return Local
 	case e.Shed() && e.Code == failure.ResourceExhausted:
 		return Shed
+	case e.UnderWay():
+		return UnderWay
 	}
 	o := Classify(e.Code, sent, p.Bounded)
 	if o == DeadlineExceeded && p.usual > 0 && took >= p.usual {

@@ -64,11 +64,14 @@ func TestOutcomeTableIsConsistent(t *testing.T) {
 		if v.RetrySafe && o != Unsent && o != NoInstance && v.Cost == 0 {
 			t.Errorf("%v: loads an instance again for nothing", o)
 		}
-		if v.RetrySafe && o != Unsent && o != NoInstance && v.Throttle != Reject {
+		if v.RetrySafe && o != Unsent && o != NoInstance && o != UnderWay && v.Throttle != Reject { // that has waited there
 			t.Errorf("%v: tried again, and not counted as refused", o)
 		}
 		if v.Health == balance.Bad && v.Throttle != Reject && o != Unsent || v.Health == balance.Good && v.Throttle != Accept {
 			t.Errorf("%v: %v and %v contradict each other", o, v.Health, v.Throttle)
+		}
+		if v.Answer && v.RetrySafe || o == OK && !v.Answer {
+			t.Errorf("%v: decides the call, and is tried again", o)
 		}
 		if v.Cost > reserve {
 			t.Errorf("%v: costs %d, more than is held for it", o, v.Cost)

@@ -109,6 +109,9 @@ func (s *alarms) ring() {
 			left = a.left(t)
 		}
 		if left <= 0 {
+			left = a.expire(t)
+		}
+		if left <= 0 {
 			s.remove(0)
 			over = append(over, a)
 			continue

@@ -60,15 +60,14 @@ type attempt struct {
 // spare extends an attempt whose time ran out while the process stood still, once, if its call has more time. It reports
 // whether it did.
 func (a *attempt) spare(until time.Time) bool {
-	if a.spared || !a.plan.Bounded {
+	if a.spared {
 		return false
 	}
-	a.spared = true
 	if end := a.call.deadline; until.After(end) {
 		until = end
 	}
-	a.extend(until)
-	return true
+	a.spared = a.extend(until)
+	return a.spared
 }
 
 type attemptKey struct{}
@@ -112,11 +111,10 @@ func (a *attempt) picked(now time.Time, inst instance, node *balance.Node, view 
 	a.inst, a.node, a.since, a.view, a.balancer = inst, node, now, view, by
 	a.alone = !view.Untried(now, node)
 	a.sent, a.none, a.received, a.flowed = resilience.MaybeSent, nil, false, nil
-	if a.alone && a.plan.Bounded && a.call.keep {
+	if a.alone && a.plan.Bounded && a.call.keep && a.extend(a.call.deadline) {
 		// There is nobody who would answer instead, and what is cut off and sent again is done twice. What is sent along
 		// with the request is made of the deadline after this.
 		a.plan.Bounded, a.plan.Deadline = false, a.call.deadline
-		a.extend(a.call.deadline)
 	}
 }
 

@@ -103,7 +103,8 @@ func (c *Client) Close() error {
 //	conn, err := grpc.NewClient("holdfast:///inventory", rpc.DialOptions(reg, cfg)...)
 //
 // Targets of other schemes get the deadline and the retries, and all attempts go where grpc-go sends them.
-// Call it once for each grpc.NewClient. What Validate would reject in cfg is replaced by its default.
+// Call it once for each grpc.NewClient. What cannot be in cfg, such as a negative time, is replaced by its default; use
+// cfg.Validate to know.
 func DialOptions(reg *registry.Registry, cfg ClientConfig) []grpc.DialOption {
 	return (&dialer{cfg: cfg.defaults()}).options(reg)
 }

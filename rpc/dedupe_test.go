@@ -230,3 +230,38 @@ func TestAPanicGivesTheKeyBack(t *testing.T) {
 		}
 	})
 }
+
+// The time of an attempt runs out while its request is being handled: the next one asks for that answer, and may have too little
+// time for it as well. The call has more.
+func TestAKeyedCallWaitsForItsFirstAttempt(t *testing.T) {
+	for name, before := range map[string]int{"without history": 0, "far slower than usual": 200} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				store := new(idempotency.Memory)
+				var runs atomic.Int64
+				takes := 10 * time.Millisecond
+				place := answering(func(context.Context, string) (string, error) {
+					runs.Add(1)
+					wait(takes) // whatever becomes of its caller
+					return "done", nil
+				})
+				w.start("a", deduplicated(store, rpc.DedupeConfig{}), place)
+				w.start("b", deduplicated(store, rpc.DedupeConfig{}), place)
+				c := w.dial()
+				connected()
+				for i := range before {
+					if _, err := call(rpc.WithIdempotencyKey(t.Context(), fmt.Sprint(i)), c, say); err != nil {
+						t.Fatal(err)
+					}
+				}
+				runs.Store(0)
+				takes = 3 * time.Second
+				begun := time.Now()
+				got, err := call(rpc.WithIdempotencyKey(t.Context(), "key"), c, say)
+				if took := time.Since(begun); err != nil || got != "done" || runs.Load() != 1 || took > takes+time.Second/2 {
+					t.Errorf("after %v: %q, %v; it has run %d times", took, got, err, runs.Load())
+				}
+			})
+		})
+	}
+}

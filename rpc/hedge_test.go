@@ -150,6 +150,9 @@ func TestTheFirstAnswerOfAHedgedCallCounts(t *testing.T) {
 		{"the hedge, with no", after(ms(200), nil), after(ms(5), failure.NotFound), failure.NotFound, ms(6), 2},
 		{"the hedge is broken", after(ms(50), nil), after(ms(5), failure.Unavailable), failure.OK, ms(40), 2},
 		{"the first is broken", after(ms(20), failure.Unavailable), after(ms(50), nil), failure.OK, ms(51), 2},
+		{"the hedge is over a quota", after(ms(50), nil), after(ms(5), failure.ResourceExhausted), failure.OK, ms(40), 2},
+		{"the hedge has too little time", after(ms(50), nil), after(ms(5), failure.DeadlineExceeded), failure.OK, ms(40), 2},
+		{"both are over a quota", after(ms(20), failure.ResourceExhausted), after(ms(50), failure.ResourceExhausted), failure.ResourceExhausted, ms(51), 2},
 		{"both are broken", after(ms(20), failure.Unavailable), after(ms(50), failure.Unavailable), failure.Unavailable, ms(500), 3},
 		{"it is fast", nil, nil, failure.OK, 0, 1},
 	} {

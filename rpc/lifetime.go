@@ -16,7 +16,8 @@ type lifetime struct {
 	own             bool // may end before Context does
 
 	lock     sync.Mutex
-	deadline time.Time // if own; may become later
+	deadline time.Time // if own; may become later, until it has come
+	expired  bool      // it has
 	done     chan struct{}
 	err      error
 	then     []func()    // run when it ends
@@ -47,11 +48,24 @@ func (l *lifetime) Deadline() (time.Time, bool) {
 	return l.deadline, true
 }
 
-// extend makes the deadline a later one.
-func (l *lifetime) extend(deadline time.Time) {
+// extend makes the deadline a later one, and reports whether it did: not if it is one already, or has come.
+func (l *lifetime) extend(deadline time.Time) bool {
 	l.lock.Lock()
 	defer l.lock.Unlock()
+	if l.expired || !deadline.After(l.deadline) {
+		return false
+	}
 	l.deadline = deadline
+	return true
+}
+
+// expire returns how much of it there is at now. If that is nothing, the deadline stays what it is.
+func (l *lifetime) expire(now time.Time) time.Duration {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	left := l.deadline.Sub(now)
+	l.expired = left <= 0
+	return left
 }
 
 // left returns how much of it there is at now.
