@@ -1,6 +1,7 @@
 package rabbitqueue
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +14,8 @@ const (
 	// attributePrefix is that of CloudEvents' AMQP binding, for AMQP 1.0: RabbitMQ turns application properties of such
 	// clients into headers, and the other way round.
 	attributePrefix = "cloudEvents_"
+	// otherSeparator is what the binding permits in place of the '_', for those who can have it in names.
+	otherSeparator = ':'
 	// headerCount is how often a message was delivered before it came back over a queue of those that wait.
 	headerCount = "holdfast-deliveries"
 	// headerPosition is the position of a dead letter.
@@ -45,9 +48,15 @@ func short(s string) string { return driver.Cut(strings.ToValidUTF8(s, "\uFFFD")
 // client's CloudEvents have all attributes there.
 func decode(d *amqp.Delivery) *driver.Message {
 	m := driver.FromHeaders(func(yield func(string, string) bool) {
-		for name, v := range d.Headers {
-			s, ok := v.(string)
-			if ok && !yield(name, s) {
+		for header, v := range d.Headers {
+			name := attributeOf(header)
+			if name == "" {
+				continue
+			}
+			if _, both := d.Headers[name]; both && name != header {
+				continue
+			}
+			if s, ok := textOf(v); ok && !yield(name, s) {
 				return
 			}
 		}
@@ -71,6 +80,49 @@ func decode(d *amqp.Delivery) *driver.Message {
 	}
 	m.Data = d.Body
 	return m
+}
+
+// attributeOf returns what encode calls the header of an attribute, "" if it is none. It is the header itself unless that has the
+// other separator.
+func attributeOf(header string) string {
+	const n = len(attributePrefix) - 1
+	if len(header) <= n || !strings.EqualFold(header[:n], attributePrefix[:n]) {
+		return ""
+	}
+	switch header[n] {
+	case attributePrefix[n]:
+		return header
+	case otherSeparator:
+		return attributePrefix + header[n+1:]
+	}
+	return ""
+}
+
+// textOf returns the value of an attribute as CloudEvents writes it, if it is of one of its types that AMQP has, too.
+func textOf(v any) (string, bool) {
+	switch x := v.(type) {
+	case string:
+		return x, true
+	case bool:
+		return strconv.FormatBool(x), true
+	case time.Time:
+		return x.UTC().Format(time.RFC3339Nano), true
+	case int64:
+		return strconv.FormatInt(x, 10), true
+	case int32:
+		return strconv.FormatInt(int64(x), 10), true
+	case int16:
+		return strconv.FormatInt(int64(x), 10), true
+	case int8:
+		return strconv.FormatInt(int64(x), 10), true
+	case uint32:
+		return strconv.FormatUint(uint64(x), 10), true
+	case uint16:
+		return strconv.FormatUint(uint64(x), 10), true
+	case uint8:
+		return strconv.FormatUint(uint64(x), 10), true
+	}
+	return "", false
 }
 
 // deliveries returns how often a message was delivered, this time included.

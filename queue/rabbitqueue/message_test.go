@@ -2,6 +2,9 @@ package rabbitqueue
 
 import (
 	"maps"
+	"math"
+	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +72,68 @@ func TestOthersMessages(t *testing.T) {
 	}
 }
 
+// TestOthersSeparators: CloudEvents' AMQP binding permits ':' as well as '_' in the names, and values that are no text.
+func TestOthersSeparators(t *testing.T) {
+	at := time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
+	want := driver.Message{ID: "7", Source: "s", Type: "t", Key: "k", ContentType: "text/plain", Time: at}
+	want.Attributes = map[string]string{
+		"small": "-5", "sequence": "5", "large": "-9223372036854775808", "byte": "255", "short": "-300", "word": "65535", "dword": "4294967295",
+		"sampled": "true", "dry": "false", "expires": "2031-02-03T04:05:06Z",
+	}
+	for _, prefix := range []string{"cloudEvents_", "cloudEvents:", "cloudevents:"} {
+		m := decode(&amqp.Delivery{Headers: amqp.Table{
+			prefix + "id": "7", prefix + "source": "s", prefix + "type": "t", prefix + "specversion": "1.0", prefix + "partitionkey": "k",
+			prefix + "datacontenttype": "text/plain", prefix + "time": at.Local(),
+			prefix + "small": int8(-5), prefix + "sequence": int32(5), prefix + "large": int64(math.MinInt64), prefix + "byte": uint8(255),
+			prefix + "short": int16(-300), prefix + "word": uint16(65535), prefix + "dword": uint32(math.MaxUint32),
+			prefix + "sampled": true, prefix + "dry": false, prefix + "expires": at.Local(),
+			prefix + "table": amqp.Table{"a": "b"}, prefix + "list": []any{"a"}, prefix + "nothing": nil,
+			"other": int32(5), "cloudEvents": "x", "cloudEvents-y": "x", prefix: "x",
+		}})
+		if !reflect.DeepEqual(*m, want) {
+			t.Errorf("%s: got %+v", prefix, m)
+		}
+	}
+	for range 100 { // headers come in any order
+		m := decode(&amqp.Delivery{Headers: amqp.Table{"cloudEvents:id": "theirs", "cloudEvents_id": "ours"}})
+		if m.ID != "ours" {
+			t.Fatalf("of two IDs it has %q", m.ID)
+		}
+	}
+	for _, name := range []string{"cloudEvents_id", "cloudEvents:id"} { // numbers and times are IDs like others
+		if m := decode(&amqp.Delivery{Headers: amqp.Table{name: int64(8)}, MessageId: "other"}); m.ID != "8" {
+			t.Errorf("%s: the ID is %q", name, m.ID)
+		}
+	}
+	m := decode(&amqp.Delivery{Headers: amqp.Table{"cloudEvents:time": time.Unix(math.MaxInt64, 0)}, Timestamp: at})
+	if !m.Time.Equal(at) {
+		t.Errorf("a time that is none is %v", m.Time)
+	}
+}
+
+// TestOthersAttributesAreBounded, whatever their separator.
+func TestOthersAttributesAreBounded(t *testing.T) {
+	h := amqp.Table{"cloudEvents:id": strings.Repeat("x", 1000), "cloudEvents:partitionkey": strings.Repeat("x", 1000)}
+	for i := range 1000 {
+		h["cloudEvents:a"+strconv.Itoa(i)] = strings.Repeat("x", 5000)
+		h["cloudEvents:n"+strconv.Itoa(i)] = int32(5)
+	}
+	m := decode(&amqp.Delivery{Headers: h})
+	size := 0
+	for name, value := range m.Attributes {
+		size += len(name) + len(value)
+		if len(value) > driver.MaxAttribute {
+			t.Errorf("%s has %d bytes", name, len(value))
+		}
+	}
+	if n := len(m.Attributes); n == 0 || n > driver.MaxAttributes || size > driver.MaxAttributesSize {
+		t.Errorf("%d attributes of %d bytes", n, size)
+	}
+	if i, k := len(m.ID), len(m.Key); i == 0 || i > driver.MaxText || k == 0 || k > driver.MaxKey {
+		t.Errorf("an ID of %d bytes, a key of %d", i, k)
+	}
+}
+
 // TestOthersIDsStayApart: IDs and sources that cannot be taken as they are do not become the same.
 func TestOthersIDsStayApart(t *testing.T) {
 	long := strings.Repeat("x", 300)
@@ -123,17 +188,26 @@ func TestDeliveries(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add("cloudEvents_id", "1", "id", "text/plain", []byte("x"))
-	f.Add(headerPosition, position(time.Unix(1, 2)), "\xff", strings.Repeat("x", 300), []byte{})
-	f.Fuzz(func(t *testing.T, name, value, id, contentType string, data []byte) {
+	f.Add("cloudEvents_id", "1", int64(0), "id", "text/plain", []byte("x"))
+	f.Add("cloudEvents:partitionkey", strings.Repeat("世", 300), int64(1_927_000_000), "id", "", []byte("x"))
+	f.Add("cloudEvents:", "", int64(math.MinInt64), "", "", []byte{})
+	f.Add(headerPosition, position(time.Unix(1, 2)), int64(math.MaxInt64), "\xff", strings.Repeat("x", 300), []byte{})
+	f.Fuzz(func(t *testing.T, name, value string, number int64, id, contentType string, data []byte) {
 		d := &amqp.Delivery{
-			Headers: amqp.Table{name: value, "cloudEvents_time": value, headerCount: value}, MessageId: id, AppId: value, Type: name,
-			ContentType: contentType, Body: data,
+			Headers: amqp.Table{
+				name: value, "cloudEvents_time": value, "cloudEvents:expires": time.Unix(number, 0), "cloudEvents:sequence": number, headerCount: value,
+			},
+			MessageId: id, AppId: value, Type: name, ContentType: contentType, Body: data,
 		}
 		m := decode(d)
 		for _, s := range []string{m.ID, m.Source, m.Type, m.ContentType, m.Key} {
 			if !utf8.ValidString(s) || len(s) > driver.MaxKey {
 				t.Errorf("%q", s)
+			}
+		}
+		for name, value := range m.Attributes {
+			if !driver.AttributeName(name) || len(value) > driver.MaxAttribute || !utf8.ValidString(value) {
+				t.Errorf("attribute %q=%q", name, value)
 			}
 		}
 		if n := deliveries(d.Headers); n < 1 {
