@@ -39,7 +39,7 @@ func (a *asker) inOrder(ctx context.Context, topic, group string, laned bool) er
 		return err
 	}
 	err := a.alone(ctx, a.e.names.making(topic, group), func() error {
-		if _, err := a.lanes(topic, group, 0); err != nil { // all: whoever made the first may not have come to the end
+		if _, err := a.lanes(topic, group, a.e.topology.replicas(topic)); err != nil { // all: whoever made the first may not have come to the end
 			return err
 		}
 		return a.unbind(topic, group)

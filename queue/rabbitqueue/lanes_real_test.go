@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/holdfast-go/holdfast/internal/rabbittest"
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
@@ -180,5 +182,72 @@ func TestRealLanesFromTheStart(t *testing.T) {
 	}
 	if want := topics * 8 * 2; lanes != want {
 		t.Errorf("%d bindings of lanes, want %d", lanes, want)
+	}
+}
+
+// TestRealReplicas: what a topic says of them holds for all queues of an ordered group, and for those of what waits. Queues that are there
+// already stay as they are, and nothing is refused for that.
+func TestRealReplicas(t *testing.T) {
+	b := rabbittest.New(t, rabbittest.Config{})
+	raw(t, b, func(ch *amqp.Channel) { // as those of a version that did not say it
+		for name, more := range map[string]amqp.Table{
+			"lane-0": {"x-single-active-consumer": true},
+			"delay-100": {
+				amqp.QueueMessageTTLArg: int64(100), "x-dead-letter-exchange": "holdfast:old:g", "x-dead-letter-strategy": "at-least-once",
+				amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish,
+			},
+		} {
+			more[amqp.QueueTypeArg], more["x-delivery-limit"] = amqp.QueueTypeQuorum, int64(1<<30)
+			if _, err := ch.QueueDeclare("holdfast:old:g:"+name, true, false, false, false, more); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	e := open(t, b.Addr())
+	for _, topic := range []string{"new", "old"} {
+		if err := e.Declare(within(t, time.Minute), driver.Topic{Name: topic, Groups: []string{"g"}, Replicas: 5}); err != nil {
+			t.Fatal(err)
+		}
+		r := subscribe(t, e, driver.Subscription{Topic: topic, Group: "g", Ordered: true})
+		if err := publish(within(t, 20*time.Second), e, topic, message("1", "key")); err != nil {
+			t.Fatal(err)
+		}
+		for _, after := range []time.Duration{100 * time.Millisecond, 250 * time.Millisecond, 0} {
+			ds, err := r.Receive(within(t, 20*time.Second), 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if after == 0 {
+				err = r.Ack(within(t, 20*time.Second), ds)
+			} else {
+				err = r.Return(within(t, 20*time.Second), ds[0], after)
+			}
+			if err != nil {
+				t.Errorf("%s: %v", topic, err)
+			}
+		}
+	}
+	out, err := b.Ctl(t.Context(), "list_queues", "--quiet", "name", "arguments")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := make(map[string]bool)
+	for _, line := range lines(out) {
+		if name, arguments, _ := strings.Cut(line, "\t"); strings.Contains(arguments, "quorum") {
+			said[name] = strings.Contains(arguments, `{"x-quorum-initial-group-size",5}`)
+		}
+	}
+	kinds := []string{":dead", ":delay-100", ":delay-250"}
+	for i := range 8 {
+		kinds = append(kinds, ":lane-"+strconv.Itoa(i))
+	}
+	for _, kind := range kinds {
+		if !said["holdfast:new:g"+kind] {
+			t.Errorf("%s has not the replicas that its topic says: %s", kind, out)
+		}
+		was := kind == ":lane-0" || kind == ":delay-100"
+		if said["holdfast:old:g"+kind] == was {
+			t.Errorf("%s was there: %v, and has the replicas: %v", kind, was, !was)
+		}
 	}
 }

@@ -99,6 +99,16 @@ func (t *topology) known(topic string) bool {
 	return s != nil && len(s.groups) > 0
 }
 
+// replicas returns what this process was told of those of a topic, 0 if nothing.
+func (t *topology) replicas(topic string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.topics[topic]; s != nil {
+		return s.replicas
+	}
+	return 0
+}
+
 // doubt makes the next use declare everything again.
 func (t *topology) doubt(topic string) {
 	t.mu.Lock()
@@ -279,7 +289,8 @@ func (a *asker) unbind(topic, group string) error {
 	return nil
 }
 
-// quorum makes sure of a quorum queue. One that exists is left as it is, whatever its settings.
+// quorum makes sure of a quorum queue. One that exists is left as it is, whatever its settings. created says that it is new, whoever
+// made it.
 func (a *asker) quorum(name string, replicas int, more amqp.Table) (created bool, err error) {
 	if _, ok, err := a.queue(name); ok || err != nil {
 		return false, err
@@ -292,7 +303,18 @@ func (a *asker) quorum(name string, replicas int, more amqp.Table) (created bool
 		args[k] = v
 	}
 	_, err = a.ch.QueueDeclare(name, true, false, false, false, args)
-	return err == nil, err
+	var e *amqp.Error
+	if !errors.As(err, &e) || !e.Server || e.Code != amqp.PreconditionFailed {
+		return err == nil, err
+	}
+	// Somebody may have made it since we looked, who was told something else of its topic.
+	if again := a.open(); again != nil {
+		return false, again
+	}
+	if _, ok, again := a.queue(name); ok || again != nil {
+		return ok, again
+	}
+	return false, err
 }
 
 // delay makes sure of the queue of what waits for d, and of the exchange before it: straight to the queue, a message would
@@ -300,7 +322,7 @@ func (a *asker) quorum(name string, replicas int, more amqp.Table) (created bool
 func (e *Engine) delay(ctx context.Context, topic, group string, d time.Duration) error {
 	return e.ask(ctx, func(ctx context.Context, a *asker) error {
 		name := e.names.delay(topic, group, d)
-		created, err := a.quorum(name, 0, amqp.Table{
+		created, err := a.quorum(name, e.topology.replicas(topic), amqp.Table{
 			amqp.QueueMessageTTLArg:  d.Milliseconds(),
 			"x-dead-letter-exchange": e.names.group(topic, group),
 			"x-dead-letter-strategy": "at-least-once", // otherwise what is on its way during a crash is lost
