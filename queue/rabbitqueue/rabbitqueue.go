@@ -40,6 +40,7 @@ type Engine struct {
 
 	topology topology
 	alone    sync.Map // by the name of a lock: who has it, of this process
+	laned    sync.Map // by the driver.Group: it had lanes when somebody here looked last
 	waits    sync.Map // by the delayKey: the connection since which its queue is known to be there
 
 	wg        sync.WaitGroup // everything that may wait for the broker

@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/holdfast-go/holdfast/internal/backoff"
+	"github.com/holdfast-go/holdfast/queue/driver"
 )
 
 const (
@@ -24,6 +25,11 @@ const (
 	settling = 1200 * time.Millisecond
 	// maxBare is how many topics are remembered of which only the name is known.
 	maxBare = 4096
+	// verifyEvery is how often a publisher looks whether the queues of a topic are still there that has several groups: what is published
+	// comes back only if none takes it.
+	verifyEvery = time.Minute
+	// verifyWithin is how long a publication waits for what is found.
+	verifyWithin = 250 * time.Millisecond
 )
 
 // topology is what this process has been told of, and what of it was found or made on which connection: each new one may
@@ -39,12 +45,18 @@ type topicState struct {
 	groups   []string
 	replicas int
 	on       *connection   // declared on it, or nil
+	verified time.Time     // when somebody declared it, or looked, last
 	busy     chan struct{} // not nil while it is being declared, closed at the end
 	version  int           // counts changes of what there is to declare
 }
 
 // bare reports whether nothing is known of it but its name, which may come from outside.
 func (s *topicState) bare() bool { return len(s.groups) == 0 && s.replicas == 0 }
+
+// overdue reports whether somebody is to look whether all of it is still there.
+func (s *topicState) overdue() bool {
+	return len(s.groups) > 1 && time.Since(s.verified) >= verifyEvery
+}
 
 // know adds to what is declared.
 func (t *topology) know(topic string, groups []string, replicas int) {
@@ -118,15 +130,22 @@ func (t *topology) doubt(topic string) {
 	}
 }
 
-// declared makes sure that a topic was declared since conn was made. Many may call it at once: one declares.
+// declared makes sure that a topic was declared since conn was made. Many may call it at once: one declares, and one looks now and then
+// whether it is all still there.
 func (e *Engine) declared(ctx context.Context, topic string, conn *connection) error {
 	for {
 		e.topology.mu.Lock()
 		s := e.topology.topics[topic]
 		switch {
-		case s == nil, s.on == conn: // nobody has declared it here: the broker says whether it is there
+		case s == nil, s.on == conn && !s.overdue(): // nobody has declared it here: the broker says whether it is there
 			e.topology.mu.Unlock()
 			return nil
+		case s.on == conn:
+			s.verified = time.Now() // others go on meanwhile
+			groups := slices.Clone(s.groups)
+			e.topology.mu.Unlock()
+			e.verify(ctx, topic, groups)
+			continue
 		case s.busy != nil:
 			busy := s.busy
 			e.topology.mu.Unlock()
@@ -147,13 +166,33 @@ func (e *Engine) declared(ctx context.Context, topic string, conn *connection) e
 		close(s.busy)
 		s.busy = nil
 		if err == nil && s.version == version {
-			s.on = conn
+			s.on, s.verified = conn, time.Now()
 		}
 		e.topology.mu.Unlock()
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// verify has a topic declared again if one of its queues is not there. It does not wait for long, since most are: what is found later is
+// for the next publication.
+func (e *Engine) verify(ctx context.Context, topic string, groups []string) {
+	ctx, cancel := context.WithTimeout(ctx, verifyWithin)
+	defer cancel()
+	_ = e.ask(ctx, func(_ context.Context, a *asker) error { // a broker that does not answer says nothing of queues
+		for _, g := range groups {
+			whole, err := a.whole(topic, g)
+			if err != nil {
+				return err
+			}
+			if !whole {
+				e.topology.doubt(topic)
+				return nil
+			}
+		}
+		return nil
+	})
 }
 
 // declare declares a topic whatever is known.
@@ -246,7 +285,35 @@ func (a *asker) group(ctx context.Context, topic, group string, replicas int) (c
 // laned reports whether a group has lanes.
 func (a *asker) laned(topic, group string) (bool, error) {
 	_, ok, err := a.queue(a.e.names.lane(topic, group, 0))
-	return ok, err
+	switch g := (driver.Group{Topic: topic, Group: group}); {
+	case err != nil:
+		return false, err
+	case ok:
+		a.e.laned.Store(g, true)
+	default:
+		a.e.laned.Delete(g)
+	}
+	return ok, nil
+}
+
+// whole reports whether what is published to a group has a queue, whatever its lane. It asks first for what was there before: each no
+// costs a channel, and a line in the broker's log.
+func (a *asker) whole(topic, group string) (bool, error) {
+	n := a.e.names
+	if _, laned := a.e.laned.Load(driver.Group{Topic: topic, Group: group}); !laned {
+		if _, ok, err := a.queue(n.group(topic, group)); err != nil || ok {
+			return ok, err
+		}
+	}
+	if laned, err := a.laned(topic, group); err != nil || !laned {
+		return false, err
+	}
+	for i := 1; i < lanes; i++ {
+		if _, ok, err := a.queue(n.lane(topic, group, i)); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // lanes makes sure of the lanes of a group. It must exist otherwise.
