@@ -26,6 +26,8 @@ const (
 	// deadBytes is about how many bytes of messages are read at a time to see what there is.
 	deadBytes = 16 << 20
 	maxLimit  = 1000
+	// toldRefusals is how many letters are named that could not be replayed.
+	toldRefusals = 10
 )
 
 // DeadLetters are the messages that a group set aside. Safe for concurrent use.
@@ -156,8 +158,8 @@ func (d *DeadLetters) each(ctx context.Context, fn func(page []DeadLetter) (more
 }
 
 // Replay gives letters to their group again (no other group sees them), with their IDs, and then removes them. It says how
-// many. A crash between the two leaves a letter here that was replayed. Positions at which there is nothing are NOT_FOUND,
-// after the others were replayed.
+// many. A crash between the two leaves a letter here that was replayed. Positions at which there is nothing are NOT_FOUND, and a
+// letter whose data was cut, since the engine would not take it whole, is FAILED_PRECONDITION, after the others were replayed.
 func (d *DeadLetters) Replay(ctx context.Context, positions ...string) (int, error) {
 	wanted := make(map[string]bool, len(positions))
 	for _, p := range positions {
@@ -172,9 +174,11 @@ func (d *DeadLetters) Replay(ctx context.Context, positions ...string) (int, err
 	return total, err
 }
 
-// replayOf replays those of the letters that are wanted, and leaves in wanted what is not there.
+// replayOf replays those of the letters that are wanted, and leaves in wanted what is not there. What is wrong with a letter
+// keeps none of the others.
 func (d *DeadLetters) replayOf(ctx context.Context, wanted map[string]bool) (int, error) {
 	total := 0
+	var refused refusals
 	err := d.each(ctx, func(page []DeadLetter) (bool, error) {
 		chosen := page[:0:0]
 		for _, l := range page {
@@ -183,11 +187,32 @@ func (d *DeadLetters) replayOf(ctx context.Context, wanted map[string]bool) (int
 				chosen = append(chosen, l)
 			}
 		}
-		n, err := d.replay(ctx, chosen)
+		n, err := d.replay(ctx, chosen, &refused)
 		total += n
 		return len(wanted) > 0, err
 	})
-	return total, err
+	return total, errors.Join(err, refused.err())
+}
+
+// refusals are errors of single letters, of which the first few are told.
+type refusals struct {
+	errs []error
+	more int
+}
+
+func (r *refusals) add(err error) {
+	if len(r.errs) < toldRefusals {
+		r.errs = append(r.errs, err)
+	} else {
+		r.more++
+	}
+}
+
+func (r *refusals) err() error {
+	if r.more > 0 {
+		return errors.Join(errors.Join(r.errs...), failure.New(failure.FailedPrecondition, "and %d more letters", r.more))
+	}
+	return errors.Join(r.errs...)
 }
 
 // ReplayAll replays what is there when it is called, oldest first, and says how many. What becomes a letter meanwhile, maybe
@@ -221,24 +246,36 @@ func (d *DeadLetters) positions(ctx context.Context) (map[string]bool, error) {
 }
 
 // replay publishes letters to their group and removes those that were confirmed.
-func (d *DeadLetters) replay(ctx context.Context, letters []DeadLetter) (int, error) {
-	if len(letters) == 0 {
-		return 0, nil
-	}
-	messages := make([]*driver.Message, len(letters))
-	for i, l := range letters {
+func (d *DeadLetters) replay(ctx context.Context, letters []DeadLetter, refused *refusals) (int, error) {
+	var whole []DeadLetter
+	var messages []*driver.Message
+	for _, l := range letters {
+		if was := l.Message.Attributes[driver.AttributeCut]; was != "" {
+			refused.add(failure.New(failure.FailedPrecondition, "the dead letter at %.100q of %s/%s is the first %d bytes of %.20s: the rest was too large to be kept",
+				l.Position, d.topic, d.group, len(l.Message.Data), was))
+			continue
+		}
 		Attribute(attributeReplays, strconv.Itoa(l.Replays+1))(l.Message)
-		messages[i] = l.Message
+		whole, messages = append(whole, l), append(messages, l.Message)
+	}
+	if len(whole) == 0 {
+		return 0, nil
 	}
 	errs := d.q.send(ctx, d.topic, d.group, messages)
 	var positions []string
-	for i, l := range letters {
-		if errs == nil || errs[i] == nil {
+	var failed error
+	for i, l := range whole {
+		switch {
+		case errs == nil || errs[i] == nil:
 			positions = append(positions, l.Position)
+		case failure.CodeOf(errs[i]) == failure.InvalidArgument: // it is this letter's
+			refused.add(errs[i])
+		default:
+			failed = errors.Join(failed, errs[i])
 		}
 	}
 	n, err := d.exhume(ctx, positions)
-	return n, errors.Join(errors.Join(errs...), err)
+	return n, errors.Join(failed, err)
 }
 
 func (d *DeadLetters) exhume(ctx context.Context, positions []string) (int, error) {

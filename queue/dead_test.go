@@ -3,11 +3,13 @@ package queue_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/queue"
 	"github.com/holdfast-go/holdfast/queue/driver"
 )
@@ -79,6 +81,34 @@ func TestReplayAllEnds(t *testing.T) {
 		pass(time.Minute)
 		if n := len(w.dead("orders", "g")); n != 120 || tries.Load() != 120 {
 			t.Errorf("%d letters after %d attempts", n, tries.Load())
+		}
+	})
+}
+
+// TestLettersThatCannotBeReplayed: one whose data was cut would be another message. It stays, is told of, and keeps no other.
+func TestLettersThatCannotBeReplayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.declare("orders", "g")
+		for i := range 120 {
+			m := &driver.Message{Source: "test", ID: fmt.Sprint(i), Data: []byte("0123456789")}
+			if i%4 == 0 {
+				m = driver.CutTo(m, 5)
+			}
+			ok(t, w.engine.Bury(t.Context(), "orders", "g", m))
+		}
+		letters := w.q.DeadLetters("orders", "g")
+		n, err := letters.ReplayAll(t.Context())
+		if n != 90 || failure.CodeOf(err) != failure.FailedPrecondition || !strings.Contains(err.Error(), "is the first 5 bytes of 10") ||
+			!strings.Contains(err.Error(), "and 20 more letters") {
+			t.Errorf("replayed %d of 90: %v", n, err)
+		}
+		left := w.dead("orders", "g")
+		if len(left) != 30 {
+			t.Fatalf("%d are left", len(left))
+		}
+		if n, err := letters.Replay(t.Context(), left[0].Position); n != 0 || failure.CodeOf(err) != failure.FailedPrecondition {
+			t.Errorf("replayed %d: %v", n, err)
 		}
 	})
 }

@@ -250,3 +250,89 @@ func TestKillersComeLast(t *testing.T) {
 	}
 	failElsewhere(t, s, 100, now)
 }
+
+// TestGivenBackInAnOutage: instances that stop in an outage, dozens of times, give everything back, which counts as a delivery.
+// Little of it is set aside for that, a quarter of a message each time it looks so, and the rest is handled when the outage is over.
+func TestGivenBackInAnOutage(t *testing.T) {
+	const messages, restarts = 40, 100
+	now := time.Unix(0, 0)
+	aside, count := make(map[string]bool), 0
+	start := func(seed uint64) *scheduler {
+		s := newTestScheduler(seed, nil, driver.Capabilities{Counts: true})
+		count++
+		for i := range messages {
+			if d := delivery("", i, count); !aside[d.Message.ID] {
+				s.add(d, now)
+			}
+		}
+		return s
+	}
+	for seed := range uint64(restarts) {
+		s := start(seed)
+		for range 2 * messages {
+			tk, wait := s.next(now)
+			if tk == nil {
+				now = now.Add(wait)
+				continue
+			}
+			if tk.bury != "" {
+				aside[tk.m.ID] = true
+				s.buried(tk, true, now, 0)
+				s.acked(1)
+				continue
+			}
+			s.end(tk, verdict{blame: elsewhere}, errors.New("down"), now)
+		}
+	}
+	if len(aside) > messages*3/4 {
+		t.Errorf("%d of %d were set aside in the outage", len(aside), messages)
+	}
+	left := messages - len(aside)
+	s := start(restarts)
+	handled := 0
+	for tk, _ := s.next(now); tk != nil; tk, _ = s.next(now) {
+		if tk.bury == "" {
+			handled++
+		}
+		s.end(tk, verdict{}, nil, now)
+		s.acked(1)
+	}
+	if handled < left-2 {
+		t.Errorf("%d of %d were handled after it", handled, left)
+	}
+}
+
+// TestManyKillers: many messages that do end the process are set aside all the same, and the others are handled.
+func TestManyKillers(t *testing.T) {
+	const messages, killers = 40, 10
+	now := time.Unix(0, 0)
+	over := make(map[string]bool)
+	fatal := make(map[string]bool)
+	for i := range killers {
+		fatal[delivery("", i, 1).Message.ID] = true
+	}
+	processes := 0
+	for count := 1; len(over) < messages; count++ {
+		if processes++; processes > 100 {
+			t.Fatalf("%d processes later %d of %d are over", processes, len(over), messages)
+		}
+		s := newTestScheduler(uint64(count), nil, driver.Capabilities{Counts: true})
+		for i := range messages {
+			if d := delivery("", i, count); !over[d.Message.ID] {
+				s.add(d, now)
+			}
+		}
+		for tk, _ := s.next(now); tk != nil; tk, _ = s.next(now) {
+			if tk.bury == "" && fatal[tk.m.ID] {
+				break // that was this process
+			}
+			over[tk.m.ID] = true
+			if tk.bury != "" {
+				s.buried(tk, true, now, 0)
+			} else {
+				s.end(tk, verdict{}, nil, now)
+			}
+			s.acked(1)
+		}
+	}
+}

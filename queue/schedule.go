@@ -34,6 +34,7 @@ type scheduler struct {
 	ready    ring
 	suspects []*task
 	killers  ring // suspects that are certain
+	survived bool // one that was certain has not ended this process
 	paused   byDue
 	running  int
 	unacked  int   // tasks that are to be settled, and the engine does not know yet
@@ -75,7 +76,7 @@ func (s *scheduler) add(d *driver.Delivery, now time.Time) {
 	}
 	before := s.before(t)
 	t.suspect = before >= s.attempts+suspectAfter
-	t.certain = before >= s.attempts+killerAfter
+	t.certain = before >= s.attempts+killerAfter && !s.survived
 	s.tasks[t] = struct{}{}
 	s.byID[id] = t
 	key := d.Message.Key
@@ -287,6 +288,10 @@ const (
 
 // end is the end of an attempt. Of setAside and giveBack the task goes on running.
 func (s *scheduler) end(t *task, v verdict, err error, now time.Time) decision {
+	if t.certain && t.bury == "" {
+		s.survived = true
+		s.doubt()
+	}
 	if v.blame == nobody {
 		ended := s.health.succeeded()
 		if ended {

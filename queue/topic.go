@@ -69,8 +69,8 @@ func (t *Topic[T]) Publish(ctx context.Context, value T, opts ...PublishOption) 
 }
 
 // PublishAll publishes values as one batch, in their order where they have the same key. opt, if not nil, returns the
-// options of a value. nil says that all are confirmed. Otherwise nothing was sent if a value is INVALID_ARGUMENT, and else the
-// error joins those of the values that are not confirmed.
+// options of a value. nil says that all are confirmed. Nothing was sent if a value cannot be encoded or its options are wrong
+// (INVALID_ARGUMENT); otherwise the error joins those of the values that are not confirmed, too large ones among them.
 func (t *Topic[T]) PublishAll(ctx context.Context, values []T, opt func(T) []PublishOption) error {
 	ctx, tracer := t.q.beginPublish(ctx, Publication{Topic: t.name, Count: len(values)})
 	err := t.publishAll(ctx, values, opt)

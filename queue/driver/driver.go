@@ -11,6 +11,8 @@ package driver
 import (
 	"context"
 	"errors"
+	"maps"
+	"strconv"
 	"time"
 )
 
@@ -201,4 +203,23 @@ type Receiver interface {
 
 	// Close stops, and leaves the group. Deliveries in hand go back to the engine. It is idempotent.
 	Close() error
+}
+
+// AttributeCut is that of a dead letter whose data was cut, because the engine would not take it whole: how long it was, in bytes.
+const AttributeCut = "holdfastcutfrom"
+
+// CutTo returns m with no more than size bytes of data, and says so in AttributeCut if it had more. It is for what others have
+// published, which may be larger than anything that an engine takes from us: cut is better than handled for ever.
+func CutTo(m *Message, size int) *Message {
+	if size = max(0, size); len(m.Data) <= size {
+		return m
+	}
+	cut := *m
+	cut.Data = m.Data[:size]
+	cut.Attributes = maps.Clone(m.Attributes)
+	if cut.Attributes == nil {
+		cut.Attributes = make(map[string]string)
+	}
+	cut.Attributes[AttributeCut] = strconv.Itoa(len(m.Data))
+	return &cut
 }

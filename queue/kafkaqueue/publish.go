@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -49,9 +48,6 @@ func (d *Driver) sendTo(ctx context.Context, topic, group string, messages []*dr
 	return d.send(ctx, againTopic(topic, group), messages, extra, nil)
 }
 
-// attributeCut is that of a letter whose data is cut because it would not be taken whole: how long it was.
-const attributeCut = "holdfastcutfrom"
-
 // Bury implements driver.Engine. Each letter has a key of its own, so that exhuming one leaves a later one of the same
 // message alone. What came from elsewhere may be larger than what we send, since brokers measure batches that are compressed:
 // cut is better than handled for ever.
@@ -61,26 +57,11 @@ func (d *Driver) Bury(ctx context.Context, topic, group string, m *driver.Messag
 	}
 	key := []byte(rand.Text())
 	for room := min(len(m.Data), d.cfg.MaxMessage); ; room /= 2 {
-		err := errors.Join(d.send(ctx, deadTopic(topic, group), []*driver.Message{cutTo(m, room)}, nil, key)...)
+		err := errors.Join(d.send(ctx, deadTopic(topic, group), []*driver.Message{driver.CutTo(m, room)}, nil, key)...)
 		if room == 0 || !errors.Is(err, driver.ErrTooLarge) {
 			return err
 		}
 	}
-}
-
-// cutTo returns m with no more than so many bytes of data.
-func cutTo(m *driver.Message, room int) *driver.Message {
-	if len(m.Data) <= room {
-		return m
-	}
-	cut := *m
-	cut.Data = m.Data[:room]
-	cut.Attributes = maps.Clone(m.Attributes)
-	if cut.Attributes == nil {
-		cut.Attributes = make(map[string]string)
-	}
-	cut.Attributes[attributeCut] = strconv.Itoa(len(m.Data))
-	return &cut
 }
 
 func same(err error, n int) []error {

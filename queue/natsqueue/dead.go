@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,8 +18,6 @@ import (
 const (
 	// maxDeadPage bounds one call of Dead.
 	maxDeadPage = 1000
-	// attributeCut is that of a letter whose data is cut because the server would not take it whole: how long it was.
-	attributeCut = "holdfastcutfrom"
 	// letterSpare is what else a server counts of a message beside its headers and its data.
 	letterSpare = 1 << 10
 )
@@ -39,15 +36,8 @@ func (e *Engine) Bury(ctx context.Context, topic, group string, m *driver.Messag
 		if errors.Is(err, driver.ErrTooLarge) {
 			// It came from elsewhere, and was as large as a message can be without what a letter says beside it. Cut is
 			// better than handled for ever.
-			cut := *m
 			room := int(e.link.conn.MaxPayload()) - (out.Size() - len(out.Data)) - letterSpare
-			cut.Data = m.Data[:max(0, min(len(m.Data), room))]
-			cut.Attributes = maps.Clone(m.Attributes)
-			if cut.Attributes == nil {
-				cut.Attributes = make(map[string]string)
-			}
-			cut.Attributes[attributeCut] = strconv.Itoa(len(m.Data))
-			out = e.letter(topic, group, &cut)
+			out = e.letter(topic, group, driver.CutTo(m, room))
 			err = e.sendOne(ctx, out)
 		}
 		if !errors.Is(err, errNoStream) {

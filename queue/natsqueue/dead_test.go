@@ -70,3 +70,24 @@ func TestDeadLettersLeaveRoomForOtherGroups(t *testing.T) {
 		t.Errorf("%v were buried", buried)
 	}
 }
+
+// What somebody else has published, and is larger than what we send, can come back from the dead letters.
+func TestALargeLetterCanBeReplayed(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	e := open(t, nil, s.cfg.ClientAddr)
+	ctx := soon(t)
+	check(t, e.Declare(ctx, driver.Topic{Name: "t", Groups: []string{"g"}}))
+	m := &driver.Message{Source: "other", ID: "large", Data: make([]byte, 1000<<10)}
+	if errs := e.Publish(ctx, "t", []*driver.Message{m}); errs == nil || !errors.Is(errs[0], driver.ErrTooLarge) {
+		t.Errorf("published: %v", errs)
+	}
+	check(t, errors.Join(e.PublishTo(ctx, "t", "g", []*driver.Message{m})...))
+	other, err := nats.Connect(s.cfg.ClientAddr, nats.Token(token))
+	check(t, err)
+	defer other.Close()
+	m.Data = make([]byte, other.MaxPayload())
+	if errs := e.PublishTo(ctx, "t", "g", []*driver.Message{m}); errs == nil || !errors.Is(errs[0], driver.ErrTooLarge) {
+		t.Errorf("more than the server takes: %v", errs)
+	}
+}

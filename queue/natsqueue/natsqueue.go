@@ -95,6 +95,7 @@ type Engine struct {
 
 	mu        sync.Mutex
 	topics    map[string]*topic
+	told      map[string]driver.Topic // as Declare was told of them, for when they have to be made anew
 	receivers map[driver.Receiver]struct{}
 	closed    bool
 	beside    sync.WaitGroup
@@ -108,7 +109,7 @@ func Open(cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
 	return &Engine{
 		cfg: cfg, names: names{cfg.Prefix}, link: newLink(cfg),
-		topics: make(map[string]*topic), receivers: make(map[driver.Receiver]struct{}),
+		topics: make(map[string]*topic), told: make(map[string]driver.Topic), receivers: make(map[driver.Receiver]struct{}),
 	}, nil
 }
 

@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	mrand "math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,12 +31,13 @@ const (
 
 // Publish implements driver.Engine.
 func (e *Engine) Publish(ctx context.Context, topic string, messages []*driver.Message) []error {
-	return e.publish(ctx, topic, messages, e.names.all, dedupID)
+	return e.publish(ctx, topic, messages, maxMessage, e.names.all, dedupID)
 }
 
-// PublishTo implements driver.Engine.
+// PublishTo implements driver.Engine. What others have published may be larger than what we send, and is as large as the server
+// takes when it comes back from the dead letters.
 func (e *Engine) PublishTo(ctx context.Context, topic, group string, messages []*driver.Message) []error {
-	return e.publish(ctx, topic, messages,
+	return e.publish(ctx, topic, messages, math.MaxInt,
 		func(topic string, lane int) string { return e.names.to(topic, group, lane) },
 		func(*driver.Message) string { return cryptoText() })
 }
@@ -42,16 +45,19 @@ func (e *Engine) PublishTo(ctx context.Context, topic, group string, messages []
 // cryptoText is an ID for what is sent again by this call alone.
 func cryptoText() string { return rand.Text() }
 
-// dedupID is what the server knows a message by: its ID is unique together with its source.
+// dedupID is what the server knows a message by: its ID is unique together with its source. Where the two could run together, or
+// a header does not keep them as they are, it is their sum.
 func dedupID(m *driver.Message) string {
-	if len(m.Source)+len(m.ID) < 128 {
+	plain := func(c rune) bool { return c > ' ' && c < 0x7f }
+	both := m.Source + m.ID
+	if len(both) < 128 && !strings.ContainsFunc(both, func(c rune) bool { return !plain(c) }) {
 		return m.Source + " " + m.ID
 	}
-	sum := sha256.Sum256([]byte(m.Source + " " + m.ID))
+	sum := sha256.Sum256([]byte(strconv.Itoa(len(m.Source)) + " " + both))
 	return hex.EncodeToString(sum[:])
 }
 
-func (e *Engine) publish(ctx context.Context, name string, messages []*driver.Message, subject func(string, int) string, id func(*driver.Message) string) []error {
+func (e *Engine) publish(ctx context.Context, name string, messages []*driver.Message, limit int, subject func(string, int) string, id func(*driver.Message) string) []error {
 	fail := func(err error) []error {
 		errs := make([]error, len(messages))
 		for i := range errs {
@@ -70,8 +76,8 @@ func (e *Engine) publish(ctx context.Context, name string, messages []*driver.Me
 	errs := make([]error, len(messages))
 	failed := false
 	for i, m := range messages {
-		if len(m.Data) > maxMessage {
-			errs[i], failed = fmt.Errorf("publish to %s: %d bytes are more than %d: %w", name, len(m.Data), maxMessage, driver.ErrTooLarge), true
+		if len(m.Data) > limit {
+			errs[i], failed = fmt.Errorf("publish to %s: %d bytes are more than %d: %w", name, len(m.Data), limit, driver.ErrTooLarge), true
 			continue
 		}
 		lane := mrand.IntN(t.lanes) //nolint:gosec // spreads

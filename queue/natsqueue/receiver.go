@@ -113,7 +113,11 @@ func (e *Engine) topicOrMake(ctx context.Context, name string) (*topic, error) {
 	e.forget(name) // what is known may be old
 	t, err := e.topic(ctx, name)
 	if errors.Is(err, errNoStream) {
-		return e.declare(ctx, driver.Topic{Name: name})
+		e.mu.Lock()
+		told := e.told[name]
+		e.mu.Unlock()
+		told.Name = name
+		return e.declare(ctx, told)
 	}
 	return t, err
 }

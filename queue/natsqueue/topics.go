@@ -1,6 +1,7 @@
 package natsqueue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,12 @@ type topic struct {
 
 // Declare implements driver.Engine.
 func (e *Engine) Declare(ctx context.Context, t driver.Topic) error {
+	e.mu.Lock()
+	told := e.told[t.Name]
+	e.told[t.Name] = driver.Topic{
+		Name: t.Name, Partitions: cmp.Or(t.Partitions, told.Partitions), Replicas: cmp.Or(t.Replicas, told.Replicas), Retention: cmp.Or(t.Retention, told.Retention),
+	}
+	e.mu.Unlock()
 	_, err := admin(ctx, e, nil, func(ctx context.Context) (none struct{}, err error) {
 		known, err := e.declare(ctx, t)
 		if err != nil {

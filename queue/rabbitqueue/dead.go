@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -27,9 +25,6 @@ const (
 	restoreWithin = 5 * time.Second
 )
 
-// attributeCut is that of a letter whose data is cut because it would not be taken whole: how long it was.
-const attributeCut = "holdfastcutfrom"
-
 // Bury implements driver.Engine. What came from elsewhere may be larger than what we send, or than what the broker takes by now:
 // cut is better than handled for ever.
 func (e *Engine) Bury(ctx context.Context, topic, group string, m *driver.Message) error {
@@ -37,7 +32,7 @@ func (e *Engine) Bury(ctx context.Context, topic, group string, m *driver.Messag
 	for room := min(len(m.Data), maxMessage); ; room /= 2 {
 		errs := e.send(ctx, target{
 			topic: topic, group: group, key: e.names.dead(topic, group), header: headerPosition, value: position(time.Now()),
-		}, []*driver.Message{cutTo(m, room)})
+		}, []*driver.Message{driver.CutTo(m, room)})
 		if errs == nil {
 			return nil
 		}
@@ -45,21 +40,6 @@ func (e *Engine) Bury(ctx context.Context, topic, group string, m *driver.Messag
 			return fmt.Errorf("bury: %w", errs[0])
 		}
 	}
-}
-
-// cutTo returns m with no more than so many bytes of data.
-func cutTo(m *driver.Message, room int) *driver.Message {
-	if len(m.Data) <= room {
-		return m
-	}
-	cut := *m
-	cut.Data = m.Data[:room]
-	cut.Attributes = maps.Clone(m.Attributes)
-	if cut.Attributes == nil {
-		cut.Attributes = make(map[string]string)
-	}
-	cut.Attributes[attributeCut] = strconv.Itoa(len(m.Data))
-	return &cut
 }
 
 // Dead implements driver.Engine. The first 60,000 letters can be looked at. For a page the first 64 MiB of them are, and what is needed
