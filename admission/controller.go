@@ -29,7 +29,7 @@ func New(cfg Config) *Controller {
 	c := &Controller{zero: time.Now()}
 	cfg = cfg.defaults()
 	c.off.Store(cfg.Off)
-	c.core = newCore(0, cfg)
+	c.core = newCore(cfg)
 	c.quotas = newQuotas(cfg)
 	return c
 }

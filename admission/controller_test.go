@@ -345,7 +345,7 @@ func TestValidateReportsEverything(t *testing.T) {
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := Config{MinLimit: rapid.IntRange(0, 5).Draw(t, "min"), MaxLimit: rapid.IntRange(5, 50).Draw(t, "max"), Queue: rapid.IntRange(-1, 20).Draw(t, "queue")}
-		c := newCore(0, cfg)
+		c := newCore(cfg)
 		k := c.kind(0, "", "")
 		var now int64
 		var running []int64
@@ -445,7 +445,7 @@ func BenchmarkAdmit(b *testing.B) {
 
 // Names that somebody made up do not keep others out for longer than they are worth something.
 func TestMadeUpKindsAreForgotten(t *testing.T) {
-	c := newCore(0, Config{})
+	c := newCore(Config{})
 	known := c.kind(0, "GET", "orders")
 	for i := range 2 * maxKinds {
 		c.kind(0, "GET", strconv.Itoa(i))

@@ -57,13 +57,12 @@ type core struct {
 	stats  Stats
 }
 
-func newCore(now int64, cfg Config) *core {
+func newCore(cfg Config) *core {
 	cfg = cfg.defaults()
 	return &core{
 		cfg:     cfg,
-		limiter: newLimiter(now, cfg.MinLimit, cfg.MaxLimit),
+		limiter: newLimiter(0, cfg.MinLimit, cfg.MaxLimit),
 		kinds:   make(map[kindName]*kind),
-		judged:  now,
 	}
 }
 

@@ -136,7 +136,7 @@ func constant(rate float64) func(time.Duration) float64 {
 
 func (w *world) run(seed uint64) *world {
 	w.rng = rand.New(rand.NewPCG(seed, 7))
-	w.core = newCore(0, w.cfg)
+	w.core = newCore(w.cfg)
 	w.waiting = make(map[*waiter]*job)
 	w.k = w.core.kind(0, "", "")
 	var next func()

@@ -88,14 +88,20 @@ func sizeIsBounded(t *testing.T, e *env) {
 	if len(errs) != 2 || !errors.Is(errs[0], driver.ErrTooLarge) || errs[1] != nil {
 		t.Fatalf("of one that is too large and one that is not: %v", errs)
 	}
-	if errs := c.PublishTo(e.ctx(t), e.topic, "g", []*driver.Message{larger}); len(errs) != 1 || !errors.Is(errs[0], driver.ErrTooLarge) {
+	want := []*driver.Message{largest, small}
+	// What comes back from the dead letters may be somebody else's, and larger: it is taken whole or not at all.
+	switch errs := c.PublishTo(e.ctx(t), e.topic, "g", []*driver.Message{larger}); {
+	case errs == nil:
+		want = []*driver.Message{larger, largest, small}
+	case len(errs) != 1 || !errors.Is(errs[0], driver.ErrTooLarge):
 		t.Errorf("to a group: %v", errs)
 	}
 	r := e.subscribe(t, c, "g")
-	ds := r.want(2)
+	ds := r.want(len(want))
 	slices.SortFunc(ds, func(a, b *driver.Delivery) int { return len(b.Message.Data) - len(a.Message.Data) })
-	same(t, ds[0].Message, largest)
-	same(t, ds[1].Message, small)
+	for i, m := range want {
+		same(t, ds[i].Message, m)
+	}
 	r.ack(ds...)
 	e.settled(t, c, "g")
 }
