@@ -27,7 +27,7 @@ type kindName struct{ method, path string }
 type kind struct {
 	median, p95 float64 // ns
 	samples     int
-	at          int64 // of the last sample
+	at          int64 // of the last sample, or of the kind's beginning
 }
 
 // observe adds a call that took d. late: it was given up after d, so what it would have taken is more.

@@ -6,21 +6,23 @@ const (
 	// other in random order, so that those that were merely at hand when a process died get rid of the suspicion.
 	suspectAfter = 4
 	killerAfter  = 20
-	// trials is of how many that are certain one is set aside untried, where there are so many of them that it looks as if an
-	// outage and the ends of processes in it had made them look so.
+	// trials: where many are certain, one in so many is set aside untried.
 	trials = 4
 	// killed is why a message is set aside that is taken for one.
 	killed = "was delivered again and again and never settled: it seems to end the process that handles it"
 )
 
-// killer returns one that is to be set aside without being handled, if it is time for that. Of many, it is likely to be one that
-// is to be tried alone first: an instance that stops gives its messages back, and many that stop in an outage raise how often
-// they were delivered, too. Should it be what it is taken for, the others are no fewer after it, so that not all are tried.
+// killer returns one that is to be set aside without being handled, if it is time for that.
+//
+// Where there are many, it may be that none is one: an instance that stops in an outage gives back what it has, and that counts as a
+// delivery, too. Then most likely one of them is to be tried, alone; if the process lives, it takes none for a killer any more. Not
+// always, since where there are indeed many, each trial ends a process.
 func (s *scheduler) killer(now bool) *task {
 	if !now {
 		return nil
 	}
-	trial := s.killers.len() >= stallAfter && s.rnd(trials) != 0
+	s.many = s.many || s.killers.len() >= stallAfter
+	trial := s.many && s.rnd(trials) != 0
 	t := s.killers.pop()
 	switch {
 	case t == nil || trial && s.running == 0 && s.unacked == 0:

@@ -34,6 +34,7 @@ type scheduler struct {
 	ready    ring
 	suspects []*task
 	killers  ring // suspects that are certain
+	many     bool // there were many of those at a time
 	survived bool // one that was certain has not ended this process
 	paused   byDue
 	running  int
@@ -173,7 +174,7 @@ func (s *scheduler) next(now time.Time) (*task, time.Duration) {
 	if t := s.ready.pop(); t != nil {
 		return s.begin(t, now), 0
 	}
-	if t := s.killer(s.running == 0); t != nil {
+	if t := s.killer(s.running == 0 && len(s.suspects) == 0); t != nil {
 		return s.begin(t, now), 0
 	}
 	return nil, s.untilDue(now)

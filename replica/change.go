@@ -170,6 +170,7 @@ func (g *Group) atLeader(ctx context.Context, method string, r changeRequest) (c
 	r.Group, r.Cluster = g.id, m.cluster
 	b := backoff.Backoff{Base: 10 * time.Millisecond, Max: time.Second}
 	var last error
+	unknown := false // an attempt may have been done
 	for {
 		leader, self := g.Leader()
 		var a changeAnswer
@@ -181,11 +182,12 @@ func (g *Group) atLeader(ctx context.Context, method string, r changeRequest) (c
 		default:
 			last = ErrNoQuorum
 		}
-		if last == nil {
+		if last == nil || unknown && method == methodReplace && errors.Is(last, ErrNotMember) {
 			return a, nil
 		}
 		f := failure.From(last)
 		code := f.Code
+		unknown = unknown || code == failure.Unavailable || errors.Is(last, ErrChanging)
 		retry := errors.Is(last, ErrChanging) || code == failure.Unavailable || errors.Is(last, ErrNotMember) && method == methodAdd ||
 			code == failure.FailedPrecondition && (f.Reason == core.ReasonBehind || f.Reason == core.ReasonNameInUse)
 		if !retry || g.isStopped() || !backoff.Pause(ctx, b.Next()) {

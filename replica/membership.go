@@ -89,18 +89,23 @@ func (g *Group) AddMember(ctx context.Context, name string, voter bool) error {
 		return err
 	}
 	return g.timely(g.until(ctx, func() bool {
+		done := false
 		for _, m := range g.Status().Members {
-			if m.ID == added.ID || added.ID == 0 && m.Name == name { // what had the name before may still vote
-				return !voter || !m.Learner
+			switch {
+			case m.ID == added.ID || added.ID == 0 && m.Name == name:
+				done = !voter || !m.Learner
+			case voter && m.Name == name: // what had the name before, and still votes
+				return false
 			}
 		}
-		return false
+		return done
 	}))
 }
 
 // ReplaceMember makes the host in a member in place of the host out, in one change once it has caught up: at no time is
 // there a vote less. It waits for that, and may be called on any member and again. A learner has no vote to give: in is a learner,
-// too, then, and out is removed. What out has on its disk of the group is refused from then on. ErrNotMember: out is no member.
+// too, then, and out is removed. What out has on its disk of the group is refused from then on. ErrNotMember: out is no member
+// (any more, if it was a learner).
 func (g *Group) ReplaceMember(ctx context.Context, out, in string) error {
 	ctx, cancel := g.within(ctx)
 	defer cancel()

@@ -56,8 +56,8 @@ type Verdict struct {
 	// RetrySafe and RetryUnsafe say whether the attempt may be followed by another one: of a call that may run twice,
 	// and of any other.
 	RetrySafe, RetryUnsafe bool
-	// Answer: it decides the call, whatever another attempt that is under way would bring. What is none says only that this
-	// instance, or this attempt's time, was not enough.
+	// Answer: it decides the call, whatever another attempt that is under way would bring. An end that is no answer says only that
+	// this instance, or this attempt's time, was not enough.
 	Answer bool
 	// Cost is what the next attempt takes from the budget. A timed-out attempt is still running somewhere, so what
 	// follows it counts double. What was not sent has cost no instance anything. What was lost is replaced, see

@@ -218,7 +218,7 @@ func (a *attempt) failed(now time.Time, node *balance.Node, st *status.Status, t
 	}
 	a.pushback = pushback(st, trailer)
 	e := &failure.Error{Code: failure.Code(st.Code())}
-	if e.Code == failure.ResourceExhausted { // who said so is in the details
+	if e.Code == failure.ResourceExhausted || e.Code == failure.Aborted { // who said so is in the details
 		e = failure.FromStatus(st)
 	}
 	v := a.plan.Classify(e, a.sent, now.Sub(a.start)).Verdict()
