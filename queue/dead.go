@@ -165,21 +165,32 @@ func (d *DeadLetters) Replay(ctx context.Context, positions ...string) (int, err
 	for _, p := range positions {
 		wanted[p] = true
 	}
-	total, err := d.replayOf(ctx, wanted)
+	total, err, refused := d.replayOf(ctx, wanted)
 	if err == nil {
 		for p := range wanted {
 			err = errors.Join(err, d.notFound(p))
 		}
 	}
-	return total, err
+	return total, told(total, err, refused)
+}
+
+// told is the error of a replay, of some letters or at all, with how many were replayed all the same.
+func told(total int, err, refused error) error {
+	switch all := errors.Join(err, refused); {
+	case all == nil || total == 0:
+		return all
+	case err == nil: // in the message, which is what goes over the wire
+		return failure.New(failure.CodeOf(all), "%d letters were replayed, others were not: %v", total, all)
+	default:
+		return errors.Join(failure.Wrap(err, failure.CodeOf(err), "%d letters were replayed, others were not", total), refused)
+	}
 }
 
 // replayOf replays those of the letters that are wanted, and leaves in wanted what is not there. What is wrong with a letter
 // keeps none of the others.
-func (d *DeadLetters) replayOf(ctx context.Context, wanted map[string]bool) (int, error) {
-	total := 0
-	var refused refusals
-	err := d.each(ctx, func(page []DeadLetter) (bool, error) {
+func (d *DeadLetters) replayOf(ctx context.Context, wanted map[string]bool) (total int, err, refused error) {
+	var bad refusals
+	err = d.each(ctx, func(page []DeadLetter) (bool, error) {
 		chosen := page[:0:0]
 		for _, l := range page {
 			if wanted[l.Position] {
@@ -187,11 +198,11 @@ func (d *DeadLetters) replayOf(ctx context.Context, wanted map[string]bool) (int
 				chosen = append(chosen, l)
 			}
 		}
-		n, err := d.replay(ctx, chosen, &refused)
+		n, err := d.replay(ctx, chosen, &bad)
 		total += n
 		return len(wanted) > 0, err
 	})
-	return total, errors.Join(err, refused.err())
+	return total, err, bad.err()
 }
 
 // refusals are errors of single letters, of which the first few are told.
@@ -222,7 +233,8 @@ func (d *DeadLetters) ReplayAll(ctx context.Context) (int, error) {
 	if err != nil || len(there) == 0 {
 		return 0, err
 	}
-	return d.replayOf(ctx, there)
+	total, err, refused := d.replayOf(ctx, there)
+	return total, told(total, err, refused)
 }
 
 // positions are those of all letters.

@@ -305,9 +305,11 @@ func (c *Call) Done(now time.Time, p Plan, o Outcome, pushback time.Duration, rn
 		c.sent++
 	}
 	if o == UnderWay {
-		// An attempt that was given all the time there was has waited as long as the caller would. What the instance asks
-		// for is meant for those who come back with another call: this one waits there.
-		v.RetrySafe, pushback = p.Bounded, 0
+		// An attempt that was given all the time there was has waited for as long as it may. What the instance asks for is
+		// meant for those who come back with another call, and for those who were not let wait: this one waits there.
+		if v.RetrySafe = p.Bounded; 2*p.Deadline.Sub(now) < p.Deadline.Sub(f.started) {
+			pushback = 0
+		}
 	}
 	c.pushback = max(c.pushback, pushback)
 	c.pushed = c.pushed || pushback > 0

@@ -307,7 +307,11 @@ func (a *attempt) outcome(now time.Time, e *failure.Error) (resilience.Outcome, 
 	if a.none != nil {
 		return resilience.NoInstance, 0
 	}
-	return a.plan.Classify(e, a.sent, now.Sub(a.start)), a.pushback
+	o := a.plan.Classify(e, a.sent, now.Sub(a.start))
+	if o == resilience.UnderWay && !a.call.keyed { // the answer passes on what it was told further in
+		o = resilience.Aborted
+	}
+	return o, a.pushback
 }
 
 // whenEnded returns when the attempt ended that has just succeeded. It is called with the call's mutex held.

@@ -26,6 +26,7 @@ type call struct {
 	method   string
 	stream   bool
 	safe     bool                    // may run twice
+	keyed    bool                    // it has an idempotency key
 	keep     bool                    // an attempt is not cut off where it is the only instance's
 	repeats  int                     // attempts that were made before, further out
 	begun    time.Time               // when
@@ -132,7 +133,7 @@ func (d *dialer) begin(c *call, ctx context.Context, now time.Time, name string,
 	}
 	if !c.stream {
 		_, message := c.reply.(proto.Message)
-		c.safe = terms.safe || keyed && terms.keyed
+		c.safe, c.keyed = terms.safe || keyed && terms.keyed, keyed
 		c.keep = terms.policy.AttemptTimeout == 0
 		// Safe is what may be followed by another attempt. Of two at the same time one may be answered ABORTED or
 		// ALREADY_EXISTS, because of the other, and that would be the call's answer.

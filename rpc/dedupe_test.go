@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -264,4 +265,18 @@ func TestAKeyedCallWaitsForItsFirstAttempt(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The word of somebody further in, about a key of their own, is an answer to a call without one.
+func TestAKeyInUseFurtherInIsAnAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.start("a", answering(func(context.Context, string) (string, error) { return "", idempotency.ErrUnderWay }))
+		w.start("b", answering(func(context.Context, string) (string, error) { return "", idempotency.ErrUnderWay }))
+		c := w.dial()
+		connected()
+		_, err := call(t.Context(), c, look)
+		if !errors.Is(err, failure.Aborted) || len(attempts(t, err)) != 1 || failure.From(err).Reason != failure.ReasonKeyInUse {
+			t.Errorf("%v", err)
+		}
+	})
 }
