@@ -180,7 +180,13 @@ func bareServer(ctx context.Context, spec Spec, srv *server, say func(string) er
 	s := grpc.NewServer()
 	workpb.RegisterWorkServer(s, srv)
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(lis) }()
+	go func() {
+		err := s.Serve(lis)
+		if errors.Is(err, grpc.ErrServerStopped) { // it was told to stop before it had begun
+			err = nil
+		}
+		served <- err
+	}()
 	announced := make(chan error, 1)
 	if spec.Registry == "" {
 		close(announced)
