@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/holdfast-go/holdfast/internal/ports"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -85,9 +84,9 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	ports := freeAddrs(t, 2)
+	addrs := freeAddrs(t, 2)
 	return &site{
-		dir: dir, data: filepath.Join(dir, "data"), control: ports[0], edge: ports[1],
+		dir: dir, data: filepath.Join(dir, "data"), control: addrs[0], edge: addrs[1],
 		sources: sources, programs: programs(t).dir,
 	}
 }
@@ -259,24 +258,17 @@ func (w *transcript) String() string {
 
 var _ io.Writer = (*transcript)(nil)
 
-// freeAddrs returns loopback addresses that nobody listens at. They are below the ports that Linux takes for outgoing
-// connections, any of which could have the port by the time it is listened on, and below those that holdfast itself
-// chooses from.
+// freeAddrs returns loopback addresses that nobody listens at, and that no other test takes until this one ends.
 func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
-	const first, last, tries = 10_000, 15_000, 1000
-	var addrs []string
-	for range tries {
-		addr := fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first))
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		defer l.Close() // all of them at once, so that they differ
-		if addrs = append(addrs, addr); len(addrs) == n {
-			return addrs
-		}
+	r, err := ports.Reserve(n)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no free port among %d", tries)
-	return nil
+	t.Cleanup(r.Release)
+	var addrs []string
+	for i := range n {
+		addrs = append(addrs, r.Addr(i))
+	}
+	return addrs
 }
