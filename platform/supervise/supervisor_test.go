@@ -75,7 +75,9 @@ func texts(lines []supervise.Line) []string {
 // A service that was killed comes back at the same address.
 func TestKilledInstanceComesBack(t *testing.T) {
 	s := running(t, config(t.TempDir()))
-	check(t, s.Add(childGroup("shop", 2, "grpc,http")))
+	g := childGroup("shop", 2, "grpc,http")
+	g.Serves = []string{"grpc", "http"} // one that listens at the first is not ready yet
+	check(t, s.Add(g))
 	check(t, s.WaitReady(soon(t)))
 	before := state(t, s, "shop-1")
 	if len(before.Addrs) != 2 || before.State != supervise.Ready || before.Restarts != 0 {
