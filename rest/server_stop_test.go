@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/holdfast-go/holdfast/registry"
@@ -115,18 +116,28 @@ func TestStopDoesNotWaitForConnectionsThatNeverAsked(t *testing.T) {
 
 // One that has said nothing has not even begun with TLS.
 func TestStopDoesNotWaitForAHandshake(t *testing.T) {
-	cert, _ := certificate(t, "shop")
-	s := newServer(t, func(http.ResponseWriter, *http.Request) {}, ServerConfig{DrainTimeout: 500 * time.Millisecond, TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
-	stop := runServer(t, s)
-	dial(t, s, "")
-	eventually(t, "the connection is accepted", func() bool { return connections(s) == 1 })
-	begun := time.Now()
-	if err := stop(); err != nil {
-		t.Error(err)
-	}
-	if took := time.Since(begun); took > 3*time.Second { // net/http gives a handshake 5 s
-		t.Errorf("took %v", took)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		cert, _ := certificate(t, "shop")
+		l := newPipes()
+		s := newServer(t, func(http.ResponseWriter, *http.Request) {}, ServerConfig{Listener: l, TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
+		stop := runServer(t, s)
+		c, err := l.Dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		synctest.Wait()
+		if n := connections(s); n != 1 {
+			t.Fatalf("%d connections", n)
+		}
+		begun := time.Now()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took > 2*hushGrace { // net/http gives a handshake 5 s
+			t.Errorf("took %v", took)
+		}
+	})
 }
 
 func connections(s *Server) (n int) {

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -146,28 +147,32 @@ func TestResponseHoldsItsInstanceUntilItIsReadOrClosed(t *testing.T) {
 }
 
 func TestDeadlineCoversTheBodyUnlessItIsAStream(t *testing.T) {
-	w := newWorld(t)
-	w.serve("a", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Content-Type", r.URL.Query().Get("type"))
-		_, _ = io.WriteString(rw, "one")
-		r = Stream(rw, r)
-		_ = http.NewResponseController(rw).Flush()
-		select {
-		case <-time.After(600 * time.Millisecond):
-			_, _ = io.WriteString(rw, "two")
-		case <-r.Context().Done():
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		l := newPipes()
+		w.serve("a", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("Content-Type", r.URL.Query().Get("type"))
+			_, _ = io.WriteString(rw, "one")
+			r = Stream(rw, r)
+			_ = http.NewResponseController(rw).Flush()
+			select {
+			case <-time.After(600 * time.Millisecond):
+				_, _ = io.WriteString(rw, "two")
+			case <-r.Context().Done():
+			}
+		}), ServerConfig{Listener: l})
+		w.add("a", "a:80")
+		client := w.client(ClientConfig{Insecure: true, Policy: resilience.Policy{Timeout: 250 * time.Millisecond}, Dial: l.Dial})
+		_, body, err := send(client, call{method: "GET", path: "/?type=text/plain"}.request(t, t.Context()))
+		if body != "one" || failure.CodeOf(err) != failure.DeadlineExceeded {
+			t.Errorf("plain: %q %v", body, err)
 		}
-	}), ServerConfig{})
-	client := w.client(ClientConfig{Policy: resilience.Policy{Timeout: 250 * time.Millisecond}})
-	_, body, err := send(client, call{method: "GET", path: "/?type=text/plain"}.request(t, t.Context()))
-	if body != "one" || failure.CodeOf(err) != failure.DeadlineExceeded {
-		t.Errorf("plain: %q %v", body, err)
-	}
-	callError(t, err)
-	_, body, err = send(client, call{method: "GET", path: "/?type=text/event-stream%3b+charset=utf-8"}.request(t, t.Context()))
-	if body != "onetwo" || err != nil {
-		t.Errorf("stream: %q %v", body, err)
-	}
+		callError(t, err)
+		_, body, err = send(client, call{method: "GET", path: "/?type=text/event-stream%3b+charset=utf-8"}.request(t, t.Context()))
+		if body != "onetwo" || err != nil {
+			t.Errorf("stream: %q %v", body, err)
+		}
+	})
 }
 
 func broken(length int) http.HandlerFunc {
