@@ -64,7 +64,7 @@ func TestAnotherAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead.Close()
-	var good, leaderless atomic.Int32
+	var good, leaderless, hung atomic.Int32
 	goodAddr := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		good.Add(1)
 		fmt.Fprint(w, `"hello"`)
@@ -73,20 +73,19 @@ func TestAnotherAgent(t *testing.T) {
 		leaderless.Add(1)
 		http.Error(w, "No cluster leader", http.StatusInternalServerError)
 	})
-	hanging := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	hanging := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		hung.Add(1)
+		<-r.Context().Done()
+	})
 	c := newClient(t, Config{Agents: []string{dead.Addr().String(), leaderlessAddr, hanging, goodAddr}})
-	for i := range 20 {
+	for range 20 {
 		var out string
-		begun := time.Now()
 		if err := get(bounded(t), c, &out); err != nil || out != "hello" {
 			t.Fatalf("got %q, %v", out, err)
 		}
-		if took := time.Since(begun); i > 0 && took > 500*time.Millisecond {
-			t.Errorf("call %d took %v although it is known who answers", i, took)
-		}
 	}
-	if n := leaderless.Load(); n > 1 {
-		t.Errorf("the agent without a leader was asked %d times", n)
+	if without, hung := leaderless.Load(), hung.Load(); without > 1 || hung > 1 {
+		t.Errorf("although it is known who answers, the agent without a leader was asked %d times, the one that hangs %d times", without, hung)
 	}
 
 	refusing := serve(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "Permission denied", http.StatusForbidden) })
@@ -105,12 +104,10 @@ func TestSilence(t *testing.T) {
 	})
 	b := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	c := newClient(t, Config{Agents: []string{a, b}, Token: "secret"})
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	begun := time.Now()
+	ctx := bounded(t)
 	err := get(ctx, c, nil)
-	if err == nil || !Unanswered(err) || time.Since(begun) > 2*time.Second {
-		t.Fatalf("got %v after %v", err, time.Since(begun))
+	if err == nil || !Unanswered(err) || ctx.Err() != nil {
+		t.Fatalf("got %v; the call's own deadline: %v", err, ctx.Err())
 	}
 	for _, want := range []string{a + ": 500 No cluster leader", b} {
 		if !strings.Contains(err.Error(), want) {
@@ -379,9 +376,8 @@ func TestSilentAgent(t *testing.T) {
 		b.deaf.Store(true)
 		other.deaf.Store(false)
 	}()
-	begun := time.Now()
-	if _, _, err := next(); !errors.Is(err, errSilent) || time.Since(begun) > 6*time.Second {
-		t.Errorf("got %v after %v", err, time.Since(begun))
+	if _, _, err := next(); !errors.Is(err, errSilent) { // long before the answer is late
+		t.Errorf("got %v", err)
 	}
 	q, _ := other.open(t, c, 7)
 	if q.agent.addr != other.addr {
