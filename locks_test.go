@@ -291,19 +291,15 @@ func TestLocksInReplicatedState(t *testing.T) {
 		i := newInstance(t, registry, "orders", id, func(c *holdfast.Config) {
 			c.Settings.Lock, c.Settings.DataDir, c.Settings.ReplicaAddr = "replica", dir, "127.0.0.1:0"
 			c.Replica.Election = 250 * time.Millisecond
-			c.Lock.TTL, c.Lock.Settle = 5*time.Second, -1
+			c.Lock.TTL, c.Lock.Settle = 3*patience, -1 // whoever dies with the lock keeps it for longer than anybody waits here
 		})
 		i.Lead("nightly", r.lead(id))
 		instances[id] = i.run(t)
 	}
 	eventually(t, "one leads", func() bool { return r.now() != "" })
 	old := r.now()
-	begun := time.Now()
 	instances[old].stop(t)
 	eventually(t, "another leads", func() bool { return r.now() != old && r.now() != "" })
-	if took := time.Since(begun); took > 4*time.Second {
-		t.Errorf("the next one leads after %v, as if the old one had died", took)
-	}
 	svc := holdfast.New("orders", func(c *holdfast.Config) { c.Settings.Lock = "replica" })
 	if err := svc.Run(t.Context()); err == nil || strings.Count(err.Error(), "HOLDFAST_DATA_DIR") != 1 {
 		t.Errorf("Run = %v", err)

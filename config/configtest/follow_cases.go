@@ -157,7 +157,8 @@ func wipedKeepsAll(t *testing.T, e *env) {
 
 // wipedIsBelievedLater: what is not put again is let go of in the end.
 func wipedIsBelievedLater(t *testing.T, e *env) {
-	s, _ := e.store(t, func(c *config.Config) { c.KeepFor = e.cfg.RelistEvery })
+	// Long enough for this to see what is kept.
+	s, _ := e.store(t, func(c *config.Config) { c.KeepFor = max(e.cfg.RelistEvery, 2*time.Second) })
 	e.put(t, e.Open(t), prefix+"orders", "10")
 	f := e.follow(t, s)
 	f.until("orders", is(config.Live, "orders=10"))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/stopwatch"
 	"github.com/holdfast-go/holdfast/platform/control"
 )
 
@@ -152,7 +153,7 @@ func TestLive(t *testing.T) {
 	c := control.NewClient(srv.Addr())
 	defer c.Close()
 	enough := errors.New("enough")
-	var begun time.Time
+	var since func() time.Duration
 	var events []string
 	lives := 0
 	err := c.Live(t.Context(), func(l control.Live) error {
@@ -160,7 +161,7 @@ func TestLive(t *testing.T) {
 		case l.Info.System != "shop" || len(l.Instances) != 5:
 			t.Errorf("%+v", l)
 		case lives == 1:
-			begun = time.Now()
+			since = stopwatch.Start(t)
 			f.events <- control.Event{Instance: "orders-1", State: "backoff", Message: "orders-1 died\n: it"}
 		case len(events) > 0:
 			return enough
@@ -174,7 +175,7 @@ func TestLive(t *testing.T) {
 		t.Errorf("Live = %v", err)
 	}
 	equal(t, "events", events, []string{"orders-1 died\n: it"})
-	if took := time.Since(begun); took > 900*time.Millisecond {
+	if took := since(); took > 900*time.Millisecond {
 		t.Errorf("the change was told after %s", took)
 	}
 

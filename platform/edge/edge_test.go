@@ -188,7 +188,7 @@ func TestRequestThatMayHaveRunIsA502(t *testing.T) {
 }
 
 func TestFrozenInstanceIsNotNoticed(t *testing.T) {
-	s := newSystem(t, Config{Policy: resilience.Policy{AttemptTimeout: 100 * time.Millisecond}})
+	s := newSystem(t, Config{Policy: resilience.Policy{AttemptTimeout: time.Second}})
 	s.serve("b", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "b") })
 	hits := s.broken("a", frozen)
 	for range 20 {

@@ -85,11 +85,11 @@ func TestTheRegistryIsShownWithoutSecrets(t *testing.T) {
 	defer driver.Close()
 	h := &Host{feed: newFeed(), driver: driver, sys: &system.System{Registry: url, Services: []system.Service{{Name: "web"}}}}
 	o := h.newOutside()
+	events, stop := h.Subscribe()
+	defer stop()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- o.run(ctx) }()
-	events, stop := h.Subscribe()
-	defer stop()
 	var told control.Event
 	select {
 	case told = <-events:
