@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+
+	shared "github.com/holdfast-go/holdfast/internal/ports"
 )
 
 // Ports are taken from below the range that Linux (32768) and macOS (49152) take the local ports of outgoing connections
@@ -31,16 +33,17 @@ const (
 	networkHTTP = 8080
 )
 
-// ports hands out free ports between first and last, none to two at a time.
+// ports hands out free ports between first and last, none to two at a time: of the supervisors of one user, by locks on files,
+// neither. Where those cannot be had it does without.
 type ports struct {
 	first, last int // the last one is not among them
 
 	mu   sync.Mutex
-	used map[int]bool
+	used map[int]*os.File // its lock, nil without one
 }
 
 func newPorts(first, last int) *ports {
-	return &ports{first: first, last: last, used: make(map[int]bool)}
+	return &ports{first: first, last: last, used: make(map[int]*os.File)}
 }
 
 // take returns a port that nobody listens on and that is not given to anybody else until release.
@@ -52,8 +55,11 @@ func (p *ports) take() (int, error) {
 	begin := rand.IntN(n)
 	for i := range n {
 		port := p.first + (begin+i)%n
-		if !p.used[port] && free(port) {
-			p.used[port] = true
+		if _, used := p.used[port]; used || !free(port) {
+			continue
+		}
+		if lock, err := shared.Lock(port); !errors.Is(err, shared.ErrTaken) {
+			p.used[port] = lock
 			return port, nil
 		}
 	}
@@ -63,6 +69,7 @@ func (p *ports) take() (int, error) {
 func (p *ports) release(port int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	_ = p.used[port].Close() // of nil, too
 	delete(p.used, port)
 }
 
@@ -70,7 +77,19 @@ func (p *ports) release(port int) {
 func (p *ports) reserve(port int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.used[port] = true
+	if p.used[port] == nil {
+		p.used[port], _ = shared.Lock(port) // whoever has it keeps it, and this one finds that out when it listens
+	}
+}
+
+// close gives all of them back. It is idempotent.
+func (p *ports) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, lock := range p.used {
+		_ = lock.Close() // of nil, too
+	}
+	clear(p.used)
 }
 
 // free reports whether a process could listen on the port now.
@@ -108,6 +127,7 @@ func Addresses(file string, names ...string) (map[string]string, error) {
 		}
 	}
 	pool := newPorts(firstFixed, firstPort)
+	defer pool.close()
 	for name, addr := range all {
 		port := portOf(addr)
 		if port < 1 || port > 65535 {

@@ -14,6 +14,7 @@ import (
 
 func TestPortsNeverClash(t *testing.T) {
 	p := newPorts(firstPort, lastPort)
+	defer p.close()
 	var mu sync.Mutex
 	seen := make(map[int]bool)
 	var all sync.WaitGroup
@@ -38,6 +39,7 @@ func TestPortsNeverClash(t *testing.T) {
 
 func TestPortsAreFree(t *testing.T) {
 	p := newPorts(firstPort, lastPort)
+	defer p.close()
 	port, err := p.take()
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +57,41 @@ func TestPortsAreFree(t *testing.T) {
 	if got, err := p.take(); err == nil {
 		t.Errorf("got %d, which is in use", got)
 	}
+}
+
+// What one supervisor has, no other one takes, also while nobody listens.
+func TestPortsOfAnotherSupervisor(t *testing.T) {
+	p := newPorts(firstPort, lastPort)
+	defer p.close()
+	port, err := p.take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := newPorts(port, port+1)
+	defer other.close()
+	refused := func(what string) {
+		t.Helper()
+		if got, err := other.take(); err == nil {
+			t.Fatalf("%s: got %d", what, got)
+		}
+	}
+	given := func(what string) {
+		t.Helper()
+		if _, err := other.take(); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		other.release(port)
+	}
+	refused("taken")
+	p.release(port)
+	given("released")
+	p.reserve(port)
+	refused("reserved")
+	p.close()
+	given("closed")
+	// Without a place for locks there are ports all the same.
+	t.Setenv("TMPDIR", os.Args[0])
+	given("without locks")
 }
 
 func TestAddresses(t *testing.T) {

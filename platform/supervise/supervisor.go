@@ -134,6 +134,7 @@ func (s *Supervisor) release() {
 	s.mu.Unlock()
 	s.logs.close()
 	s.null.Close()
+	s.ports.close()
 	s.lock.Close()
 }
 
