@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
@@ -325,4 +326,31 @@ func TestShutdownLeavesNothingOfADeadCollector(t *testing.T) {
 	if p.Shutdown(ctx) == nil {
 		t.Error("what could not be sent is no error")
 	} // goleak sees the rest
+}
+
+// What a handler says of the request's own span counts as what it says of spans of its own, although it answers with 200.
+func TestWhatIsSaidOfTheRequestsSpanIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, say := range map[string]func(trace.Span){
+			"status":    func(s trace.Span) { s.SetStatus(codes.Error, "graphql: resolver failed") },
+			"attribute": func(s trace.Span) { s.SetAttributes(attribute.String("holdfast.keep", "error")) },
+		} {
+			p := opened(t, "a", telemetry.Config{Ratio: 1e-9})
+			for _, said := range []bool{false, true} {
+				now := time.Now()
+				ctx, s := p.Observer().BeginServe(context.Background(), resilience.ServeInfo{Protocol: resilience.HTTP, Method: "POST", Path: "/graphql", Begun: now})
+				if said {
+					say(trace.SpanFromContext(ctx))
+				}
+				e := resilience.ServeEnd{Ended: now.Add(time.Millisecond), Status: http.StatusOK, Route: "/graphql"}
+				if keep := s.Keep(e); (keep != "") != said {
+					t.Errorf("%s said %v: the caller is told %q", name, said, keep)
+				}
+				s.End(e)
+			}
+			if n := len(p.spans(t)); n != 1 {
+				t.Errorf("%s: %d spans are kept", name, n)
+			}
+		}
+	})
 }

@@ -90,7 +90,11 @@ func (s *served) reasonOf(e resilience.ServeEnd, usual *resilience.Latency) reas
 		return keepRefused
 	case e.Code != failure.OK, e.Err != nil, e.Status >= 400:
 		return blame(e.Code, e.Status)
-	case !s.endless(e) && slow(usual, e.Ended, since(s.begun, e.Ended)):
+	}
+	if why := (*span)(s).wish(); why != keepNot {
+		return why
+	}
+	if !s.endless(e) && slow(usual, e.Ended, since(s.begun, e.Ended)) {
 		return keepSlow
 	}
 	return keepNot

@@ -177,6 +177,16 @@ func (s *span) SetAttributes(kv ...attribute.KeyValue) {
 	})
 }
 
+// wish is what was said about the request's own span, as of spans of the user's own.
+func (s *span) wish() reason {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.extra == nil {
+		return keepNot
+	}
+	return wishOf(s.extra.attributes, s.extra.status)
+}
+
 // TraceParent returns what a message or a row takes along to belong to this trace; see queue.TraceKey.
 func (s *span) TraceParent() (parent, state string) {
 	return traceparent(s.context.TraceID(), s.context.SpanID(), s.context.IsSampled()), s.context.TraceState().String()

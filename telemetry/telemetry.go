@@ -166,9 +166,14 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 	}
 	var err error
 	t.stop.Do(func() {
-		for i := len(t.shutdown) - 1; i >= 0; i-- {
-			err = errors.Join(err, t.shutdown[i](ctx))
+		// Side by side: a receiver that hangs has its own to lose.
+		errs := make([]error, len(t.shutdown))
+		var ended sync.WaitGroup
+		for i, end := range t.shutdown {
+			ended.Go(func() { errs[i] = end(ctx) })
 		}
+		ended.Wait()
+		err = errors.Join(errs...)
 	})
 	if err != nil {
 		return fmt.Errorf("telemetry shutdown: %w", err)

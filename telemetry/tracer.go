@@ -182,15 +182,17 @@ func (p *follower) OnEnd(s sdktrace.ReadOnlySpan) {
 }
 
 // wish returns why a span of the user's is to be kept: it says so, with holdfast.keep, or it ended with an error.
-func wish(s sdktrace.ReadOnlySpan) reason {
-	for _, kv := range s.Attributes() {
+func wish(s sdktrace.ReadOnlySpan) reason { return wishOf(s.Attributes(), s.Status()) }
+
+func wishOf(attributes []attribute.KeyValue, status sdktrace.Status) reason {
+	for _, kv := range attributes {
 		if kv.Key == "holdfast.keep" && kv.Value.Type() == attribute.STRING {
 			if w := keepWord(kv.Value.AsString()); w != keepNot {
 				return w
 			}
 		}
 	}
-	if s.Status().Code == codes.Error {
+	if status.Code == codes.Error {
 		return keepError
 	}
 	return keepNot

@@ -114,7 +114,7 @@ type sample struct {
 
 // read hands the points after a time to each; what it hands is used again.
 func (s *series) read(after int64, each func(*sample)) {
-	p := sample{bucket: make([]uint64, len(s.bucket))}
+	p := sample{bucket: make([]uint64, s.width)}
 	for i := range s.chunks {
 		c := &s.chunks[i]
 		if c.end <= after && s.kind != kindGauge {

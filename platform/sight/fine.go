@@ -15,7 +15,8 @@ func (x *teller) fine(f *control.Span, e *control.Explanation) string {
 		if s.Kind == control.SpanClient && !isTry(s) && !isCall(s) {
 			others++
 		}
-		if own := s.Kind == control.SpanClient || s.Kind == control.SpanInternal || s.Kind == control.SpanProducer; own && !isTry(s) && !isCall(s) && s.Code != "" && isBad(s.Code) {
+		if own := s.Kind == control.SpanClient || s.Kind == control.SpanInternal || s.Kind == control.SpanProducer ||
+			s.Kind == control.SpanConsumer && text(s, keyVerdict) == ""; own && !isTry(s) && !isCall(s) && s.Code != "" && isBad(s.Code) {
 			bumpy = cmp.Or(bumpy, s)
 		}
 		if isDead(text(s, keyVerdict)) {

@@ -175,6 +175,43 @@ func TestForwardThinsMetrics(t *testing.T) {
 	}
 }
 
+// What a process said last is not replaced by what the one in its place says first, though they have the same name.
+func TestForwardKeepsLastWords(t *testing.T) {
+	got := make(chan int64, 64)
+	there := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		b, _ := io.ReadAll(req.Body)
+		var m collected.ExportMetricsServiceRequest
+		if err := proto.Unmarshal(b, &m); err != nil {
+			t.Error(err)
+			return
+		}
+		got <- m.GetResourceMetrics()[0].GetScopeMetrics()[0].GetMetrics()[0].GetSum().GetDataPoints()[0].GetAsInt()
+	}))
+	defer there.Close()
+	r, _ := telling(t)
+	path, err := r.Forward(sight.Collector{Metrics: sight.Target{URL: there.URL, Every: time.Second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for begun, n := range map[uint64]int64{1_700_000_000_000_000_000: 500, 1_700_000_001_000_000_000: 1} {
+		body, err := proto.Marshal(&collected.ExportMetricsServiceRequest{ResourceMetrics: []*metricspb.ResourceMetrics{{
+			ScopeMetrics: []*metricspb.ScopeMetrics{{Metrics: []*metricspb.Metric{{Name: "errors", Data: &metricspb.Metric_Sum{Sum: &metricspb.Sum{
+				IsMonotonic: true, AggregationTemporality: metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE,
+				DataPoints: []*metricspb.NumberDataPoint{{StartTimeUnixNano: begun, Value: &metricspb.NumberDataPoint_AsInt{AsInt: n}}},
+			}}}}}},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp := post(t, "http://"+r.Addr()+path+"/v1/metrics", "application/x-protobuf", "", body); resp.StatusCode != http.StatusOK {
+			t.Fatal(resp.Status)
+		}
+	}
+	if sum := <-got + <-got; sum != 501 {
+		t.Errorf("handed on: %d", sum)
+	}
+}
+
 // What has not been handed on when the system ends is, of metrics too that would have been sent later.
 func TestWhatIsLeftIsHandedOnAtTheEnd(t *testing.T) {
 	var got atomic.Int32

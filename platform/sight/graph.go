@@ -15,8 +15,10 @@ import (
 const (
 	// window is over how long rates are: long enough for five exports, short enough to see at once what changes.
 	window = 5 * time.Second
-	// silence is after how long an instance that exports every second is taken to be gone.
-	silence = 4 * time.Second
+	// silence is after how long an instance that exports every second is taken to be gone. One that exports less often has twice
+	// the time between two of its exports, at most maxSilence.
+	silence    = 4 * time.Second
+	maxSilence = 3 * time.Minute
 	// sampleWindow and maxSampled bound which traces are looked at where there are no metrics.
 	sampleWindow = 10 * time.Second
 	maxSampled   = 20_000
@@ -170,7 +172,7 @@ func get[K comparable, V any](m map[K]*V, k K) *V {
 // gone silent.
 func (r *reporter) span(now time.Time) (after time.Time, seconds float64, ok bool) {
 	n := len(r.exports)
-	if n == 0 || now.Sub(r.exports[n-1]) > silence {
+	if n == 0 || now.Sub(r.exports[n-1]) > r.silence() {
 		return time.Time{}, 0, false
 	}
 	last := r.exports[n-1]
@@ -183,6 +185,17 @@ func (r *reporter) span(now time.Time) (after time.Time, seconds float64, ok boo
 		return last.Add(-time.Millisecond), 1, true
 	}
 	return r.exports[from], seconds, true
+}
+
+func (r *reporter) silence() time.Duration {
+	if len(r.exports) < 2 {
+		return silence
+	}
+	least := maxSilence // a pause is no habit
+	for i := 1; i < len(r.exports); i++ {
+		least = min(least, r.exports[i].Sub(r.exports[i-1]))
+	}
+	return min(max(silence, 2*least), maxSilence)
 }
 
 func (m *metrics) sums(now time.Time) *sums {

@@ -87,15 +87,28 @@ func (s *Store) AddLogs(body []byte) (records int, err error) {
 	now := time.Now()
 	err = perResource(body, func(src source, b []byte) error {
 		l := control.LogLine{Time: now, Service: clean(string(src.service)), Instance: clean(string(src.instance))}
-		var value wireValue
+		var thrown, stack []byte
 		err := fields(b, func(num protowire.Number, b []byte, n uint64) error {
 			switch {
 			case num == 1 && n > 0:
 				l.Time = time.Unix(0, nanos(n)).UTC()
-			case num == 3:
+			case num == 11 && n > 0 && l.Time.Equal(now): // when it was seen, where nobody knows when it was said
+				l.Time = time.Unix(0, nanos(n)).UTC()
+			case num == 2 && l.Level == "" && n > 0:
+				l.Level = severity(n)
+			case num == 3 && len(b) > 0:
 				l.Level = clean(string(cut(b, maxKey)))
 			case num == 5 && b != nil:
-				return value.parse(b, 0)
+				l.Text = string(appendBody(nil, b, 0))
+				return new(wireValue).parse(b, 0)
+			case num == 6 && b != nil:
+				name, value := attribute(b)
+				switch string(name) {
+				case "exception.message":
+					thrown = value
+				case "exception.stacktrace":
+					stack = value
+				}
 			case num == 9 && len(b) == len(traceID{}):
 				l.Trace = hex.EncodeToString(b)
 			case num == 10 && len(b) == len(spanID{}):
@@ -107,11 +120,76 @@ func (s *Store) AddLogs(body []byte) (records int, err error) {
 			return err
 		}
 		records++
-		l.Text = clean(string(value.str))
+		for _, more := range [][]byte{thrown, stack} {
+			if len(more) > 0 && !strings.Contains(l.Text, string(more)) {
+				l.Text = strings.TrimPrefix(l.Text+"\n"+string(more), "\n")
+			}
+		}
+		l.Text = clean(string(cut([]byte(l.Text), maxLine)))
 		s.logs.add(l, true)
 		return nil
 	})
 	return records, refuse(err)
+}
+
+// severity is the level of a number, as OpenTelemetry has them: four of each.
+func severity(n uint64) string {
+	return [...]string{"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"}[min((n-1)/4, 5)]
+}
+
+// attribute is one with its value as text.
+func attribute(b []byte) (name, value []byte) {
+	_ = fields(b, func(num protowire.Number, b []byte, _ uint64) error {
+		switch {
+		case num == 1:
+			name = b
+		case num == 2 && b != nil:
+			value = appendBody(nil, b, 0)
+		}
+		return nil
+	}) // what cannot be read is left out
+	return name, value
+}
+
+// appendBody appends what was said, of any kind, as text: at most maxLine bytes.
+func appendBody(to, b []byte, depth int) []byte {
+	if depth > maxNesting || len(to) >= maxLine {
+		return to
+	}
+	_ = fields(b, func(num protowire.Number, b []byte, n uint64) error {
+		switch int(num) {
+		case 1, 7: // a string, or bytes
+			to = append(to, cut(b, maxLine-min(len(to), maxLine))...)
+		case 2, 3, 4:
+			v := wireValue{typ: [...]byte{2: typeBool, 3: typeInt, 4: typeFloat}[num], num: n}
+			to = v.appendText(to)
+		case 5, 6: // a list, or what has names
+			first := true
+			return fields(b, func(item protowire.Number, b []byte, _ uint64) error {
+				if item != 1 || b == nil || len(to) >= maxLine {
+					return nil
+				}
+				if !first {
+					to = append(to, ' ')
+				}
+				if first = false; num == 5 {
+					to = appendBody(to, b, depth+1)
+					return nil
+				}
+				return fields(b, func(part protowire.Number, b []byte, _ uint64) error {
+					switch {
+					case part == 1:
+						to = append(append(to, cut(b, maxKey)...), '=')
+					case part == 2 && b != nil:
+						to = appendBody(to, b, depth+1)
+					}
+					return nil
+				})
+			})
+		}
+		return nil
+	}) // what cannot be read is left out
+	return to
 }
 
 func (l *logs) add(line control.LogLine, own bool) {

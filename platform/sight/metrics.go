@@ -23,6 +23,7 @@ const (
 	maxBounds    = 64
 	maxLabels    = 16
 	seriesSize   = 512
+	originSize   = 64
 	exportsKept  = 32
 	staleSources = keepMetrics
 )
@@ -73,14 +74,25 @@ type series struct {
 	apart  bool // attempts that say nothing of how often a call was tried again
 	old    bool // by conventions of before
 	bounds []float64
-	start  uint64 // of what it counts; another one is another process
-	count  uint64
-	sum    float64
-	bucket []uint64
+	width  int      // how many buckets a histogram has
+	sum    float64  // of a gauge
+	from   []origin // of what is counted, the one that was seen last in front
 	chunks []chunk
 	size   int
 	seen   time.Time
 }
+
+// origin is how far one process has counted. Several may be one instance by their names: workers that inherit the environment of the
+// process that forked them.
+type origin struct {
+	start  uint64 // of what it counts
+	count  uint64
+	sum    float64
+	bucket []uint64
+}
+
+// maxOrigins bounds the processes that are one instance. Of further ones, what they count is as of when they were heard of last.
+const maxOrigins = 32
 
 type label struct{ key, value string }
 
@@ -314,7 +326,7 @@ func (m *metrics) find(r *reporter, name, unit []byte, kind byte, delta bool, p 
 		s.labels = append(s.labels, label{clean(string(l.key)), clean(string(l.appendText(nil)))})
 	}
 	if kind == kindHistogram {
-		s.bucket = make([]uint64, len(p.bucket))
+		s.width = len(p.bucket)
 	}
 	s.classify()
 	m.series[string(k)] = s
@@ -323,6 +335,39 @@ func (m *metrics) find(r *reporter, name, unit []byte, kind byte, delta bool, p 
 	m.static += s.size
 	m.size += s.size
 	return s
+}
+
+// newest is when the process began that began last, of those that are known.
+func (s *series) newest() (start uint64) {
+	for i := range s.from {
+		start = max(start, s.from[i].start)
+	}
+	return start
+}
+
+// origin returns how far the process has counted whose counting began at start, and puts it in front. One that was not known takes the
+// place of the one that was not heard of for longest, if there is no room for another.
+func (m *metrics) origin(s *series, start uint64) (o *origin, known bool) {
+	i := slices.IndexFunc(s.from, func(o origin) bool { return o.start == start })
+	if i == 0 {
+		return &s.from[0], true
+	}
+	one := origin{start: start, bucket: make([]uint64, s.width)}
+	size := originSize + 8*len(one.bucket)
+	switch {
+	case i > 0:
+		one, known = s.from[i], true
+		s.from = slices.Delete(s.from, i, i+1)
+	case len(s.from) > 0 && (len(s.from) >= maxOrigins || m.static+size > m.limit/2 || s.of.size+size > m.limit/8):
+		s.from = s.from[:len(s.from)-1]
+	case len(s.from) > 0: // the first one is in the size of a series
+		s.size += size
+		s.of.size += size
+		m.static += size
+		m.size += size
+	}
+	s.from = slices.Insert(s.from, 0, one)
+	return &s.from[0], known
 }
 
 // take adds a point to its series.
@@ -341,26 +386,26 @@ func (m *metrics) take(s *series, p *point, delta bool, now time.Time) {
 	if s.kind == kindCounter {
 		p.count = 0
 	}
-	if len(p.bucket) != len(s.bucket) {
-		p.bucket = make([]uint64, len(s.bucket))
+	if len(p.bucket) != s.width {
+		p.bucket = make([]uint64, s.width)
 	}
 	count, sum, bucket := p.count, p.value, slices.Clone(p.bucket)
 	if !delta {
-		again := p.start != s.start || count < s.count || s.kind == kindCounter && sum < s.sum
+		o, known := m.origin(s, p.start)
 		switch {
-		case first && int64(p.start) < m.opened.UnixNano():
+		case !known && (first && int64(p.start) < m.opened.UnixNano() || !first && p.start < s.newest()):
 			// What happened before anybody looked is of no time.
 			count, sum = 0, 0
 			clear(bucket)
-		case first || again: // since its own beginning
+		case !known, count < o.count, s.kind == kindCounter && sum < o.sum: // since its own beginning
 		default:
-			count, sum = count-s.count, sum-s.sum
+			count, sum = count-o.count, sum-o.sum
 			for i := range bucket {
-				bucket[i] -= min(s.bucket[i], bucket[i])
+				bucket[i] -= min(o.bucket[i], bucket[i])
 			}
 		}
-		s.start, s.count, s.sum = p.start, p.count, p.value
-		copy(s.bucket, p.bucket)
+		o.count, o.sum = p.count, p.value
+		copy(o.bucket, p.bucket)
 	}
 	switch {
 	case s.kind == kindCounter && sum != 0:

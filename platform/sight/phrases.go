@@ -127,6 +127,7 @@ var phrases = map[string][2]string{
 	"step.handle":       {"%[1]s handles the message of %[2]s, attempt %[3]d", "%[1]s 处理 %[2]s 的消息，第 %[3]d 次"},
 	"step.handled":      {": done after %[1]s", "：%[1]s 后完成"},
 	"step.again":        {": %[1]s; it comes again", "：%[1]s；将再次投递"},
+	"step.unhandled":    {": %[1]s", "：%[1]s"},
 	"step.back":         {": it goes back, for the instance stops or another has it", "：退回，因为实例正在停止或另一实例已在处理"},
 	"step.dead":         {": %[1]s; it is a dead letter now", "：%[1]s；成为死信"},
 	"step.work":         {"%[1]s: %[2]s, %[3]s", "%[1]s：%[2]s，%[3]s"},

@@ -116,7 +116,7 @@ func (m *metrics) answer(s *series, after, now time.Time) []control.Series {
 		counts[i] += float64(p.count)
 		if buckets != nil {
 			if buckets[i] == nil {
-				buckets[i] = make([]uint64, len(s.bucket))
+				buckets[i] = make([]uint64, s.width)
 			}
 			for k, n := range p.bucket {
 				buckets[i][k] += n

@@ -306,3 +306,32 @@ func TestParseLine(t *testing.T) {
 		}
 	}
 }
+
+// In a long trace what failed is found by its words, though those of all else would not fit.
+func TestAnErrorIsFoundInALongTrace(t *testing.T) {
+	s := sight.New(sight.Config{})
+	w := &world{trace: 1}
+	w.serve(1, 0, "gateway-1", "POST /bulk", 0, 30, nil)
+	for i := range 120 {
+		w.span(10+i, 1, "gateway-1", "client", "SELECT", 1, 2, attrs{"db.query.text", fmt.Sprintf("SELECT * FROM orders WHERE id = %036d", i)})
+	}
+	fails(w.serve(2, 1, "stock-1", "Stock/Get", 3, 4, nil), "INTERNAL", "disk quota exceeded on shard nine")
+	w.add(t, s)
+	if found := s.Traces(control.TraceQuery{Text: "quota exceeded"}); len(found) != 1 {
+		t.Errorf("found %d", len(found))
+	}
+}
+
+// A consumer that is not Holdfast's and fails says nothing of what becomes of the message, and neither do we; but not that all went well.
+func TestAConsumerOfOthersThatFails(t *testing.T) {
+	s := sight.New(sight.Config{})
+	w := &world{trace: 1}
+	w.serve(1, 0, "gateway-1", "POST /order", 0, 30, nil)
+	w.span(2, 1, "gateway-1", "producer", "publish orders", 5, 2, attrs{"messaging.destination.name", "orders"})
+	fails(w.span(3, 2, "mail-1", "consumer", "process orders", 10, 5, attrs{"messaging.destination.name", "orders"}), "INTERNAL", "smtp down")
+	w.add(t, s)
+	e, err := s.Explain(hexID(1), "en")
+	if err != nil || !strings.Contains(e.Verdict, "smtp down") || strings.Contains(fmt.Sprint(e.Lines), "comes again") {
+		t.Errorf("%v: %s %+v", err, e.Verdict, e.Lines)
+	}
+}

@@ -122,8 +122,10 @@ func (x *teller) handleStep(s *control.Span, level int) {
 		said += x.say("step.dead", why)
 	case verdict == "returned":
 		said += x.say("step.back")
-	case verdict == "retry" || s.Code != "":
+	case verdict == "retry" || verdict != "" && s.Code != "":
 		said += x.say("step.again", why)
+	case s.Code != "": // nobody says what becomes of it
+		said += x.say("step.unhandled", why)
 	default:
 		said += x.say("step.handled", s.Duration)
 	}

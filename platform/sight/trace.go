@@ -17,6 +17,7 @@ const (
 	maxTraceSize = 2 << 20
 	maxPeers     = 256
 	maxText      = 4 << 10
+	errorText    = 1 << 10 // of it, for what failed: that comes last in a long trace
 )
 
 // traceSize and refSize are about what an empty trace and an entry of the index take, with what the store needs to find them.
@@ -102,13 +103,13 @@ func (t *trace) add(src source, s *wireSpan, now int64) {
 	if t.ids != nil {
 		t.ids[r.id] = struct{}{}
 	}
-	t.word(s.name)
-	t.word(src.service)
-	t.word(src.instance)
-	t.word(s.message)
+	t.word(s.name, maxText-errorText)
+	t.word(src.service, maxText-errorText)
+	t.word(src.instance, maxText-errorText)
+	t.word(s.message, maxText)
 	for _, a := range s.attrs {
 		if a.typ == typeString && len(a.str) <= maxName {
-			t.word(a.str)
+			t.word(a.str, maxText-errorText)
 		}
 	}
 }
@@ -198,8 +199,8 @@ func (t *trace) peer(src source) uint16 {
 }
 
 // word adds to what the trace is searched by.
-func (t *trace) word(w []byte) {
-	if len(w) == 0 || len(t.text)+len(w)+1 > maxText {
+func (t *trace) word(w []byte, limit int) {
+	if len(w) == 0 || len(t.text)+len(w)+1 > limit {
 		return
 	}
 	var room [maxName]byte
@@ -265,13 +266,19 @@ func (t *trace) sum() *control.TraceSummary {
 	s.Start, s.Duration = time.Unix(0, root.start).UTC(), time.Duration(root.end-root.start)
 	first := make(map[string]int64, 8)
 	var dead *ref
+	var last map[again]int64
 	for i := range t.index {
 		r := &t.index[i]
 		if r.flags&flagAttempt != 0 {
 			s.Attempts++
 		}
-		if r.flags&flagDead != 0 && !t.replayed(r) {
-			dead = r
+		if r.flags&flagDead != 0 {
+			if last == nil {
+				last = t.handledLast()
+			}
+			if !t.replayed(r, last) {
+				dead = r
+			}
 		}
 		service := t.peers[r.peer].service
 		if at, ok := first[service]; !ok || r.start < at {
@@ -301,20 +308,36 @@ func (t *trace) sum() *control.TraceSummary {
 	return s
 }
 
-// replayed reports whether a message that was a dead letter was handled when it came again.
-func (t *trace) replayed(dead *ref) bool {
-	first := readRecord(t.record(dead), dead, t.peers[dead.peer])
+// again is what a message is known by that comes to a service again.
+type again struct {
+	parent            spanID
+	service, name, id string
+}
+
+func (t *trace) again(r *ref, span *control.Span) again {
+	return again{r.parent, t.peers[r.peer].service, span.Name, text(span, keyMessageID)}
+}
+
+// handledLast is when each message was handled last, as far as it was.
+func (t *trace) handledLast() map[again]int64 {
+	out := make(map[again]int64)
 	for i := range t.index {
 		r := &t.index[i]
-		if r.kind != 5 || r.parent != dead.parent || r.start <= dead.start || r.flags&(flagFailed|flagDead) != 0 || t.peers[r.peer].service != t.peers[dead.peer].service {
+		if r.kind != 5 || r.flags&(flagFailed|flagDead) != 0 {
 			continue
 		}
-		again := readRecord(t.record(r), r, t.peers[r.peer])
-		if again.Name == first.Name && handled(&again) && text(&again, keyMessageID) == text(&first, keyMessageID) {
-			return true
+		span := readRecord(t.record(r), r, t.peers[r.peer])
+		if k := t.again(r, &span); handled(&span) {
+			out[k] = max(out[k], r.start)
 		}
 	}
-	return false
+	return out
+}
+
+// replayed reports whether a message that was a dead letter was handled when it came again.
+func (t *trace) replayed(dead *ref, last map[again]int64) bool {
+	span := readRecord(t.record(dead), dead, t.peers[dead.peer])
+	return last[t.again(dead, &span)] > dead.start
 }
 
 // why is the error of a span that failed. Where that is a status alone, a call below it knows more.

@@ -133,10 +133,10 @@ export const follow = (on, state) => {
     clearTimeout(timer);
     clearInterval(polling);
     source = new EventSource("/v1/live");
-    last = Date.now();
+    last = performance.now();
     let fresh = true;
     const take = (name) => (e) => {
-      last = Date.now();
+      last = performance.now();
       wait = 250;
       let value;
       try {
@@ -167,7 +167,7 @@ export const follow = (on, state) => {
   };
   // A connection that says nothing is not one: something is said each second.
   setInterval(() => {
-    if (Date.now() - last > 5000 && source.readyState !== EventSource.CLOSED && !document.hidden) again();
+    if (performance.now() - last > 5000 && source.readyState !== EventSource.CLOSED && !document.hidden) again();
   }, 1000);
   const poll = async () => {
     try {
