@@ -62,8 +62,8 @@ type meter struct {
 	arrived     int
 	ended       int
 	late        int
+	quick       int // failed without having done work
 	finished    int
-	quick       int     // failed without having done work
 	sum         float64 // of the latencies of those, in ns
 	squares     float64
 	lateSum     float64 // of the times that calls were waited for in vain

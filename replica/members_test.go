@@ -304,12 +304,7 @@ func TestAChangeAtAFrozenLeaderGoesToTheNext(t *testing.T) {
 
 func TestNobodyIsReplaced(t *testing.T) {
 	inBubble(t, 3, []string{"a", "b", "c", "d"}, func(w *world) {
-		for _, b := range w.boxes {
-			b.gcfg.Members = three
-		}
-		w.startAll()
-		a := w.boxes["a"]
-		a.put("x", "1")
+		a := w.startOthersBeside()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		for _, out := range []string{"nobody", "d"} {
@@ -322,12 +317,7 @@ func TestNobodyIsReplaced(t *testing.T) {
 
 func TestALearnerIsReplaced(t *testing.T) {
 	inBubble(t, 3, []string{"a", "b", "c", "d", "e"}, func(w *world) {
-		for _, b := range w.boxes {
-			b.gcfg.Members = three
-		}
-		w.startAll()
-		a := w.boxes["a"]
-		a.put("x", "1")
+		a := w.startOthersBeside()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := a.g.AddMember(ctx, "d", false); err != nil {

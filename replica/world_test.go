@@ -202,6 +202,18 @@ func (w *world) leader() *box {
 	return nil
 }
 
+// startOthersBeside starts all, of whom only three found the group, and returns the first of those.
+func (w *world) startOthersBeside() *box {
+	w.Helper()
+	for _, b := range w.boxes {
+		b.gcfg.Members = three
+	}
+	w.startAll()
+	a := w.boxes["a"]
+	a.put("x", "1")
+	return a
+}
+
 // follower returns a voter that does not lead.
 func (w *world) follower() *box {
 	leader := w.leader()

@@ -121,9 +121,8 @@ func TestForwardAsTheTargetSays(t *testing.T) {
 	}
 }
 
-// Of metrics, a target is sent the newest of each process in the time that it wants them at.
-func TestForwardThinsMetrics(t *testing.T) {
-	got := make(chan string, 64)
+// collecting is a collector that hands on the first metrics of each request.
+func collecting(t *testing.T, each func(*metricspb.ResourceMetrics)) *httptest.Server {
 	there := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
 		b, _ := io.ReadAll(req.Body)
 		var m collected.ExportMetricsServiceRequest
@@ -131,10 +130,18 @@ func TestForwardThinsMetrics(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		of := m.GetResourceMetrics()[0]
-		got <- of.GetResource().GetAttributes()[0].GetValue().GetStringValue() + " " + of.GetScopeMetrics()[0].GetMetrics()[0].GetName()
+		each(m.GetResourceMetrics()[0])
 	}))
-	defer there.Close()
+	t.Cleanup(there.Close)
+	return there
+}
+
+// Of metrics, a target is sent the newest of each process in the time that it wants them at.
+func TestForwardThinsMetrics(t *testing.T) {
+	got := make(chan string, 64)
+	there := collecting(t, func(of *metricspb.ResourceMetrics) {
+		got <- of.GetResource().GetAttributes()[0].GetValue().GetStringValue() + " " + of.GetScopeMetrics()[0].GetMetrics()[0].GetName()
+	})
 	r, _ := telling(t)
 	target := sight.Target{URL: there.URL, Every: time.Second}
 	path, err := r.Forward(sight.Collector{Metrics: target})
@@ -178,16 +185,9 @@ func TestForwardThinsMetrics(t *testing.T) {
 // What a process said last is not replaced by what the one in its place says first, though they have the same name.
 func TestForwardKeepsLastWords(t *testing.T) {
 	got := make(chan int64, 64)
-	there := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
-		b, _ := io.ReadAll(req.Body)
-		var m collected.ExportMetricsServiceRequest
-		if err := proto.Unmarshal(b, &m); err != nil {
-			t.Error(err)
-			return
-		}
-		got <- m.GetResourceMetrics()[0].GetScopeMetrics()[0].GetMetrics()[0].GetSum().GetDataPoints()[0].GetAsInt()
-	}))
-	defer there.Close()
+	there := collecting(t, func(of *metricspb.ResourceMetrics) {
+		got <- of.GetScopeMetrics()[0].GetMetrics()[0].GetSum().GetDataPoints()[0].GetAsInt()
+	})
 	r, _ := telling(t)
 	path, err := r.Forward(sight.Collector{Metrics: sight.Target{URL: there.URL, Every: time.Second}})
 	if err != nil {

@@ -172,7 +172,7 @@ func get[K comparable, V any](m map[K]*V, k K) *V {
 // gone silent.
 func (r *reporter) span(now time.Time) (after time.Time, seconds float64, ok bool) {
 	n := len(r.exports)
-	if n == 0 || now.Sub(r.exports[n-1]) > r.silence() {
+	if n == 0 || now.Sub(r.exports[n-1]) > r.patience() {
 		return time.Time{}, 0, false
 	}
 	last := r.exports[n-1]
@@ -187,7 +187,8 @@ func (r *reporter) span(now time.Time) (after time.Time, seconds float64, ok boo
 	return r.exports[from], seconds, true
 }
 
-func (r *reporter) silence() time.Duration {
+// patience is after how long without an export the instance is taken to be gone.
+func (r *reporter) patience() time.Duration {
 	if len(r.exports) < 2 {
 		return silence
 	}

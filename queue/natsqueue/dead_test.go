@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/holdfast-go/holdfast/queue/driver"
 	"github.com/holdfast-go/holdfast/queue/natsqueue"
 )
@@ -20,9 +18,7 @@ func TestALetterThatIsTooLargeIsCut(t *testing.T) {
 	e := open(t, nil, s.cfg.ClientAddr)
 	ctx := soon(t)
 	check(t, e.Declare(ctx, driver.Topic{Name: "t", Groups: []string{"g"}}))
-	other, err := nats.Connect(s.cfg.ClientAddr, nats.Token(token))
-	check(t, err)
-	defer other.Close()
+	other := s.dial()
 	large := int(other.MaxPayload())
 	check(t, other.Publish("holdfast.t.t.0", []byte(strings.Repeat("x", large))))
 	r, err := e.Subscribe(ctx, driver.Subscription{Topic: "t", Group: "g", Instance: "one", Window: 1})
@@ -83,9 +79,7 @@ func TestALargeLetterCanBeReplayed(t *testing.T) {
 		t.Errorf("published: %v", errs)
 	}
 	check(t, errors.Join(e.PublishTo(ctx, "t", "g", []*driver.Message{m})...))
-	other, err := nats.Connect(s.cfg.ClientAddr, nats.Token(token))
-	check(t, err)
-	defer other.Close()
+	other := s.dial()
 	m.Data = make([]byte, other.MaxPayload())
 	if errs := e.PublishTo(ctx, "t", "g", []*driver.Message{m}); errs == nil || !errors.Is(errs[0], driver.ErrTooLarge) {
 		t.Errorf("more than the server takes: %v", errs)

@@ -48,9 +48,9 @@ func cryptoText() string { return rand.Text() }
 // dedupID is what the server knows a message by: its ID is unique together with its source. Where the two could run together, or
 // a header does not keep them as they are, it is their sum.
 func dedupID(m *driver.Message) string {
-	plain := func(c rune) bool { return c > ' ' && c < 0x7f }
 	both := m.Source + m.ID
-	if len(both) < 128 && !strings.ContainsFunc(both, func(c rune) bool { return !plain(c) }) {
+	odd := func(c rune) bool { return c <= ' ' || c >= 0x7f }
+	if len(both) < 128 && !strings.ContainsFunc(both, odd) {
 		return m.Source + " " + m.ID
 	}
 	sum := sha256.Sum256([]byte(strconv.Itoa(len(m.Source)) + " " + both))

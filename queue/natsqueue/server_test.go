@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"github.com/holdfast-go/holdfast/internal/ports"
@@ -81,6 +82,15 @@ func startServer(t testing.TB) *server {
 	s.start()
 	t.Cleanup(s.stop)
 	return s
+}
+
+// dial is a connection of somebody else's.
+func (s *server) dial() *nats.Conn {
+	s.t.Helper()
+	conn, err := nats.Connect(s.cfg.ClientAddr, nats.Token(token))
+	check(s.t, err)
+	s.t.Cleanup(conn.Close)
+	return conn
 }
 
 func (s *server) start() {

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/holdfast-go/holdfast/queue/driver"
@@ -19,9 +18,7 @@ func TestATopicMadeAnewHasItsOptions(t *testing.T) {
 	ctx := soon(t)
 	check(t, e.Declare(ctx, driver.Topic{Name: "t", Groups: []string{"g"}, Partitions: 3, Retention: 30 * 24 * time.Hour}))
 	check(t, e.Declare(ctx, driver.Topic{Name: "t", Groups: []string{"g"}})) // by somebody who does not say
-	nc, err := nats.Connect(s.cfg.ClientAddr, nats.Token(token))
-	check(t, err)
-	defer nc.Close()
+	nc := s.dial()
 	js, err := jetstream.New(nc)
 	check(t, err)
 	check(t, js.DeleteStream(ctx, "holdfast-t-t"))
